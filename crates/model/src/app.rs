@@ -1,0 +1,263 @@
+//! The resolved manifest: defaults filled in, references checked, nothing authored left. `landfall-manifest` makes it,
+//! everything else reads it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::RepositoryKey;
+use crate::task::{ContainerSettings, SecretRef};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct App {
+    /// Lower-case letters, digits and hyphens; the prefix of every name.
+    pub project: String,
+    /// Repositories that may ask for environments, by key. Never empty: a manifest without the section gets one entry
+    /// named after the project.
+    pub repositories: BTreeMap<RepositoryKey, Repository>,
+    pub services: BTreeMap<String, Service>,
+    pub environments: BTreeMap<String, LongLivedEnvironment>,
+    pub previews: Option<Previews>,
+    pub notifications: Vec<Notification>,
+    /// Secrets that sign GitHub webhooks; any one of them is accepted (rotation).
+    pub webhook_secrets: Vec<SecretRef>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repository {
+    pub key: RepositoryKey,
+    /// `owner/name` on GitHub, matched without case; `None` accepts the repository whose bare name equals the key.
+    pub github: Option<String>,
+    /// GitHub's numeric id; survives renames. Wins over `github` when both are given.
+    pub github_id: Option<u64>,
+    /// What `git clone` and `git ls-remote` take: an absolute path or a URL. `None`: nothing can be built or listed.
+    pub source: Option<String>,
+    /// Every occurrence of this text is removed from the repository's name before resources are named (`repo_ommit`).
+    pub omit: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: String,
+    /// Task-level CPU units and MiB.
+    pub cpu: Option<u32>,
+    pub memory: Option<u32>,
+    pub containers: Vec<ContainerTemplate>,
+    pub desired_count: u32,
+    pub deployment: DeploymentConfiguration,
+    /// The container and port that receive traffic; `None` for a worker.
+    pub load_balancer: Option<LoadBalancerBinding>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerTemplate {
+    pub name: String,
+    pub image: ImageSource,
+    pub settings: ContainerSettings,
+}
+
+/// Where a container's image comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageSource {
+    /// As written, the same for every branch.
+    Reference(String),
+    /// Built by Landfall from a checkout of the environment's commit.
+    Build(BuildSource),
+    /// Made by somebody else (CI): waited for until it can be resolved or the deadline passes.
+    Await(AwaitSource),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSource {
+    /// Directory of the build context, relative to the repository's root.
+    pub context: String,
+    /// Relative to the context.
+    pub dockerfile: String,
+    pub args: BTreeMap<String, String>,
+    pub target: Option<String>,
+    /// Seconds until a build is given up.
+    pub timeout: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwaitSource {
+    /// May hold `{commit}`, `{short_commit}`, `{branch}` (made legal for a tag) and `{project}`.
+    pub image: String,
+    /// Instead of a tag: any image of that repository whose label has this value (placeholders as above).
+    pub label: Option<(String, String)>,
+    /// Seconds until the wait ends as a failure.
+    pub deadline: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentConfiguration {
+    pub minimum_healthy_percent: u32,
+    pub maximum_percent: u32,
+    pub circuit_breaker: CircuitBreaker,
+    /// Seconds a task's failing load balancer health checks are ignored after it started.
+    pub health_check_grace_period: u32,
+    /// Seconds until a deployment that is neither done nor failed counts as timed out.
+    pub timeout: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitBreaker {
+    pub enable: bool,
+    pub rollback: bool,
+    /// Consecutive failed tasks that trip it; ECS computes `ceil(desired / 2)` clamped to 3..=200. `None`: as ECS.
+    pub threshold: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadBalancerBinding {
+    pub container: String,
+    pub port: u16,
+    pub health_check: TargetHealthCheck,
+    /// Seconds a deregistered target may finish its requests.
+    pub deregistration_delay: u32,
+    pub algorithm: BalancingAlgorithm,
+    /// Seconds without a byte before a request is answered 504.
+    pub idle_timeout: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BalancingAlgorithm {
+    RoundRobin,
+    LeastOutstandingRequests,
+}
+
+/// Elastic Load Balancing's HTTP health check of a target. Times are milliseconds so that local checks can be quick;
+/// AWS accepts whole seconds only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetHealthCheck {
+    pub path: String,
+    /// `None`: the traffic port.
+    pub port: Option<u16>,
+    pub interval_ms: u32,
+    pub timeout_ms: u32,
+    pub healthy_threshold: u32,
+    pub unhealthy_threshold: u32,
+    /// `200`, `200,202`, `200-299` or a mix.
+    pub matcher: String,
+}
+
+/// A named, lasting environment (dev, staging, prod).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LongLivedEnvironment {
+    pub name: String,
+    pub services: Vec<String>,
+    /// Values set over each container's own `environment`.
+    pub variables: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Previews {
+    /// A branch gets a preview when it matches one of `branches` and none of `ignore` (globs; `*` stops at `/`, `**` does not).
+    pub branches: Vec<String>,
+    pub ignore: Vec<String>,
+    /// Whether pull requests get a preview too (their branch's, or their own for forks).
+    pub pull_requests: bool,
+    /// Services of a preview; the first one with a load balancer binding answers at the URL.
+    pub services: Vec<String>,
+    /// Overrides `desired_count` of every service in a preview.
+    pub desired_count: Option<u32>,
+    pub variables: BTreeMap<String, String>,
+    pub routing: Routing,
+    /// Seconds after the last activity; `None`: no limit.
+    pub ttl: Option<u64>,
+    pub limits: Limits,
+    pub hooks: Vec<Hook>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Routing {
+    /// `http://{leaf}.{domain}:{port}/` on one shared listener.
+    Host { domain: String, port: u16 },
+    /// A listener of its own for every preview, from `first..=last`.
+    Ports { first: u16, last: u16 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Previews that may exist at once; more wait in a queue. Updates and deletions never wait.
+    pub max_previews: Option<u32>,
+    pub concurrent_builds: u32,
+    pub concurrent_executions: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    pub name: String,
+    pub when: HookPoint,
+    pub run: HookAction,
+    /// Seconds.
+    pub timeout: u32,
+    pub on_failure: HookFailure,
+    /// Whether it may be run again when a crash left it unknown whether it ran. If not, the execution pauses there.
+    pub rerunnable: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HookPoint {
+    /// After images are there, before the service is made.
+    BeforeCreate,
+    /// After the URL answers.
+    AfterCreate,
+    BeforeUpdate,
+    AfterUpdate,
+    BeforeDestroy,
+    AfterDestroy,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookAction {
+    /// argv, run on the Landfall host with `LANDFALL_*` variables describing the environment.
+    Command { argv: Vec<String>, directory: Option<String> },
+    /// The environment as JSON; 2xx is success.
+    Http { url: String, method: String, headers: BTreeMap<String, String>, secret: Option<SecretRef> },
+    /// A one-off task of a service's task definition, one container's command replaced; exit code 0 is success.
+    Task { service: String, container: Option<String>, command: Vec<String> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HookFailure {
+    /// The execution fails and unwinds.
+    Fail,
+    /// A warning is recorded and the execution goes on.
+    Warn,
+    /// The execution waits for an operator.
+    Pause,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    pub name: String,
+    pub to: NotificationTarget,
+    /// Kinds that are sent; empty means all.
+    pub on: Vec<crate::notice::NoticeKind>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotificationTarget {
+    /// A line in the server's log.
+    Log,
+    /// JSON with `X-Landfall-Signature-256: sha256=<hmac of the body>` where a secret is given.
+    Webhook { url: String, secret: Option<SecretRef> },
+    /// `{"text": …}` as Slack's incoming webhooks take it.
+    Slack { url: UrlOrSecret, channel: Option<String> },
+}
+
+/// A Slack webhook URL is itself a secret; it may be given in the open or by reference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UrlOrSecret {
+    Url(String),
+    Secret(SecretRef),
+}

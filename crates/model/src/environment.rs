@@ -1,0 +1,151 @@
+//! Environments: who they are, what was asked of them, what is known of them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::ids::{DeliveryId, EnvironmentId, ExecutionId, RepositoryKey};
+
+/// Identity of a preview: two keys are the same environment exactly when they are equal.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EnvironmentKey {
+    pub repository: RepositoryKey,
+    pub source: SourceRef,
+}
+
+/// What a preview follows. A pull request from the repository itself attaches to its head branch; only one from a fork
+/// is an environment of its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceRef {
+    /// Without `refs/heads/`.
+    Branch(String),
+    /// A fork's pull request, by number.
+    ForkPullRequest(u64),
+}
+
+impl std::fmt::Display for SourceRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SourceRef::Branch(name) => f.write_str(name),
+            SourceRef::ForkPullRequest(number) => write!(f, "#{number}"),
+        }
+    }
+}
+
+/// Every name of an environment's resources, chosen once by `planner::names` when it is first seen and kept with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentNames {
+    /// `my-project-test123`; equals the `EnvironmentId`.
+    pub base: String,
+    /// The host's first label: `test123`.
+    pub host_label: String,
+    /// `my-project-test123-tg`, at most 32 characters.
+    pub target_group: String,
+    /// `my-project-test123-service`, at most 255 characters. Services beyond the first get `-{service}` before the suffix.
+    pub service: String,
+    /// Task definition family prefix.
+    pub family: String,
+}
+
+/// What the last event asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Desired {
+    Present(Wanted),
+    Absent { reason: AbsentReason },
+}
+
+/// The commit that an environment shall run. `None`: a `create` event carries no commit; the branch's tip is looked up
+/// when the plan is made, and where nothing can be listed the base image is what there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    pub commit: Option<String>,
+    /// A pull request this environment serves, if any.
+    pub pull_request: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AbsentReason {
+    BranchDeleted,
+    PullRequestClosed,
+    Expired,
+    Requested,
+    Orphaned,
+}
+
+/// Everything the server keeps of one environment: one row. `revision` is the store's optimistic lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentRecord {
+    pub id: EnvironmentId,
+    pub key: EnvironmentKey,
+    pub names: EnvironmentNames,
+    /// Row version, set by the store; 0 for a record not stored yet.
+    pub revision: u64,
+    /// Goes up each time the environment is asked for again after it was asked to go: resources of an older generation
+    /// are never adopted, and a `create` older than the tombstone is stale.
+    pub generation: u64,
+    pub desired: Desired,
+    /// Goes up with every change of `desired`.
+    pub desired_seq: u64,
+    pub desired_at: Timestamp,
+    pub cause: DeliveryId,
+    /// The forge's own time of the event where it had one (`repository.pushed_at`); orders events that came late.
+    pub event_at: Option<Timestamp>,
+    /// The `desired_seq` that the world was last brought to (or given up on: then `phase` is `Failed`).
+    pub applied_seq: u64,
+    /// The execution that works on it now, and the `desired_seq` it works towards.
+    pub live: Option<LiveExecution>,
+    pub phase: Phase,
+    /// One line: what is awaited, or why it failed.
+    pub message: Option<String>,
+    pub url: Option<String>,
+    /// The listener's port under port routing, chosen once and kept until the environment is gone.
+    pub port: Option<u16>,
+    pub commit: Option<String>,
+    pub last_execution: Option<ExecutionId>,
+    pub created_at: Timestamp,
+    /// Pushes, deploys and operator commands count; the TTL runs from here.
+    pub last_activity: Timestamp,
+    /// Exempt from the TTL.
+    pub pinned: bool,
+    /// Commits of a fork that a person allowed to run.
+    pub approved_commits: Vec<String>,
+    /// Failed attempts in a row at destroying; sets the back-off of the next.
+    pub retries: u32,
+    pub retry_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveExecution {
+    pub id: ExecutionId,
+    pub seq: u64,
+}
+
+/// Where an environment stands, in one word for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Accepted; over the cap, waiting for a place.
+    Queued,
+    /// A fork's commit that nobody has allowed yet.
+    AwaitingApproval,
+    Creating,
+    Updating,
+    Ready,
+    /// The last attempt failed and was unwound, or left a declared residue; `message` says why.
+    Failed,
+    /// An execution waits for an operator.
+    Paused,
+    Destroying,
+    /// A tombstone: read back and nothing is left.
+    Destroyed,
+}
+
+/// A change of one record: written only if the stored revision is still `expected`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentWrite {
+    /// 0: the record must not exist yet.
+    pub expected: u64,
+    pub record: EnvironmentRecord,
+}

@@ -1,0 +1,14 @@
+//! The words of Landfall: plain data shared by every other crate. No I/O, no clock, no randomness.
+//!
+//! Names follow ECS and Elastic Load Balancing wherever those have one; see ARCHITECTURE.md, "Words".
+
+pub mod app;
+pub mod environment;
+pub mod event;
+pub mod ids;
+pub mod inventory;
+pub mod notice;
+pub mod step;
+pub mod task;
+
+pub use jiff::Timestamp;

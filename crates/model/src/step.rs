@@ -1,0 +1,269 @@
+//! The typed parameters and outputs of every step kind. The planner writes them into a plan as JSON, the step handlers read
+//! them back; in between they are data that a journal keeps verbatim, so fields are only ever added, with defaults.
+//!
+//! A value that an earlier step will produce is an [`Input::Output`]; the engine replaces it before the handler sees it.
+//! Results flow between steps this way; choices never do.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::{BalancingAlgorithm, BuildSource, DeploymentConfiguration, HookAction, TargetHealthCheck};
+use crate::inventory::{ResourceKind, Tags};
+use crate::task::ContainerSettings;
+
+/// A value known now, or the field of an earlier step's output: `{"$output": "image.app/image"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Input {
+    Output {
+        #[serde(rename = "$output")]
+        output: String,
+    },
+    Value(String),
+}
+
+impl Input {
+    /// The output `field` of step `step`.
+    pub fn output(step: &str, field: &str) -> Self {
+        Input::Output { output: format!("{step}/{field}") }
+    }
+
+    /// The value; `None` while it is still a reference, which a handler never sees.
+    pub fn value(&self) -> Option<&str> {
+        match self {
+            Input::Value(text) => Some(text),
+            Input::Output { .. } => None,
+        }
+    }
+}
+
+/// All step kinds. Serialized with the kind as the only key; `kind()` is the name used in plans, metrics and docs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum StepParams {
+    #[serde(rename = "image.build")]
+    BuildImage(BuildImage),
+    #[serde(rename = "image.await")]
+    AwaitImage(AwaitImage),
+    #[serde(rename = "task_definition.register")]
+    RegisterTaskDefinition(RegisterTaskDefinition),
+    #[serde(rename = "target_group.ensure")]
+    EnsureTargetGroup(EnsureTargetGroup),
+    #[serde(rename = "route.ensure")]
+    EnsureRoute(EnsureRoute),
+    #[serde(rename = "service.deploy")]
+    DeployService(DeployService),
+    #[serde(rename = "targets.healthy")]
+    TargetsHealthy(TargetsHealthy),
+    #[serde(rename = "url.probe")]
+    ProbeUrl(ProbeUrl),
+    #[serde(rename = "hook.run")]
+    RunHook(RunHook),
+    #[serde(rename = "task.run")]
+    RunTask(RunTask),
+    #[serde(rename = "service.stop")]
+    StopService(StopService),
+    #[serde(rename = "service.delete")]
+    DeleteService(DeleteService),
+    #[serde(rename = "route.delete")]
+    DeleteRoute(DeleteRoute),
+    #[serde(rename = "target_group.delete")]
+    DeleteTargetGroup(DeleteTargetGroup),
+    #[serde(rename = "resources.sweep")]
+    SweepResources(SweepResources),
+    #[serde(rename = "resources.verify_gone")]
+    VerifyGone(VerifyGone),
+}
+
+impl StepParams {
+    pub fn kind(&self) -> &'static str {
+        match self {
+            StepParams::BuildImage(_) => "image.build",
+            StepParams::AwaitImage(_) => "image.await",
+            StepParams::RegisterTaskDefinition(_) => "task_definition.register",
+            StepParams::EnsureTargetGroup(_) => "target_group.ensure",
+            StepParams::EnsureRoute(_) => "route.ensure",
+            StepParams::DeployService(_) => "service.deploy",
+            StepParams::TargetsHealthy(_) => "targets.healthy",
+            StepParams::ProbeUrl(_) => "url.probe",
+            StepParams::RunHook(_) => "hook.run",
+            StepParams::RunTask(_) => "task.run",
+            StepParams::StopService(_) => "service.stop",
+            StepParams::DeleteService(_) => "service.delete",
+            StepParams::DeleteRoute(_) => "route.delete",
+            StepParams::DeleteTargetGroup(_) => "target_group.delete",
+            StepParams::SweepResources(_) => "resources.sweep",
+            StepParams::VerifyGone(_) => "resources.verify_gone",
+        }
+    }
+}
+
+/// Output: `image`, a reference that the platform can run, pinned (`name@sha256:…` or an image id).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildImage {
+    /// What `git clone` takes.
+    pub source: String,
+    /// Full commit id.
+    pub commit: String,
+    pub build: BuildSource,
+    /// The name the image gets: `{base}-{container}:{short commit}`.
+    pub tag: String,
+    pub tags: Tags,
+}
+
+/// Output: `image`, as of `BuildImage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwaitImage {
+    /// Placeholders already replaced.
+    pub image: String,
+    pub label: Option<(String, String)>,
+}
+
+/// Output: `task_definition`, the platform's handle of the revision; `created`, whether this step made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterTaskDefinition {
+    pub family: String,
+    pub cpu: Option<u32>,
+    pub memory: Option<u32>,
+    pub containers: Vec<ContainerInput>,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerInput {
+    pub name: String,
+    pub image: Input,
+    pub settings: ContainerSettings,
+}
+
+/// Output: `target_group`, the handle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnsureTargetGroup {
+    pub name: String,
+    pub port: u16,
+    pub health_check: TargetHealthCheck,
+    pub deregistration_delay: u32,
+    pub algorithm: BalancingAlgorithm,
+    pub idle_timeout: u32,
+    pub tags: Tags,
+}
+
+/// Output: `url`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnsureRoute {
+    pub route: RouteTarget,
+    pub target_group: Input,
+    pub tags: Tags,
+}
+
+/// A host rule on a shared listener, or a listener of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteTarget {
+    Host { host: String, port: u16 },
+    Port { port: u16 },
+}
+
+impl RouteTarget {
+    pub fn url(&self) -> String {
+        match self {
+            RouteTarget::Host { host, port: 80 } => format!("http://{host}/"),
+            RouteTarget::Host { host, port } => format!("http://{host}:{port}/"),
+            RouteTarget::Port { port } => format!("http://127.0.0.1:{port}/"),
+        }
+    }
+}
+
+/// Creates the service or updates it in place, then polls until the deployment is completed or failed.
+/// Output: `service`; `created`; `previous_task_definition` and `previous_desired_count` where there was one before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployService {
+    pub name: String,
+    pub task_definition: Input,
+    pub desired_count: u32,
+    pub deployment: DeploymentConfiguration,
+    pub target: Option<ServiceTarget>,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceTarget {
+    pub target_group: Input,
+    pub container: String,
+    pub port: u16,
+}
+
+/// Polls until at least `minimum` targets are healthy and none of them is initial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetsHealthy {
+    pub target_group: Input,
+    pub minimum: u32,
+}
+
+/// Polls the URL through the load balancer until it answers below 500.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeUrl {
+    pub url: Input,
+}
+
+/// A command or HTTP hook. Output: `exit` or `status`, and `tail`, the last lines of its output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunHook {
+    pub name: String,
+    pub action: HookAction,
+    pub environment: BTreeMap<String, String>,
+    /// Seconds.
+    pub timeout: u32,
+}
+
+/// A one-off task; done when it stopped with exit code 0. Output: `task`, `tail`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunTask {
+    pub task_definition: Input,
+    pub container: Option<String>,
+    pub command: Vec<String>,
+    pub environment: BTreeMap<String, String>,
+    pub timeout: u32,
+    pub tags: Tags,
+}
+
+/// Desired count 0, then polls until no task is left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopService {
+    pub name: String,
+}
+
+/// Deletes, then polls until the service is gone or INACTIVE.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteService {
+    pub name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRoute {
+    pub route: RouteTarget,
+    /// Whose route it must be: a route of the same host that belongs to another environment is left alone.
+    pub environment: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteTargetGroup {
+    pub name: String,
+    pub environment: String,
+}
+
+/// Deletes whatever of these kinds still carries the environment's tag (task definitions, images, networks, leftovers).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepResources {
+    pub environment: String,
+    pub kinds: Vec<ResourceKind>,
+    /// Ids that must stay (the task definitions and images still in use, when sweeping after an update).
+    #[serde(default)]
+    pub keep: Vec<Input>,
+}
+
+/// Reads back that nothing with the environment's tag is left; fails with the list of what is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyGone {
+    pub environment: String,
+}

@@ -1,0 +1,48 @@
+//! Ports: the narrow traits through which Landfall touches the world, with their data and their errors.
+//!
+//! Errors are split by remedy, so that a caller decides by kind and never by message.
+
+pub mod clock;
+pub mod images;
+pub mod journal;
+pub mod load_balancer;
+pub mod orchestrator;
+pub mod source;
+pub mod steps;
+pub mod store;
+
+use std::sync::Arc;
+
+/// An error of a platform port, split by what the caller can do about it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PortError {
+    /// May pass by itself: connection refused, engine restarting, 5xx.
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("slow down: {message}")]
+    Throttled { message: String, retry_after_ms: Option<u64> },
+    #[error("not allowed: {0}")]
+    Denied(String),
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// Exists and belongs to somebody else, or changed in between.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request can never succeed as it is.
+    #[error("{0}")]
+    Invalid(String),
+    /// Ours: a promise of the code was broken.
+    #[error("internal error: {0}")]
+    Bug(String),
+}
+
+pub type PortResult<T> = Result<T, PortError>;
+
+/// The ports that step handlers work with, wired once by the binary.
+#[derive(Clone)]
+pub struct Platform {
+    pub orchestrator: Arc<dyn orchestrator::Orchestrator>,
+    pub load_balancer: Arc<dyn load_balancer::LoadBalancer>,
+    pub images: Arc<dyn images::Images>,
+    pub hooks: Arc<dyn steps::HookRunner>,
+}

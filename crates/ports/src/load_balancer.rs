@@ -1,0 +1,62 @@
+//! What Elastic Load Balancing does: target groups, listeners, host rules, target health.
+
+use async_trait::async_trait;
+use landfall_model::inventory::{Listing, OwnedResource, Tags};
+use landfall_model::step::{EnsureTargetGroup, RouteTarget};
+use serde::{Deserialize, Serialize};
+
+use crate::PortResult;
+
+#[async_trait]
+pub trait LoadBalancer: Send + Sync {
+    /// Creates or changes the target group of that name. Natural; a foreign owner is `Conflict`. Returns its handle.
+    async fn put_target_group(&self, request: &EnsureTargetGroup) -> PortResult<Put>;
+    /// Natural: gone is fine; still in use by a route is `Conflict`.
+    async fn delete_target_group(&self, name: &str, environment: &str) -> PortResult<()>;
+    async fn target_health(&self, target_group: &str) -> PortResult<Vec<TargetHealth>>;
+
+    /// Creates or changes the host rule or the listener. Natural. A port that somebody else holds is `Conflict`.
+    async fn put_route(&self, route: &RouteTarget, target_group: &str, tags: &Tags) -> PortResult<Put>;
+    /// Natural; a route of another environment is left alone.
+    async fn delete_route(&self, route: &RouteTarget, environment: &str) -> PortResult<()>;
+    /// Routes that exist, of any environment of this installation.
+    async fn routes(&self) -> PortResult<Listing<RouteDescription>>;
+    /// Ports of `first..=last` that cannot be taken: our listeners and other processes' sockets.
+    async fn busy_ports(&self, first: u16, last: u16) -> PortResult<Vec<u16>>;
+    /// The status code of a GET through the load balancer; `None` while nothing answers.
+    async fn probe(&self, url: &str) -> PortResult<Option<u16>>;
+
+    async fn list_owned(&self, environment: Option<&str>) -> PortResult<Listing<OwnedResource>>;
+    async fn delete_owned(&self, resource: &OwnedResource) -> PortResult<()>;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Put {
+    pub handle: String,
+    pub created: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteDescription {
+    pub route: RouteTarget,
+    pub target_group: String,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetHealth {
+    /// `10.89.0.5:8080`
+    pub target: String,
+    pub state: TargetState,
+    /// `Health checks failed with these codes: [500]`, `Connection refused`, …
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetState {
+    Initial,
+    Healthy,
+    Unhealthy,
+    Draining,
+}

@@ -1,0 +1,168 @@
+//! What ECS does: task definitions, services, one-off tasks. On AWS the calls go to ECS, locally to our own scheduler.
+
+use async_trait::async_trait;
+use landfall_model::Timestamp;
+use landfall_model::app::DeploymentConfiguration;
+use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
+use landfall_model::task::TaskDefinition;
+use serde::{Deserialize, Serialize};
+
+use crate::PortResult;
+
+#[async_trait]
+pub trait Orchestrator: Send + Sync {
+    /// Registers a revision, or returns the active one of the same family and content. Natural.
+    async fn register_task_definition(&self, definition: &TaskDefinition, tags: &Tags) -> PortResult<Registered>;
+    /// Natural: unknown handles are fine.
+    async fn deregister_task_definition(&self, handle: &str) -> PortResult<()>;
+
+    /// Creates, or updates in place what the same environment owns under that name; a foreign owner is `Conflict`. Returns
+    /// at once; `describe_service` tells how the deployment goes. Natural: the same request again starts no new deployment.
+    async fn put_service(&self, request: &PutService) -> PortResult<PutServiceOutcome>;
+    /// `None`: no such service (or INACTIVE).
+    async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>>;
+    /// Sets the desired count. Natural.
+    async fn scale_service(&self, name: &str, desired_count: u32) -> PortResult<()>;
+    /// Begins deletion; gone when `describe_service` says `None`. Natural.
+    async fn delete_service(&self, name: &str) -> PortResult<()>;
+
+    /// Starts a one-off task. Token: the same `token` again returns the same task.
+    async fn run_task(&self, request: &RunTaskRequest) -> PortResult<String>;
+    async fn describe_task(&self, task: &str) -> PortResult<Option<TaskDescription>>;
+    async fn stop_task(&self, task: &str, reason: &str) -> PortResult<()>;
+    /// The last `lines` lines of a task's containers, oldest first, each prefixed with its container's name.
+    async fn task_log_tail(&self, task: &str, lines: usize) -> PortResult<Vec<String>>;
+
+    /// Everything of these kinds that carries our instance's tag, of one environment or of all.
+    async fn list_owned(&self, environment: Option<&str>, kinds: &[ResourceKind])
+    -> PortResult<Listing<OwnedResource>>;
+    /// Deletes one listed resource of a kind that this port owns. Natural.
+    async fn delete_owned(&self, resource: &OwnedResource) -> PortResult<()>;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    pub handle: String,
+    pub created: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PutService {
+    pub name: String,
+    pub task_definition: String,
+    pub desired_count: u32,
+    pub deployment: DeploymentConfiguration,
+    pub target: Option<TargetBinding>,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetBinding {
+    pub target_group: String,
+    pub container: String,
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutServiceOutcome {
+    /// Whether the service was made by this request.
+    pub created: bool,
+    /// What ran before an update, for undo.
+    pub previous_task_definition: Option<String>,
+    pub previous_desired_count: Option<u32>,
+    /// The deployment to watch.
+    pub deployment: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceDescription {
+    pub name: String,
+    /// ACTIVE or DRAINING.
+    pub status: ServiceStatus,
+    pub task_definition: String,
+    pub desired: u32,
+    pub running: u32,
+    pub pending: u32,
+    /// Newest first; the first one is PRIMARY.
+    pub deployments: Vec<DeploymentDescription>,
+    /// Newest first, at most 100.
+    pub events: Vec<ServiceEvent>,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ServiceStatus {
+    Active,
+    Draining,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentDescription {
+    pub id: String,
+    pub task_definition: String,
+    pub rollout: RolloutState,
+    pub reason: Option<String>,
+    pub desired: u32,
+    pub running: u32,
+    pub pending: u32,
+    pub failed_tasks: u32,
+    /// Stopped tasks of this deployment that failed, newest first, at most 10: the root cause of a failure.
+    pub failures: Vec<TaskDescription>,
+    pub created_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RolloutState {
+    InProgress,
+    Completed,
+    /// The circuit breaker tripped, or the deployment timed out.
+    Failed,
+    /// The circuit breaker tripped and the previous task definition runs again.
+    RolledBack,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceEvent {
+    pub at: Timestamp,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunTaskRequest {
+    pub token: String,
+    pub task_definition: String,
+    /// Container whose command and environment are overridden; `None`: the first essential one.
+    pub container: Option<String>,
+    pub command: Vec<String>,
+    pub environment: std::collections::BTreeMap<String, String>,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDescription {
+    pub id: String,
+    /// ECS's word: PROVISIONING, PENDING, ACTIVATING, RUNNING, DEACTIVATING, STOPPING, DEPROVISIONING, STOPPED.
+    pub last_status: String,
+    /// HEALTHY, UNHEALTHY or UNKNOWN.
+    pub health: String,
+    /// ECS's words: `Essential container in task exited`, `Task failed ELB health checks in …`.
+    pub stopped_reason: Option<String>,
+    /// EssentialContainerExited, TaskFailedToStart, UserInitiated, ServiceSchedulerInitiated.
+    pub stop_code: Option<String>,
+    pub containers: Vec<ContainerDescription>,
+    pub started_at: Option<Timestamp>,
+    pub stopped_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerDescription {
+    pub name: String,
+    pub last_status: String,
+    pub exit_code: Option<i64>,
+    /// `CannotPullContainerError: …`, `OutOfMemoryError: …` and so on.
+    pub reason: Option<String>,
+    /// The last log lines of a container that failed.
+    pub tail: Vec<String>,
+}

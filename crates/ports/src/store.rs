@@ -1,0 +1,110 @@
+//! The store port: inbox, environments, outbox. On one machine it is the same SQLite file as the journal.
+
+use async_trait::async_trait;
+use landfall_model::Timestamp;
+use landfall_model::environment::{EnvironmentRecord, EnvironmentWrite};
+use landfall_model::ids::{DeliveryId, EnvironmentId};
+use landfall_model::notice::Notice;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// A record changed since it was read: read again, decide again.
+    #[error("environment {0} changed in between")]
+    Conflict(EnvironmentId),
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    #[error("store damaged: {0}")]
+    Corrupt(String),
+}
+
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// A webhook delivery as received: raw, so that parsing can be repeated and disputed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDelivery {
+    pub id: DeliveryId,
+    /// `X-GitHub-Event`, or `landfall` for intents of our own (the body is then an `Intent` as JSON).
+    pub event: String,
+    pub content_type: String,
+    pub body: Vec<u8>,
+    pub received_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    New,
+    /// The id was seen before, whatever became of it.
+    Duplicate,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Arrival order.
+    pub seq: u64,
+    pub delivery: NewDelivery,
+}
+
+/// What became of a delivery, for `landfall deliveries` and disputes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryOutcome {
+    Applied { what: String },
+    Ignored { why: String },
+    Rejected { why: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliverySummary {
+    pub seq: u64,
+    pub id: DeliveryId,
+    pub event: String,
+    pub bytes: u64,
+    pub received_at: Timestamp,
+    pub outcome: Option<DeliveryOutcome>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    pub seq: u64,
+    pub notice: Notice,
+    /// The notification's name in the manifest.
+    pub target: String,
+    pub attempts: u32,
+}
+
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Durable when it returns; many at once share one commit.
+    async fn receive(&self, delivery: NewDelivery) -> StoreResult<Received>;
+    /// Not yet finished, in order of arrival.
+    async fn pending_deliveries(&self, limit: u32) -> StoreResult<Vec<Delivery>>;
+    /// In one transaction: the outcome, the records, the notices.
+    async fn finish_delivery(
+        &self,
+        seq: u64,
+        outcome: DeliveryOutcome,
+        writes: Vec<EnvironmentWrite>,
+        notices: Vec<Notice>,
+    ) -> StoreResult<()>;
+    async fn deliveries(&self, limit: u32) -> StoreResult<Vec<DeliverySummary>>;
+
+    async fn environments(&self) -> StoreResult<Vec<EnvironmentRecord>>;
+    async fn environment(&self, id: &EnvironmentId) -> StoreResult<Option<EnvironmentRecord>>;
+    /// All or nothing.
+    async fn write_environments(&self, writes: Vec<EnvironmentWrite>, notices: Vec<Notice>) -> StoreResult<()>;
+
+    /// Notices (new from any transaction) are fanned out to these targets; called once at start and on a new manifest.
+    async fn set_notification_targets(&self, targets: Vec<String>) -> StoreResult<()>;
+    async fn due_notices(&self, now: Timestamp, limit: u32) -> StoreResult<Vec<OutboxRow>>;
+    /// Delivered, or merged into one that was.
+    async fn notices_done(&self, seqs: Vec<u64>) -> StoreResult<()>;
+    async fn notice_failed(&self, seq: u64, error: String, retry_at: Option<Timestamp>) -> StoreResult<()>;
+
+    /// Small durable values: the instance id, the last reconcile.
+    async fn meta_get(&self, key: &str) -> StoreResult<Option<String>>;
+    async fn meta_put(&self, key: &str, value: &str) -> StoreResult<()>;
+    /// A consistent copy of everything, while running.
+    async fn backup(&self, to: &std::path::Path) -> StoreResult<()>;
+    async fn changed(&self);
+}
