@@ -1,0 +1,11 @@
+//! Benchmarks. Every claim is a ratio against a peer or a floor measured in the same run, interleaved, medians of at least
+//! five pairs; docs/benchmarks.md holds the last results with the command beside each.
+
+use anyhow::{Result, bail};
+
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    match args.first().map(String::as_str) {
+        Some(other) => bail!("no benchmark called {other}"),
+        None => bail!("name a benchmark"),
+    }
+}
