@@ -1,11 +1,18 @@
 //! Benchmarks. Every claim is a ratio against a peer or a floor measured in the same run, interleaved, medians of at least
 //! five pairs; docs/benchmarks.md holds the last results with the command beside each.
 
+mod intake;
+mod server;
+mod start;
+mod stats;
+
 use anyhow::{Result, bail};
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
+        Some("intake") => intake::run(),
+        Some("start") => start::run(),
         Some(other) => bail!("no benchmark called {other}"),
-        None => bail!("name a benchmark"),
+        None => bail!("name a benchmark: intake, preview, router, scale, start"),
     }
 }

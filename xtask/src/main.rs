@@ -3,6 +3,7 @@
 
 mod arch;
 mod bench;
+mod http;
 
 use std::process::ExitCode;
 
