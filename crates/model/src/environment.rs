@@ -120,6 +120,12 @@ pub struct EnvironmentRecord {
 pub struct LiveExecution {
     pub id: ExecutionId,
     pub seq: u64,
+    /// The plan's kind: `preview.create`, `preview.update` or `preview.destroy`.
+    #[serde(default)]
+    pub kind: String,
+    /// The commit that it deploys.
+    #[serde(default)]
+    pub commit: Option<String>,
 }
 
 /// Where an environment stands, in one word for a person.

@@ -16,6 +16,7 @@ pub const TAG_INSTANCE: &str = "landfall.instance";
 pub const TAG_GENERATION: &str = "landfall.generation";
 pub const TAG_EXECUTION: &str = "landfall.execution";
 pub const TAG_SERVICE: &str = "landfall.service";
+pub const TAG_COMMIT: &str = "landfall.commit";
 /// Content hash of a task definition, so that an identical one is found again.
 pub const TAG_CONTENT_HASH: &str = "landfall.content-hash";
 
