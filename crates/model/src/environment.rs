@@ -41,7 +41,8 @@ pub struct EnvironmentNames {
     pub host_label: String,
     /// `my-project-test123-tg`, at most 32 characters.
     pub target_group: String,
-    /// `my-project-test123-service`, at most 255 characters. Services beyond the first get `-{service}` before the suffix.
+    /// `my-project-test123-service`, at most 255 characters. Services beyond the first get `--{service}` before the suffix
+    /// (two hyphens: no base holds them, so no other environment can have that name).
     pub service: String,
     /// Task definition family prefix.
     pub family: String,
@@ -85,6 +86,10 @@ pub struct EnvironmentRecord {
     /// Goes up each time the environment is asked for again after it was asked to go: resources of an older generation
     /// are never adopted, and a `create` older than the tombstone is stale.
     pub generation: u64,
+    /// The generation whose resources may exist now; 0: read back and nothing is left. One older than `generation` is
+    /// destroyed before anything new is made.
+    #[serde(default)]
+    pub made_generation: u64,
     pub desired: Desired,
     /// Goes up with every change of `desired`.
     pub desired_seq: u64,
