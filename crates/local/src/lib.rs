@@ -1,1 +1,1 @@
-//! landfall-local
+pub mod docker;

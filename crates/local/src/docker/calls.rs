@@ -1,0 +1,274 @@
+//! The operations, one method each.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::json;
+
+use super::error::{DockerError, DockerResult};
+use super::stream::{LogFrames, Progress};
+use super::types::{
+    ContainerInspect, ContainerSummary, CreateContainer, Created, ExecInspect, ImageInspect, ImageSummary, Info, Network,
+    Version,
+};
+use super::{CALL_TIMEOUT, Docker, encode};
+
+/// What an exec gave back. `exit_code` is `None` when it was killed for taking too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecOutcome {
+    pub exit_code: Option<i64>,
+    pub output: String,
+}
+
+/// What `POST /build` is told besides the context.
+#[derive(Debug, Clone, Default)]
+pub struct BuildOptions {
+    pub tag: String,
+    pub dockerfile: String,
+    pub target: Option<String>,
+    pub args: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Docker {
+    pub async fn version(&self) -> DockerResult<Version> {
+        self.get("/version").await
+    }
+
+    pub async fn info(&self) -> DockerResult<Info> {
+        self.get("/info").await
+    }
+
+    /// Containers in any state that carry all these labels (`key` or `key=value`).
+    pub async fn list_containers(&self, labels: &[String]) -> DockerResult<Vec<ContainerSummary>> {
+        self.get(&format!("/containers/json?all=1&filters={}", label_filter(labels))).await
+    }
+
+    pub async fn inspect_container(&self, id: &str) -> DockerResult<ContainerInspect> {
+        self.get(&format!("/containers/{}/json", encode(id))).await
+    }
+
+    pub async fn create_container(&self, name: &str, body: &CreateContainer) -> DockerResult<String> {
+        let created: Created = self.post_json(&format!("/containers/create?name={}", encode(name)), body).await?;
+        Ok(created.id)
+    }
+
+    /// Started before is fine.
+    pub async fn start_container(&self, id: &str) -> DockerResult<()> {
+        self.post_empty(&format!("/containers/{}/start", encode(id)), Duration::from_secs(60)).await
+    }
+
+    /// The stop signal, then SIGKILL after `timeout_s`. Returns when it has ended; ended before is fine.
+    pub async fn stop_container(&self, id: &str, timeout_s: u32) -> DockerResult<()> {
+        let path = format!("/containers/{}/stop?t={timeout_s}", encode(id));
+        let patience = Duration::from_secs(u64::from(timeout_s)) + CALL_TIMEOUT;
+        self.post_empty(&path, patience).await
+    }
+
+    pub async fn kill_container(&self, id: &str) -> DockerResult<()> {
+        self.post_empty(&format!("/containers/{}/kill", encode(id)), CALL_TIMEOUT).await
+    }
+
+    /// Kills what still runs. Gone is fine.
+    pub async fn remove_container(&self, id: &str) -> DockerResult<()> {
+        match self.delete(&format!("/containers/{}?force=1&v=1", encode(id))).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The last `tail` lines (all: `None`), with times, and what follows if `follow`.
+    pub async fn logs(&self, id: &str, tail: Option<usize>, follow: bool) -> DockerResult<LogFrames> {
+        let tail = tail.map_or("all".to_owned(), |lines| lines.to_string());
+        let path = format!(
+            "{}/containers/{}/logs?stdout=1&stderr=1&timestamps=1&tail={tail}&follow={}",
+            self.prefix(),
+            encode(id),
+            u8::from(follow)
+        );
+        let response = self.send(Method::GET, &path, None, Bytes::new(), CALL_TIMEOUT).await?;
+        if response.status().is_success() {
+            return Ok(LogFrames::new(response.into_body()));
+        }
+        self.read(response).await?;
+        Err(DockerError::Decode(path))
+    }
+
+    /// Runs a command in a running container. When `timeout` passes the process is killed by its host pid, since a client
+    /// that goes away does not end it.
+    pub async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> DockerResult<ExecOutcome> {
+        let body = json!({"AttachStdout": true, "AttachStderr": true, "Cmd": command});
+        let exec: Created = self.post_json(&format!("/containers/{}/exec", encode(container)), &body).await?;
+        let path = format!("{}/exec/{}/start", self.prefix(), exec.id);
+        let start = Bytes::from_static(br#"{"Detach":false,"Tty":false}"#);
+        let response = self.send(Method::POST, &path, Some("application/json"), start, CALL_TIMEOUT).await?;
+        if !response.status().is_success() && response.status().as_u16() != 101 {
+            self.read(response).await?;
+            return Err(DockerError::Decode(path));
+        }
+        let mut frames = LogFrames::new(response.into_body());
+        let mut output = Vec::new();
+        let finished = tokio::time::timeout(timeout, async {
+            while let Ok(Some(frame)) = frames.next().await {
+                if output.len() < 64 * 1024 {
+                    output.extend_from_slice(&frame.bytes);
+                }
+            }
+        })
+        .await
+        .is_ok();
+        let inspect: ExecInspect = self.inspect_exec(&exec.id).await?;
+        let output = String::from_utf8_lossy(&output).into_owned();
+        if finished {
+            let inspect = self.settled_exec(&exec.id, inspect).await?;
+            return Ok(ExecOutcome { exit_code: Some(inspect.exit_code), output });
+        }
+        if inspect.running
+            && let Some(pid) = i32::try_from(inspect.pid).ok().and_then(rustix::process::Pid::from_raw)
+        {
+            // Gone in between is fine; on a remote engine the pid is not ours and the engine ends it with the container.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        Ok(ExecOutcome { exit_code: None, output })
+    }
+
+    async fn inspect_exec(&self, id: &str) -> DockerResult<ExecInspect> {
+        self.get(&format!("/exec/{id}/json")).await
+    }
+
+    /// The stream ends a moment before the exit code is known.
+    async fn settled_exec(&self, id: &str, mut inspect: ExecInspect) -> DockerResult<ExecInspect> {
+        for _ in 0..50 {
+            if !inspect.running {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            inspect = self.inspect_exec(id).await?;
+        }
+        Ok(inspect)
+    }
+
+    pub async fn list_networks(&self, labels: &[String]) -> DockerResult<Vec<Network>> {
+        self.get(&format!("/networks?filters={}", label_filter(labels))).await
+    }
+
+    pub async fn inspect_network(&self, id: &str) -> DockerResult<Network> {
+        self.get(&format!("/networks/{}", encode(id))).await
+    }
+
+    pub async fn create_network(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+        options: &BTreeMap<String, String>,
+    ) -> DockerResult<()> {
+        let body = json!({"Name": name, "CheckDuplicate": true, "Driver": "bridge", "Labels": labels, "Options": options});
+        self.post("/networks/create", &body, CALL_TIMEOUT).await.map(|_| ())
+    }
+
+    /// Gone is fine; in use is `Conflict`.
+    pub async fn remove_network(&self, id: &str) -> DockerResult<()> {
+        match self.delete(&format!("/networks/{}", encode(id))).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub async fn inspect_image(&self, reference: &str) -> DockerResult<ImageInspect> {
+        self.get(&format!("/images/{}/json", encode(reference))).await
+    }
+
+    pub async fn list_images(&self, labels: &[String]) -> DockerResult<Vec<ImageSummary>> {
+        self.get(&format!("/images/json?filters={}", label_filter(labels))).await
+    }
+
+    /// Never forced: force would remove the containers that use it. Gone is fine, in use is `Conflict`.
+    pub async fn remove_image(&self, reference: &str) -> DockerResult<()> {
+        match self.delete(&format!("/images/{}", encode(reference))).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub async fn tag_image(&self, image: &str, repository: &str, tag: &str) -> DockerResult<()> {
+        let path = format!("/images/{}/tag?repo={}&tag={}", encode(image), encode(repository), encode(tag));
+        self.post_empty(&path, CALL_TIMEOUT).await
+    }
+
+    /// Pulls; an error in the stream is the call's error.
+    pub async fn pull_image(&self, reference: &str) -> DockerResult<()> {
+        let path = format!("{}/images/create?fromImage={}", self.prefix(), encode(reference));
+        let response = self.send(Method::POST, &path, None, Bytes::new(), Duration::from_secs(600)).await?;
+        if !response.status().is_success() {
+            return self.read(response).await.map(|_| ());
+        }
+        let mut progress = Progress::new(response.into_body());
+        while let Some(line) = progress.next().await? {
+            if let Some(message) = line.failure() {
+                return Err(DockerError::Other { status: 404, message });
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds from a tar of the context; every line of output goes to `line`. Returns the image's id. A failed build is a
+    /// 200 whose stream holds an error: `DockerError::Other` with status 400.
+    pub async fn build(
+        &self,
+        context: Bytes,
+        options: &BuildOptions,
+        mut line: impl FnMut(&str) + Send,
+    ) -> DockerResult<String> {
+        let args = serde_json::to_string(&options.args).unwrap_or_default();
+        let labels = serde_json::to_string(&options.labels).unwrap_or_default();
+        let mut path = format!(
+            "{}/build?t={}&dockerfile={}&buildargs={}&labels={}&rm=1&forcerm=1",
+            self.prefix(),
+            encode(&options.tag),
+            encode(&options.dockerfile),
+            encode(&args),
+            encode(&labels)
+        );
+        if let Some(target) = &options.target {
+            path.push_str(&format!("&target={}", encode(target)));
+        }
+        // The head of the answer comes with the first output, which may take as long as a base image's pull.
+        let wait = Duration::from_secs(3600);
+        let response = self.send(Method::POST, &path, Some("application/x-tar"), context, wait).await?;
+        if !response.status().is_success() {
+            self.read(response).await?;
+            return Err(DockerError::Decode(path));
+        }
+        let mut progress = Progress::new(response.into_body());
+        let mut image = None;
+        let mut failure = None;
+        while let Some(next) = progress.next().await? {
+            if let Some(text) = next.stream.as_deref().or(next.status.as_deref()) {
+                text.lines().filter(|text| !text.trim().is_empty()).for_each(&mut line);
+            }
+            if let Some(message) = next.failure() {
+                line(&message);
+                failure = Some(message);
+            }
+            if let Some(aux) = next.aux.filter(|aux| !aux.id.is_empty()) {
+                image = Some(aux.id);
+            }
+        }
+        if let Some(message) = failure {
+            return Err(DockerError::Other { status: 400, message });
+        }
+        match image {
+            Some(id) => Ok(id),
+            None => Ok(self.inspect_image(&options.tag).await?.id),
+        }
+    }
+}
+
+fn label_filter(labels: &[String]) -> String {
+    encode(&json!({"label": labels}).to_string())
+}

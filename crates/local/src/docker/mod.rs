@@ -1,0 +1,197 @@
+//! A thin client of the Docker API over its unix socket, for Docker and for Podman's service.
+//!
+//! Own types, tolerant: states are strings, unknown fields are ignored, absent ones default. A typed client that knows no
+//! state `stopped` (Podman shows it for 0.2 s at every exit) fails a whole listing for one container.
+//! Every call opens its own connection: that costs 50 µs and leaves nothing to go stale when the engine restarts.
+
+mod calls;
+mod error;
+mod stream;
+pub mod types;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+pub use error::{DockerError, DockerResult};
+pub use stream::{LogFrame, LogFrames, Source};
+
+/// The newest API version we speak; Docker 29 accepts nothing older than 1.44, Podman 4 speaks 1.41.
+const OUR_API: (u32, u32) = (1, 44);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    socket: PathBuf,
+    /// `/v1.41`; empty until negotiated.
+    prefix: RwLock<String>,
+}
+
+impl Docker {
+    pub fn new(socket: &Path) -> Self {
+        Self { inner: Arc::new(Inner { socket: socket.to_owned(), prefix: RwLock::new(String::new()) }) }
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.inner.socket
+    }
+
+    /// Asks for the version and settles on the newest API that both sides speak.
+    pub async fn negotiate(&self) -> DockerResult<types::Version> {
+        let bytes = self.read(self.send(Method::GET, "/version", None, Bytes::new(), CALL_TIMEOUT).await?).await?;
+        let version: types::Version = decode("GET /version", &bytes)?;
+        let theirs = parse_version(&version.api_version).unwrap_or((1, 41));
+        let (major, minor) = theirs.min(OUR_API);
+        if let Ok(mut prefix) = self.inner.prefix.write() {
+            *prefix = format!("/v{major}.{minor}");
+        }
+        Ok(version)
+    }
+
+    pub async fn ping(&self) -> DockerResult<()> {
+        let response = self.send(Method::GET, "/_ping", None, Bytes::new(), Duration::from_secs(3)).await?;
+        self.read(response).await.map(|_| ())
+    }
+
+    fn prefix(&self) -> String {
+        self.inner.prefix.read().map(|text| text.clone()).unwrap_or_default()
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> DockerResult<T> {
+        let path = format!("{}{path}", self.prefix());
+        let bytes = self.read(self.send(Method::GET, &path, None, Bytes::new(), CALL_TIMEOUT).await?).await?;
+        decode(&path, &bytes)
+    }
+
+    async fn post_json<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> DockerResult<T> {
+        let bytes = self.post(path, body, CALL_TIMEOUT).await?;
+        decode(path, &bytes)
+    }
+
+    async fn post(&self, path: &str, body: &impl serde::Serialize, timeout: Duration) -> DockerResult<Bytes> {
+        let body = serde_json::to_vec(body).map_err(|e| DockerError::Decode(format!("{path}: {e}")))?;
+        let path = format!("{}{path}", self.prefix());
+        let response = self.send(Method::POST, &path, Some("application/json"), body.into(), timeout).await?;
+        self.read(response).await
+    }
+
+    /// Docker refuses any body, `{}` too, on start.
+    async fn post_empty(&self, path: &str, timeout: Duration) -> DockerResult<()> {
+        let path = format!("{}{path}", self.prefix());
+        let response = self.send(Method::POST, &path, None, Bytes::new(), timeout).await?;
+        self.read(response).await.map(|_| ())
+    }
+
+    async fn delete(&self, path: &str) -> DockerResult<Bytes> {
+        let path = format!("{}{path}", self.prefix());
+        self.read(self.send(Method::DELETE, &path, None, Bytes::new(), Duration::from_secs(120)).await?).await
+    }
+
+    /// The whole body of a successful response; an error response becomes its `DockerError`.
+    async fn read(&self, response: Response<Incoming>) -> DockerResult<Bytes> {
+        let status = response.status();
+        let body = tokio::time::timeout(CALL_TIMEOUT, response.into_body().collect())
+            .await
+            .map_err(|_| DockerError::Unavailable("the engine stopped in the middle of an answer".to_owned()))?
+            .map_err(|e| DockerError::Unavailable(format!("the engine broke off its answer: {e}")))?
+            .to_bytes();
+        // 304: already started, already stopped.
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            return Ok(body);
+        }
+        Err(error::from_response(status, &body))
+    }
+
+    /// Sends one request on a connection of its own; `timeout` covers everything until the response's head.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+        timeout: Duration,
+    ) -> DockerResult<Response<Incoming>> {
+        let call = async {
+            let stream = UnixStream::connect(&self.inner.socket).await.map_err(|e| {
+                DockerError::Unavailable(format!("no engine answers at {}: {e}", self.inner.socket.display()))
+            })?;
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                .await
+                .map_err(|e| DockerError::Unavailable(format!("handshake with the engine: {e}")))?;
+            // Ends by itself with the response's body.
+            tokio::spawn(connection);
+            let mut request = Request::builder().method(method.clone()).uri(path).header("host", "engine");
+            if let Some(content_type) = content_type {
+                request = request.header("content-type", content_type);
+            }
+            let request = request
+                .body(Full::new(body))
+                .map_err(|e| DockerError::Other { status: 400, message: format!("{method} {path}: {e}") })?;
+            sender
+                .send_request(request)
+                .await
+                .map_err(|e| DockerError::Unavailable(format!("the engine broke off {method} {path}: {e}")))
+        };
+        tokio::time::timeout(timeout, call).await.map_err(|_| {
+            DockerError::Unavailable(format!("the engine did not answer {method} {path} within {timeout:?}"))
+        })?
+    }
+}
+
+fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> DockerResult<T> {
+    serde_json::from_slice(bytes).map_err(|e| DockerError::Decode(format!("{what}: {e}")))
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Percent-encodes a query value or path segment.
+pub(crate) fn encode(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' | b':' | b'@' => {
+                out.push(byte as char);
+            }
+            _ => {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert_eq!(parse_version("1.41"), Some((1, 41)));
+        assert!(parse_version("1.9") < parse_version("1.41"));
+        assert_eq!(parse_version("x"), None);
+    }
+
+    #[test]
+    fn encodes_what_a_query_cannot_hold() {
+        assert_eq!(encode("a b&c=d?#é/x:1"), "a%20b%26c%3Dd%3F%23%C3%A9/x:1");
+    }
+}
