@@ -1,1 +1,74 @@
-//! landfall-manifest
+//! The manifest: `landfall.yml` → [`landfall_model::app::App`], with every problem at once and in its place.
+//!
+//! ```text
+//! text ─ tree (places, budgets, duplicates) ─ ${VAR} ─ shape (from the JSON Schema) ─ serde ─ resolve + checks ─► App
+//! ```
+//!
+//! Public API:
+//! - [`read_file`] → [`SourceFile`]; [`load`] → [`Loaded`] or diagnostics; [`render`] for a terminal, serde for JSON
+//! - [`schema`]: the JSON Schema, committed as docs/landfall.schema.json
+//! - [`init::scan`] → [`init::RepoFiles`]; [`init::propose`] → the text of a first manifest
+//! - [`codes::ALL`]: every diagnostic code with its title
+//!
+//! Everything but `read_file` and `init::scan` is pure.
+
+mod authored;
+mod check;
+pub mod codes;
+mod diagnostic;
+pub mod init;
+mod interpolate;
+mod resolve;
+mod scalar;
+mod shape;
+mod source;
+mod tree;
+
+use landfall_model::app::App;
+
+pub use diagnostic::{Diagnostic, Label, Severity, Span, render};
+pub use source::{MAX_BYTES, SourceFile, read_file};
+
+/// A manifest without errors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    pub app: App,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Checks and resolves a manifest. `vars` answers `${VAR}`: usually the process environment.
+///
+/// # Errors
+/// Every problem that could be found, warnings included, sorted by place; at least one is an error.
+pub fn load(source: &SourceFile, vars: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Diagnostic>> {
+    let finish = |found| diagnostic::finish(found, &source.text);
+    let (mut tree, mut found) = tree::parse(&source.text).map_err(finish)?;
+    interpolate::interpolate(&mut tree, &source.text, vars, &mut found);
+    let Some(value) = shape::walk_root(&tree, &mut found) else { return Err(finish(found)) };
+    let manifest: authored::Manifest = match serde_json::from_value(value) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            found.push(
+                Diagnostic::error(codes::INTERNAL, format!("the manifest cannot be decoded: {error}"))
+                    .label(tree::At::root(&tree).span(), "")
+                    .help("this is a defect of Landfall; please report it with the manifest"),
+            );
+            return Err(finish(found));
+        }
+    };
+    check::check(&manifest, tree::At::root(&tree), &mut found);
+    let failed = found.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    let found = finish(found);
+    if failed {
+        return Err(found);
+    }
+    Ok(Loaded { app: resolve::resolve(manifest, tree::At::root(&tree), &source.directory), warnings: found })
+}
+
+/// The JSON Schema (draft 2020-12) of `landfall.yml`, pretty-printed, with a final newline.
+pub fn schema() -> String {
+    let mut schema = schemars::schema_for!(authored::Manifest);
+    schema.insert("$id".to_owned(), "https://landfall.dev/landfall.schema.json".into());
+    // `to_string_pretty` of a value made by a derive cannot fail.
+    serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
+}

@@ -1,0 +1,361 @@
+//! Authored → resolved: defaults filled in, names in the order written. Runs only on a manifest without errors; anything a
+//! check should have refused falls back to the default instead of failing.
+
+use std::path::Path;
+
+use landfall_model::app::{
+    App, AwaitSource, BalancingAlgorithm, BuildSource, CircuitBreaker, ContainerTemplate, DeploymentConfiguration,
+    Hook, HookAction, HookFailure, HookPoint, ImageSource, Limits, LoadBalancerBinding, LongLivedEnvironment,
+    Notification, NotificationTarget, Previews, Repository, Routing, Service, TargetHealthCheck, UrlOrSecret,
+};
+use landfall_model::ids::RepositoryKey;
+use landfall_model::task::{ContainerSettings, Dependency, HealthCheck, SecretRef};
+
+use crate::authored;
+use crate::scalar::{Duration, Text};
+use crate::tree::At;
+
+/// Every default in one place; docs/manifest.md and the schema's descriptions repeat them.
+pub(crate) mod defaults {
+    pub(crate) const BUILD_TIMEOUT: u32 = 900;
+    pub(crate) const AWAIT_DEADLINE: u32 = 900;
+    pub(crate) const STOP_TIMEOUT: u32 = 30;
+    pub(crate) const CHECK_INTERVAL: u32 = 2;
+    pub(crate) const CHECK_TIMEOUT: u32 = 2;
+    pub(crate) const CHECK_RETRIES: u32 = 3;
+    pub(crate) const DEPLOYMENT_TIMEOUT: u32 = 600;
+    pub(crate) const DEREGISTRATION_DELAY: u32 = 5;
+    pub(crate) const IDLE_TIMEOUT: u32 = 60;
+    pub(crate) const TARGET_INTERVAL_MS: u32 = 2_000;
+    pub(crate) const TARGET_TIMEOUT_MS: u32 = 1_000;
+    pub(crate) const THRESHOLD: u32 = 2;
+    pub(crate) const MATCHER: &str = "200-399";
+    pub(crate) const BRANCHES: &str = "feature/*";
+    pub(crate) const PORT: u16 = 8080;
+    pub(crate) const HOOK_TIMEOUT: u32 = 300;
+    pub(crate) const BUILDS: u32 = 2;
+    pub(crate) const EXECUTIONS: u32 = 8;
+}
+
+pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path) -> App {
+    let here = Here { directory };
+    let project = manifest.project.clone();
+    let mut repositories: std::collections::BTreeMap<_, _> = manifest
+        .repositories
+        .into_iter()
+        .map(|(key, repository)| (RepositoryKey::from(key.clone()), here.repository(key, repository)))
+        .collect();
+    if repositories.is_empty() {
+        let key = RepositoryKey::from(project.clone());
+        let repository = Repository { key: key.clone(), github: None, github_id: None, source: None, omit: None };
+        repositories.insert(key, repository);
+    }
+    let services_at = at.get("services");
+    let ordered: Vec<String> = services_at.keys().map(str::to_owned).collect();
+    let hooks_at = at.get("previews").get("hooks");
+    let previews = manifest.previews.map(|previews| here.previews(previews, &project, &ordered, hooks_at));
+    let environments = manifest.environments.into_iter().map(|(name, environment)| {
+        let services = environment.services.unwrap_or_else(|| ordered.clone());
+        (name.clone(), LongLivedEnvironment { name, services, variables: texts(environment.variables) })
+    });
+    let environments = environments.collect();
+    let notifications_at = at.get("notifications");
+    let mut notifications: Vec<_> =
+        manifest.notifications.into_iter().filter_map(|(name, one)| here.notification(name, one)).collect();
+    notifications.sort_by_key(|one| notifications_at.position(&one.name));
+    let services = manifest
+        .services
+        .into_iter()
+        .map(|(name, service)| {
+            let at = services_at.get(&name);
+            (name.clone(), here.service(name, service, at))
+        })
+        .collect();
+    let webhook_secrets = manifest.webhook.unwrap_or_default().secrets;
+    let webhook_secrets = webhook_secrets.into_iter().map(|secret| here.secret(secret)).collect();
+    App { project, repositories, services, environments, previews, notifications, webhook_secrets }
+}
+
+struct Here<'d> {
+    directory: &'d Path,
+}
+
+impl Here<'_> {
+    /// A relative path is relative to the manifest.
+    fn path(&self, path: String) -> String {
+        if self.directory.as_os_str().is_empty() || Path::new(&path).is_absolute() {
+            return path;
+        }
+        // Lexical, so that `.` and `..` do not end up in names and logs; no file system is asked.
+        let mut out = self.directory.to_path_buf();
+        for part in Path::new(&path).components() {
+            match part {
+                std::path::Component::ParentDir => {
+                    out.pop();
+                }
+                std::path::Component::Normal(part) => out.push(part),
+                _ => {}
+            }
+        }
+        out.to_string_lossy().into_owned()
+    }
+
+    fn secret(&self, secret: SecretRef) -> SecretRef {
+        match secret {
+            SecretRef::File(path) => SecretRef::File(self.path(path)),
+            other => other,
+        }
+    }
+
+    fn repository(&self, key: String, repository: authored::Repository) -> Repository {
+        let source = repository.source.map(|source| if is_remote(&source) { source } else { self.path(source) });
+        let authored::Repository { github, github_id, omit, .. } = repository;
+        Repository { key: key.into(), github, github_id, source, omit: omit.filter(|omit| !omit.is_empty()) }
+    }
+
+    fn service(&self, name: String, service: authored::Service, at: At<'_>) -> Service {
+        let binding = binding(&service);
+        let load_balancer = service.load_balancer.zip(binding).map(|(authored, (container, port))| {
+            let check = authored.health_check.unwrap_or_default();
+            let interval_ms = ms(check.interval, defaults::TARGET_INTERVAL_MS);
+            LoadBalancerBinding {
+                container,
+                port,
+                health_check: TargetHealthCheck {
+                    path: check.path.unwrap_or_else(|| "/".to_owned()),
+                    port: check.port.map(|port| port.0),
+                    interval_ms,
+                    timeout_ms: ms(check.timeout, default_target_timeout(interval_ms)),
+                    healthy_threshold: check.healthy_threshold.unwrap_or(defaults::THRESHOLD),
+                    unhealthy_threshold: check.unhealthy_threshold.unwrap_or(defaults::THRESHOLD),
+                    matcher: check.matcher.map_or_else(|| defaults::MATCHER.to_owned(), |text| text.0.replace(' ', "")),
+                },
+                deregistration_delay: secs(authored.deregistration_delay, defaults::DEREGISTRATION_DELAY),
+                algorithm: authored.algorithm.unwrap_or(BalancingAlgorithm::RoundRobin),
+                idle_timeout: secs(authored.idle_timeout, defaults::IDLE_TIMEOUT),
+            }
+        });
+        let deployment = service.deployment.unwrap_or_default();
+        let breaker = deployment.circuit_breaker.unwrap_or_default();
+        let containers_at = at.get("containers");
+        let mut containers: Vec<_> = service
+            .containers
+            .into_iter()
+            .map(|(name, container)| {
+                let depends_at = containers_at.get(&name).get("depends_on");
+                self.container(name, container, depends_at)
+            })
+            .collect();
+        containers.sort_by_key(|container| containers_at.position(&container.name));
+        Service {
+            name,
+            cpu: service.cpu,
+            memory: service.memory,
+            containers,
+            desired_count: service.desired_count.unwrap_or(1),
+            deployment: DeploymentConfiguration {
+                minimum_healthy_percent: deployment.minimum_healthy_percent.unwrap_or(100),
+                maximum_percent: deployment.maximum_percent.unwrap_or(200),
+                circuit_breaker: CircuitBreaker {
+                    enable: breaker.enable.unwrap_or(true),
+                    rollback: breaker.rollback.unwrap_or(true),
+                    threshold: breaker.threshold,
+                },
+                health_check_grace_period: secs(deployment.health_check_grace_period, 0),
+                timeout: secs(deployment.timeout, defaults::DEPLOYMENT_TIMEOUT),
+            },
+            load_balancer,
+        }
+    }
+
+    fn container(&self, name: String, container: authored::Container, depends_at: At<'_>) -> ContainerTemplate {
+        let image = match (container.build, container.r#await) {
+            (Some(build), _) => ImageSource::Build(BuildSource {
+                context: build.context.unwrap_or_else(|| ".".to_owned()),
+                dockerfile: build.dockerfile.unwrap_or_else(|| "Dockerfile".to_owned()),
+                args: texts(build.args),
+                target: build.target,
+                timeout: secs(build.timeout, defaults::BUILD_TIMEOUT),
+            }),
+            (None, Some(awaited)) => ImageSource::Await(AwaitSource {
+                image: awaited.image,
+                label: awaited.label.into_iter().next().map(|(label, value)| (label, value.0)),
+                deadline: secs(awaited.deadline, defaults::AWAIT_DEADLINE),
+            }),
+            (None, None) => ImageSource::Reference(container.image.unwrap_or_default()),
+        };
+        let mut depends_on: Vec<_> = container
+            .depends_on
+            .into_iter()
+            .map(|(container, condition)| Dependency { container, condition })
+            .collect();
+        depends_on.sort_by_key(|dependency| depends_at.position(&dependency.container));
+        let settings = ContainerSettings {
+            entry_point: list(container.entry_point),
+            command: list(container.command),
+            working_directory: container.working_directory,
+            user: container.user.map(|user| user.0),
+            ports: container.ports.into_iter().map(|port| port.0).collect(),
+            environment: texts(container.environment),
+            secrets: container.secrets.into_iter().map(|(name, secret)| (name, self.secret(secret))).collect(),
+            depends_on,
+            health_check: container.health_check.map(|check| HealthCheck {
+                command: check.command.unwrap_or_default().0,
+                interval: secs(check.interval, defaults::CHECK_INTERVAL),
+                timeout: secs(check.timeout, default_check_timeout(check.interval)),
+                retries: check.retries.unwrap_or(defaults::CHECK_RETRIES),
+                start_period: secs(check.start_period, 0),
+            }),
+            essential: container.essential.unwrap_or(true),
+            stop_timeout: secs(container.stop_timeout, defaults::STOP_TIMEOUT),
+            cpu: container.cpu,
+            memory: container.memory,
+            readonly_root_filesystem: container.readonly_root_filesystem,
+        };
+        ContainerTemplate { name, image, settings }
+    }
+
+    fn previews(&self, previews: authored::Previews, project: &str, services: &[String], hooks_at: At<'_>) -> Previews {
+        let routing = match previews.routing {
+            Some(authored::Routing::Ports(authored::PortsRouting { range: Some(range) })) => {
+                Routing::Ports { first: range.0.0, last: range.0.1 }
+            }
+            Some(authored::Routing::Host(host)) => host_routing(host, project),
+            _ => host_routing(authored::HostRouting::default(), project),
+        };
+        let limits = previews.limits.unwrap_or_default();
+        let mut hooks: Vec<_> = previews.hooks.into_iter().filter_map(|(name, hook)| self.hook(name, hook)).collect();
+        hooks.sort_by_key(|hook| hooks_at.position(&hook.name));
+        Previews {
+            branches: previews.branches.unwrap_or_else(|| vec![defaults::BRANCHES.to_owned()]),
+            ignore: previews.ignore,
+            pull_requests: previews.pull_requests,
+            services: previews.services.unwrap_or_else(|| services.to_vec()),
+            desired_count: previews.desired_count,
+            variables: texts(previews.variables),
+            routing,
+            ttl: previews.ttl.map(|ttl| ttl.0 / 1_000),
+            limits: Limits {
+                max_previews: limits.max_previews,
+                concurrent_builds: limits.concurrent_builds.unwrap_or(defaults::BUILDS),
+                concurrent_executions: limits.concurrent_executions.unwrap_or(defaults::EXECUTIONS),
+            },
+            hooks,
+        }
+    }
+
+    fn hook(&self, name: String, hook: authored::Hook) -> Option<Hook> {
+        let run = match hook.run? {
+            authored::HookRun::Command(argv) => HookAction::Command { argv: list(argv), directory: None },
+            authored::HookRun::Exec(exec) => HookAction::Command {
+                argv: list(exec.command),
+                directory: exec.working_directory.map(|directory| self.path(directory)),
+            },
+            authored::HookRun::Http(http) => HookAction::Http {
+                url: http.url,
+                method: method(http.method).to_owned(),
+                headers: texts(http.headers),
+                secret: http.secret.map(|secret| self.secret(secret)),
+            },
+            authored::HookRun::Task(task) => {
+                HookAction::Task { service: task.service, container: task.container, command: list(task.command) }
+            }
+        };
+        Some(Hook {
+            name,
+            when: hook.when.unwrap_or(HookPoint::AfterCreate),
+            run,
+            timeout: secs(hook.timeout, defaults::HOOK_TIMEOUT),
+            on_failure: hook.on_failure.unwrap_or(HookFailure::Fail),
+            rerunnable: hook.rerunnable,
+        })
+    }
+
+    fn notification(&self, name: String, one: authored::Notification) -> Option<Notification> {
+        let to = if one.log.is_some() {
+            NotificationTarget::Log
+        } else if let Some(webhook) = one.webhook {
+            let secret = webhook.secret.map(|secret| self.secret(secret));
+            NotificationTarget::Webhook { url: webhook.url, secret }
+        } else {
+            let slack = one.slack?;
+            let url = match (slack.url, slack.url_secret) {
+                (Some(url), _) => UrlOrSecret::Url(url),
+                (None, secret) => UrlOrSecret::Secret(self.secret(secret?)),
+            };
+            NotificationTarget::Slack { url, channel: slack.channel }
+        };
+        Some(Notification { name, to, on: one.on })
+    }
+}
+
+/// The container and port behind the load balancer: as given, else the only candidate.
+pub(crate) fn binding(service: &authored::Service) -> Option<(String, u16)> {
+    let balancer = service.load_balancer.as_ref()?;
+    let name = match &balancer.container {
+        Some(name) => name.clone(),
+        None => {
+            let mut with_ports = service.containers.iter().filter(|(_, container)| !container.ports.is_empty());
+            let (name, _) = with_ports.next()?;
+            if with_ports.next().is_some() {
+                return None;
+            }
+            name.clone()
+        }
+    };
+    let port = match (balancer.port, service.containers.get(&name)?.ports.as_slice()) {
+        (Some(port), _) => port.0,
+        (None, [only]) => only.0,
+        _ => return None,
+    };
+    Some((name, port))
+}
+
+/// Does `git clone` reach this over a network or by URL, rather than as a local path?
+pub(crate) fn is_remote(source: &str) -> bool {
+    source.contains("://") || source.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/'))
+}
+
+/// No longer than the interval, which may be set below the usual timeout.
+pub(crate) fn default_check_timeout(interval: Option<Duration>) -> u32 {
+    defaults::CHECK_TIMEOUT.min(secs(interval, defaults::CHECK_INTERVAL).max(1))
+}
+
+pub(crate) fn default_target_timeout(interval_ms: u32) -> u32 {
+    defaults::TARGET_TIMEOUT_MS.min((interval_ms / 2).max(1))
+}
+
+fn host_routing(host: authored::HostRouting, project: &str) -> Routing {
+    let domain = host.domain.map(|domain| domain.trim_end_matches('.').to_ascii_lowercase());
+    Routing::Host {
+        domain: domain.unwrap_or_else(|| format!("{project}.localhost")),
+        port: host.port.map_or(defaults::PORT, |port| port.0),
+    }
+}
+
+fn method(method: Option<authored::HttpMethod>) -> &'static str {
+    use authored::HttpMethod::{Delete, Get, Patch, Post, Put};
+    match method {
+        None | Some(Post) => "POST",
+        Some(Get) => "GET",
+        Some(Put) => "PUT",
+        Some(Patch) => "PATCH",
+        Some(Delete) => "DELETE",
+    }
+}
+
+pub(crate) fn ms(duration: Option<Duration>, default: u32) -> u32 {
+    duration.map_or(default, |duration| u32::try_from(duration.0).unwrap_or(u32::MAX))
+}
+
+pub(crate) fn secs(duration: Option<Duration>, default: u32) -> u32 {
+    duration.map_or(default, |duration| u32::try_from(duration.0 / 1_000).unwrap_or(u32::MAX))
+}
+
+fn texts(map: std::collections::BTreeMap<String, Text>) -> std::collections::BTreeMap<String, String> {
+    map.into_iter().map(|(name, text)| (name, text.0)).collect()
+}
+
+fn list(texts: Vec<Text>) -> Vec<String> {
+    texts.into_iter().map(|text| text.0).collect()
+}
