@@ -2,6 +2,8 @@
 //! Pure: time, ids and what was observed are parameters, so that every choice can be replayed from its inputs.
 
 pub mod control;
+#[cfg(test)]
+mod fixture;
 pub mod lint;
 pub mod names;
 pub mod plan;
