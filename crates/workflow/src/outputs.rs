@@ -1,0 +1,82 @@
+//! Output references: `{"$output": "step/field"}` anywhere in a step's parameters.
+
+use serde_json::{Map, Value};
+
+const KEY: &str = "$output";
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("output {reference} does not exist")]
+pub struct MissingOutput {
+    pub reference: String,
+}
+
+/// `params` with every reference replaced; `output(step)` gives the output of a finished step.
+pub fn resolve<'a>(params: &Value, output: &impl Fn(&str) -> Option<&'a Value>) -> Result<Value, MissingOutput> {
+    Ok(match params {
+        Value::Object(map) => match reference(map) {
+            Some(reference) => split(reference)
+                .and_then(|(step, field)| output(step)?.get(field))
+                .cloned()
+                .ok_or_else(|| MissingOutput { reference: reference.to_owned() })?,
+            None => Value::Object(
+                map.iter()
+                    .map(|(key, value)| Ok((key.clone(), resolve(value, output)?)))
+                    .collect::<Result<Map<_, _>, _>>()?,
+            ),
+        },
+        Value::Array(items) => Value::Array(items.iter().map(|item| resolve(item, output)).collect::<Result<_, _>>()?),
+        other => other.clone(),
+    })
+}
+
+/// Every reference in `params`, as written.
+pub fn references(params: &Value) -> Vec<&str> {
+    match params {
+        Value::Object(map) => match reference(map) {
+            Some(reference) => vec![reference],
+            None => map.values().flat_map(references).collect(),
+        },
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Step and field: the field is what follows the last slash.
+pub fn split(reference: &str) -> Option<(&str, &str)> {
+    reference.rsplit_once('/').filter(|(step, field)| !step.is_empty() && !field.is_empty())
+}
+
+fn reference(map: &Map<String, Value>) -> Option<&str> {
+    if map.len() == 1 { map.get(KEY)?.as_str() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn replaces_references_at_any_depth() {
+        let out = json!({"image": "app@sha256:1", "n": 3});
+        let lookup = |step: &str| (step == "image.app").then_some(&out);
+        let params =
+            json!({"k": {"containers": [{"image": {"$output": "image.app/image"}}], "n": {"$output": "image.app/n"}}});
+        assert_eq!(resolve(&params, &lookup), Ok(json!({"k": {"containers": [{"image": "app@sha256:1"}], "n": 3}})));
+        assert_eq!(references(&params), ["image.app/image", "image.app/n"]);
+    }
+
+    #[test]
+    fn says_which_output_is_missing() {
+        let lookup = |_: &str| None;
+        let missing = |reference: &str| Err(MissingOutput { reference: reference.to_owned() });
+        assert_eq!(resolve(&json!({"$output": "a/b"}), &lookup), missing("a/b"));
+        assert_eq!(resolve(&json!([{"$output": "nothing"}]), &lookup), missing("nothing"));
+    }
+
+    #[test]
+    fn leaves_what_only_looks_like_a_reference() {
+        let params = json!({"env": {"$output": "a/b", "other": 1}, "x": {"$output": 4}});
+        assert_eq!(resolve(&params, &|_: &str| None), Ok(params));
+    }
+}
