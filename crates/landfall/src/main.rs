@@ -1,1 +1,57 @@
-fn main() {}
+//! The `landfall` binary: command line, output, exit codes, and the wiring of everything else.
+//!
+//! `--version` is answered before anything is set up, because editors, scripts and prompts ask for it often. Commands
+//! that only compute (`check`, `schema`, `init`, `completions`) start no runtime and no tracing.
+
+mod cli;
+mod commands;
+mod demo_app;
+mod env_vars;
+mod error;
+mod exit;
+mod logging;
+mod paths;
+mod printer;
+mod progress;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::cli::Cli;
+use crate::exit::ExitCode;
+use crate::printer::Printer;
+
+fn main() -> std::process::ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if let (Some(only), None) = (args.next(), args.next())
+        && (only == "--version" || only == "-V")
+    {
+        let printer = Printer::default();
+        return printer
+            .raw(concat!("landfall ", env!("CARGO_PKG_VERSION"), "\n"))
+            .map_or(ExitCode::Io, |()| ExitCode::Ok)
+            .into();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error).into(),
+    };
+    let printer = Printer::new(cli.global.output, cli.global.color, cli.global.quiet);
+    match commands::run(cli, printer) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            printer.error(&error);
+            error.code.into()
+        }
+    }
+}
+
+/// clap prints help on stdout and errors on stderr; only its exit codes are not ours.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe is nobody's error here.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::Ok,
+        _ => ExitCode::Usage,
+    }
+}

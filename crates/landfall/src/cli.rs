@@ -1,0 +1,352 @@
+//! The command line, as data. Nothing here decides or does anything; `commands` does.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+use crate::env_vars;
+use crate::printer::{Color, OutputFormat};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "landfall",
+    version,
+    about = "A git branch becomes a running environment behind a URL, and goes away again",
+    long_about = "Landfall takes a git branch to a running environment with a URL of its own, and takes it away again when the \
+                  branch goes. One binary: a server for GitHub's webhooks, a load balancer, and the commands to look into both.",
+    after_help = "Start here:\n  \
+                  landfall demo                      see all of it work on this machine\n  \
+                  landfall init                      write a first landfall.yml\n  \
+                  landfall serve --listen 127.0.0.1:8400\n\n\
+                  Exit codes are in docs/exit-codes.md; error codes (LF-…) are in docs/errors/.",
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 120
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Directory that holds the journal, the lock and the sockets [default: $XDG_STATE_HOME/landfall or
+    /// ~/.local/state/landfall]
+    #[arg(long, global = true, value_name = "DIR", env = env_vars::STATE, value_hint = ValueHint::DirPath, hide_env_values = true, help_heading = "Global options")]
+    pub(crate) state: Option<PathBuf>,
+    /// How data is printed on stdout
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Global options")]
+    pub(crate) output: OutputFormat,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
+    pub(crate) color: Color,
+    /// How logs are written on stderr; LANDFALL_LOG says what is logged
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", env = env_vars::LOG_FORMAT, hide_env_values = true, help_heading = "Global options")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Print data and errors only
+    #[arg(long, short, global = true, help_heading = "Global options")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ManifestFile {
+    /// The manifest
+    #[arg(long, short, value_name = "FILE", default_value = "landfall.yml", env = env_vars::CONFIG, value_hint = ValueHint::FilePath, hide_env_values = true)]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the main job on this machine: a branch comes up behind a URL, changes, and goes away again
+    #[command(
+        after_help = "Examples:\n  landfall demo\n  landfall demo --keep      leave it running and say how to play with it"
+    )]
+    Demo(DemoArgs),
+    /// Receive GitHub's webhooks and keep previews in step with branches
+    #[command(
+        after_help = "Examples:\n  LANDFALL_WEBHOOK_SECRET=… landfall serve --config landfall.yml --listen 127.0.0.1:8400\n  \
+                      landfall serve --state /var/lib/landfall --log-format json\n\nThe listener serves POST /webhooks/github, GET /healthz and GET /metrics. Control goes over STATE/control.sock.\ndocs/github.md says how to set up the webhook."
+    )]
+    Serve(ServeArgs),
+    /// The load balancer process; started on demand by the others
+    #[command(hide = true)]
+    Router(RouterArgs),
+    /// Run a service of this manifest in the foreground, built from the working tree, until Ctrl-C
+    #[command(
+        after_help = "Examples:\n  landfall up                the only service, or the first one with a URL\n  landfall up web --port 8080"
+    )]
+    Up(UpArgs),
+    /// Previews: one environment per branch
+    #[command(subcommand)]
+    Preview(PreviewCommand),
+    /// Check a manifest and print every problem in it
+    #[command(after_help = "Examples:\n  landfall check\n  landfall check --config other.yml --output json")]
+    Check(ManifestFile),
+    /// Print the JSON Schema of landfall.yml
+    #[command(
+        after_help = "Examples:\n  landfall schema > landfall.schema.json\n\nEditors use it through a first line in landfall.yml:\n  # yaml-language-server: $schema=landfall.schema.json"
+    )]
+    Schema,
+    /// Write a first landfall.yml from the Dockerfiles and compose file found here
+    #[command(after_help = "Examples:\n  landfall init\n  landfall init --stdout services/web")]
+    Init(InitArgs),
+    /// What there is: server, load balancer, previews, work in progress
+    #[command(after_help = "Examples:\n  landfall status\n  landfall status --output json")]
+    Status,
+    /// Runs of plans: look into them, and help those that wait for a person
+    #[command(subcommand)]
+    Executions(ExecutionsCommand),
+    /// Compare what exists with what should, and repair the difference
+    #[command(after_help = "Examples:\n  landfall gc --dry-run      say what would be done\n  landfall gc")]
+    Gc(GcArgs),
+    /// Webhook deliveries received, and what became of each
+    #[command(after_help = "Examples:\n  landfall deliveries\n  landfall deliveries --limit 5 --output json")]
+    Deliveries(DeliveriesArgs),
+    /// Copy the state into one file, while everything runs
+    #[command(after_help = "Examples:\n  landfall backup landfall-$(date +%F).db")]
+    Backup(BackupArgs),
+    /// Put a backup in the place of the state; the server must not run
+    #[command(
+        after_help = "Examples:\n  landfall restore landfall-2026-11-21.db\n  landfall restore --force landfall-2026-11-21.db"
+    )]
+    Restore(RestoreArgs),
+    /// Print a completion script
+    #[command(
+        after_help = "Examples:\n  landfall completions bash > /etc/bash_completion.d/landfall\n  landfall completions zsh > ~/.zfunc/_landfall"
+    )]
+    Completions { shell: Shell },
+    /// The tiny application and reverse proxy that the demonstration and the tests run in containers
+    #[command(hide = true, subcommand)]
+    DemoApp(crate::demo_app::DemoApp),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DemoArgs {
+    /// Leave server, load balancer and preview running, and say how to use and stop them
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Seconds that one stage may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) manifest: ManifestFile,
+    /// Address for webhooks, health and metrics
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8400")]
+    pub(crate) listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RouterArgs {}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    pub(crate) manifest: ManifestFile,
+    /// The service to run
+    pub(crate) service: Option<String>,
+    /// Port of the URL; any free one if not given
+    #[arg(long, short, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PreviewCommand {
+    /// Bring up a branch's preview, or update it
+    #[command(
+        after_help = "Examples:\n  landfall preview create feature/login\n  landfall preview create feature/login --commit 1a2b3c4 --timeout 300\n  landfall preview create feature/login --no-wait"
+    )]
+    Create(PreviewCreate),
+    /// List previews
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  landfall preview list\n  landfall preview list --all --output json"
+    )]
+    List {
+        /// Destroyed ones too
+        #[arg(long, short)]
+        all: bool,
+    },
+    /// Everything known of one preview
+    #[command(
+        after_help = "Examples:\n  landfall preview show feature/login\n  landfall preview show my-project-login --output json"
+    )]
+    Show { preview: String },
+    /// Logs of a preview's containers
+    #[command(
+        after_help = "Examples:\n  landfall preview logs feature/login --follow\n  landfall preview logs my-project-login --tail 20"
+    )]
+    Logs {
+        preview: String,
+        /// Go on until Ctrl-C
+        #[arg(long, short)]
+        follow: bool,
+        /// Lines of each container to begin with
+        #[arg(long, value_name = "LINES", default_value_t = 100)]
+        tail: usize,
+    },
+    /// Open a preview's URL in the browser; without one, print it
+    #[command(
+        after_help = "Examples:\n  landfall preview open feature/login\n  curl \"$(landfall preview open --print feature/login)\""
+    )]
+    Open {
+        preview: String,
+        /// Only print the URL
+        #[arg(long)]
+        print: bool,
+    },
+    /// Take a preview away, whether its branch exists or not
+    #[command(visible_alias = "rm", after_help = "Examples:\n  landfall preview destroy feature/login")]
+    Destroy {
+        preview: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Allow one commit of a fork's pull request to run
+    #[command(
+        after_help = "Examples:\n  landfall preview approve my-project-pr-7 1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b"
+    )]
+    Approve {
+        preview: String,
+        /// The full commit id: exactly this one may run, and no later one
+        commit: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Exempt a preview from its time limit
+    #[command(
+        after_help = "Examples:\n  landfall preview pin feature/login\n  landfall preview pin --off feature/login"
+    )]
+    Pin {
+        preview: String,
+        /// Let the time limit apply again
+        #[arg(long)]
+        off: bool,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PreviewCreate {
+    /// The branch
+    pub(crate) branch: String,
+    /// Key of the repository in the manifest, where it names more than one
+    #[arg(long, value_name = "KEY")]
+    pub(crate) repository: Option<String>,
+    /// The commit to run; the branch's tip if not given
+    #[arg(long, value_name = "COMMIT")]
+    pub(crate) commit: Option<String>,
+    #[command(flatten)]
+    pub(crate) manifest: ManifestFile,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Wait {
+    /// Return as soon as the request is recorded (only with a running server)
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Seconds to wait; then exit code 8, and the work goes on
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, conflicts_with = "no_wait")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct InitArgs {
+    /// Where to look
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: PathBuf,
+    /// Print it instead of writing DIRECTORY/landfall.yml
+    #[arg(long)]
+    pub(crate) stdout: bool,
+    /// Overwrite a landfall.yml that exists
+    #[arg(long, conflicts_with = "stdout")]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExecutionsCommand {
+    /// List executions, newest first
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  landfall executions list\n  landfall executions list --preview my-project-login --limit 5"
+    )]
+    List {
+        /// Of one preview only
+        #[arg(long, value_name = "PREVIEW")]
+        preview: Option<String>,
+        /// Unfinished ones only
+        #[arg(long)]
+        unfinished: bool,
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
+    },
+    /// Steps of an execution, with their state, times and errors; exits with the execution's own code
+    #[command(
+        after_help = "Examples:\n  landfall executions show exe_01KAHW…\n  landfall executions show exe_01KAHW… --output json"
+    )]
+    Show { execution: String },
+    /// Run a failed step of a paused execution again
+    #[command(after_help = "Examples:\n  landfall executions retry exe_01KAHW… hook.migrate")]
+    Retry {
+        execution: String,
+        /// The step; the one it is paused at if not given
+        step: Option<String>,
+    },
+    /// Treat a failed step of a paused execution as done
+    #[command(after_help = "Examples:\n  landfall executions skip exe_01KAHW… hook.migrate")]
+    Skip {
+        execution: String,
+        /// The step; the one it is paused at if not given
+        step: Option<String>,
+    },
+    /// Stop an execution at the next step boundary and undo what it did
+    #[command(after_help = "Examples:\n  landfall executions abort exe_01KAHW…")]
+    Abort { execution: String },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GcArgs {
+    #[command(flatten)]
+    pub(crate) manifest: ManifestFile,
+    /// Say what would be done and do nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DeliveriesArgs {
+    /// How many, newest first
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BackupArgs {
+    /// The file to write; it must not exist
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RestoreArgs {
+    /// A file that `landfall backup` wrote
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Replace a state that is there; it is kept beside the new one
+    #[arg(long)]
+    pub(crate) force: bool,
+}

@@ -1,0 +1,61 @@
+//! Every environment variable that Landfall reads, named here and nowhere else. docs/cli.md lists them from this table.
+
+/// The variables of one purpose, for the reference.
+#[cfg_attr(not(test), expect(dead_code, reason = "the descriptions are for docs/cli.md, which a test generates"))]
+pub(crate) struct EnvVar {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+}
+
+macro_rules! env_vars {
+    ($($(#[doc = $doc:literal])+ $constant:ident = $name:literal;)+) => {
+        $($(#[doc = $doc])+ pub(crate) const $constant: &str = $name;)+
+        #[cfg_attr(not(test), expect(dead_code, reason = "read by the test that generates docs/cli.md"))]
+        pub(crate) const ALL: &[EnvVar] = &[$(EnvVar { name: $name, what: concat!($($doc, " "),+) }),+];
+    };
+}
+
+env_vars! {
+    /// The state directory, as `--state`.
+    STATE = "LANDFALL_STATE";
+    /// The manifest, as `--config`.
+    CONFIG = "LANDFALL_CONFIG";
+    /// Log filter: `info`, `debug`, `landfall_engine=debug,warn`. Wins over `RUST_LOG`.
+    LOG = "LANDFALL_LOG";
+    /// Log filter where `LANDFALL_LOG` is not set.
+    RUST_LOG = "RUST_LOG";
+    /// `text` or `json`, as `--log-format`.
+    LOG_FORMAT = "LANDFALL_LOG_FORMAT";
+    /// The secret that signs GitHub webhooks, where the manifest names none. Two while rotating: separated by a comma.
+    WEBHOOK_SECRET = "LANDFALL_WEBHOOK_SECRET";
+    /// The container engine's socket: `unix:///var/run/docker.sock`. Wins over `DOCKER_HOST` and `CONTAINER_HOST`.
+    ENGINE = "LANDFALL_ENGINE";
+    /// The container engine's socket, as the docker command reads it.
+    DOCKER_HOST = "DOCKER_HOST";
+    /// The container engine's socket, as the podman command reads it.
+    CONTAINER_HOST = "CONTAINER_HOST";
+    /// Any value: no colour.
+    NO_COLOR = "NO_COLOR";
+    /// Base of the default state directory: `$XDG_STATE_HOME/landfall`.
+    XDG_STATE_HOME = "XDG_STATE_HOME";
+    /// Where there is no `XDG_STATE_HOME`: `~/.local/state/landfall`.
+    HOME = "HOME";
+    /// Where engine sockets of a user's own are looked for, and other files that last as long as the session.
+    XDG_RUNTIME_DIR = "XDG_RUNTIME_DIR";
+    /// Used to open a preview's URL before `xdg-open`.
+    BROWSER = "BROWSER";
+    /// Who asked, in the journal and in notices, for commands: `cli:$USER`.
+    USER = "USER";
+    /// Collector that traces go to (OTLP over HTTP, protobuf); none are made unless this or the next is set.
+    OTEL_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    /// The same for traces only, complete with its path. Headers, sampling, batching and resource come from the other
+    /// standard `OTEL_*` variables, which the OpenTelemetry SDK reads itself.
+    OTEL_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    /// `true`: no traces, whatever else is set.
+    OTEL_DISABLED = "OTEL_SDK_DISABLED";
+}
+
+/// A variable that is set to something: empty counts as unset, as in every standard that defines one of these.
+pub(crate) fn get(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
