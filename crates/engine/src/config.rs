@@ -41,6 +41,8 @@ impl EngineConfig {
 /// A plan to run, with what is journalled and told in the same transaction.
 #[derive(Debug, Clone)]
 pub struct NewPlan {
+    /// Chosen by the caller with [`crate::Engine::new_id`] where a record or a tag must name it first; `None`: made here.
+    pub id: Option<ExecutionId>,
     /// Two submits with the same key give one execution, also after it has finished.
     pub dedup_key: String,
     pub plan: Plan,

@@ -8,10 +8,14 @@
 //! - [`Engine::run_to_end`]`(&ExecutionId) -> RunEnd`: for a command without a server; [`Engine::wait`] only watches.
 //! - [`Engine::signal`]`(&ExecutionId, who, Signal)`: abort, supersede, retry, skip, resume.
 //! - [`Engine::view`]`(&ExecutionId) -> ExecutionView`, [`Engine::history`]`(&ExecutionId) -> Vec<Record>`.
+//! - [`Engine::live`]: executions held now.
 //! - [`trace_id`]: the trace id that all spans of an execution share.
 
+mod calls;
 mod config;
+mod drive;
 mod engine;
+mod live;
 
 pub use config::{EngineConfig, EngineError, EngineObserver, EngineResult, NewPlan, Observation, RunEnd, Submitted};
 pub use engine::{Engine, trace_id};

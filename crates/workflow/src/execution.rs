@@ -190,6 +190,8 @@ pub struct Context<'a> {
     pub entropy: u64,
     /// Steps with a call begun and not yet reported; the one that is being reported is no longer among them.
     pub in_flight: &'a BTreeSet<StepId>,
+    /// The driver is about to leave: record what is reported, begin nothing. The next `Recover` goes on.
+    pub draining: bool,
 }
 
 /// What happened.

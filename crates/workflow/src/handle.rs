@@ -271,7 +271,7 @@ impl Decider<'_> {
 
     /// Whatever can go on now, until nothing can.
     fn advance(&mut self) -> Result<(), Rejected> {
-        if self.frozen() {
+        if self.frozen() || self.cx.draining {
             return Ok(());
         }
         match self.execution.state.phase {
