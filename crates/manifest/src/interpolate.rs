@@ -47,6 +47,7 @@ fn replace(
     let mut out = String::with_capacity(scalar.text.len());
     let mut rest = scalar.text.as_str();
     let mut replaced = false;
+    let mut failed = false;
     let mut hidden = scalar.hidden;
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
@@ -66,6 +67,7 @@ fn replace(
                 .label(place(span, text, "${"), "not closed")
                 .help("write `$$` where a dollar sign is meant");
             found.push(error);
+            scalar.failed = true;
             return;
         };
         let reference = &inner[..end];
@@ -78,6 +80,7 @@ fn replace(
                 .label(here, "")
                 .help("a name is letters, digits and `_`; write `$$` where a dollar sign is meant");
             found.push(error);
+            scalar.failed = true;
             return;
         }
         hidden |= looks_secret(name);
@@ -98,6 +101,7 @@ fn replace(
                 .label(here, "after the name comes `:-default`, `:?message` or `}`")
                 .help("write `$$` where a dollar sign is meant");
             found.push(error);
+            scalar.failed = true;
             return;
         };
         match resolved {
@@ -108,6 +112,7 @@ fn replace(
             Ok(_) => {
                 let error = Diagnostic::error(codes::VARIABLE, format!("longer than {MAX_VALUE} bytes with `{name}`"));
                 found.push(error.label(here, ""));
+                scalar.failed = true;
                 return;
             }
             Err(message) => {
@@ -115,9 +120,7 @@ fn replace(
                     .label(here, "needed here")
                     .help(format!("set `{name}` in Landfall's environment, or give a default: `${{{name}:-value}}`"));
                 found.push(error);
-                // Reported; what the value would have been is anybody's guess, so nothing more is said about it.
-                replaced = true;
-                hidden = true;
+                failed = true;
             }
         }
     }
@@ -125,6 +128,7 @@ fn replace(
     scalar.text = out;
     scalar.interpolated = replaced;
     scalar.hidden = hidden && replaced;
+    scalar.failed = failed;
 }
 
 fn required(name: &str, message: &str) -> String {

@@ -68,7 +68,10 @@ pub fn load(source: &SourceFile, vars: &dyn Fn(&str) -> Option<String>) -> Resul
 /// The JSON Schema (draft 2020-12) of `landfall.yml`, pretty-printed, with a final newline.
 pub fn schema() -> String {
     let mut schema = schemars::schema_for!(authored::Manifest);
-    schema.insert("$id".to_owned(), "https://landfall.dev/landfall.schema.json".into());
+    schema.insert(
+        "$id".to_owned(),
+        "https://raw.githubusercontent.com/landfall/landfall/main/docs/landfall.schema.json".into(),
+    );
     // `to_string_pretty` of a value made by a derive cannot fail.
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Number, Value, json};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Span, closest, did_you_mean};
 use crate::scalar;
-use crate::tree::{At, Data, Node, Scalar, shorten};
+use crate::tree::{At, Data, Key, Node, Scalar, shorten};
 
 #[derive(Debug)]
 pub(crate) enum Shape {
@@ -167,7 +167,12 @@ impl Walk<'_> {
                     }
                 }
                 for name in required {
-                    if !entries.iter().any(|(key, _)| key.text == *name) {
+                    // One message for one slip: a misspelt key has been reported with its right spelling.
+                    let misspelt = |(key, _): &(Key, Node)| {
+                        !known.contains_key(&key.text)
+                            && closest(&key.text, known.keys().map(String::as_str)) == Some(name)
+                    };
+                    if !entries.iter().any(|(key, _)| key.text == *name) && !entries.iter().any(misspelt) {
                         self.missing(name, at.key_span(), what, false);
                     }
                 }
@@ -193,7 +198,7 @@ impl Walk<'_> {
     fn one_of(
         &mut self,
         variants: &BTreeMap<String, Shape>,
-        entries: &[(crate::tree::Key, Node)],
+        entries: &[(Key, Node)],
         at: At<'_>,
         what: &str,
     ) -> Option<Value> {
@@ -229,6 +234,9 @@ impl Walk<'_> {
     }
 
     fn scalar(&mut self, shape: &Shape, scalar: &Scalar, at: At<'_>, what: &str) -> Option<Value> {
+        if scalar.failed {
+            return None;
+        }
         let text = scalar.text.as_str();
         let bare = scalar.plain || scalar.interpolated;
         match shape {
@@ -302,8 +310,13 @@ impl Walk<'_> {
             Shape::Duration => "a duration",
             _ => "text",
         };
+        // The text shows `${VAR}`; what it became is what is wrong.
+        let got = match &node.data {
+            Data::Scalar(scalar) if scalar.interpolated => format!(", got {}", shown(scalar)),
+            _ => String::new(),
+        };
         let error = Diagnostic::error(codes::WRONG_TYPE, format!("{what} is {expected}, not {}", describe(node)))
-            .label(at.span(), format!("expected {expected}"))
+            .label(at.span(), format!("expected {expected}{got}"))
             .maybe_help(remedy(shape, node));
         self.found.push(error);
         None

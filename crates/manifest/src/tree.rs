@@ -40,6 +40,8 @@ pub(crate) struct Scalar {
     pub interpolated: bool,
     /// The value may be secret: messages do not repeat it.
     pub hidden: bool,
+    /// A variable in it could not be resolved. Reported; nothing more is said about this value.
+    pub failed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -150,7 +152,7 @@ impl<'t> Builder<'t> {
                     }
                     let plain = style == ScalarStyle::Plain;
                     let text = value.into_owned();
-                    let data = Data::Scalar(Scalar { text, plain, interpolated: false, hidden: false });
+                    let data = Data::Scalar(Scalar { text, plain, interpolated: false, hidden: false, failed: false });
                     Some((anchor, Node { span: self.trimmed(span), data, size: 1 }))
                 }
                 Event::SequenceStart(..) | Event::MappingStart(..) if stack.len() >= MAX_DEPTH => {
@@ -377,6 +379,10 @@ impl<'t> At<'t> {
 
     pub(crate) fn is_given(self) -> bool {
         self.node.is_some_and(|node| !node.is_null())
+    }
+
+    pub(crate) fn is_map(self) -> bool {
+        self.node.is_some_and(|node| matches!(node.data, Data::Map(_)))
     }
 
     /// The key that introduces the value, or what encloses it.

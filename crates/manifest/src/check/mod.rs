@@ -11,7 +11,7 @@ use landfall_model::task::SecretRef;
 
 use crate::authored::{Manifest, Repository};
 use crate::codes;
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::{Diagnostic, closest, did_you_mean};
 use crate::interpolate::looks_secret;
 use crate::scalar::{Duration, Text};
 use crate::shape::{listed, shown};
@@ -25,7 +25,7 @@ pub(crate) fn check(manifest: &Manifest, at: At<'_>, found: &mut Vec<Diagnostic>
     checker.project(manifest);
     checker.repositories(&manifest.repositories, at.get("repositories"));
     let services = at.get("services");
-    if services.is_given() && services.keys().next().is_none() {
+    if services.is_map() && services.keys().next().is_none() {
         let error = Diagnostic::error(codes::MISSING, "`services` is empty").label(services.span(), "needs a service");
         checker.push(error);
     }
@@ -61,14 +61,14 @@ impl Checker<'_, '_> {
     fn project(&mut self, manifest: &Manifest) {
         let at = self.root.get("project");
         // Absent: the shape has said so.
-        if at.is_given() && (!manifest.project.is_empty() || is_empty_text(at)) {
+        if !manifest.project.is_empty() || is_empty_text(at) {
             self.name("project", &manifest.project, PROJECT_LENGTH, at);
         }
     }
 
     fn name(&mut self, what: &str, name: &str, longest: usize, at: At<'_>) {
         if let Err(rule) = syntax::name(name, longest) {
-            let error = Diagnostic::error(codes::NAME, format!("`{}` cannot be the name of a {what}", shorten(name)))
+            let error = Diagnostic::error(codes::NAME, format!("`{}` is no legal {what} name", shorten(name)))
                 .label(if what == "project" { at.span() } else { at.key_span() }, rule)
                 .maybe_help(syntax::legal_name(name, longest).map(|legal| format!("use `{legal}`")));
             self.push(error);
@@ -219,8 +219,11 @@ impl Checker<'_, '_> {
 
     /// Exactly one of `keys` below `at`. `false` and a diagnostic otherwise.
     fn exactly_one(&mut self, what: &str, at: At<'_>, keys: &[&'static str]) -> bool {
-        // A key whose value was refused still counts: the refusal has been reported.
-        let given: Vec<_> = keys.iter().filter(|key| at.keys().any(|given| given == **key)).collect();
+        // A key whose value was refused still counts, and so does a misspelt one: both have been reported.
+        let given: Vec<_> = at.keys().filter(|key| keys.contains(key)).collect();
+        if given.is_empty() && at.keys().any(|key| closest(key, keys.iter().copied()).is_some()) {
+            return false;
+        }
         let names = || listed(keys.iter().copied(), "or");
         match given.as_slice() {
             [_] => true,
@@ -267,5 +270,5 @@ fn shown_at(at: At<'_>) -> String {
 }
 
 fn is_empty_text(at: At<'_>) -> bool {
-    at.node.is_some_and(|node| matches!(&node.data, Data::Scalar(scalar) if scalar.text.is_empty()))
+    at.node.is_some_and(|node| matches!(&node.data, Data::Scalar(scalar) if scalar.text.is_empty() && !scalar.plain))
 }

@@ -138,7 +138,7 @@ impl Checker<'_, '_> {
                 if first > last {
                     let error = Diagnostic::error(codes::PORT_RANGE, "the range ends before it begins")
                         .label(at.span(), "")
-                        .help(format!("write `{last}-{first}`"));
+                        .help(format!("write `{}-{first}`", last.max(1024)));
                     self.push(error);
                 } else if first < 1024 {
                     let error = Diagnostic::error(codes::PORT_RANGE, "ports below 1024 are the system's")

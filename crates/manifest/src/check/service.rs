@@ -37,7 +37,7 @@ impl Checker<'_, '_> {
     pub(super) fn service(&mut self, name: &str, service: &Service, at: At<'_>) {
         self.name("service", name, SERVICE_LENGTH, at);
         let containers_at = at.get("containers");
-        if containers_at.is_given() && containers_at.keys().next().is_none() {
+        if containers_at.is_map() && containers_at.keys().next().is_none() {
             let error = Diagnostic::error(codes::MISSING, format!("service `{}` has no containers", shorten(name)));
             self.push(error.label(containers_at.span(), "needs at least one"));
         }
@@ -404,6 +404,9 @@ impl Checker<'_, '_> {
     fn load_balancer(&mut self, service: &Service, balancer: &LoadBalancer, service_at: At<'_>) {
         let at = service_at.get("load_balancer");
         let containers_at = service_at.get("containers");
+        if !containers_at.is_map() {
+            return;
+        }
         let complete = containers_at.keys().all(|name| service.containers.contains_key(name));
         match &balancer.container {
             Some(name) if !containers_at.keys().any(|known| known == name) => {

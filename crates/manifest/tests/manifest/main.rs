@@ -1,9 +1,15 @@
 //! The manifest as users meet it: files in, an `App` or rendered problems out.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod bounds;
+mod codes;
+mod errors;
 mod examples;
+mod hostile;
+mod init;
+mod schema;
 
-use landfall_manifest::{Loaded, SourceFile, load, render};
+use landfall_manifest::{Diagnostic, Loaded, SourceFile, load, render};
 
 fn nothing(_: &str) -> Option<String> {
     None
@@ -12,4 +18,24 @@ fn nothing(_: &str) -> Option<String> {
 fn loaded(text: &str) -> Loaded {
     let source = SourceFile::new("landfall.yml", text);
     load(&source, &nothing).unwrap_or_else(|found| panic!("{}", render(&found, &source, false)))
+}
+
+/// Errors or warnings, whichever came.
+fn found_with(text: &str, vars: &dyn Fn(&str) -> Option<String>) -> Vec<Diagnostic> {
+    match load(&SourceFile::new("landfall.yml", text), vars) {
+        Ok(loaded) => loaded.warnings,
+        Err(found) => found,
+    }
+}
+
+fn found(text: &str) -> Vec<Diagnostic> {
+    found_with(text, &nothing)
+}
+
+fn rendered(text: &str) -> String {
+    render(&found(text), &SourceFile::new("landfall.yml", text), false)
+}
+
+fn codes_of(text: &str) -> Vec<&'static str> {
+    found(text).iter().map(|diagnostic| diagnostic.code).collect()
 }
