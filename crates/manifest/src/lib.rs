@@ -47,9 +47,10 @@ pub fn load(source: &SourceFile, vars: &dyn Fn(&str) -> Option<String>) -> Resul
     let Some(value) = shape::walk_root(&tree, &mut found) else { return Err(finish(found)) };
     let manifest: authored::Manifest = match serde_json::from_value(value) {
         Ok(manifest) => manifest,
-        Err(error) => {
+        // Without serde's message, which may repeat a secret value.
+        Err(_) => {
             found.push(
-                Diagnostic::error(codes::INTERNAL, format!("the manifest cannot be decoded: {error}"))
+                Diagnostic::error(codes::INTERNAL, "the manifest cannot be decoded")
                     .label(tree::At::root(&tree).span(), "")
                     .help("this is a defect of Landfall; please report it with the manifest"),
             );

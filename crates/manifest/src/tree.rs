@@ -66,7 +66,7 @@ impl Node {
     }
 
     pub(crate) fn is_null(&self) -> bool {
-        matches!(&self.data, Data::Scalar(s) if s.plain && !s.interpolated
+        matches!(&self.data, Data::Scalar(s) if s.plain && !s.interpolated && !s.failed
             && matches!(s.text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 }

@@ -3,6 +3,7 @@
 
 mod previews;
 mod service;
+mod size;
 pub(crate) mod syntax;
 
 use std::collections::BTreeMap;
@@ -68,9 +69,17 @@ impl Checker<'_, '_> {
 
     fn name(&mut self, what: &str, name: &str, longest: usize, at: At<'_>) {
         if let Err(rule) = syntax::name(name, longest) {
-            let error = Diagnostic::error(codes::NAME, format!("`{}` is no legal {what} name", shorten(name)))
+            let message = match what {
+                "project" => format!("{} is no legal project name", shown_at(at)),
+                _ => format!("`{}` is no legal {what} name", shorten(name)),
+            };
+            let error = Diagnostic::error(codes::NAME, message)
                 .label(if what == "project" { at.span() } else { at.key_span() }, rule)
-                .maybe_help(syntax::legal_name(name, longest).map(|legal| format!("use `{legal}`")));
+                .maybe_help(
+                    syntax::legal_name(name, longest)
+                        .filter(|_| !is_interpolated(at))
+                        .map(|legal| format!("use `{legal}`")),
+                );
             self.push(error);
         }
     }
@@ -131,7 +140,7 @@ impl Checker<'_, '_> {
         if services.keys().any(|known| known == name) {
             return true;
         }
-        let error = Diagnostic::error(codes::UNKNOWN_SERVICE, format!("there is no service `{}`", shorten(name)))
+        let error = Diagnostic::error(codes::UNKNOWN_SERVICE, format!("there is no service {}", shown_at(at)))
             .label(at.span(), "not defined under `services`")
             .help(known("service", services.keys()))
             .maybe_help(did_you_mean(name, services.keys()));

@@ -217,7 +217,7 @@ impl Checker<'_, '_> {
             return;
         };
         if !containers.keys().any(|known| known == name) {
-            let message = format!("service `{}` has no container `{}`", shorten(service), shorten(name));
+            let message = format!("service `{}` has no container {}", shorten(service), shown_at(at.get("container")));
             let error = Diagnostic::error(codes::UNKNOWN_SERVICE, message)
                 .label(at.get("container").span(), "not one of its containers")
                 .help(known("container", containers.keys()))

@@ -4,6 +4,19 @@ use landfall_model::task::DependencyCondition;
 
 use crate::{loaded, nothing};
 
+/// The reference shows both manifests; what it shows is what is tested.
+#[test]
+fn the_reference_shows_the_manifests_that_are_tested() {
+    let read = |path: &str| std::fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let page = read("docs/manifest.md");
+    assert!(
+        page.contains(&format!("```yaml\n{}```", read("examples/preview/landfall.yml"))),
+        "the worked example is stale"
+    );
+    let smallest = page.split("```yaml\n").nth(2).unwrap().split("```").next().unwrap();
+    assert_eq!(loaded(smallest).app, loaded(SMALLEST).app);
+}
+
 const SMALLEST: &str = "\
 project: shop
 services:
