@@ -1,0 +1,205 @@
+//! The control API: what a person or a command may ask of Landfall, as data. The same requests are answered in-process by
+//! [`Service`](crate::Service) and, over HTTP and JSON on the Unix socket, by [`socket::serve`] for [`ControlClient`].
+
+mod client;
+mod handle;
+pub mod socket;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use landfall_model::Timestamp;
+use landfall_model::environment::{EnvironmentRecord, Phase};
+use landfall_model::event::Ask;
+use landfall_model::ids::{DeliveryId, EnvironmentId, ExecutionId};
+use landfall_ports::journal::ExecutionSummary;
+use landfall_ports::store::{DeliveryOutcome, DeliverySummary};
+use landfall_workflow::{ExecutionView, Record, Signal};
+use serde::{Deserialize, Serialize};
+
+pub use client::ControlClient;
+
+/// Answers control requests: a [`Service`](crate::Service) in this process, or a [`ControlClient`] of another.
+#[async_trait]
+pub trait Control: Send + Sync {
+    async fn call(&self, request: ControlRequest) -> Result<ControlResponse, ControlError>;
+}
+
+/// Answered by the [`ControlResponse`] of the same name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlRequest {
+    Status,
+    /// Puts an intent through the same door as a webhook and waits (up to 30 s) until it was decided.
+    Submit {
+        target: Target,
+        ask: Ask,
+        /// `cli:root`
+        actor: String,
+    },
+    /// `all`: tombstones too.
+    Previews {
+        all: bool,
+    },
+    /// By environment id, branch (`feature/x`, `#12`) or host label, whichever is unambiguous.
+    Preview {
+        name: String,
+    },
+    Executions {
+        environment: Option<EnvironmentId>,
+        unfinished_only: bool,
+        limit: u32,
+    },
+    /// `history`: with the journal's records.
+    Execution {
+        id: ExecutionId,
+        history: bool,
+    },
+    Signal {
+        id: ExecutionId,
+        who: String,
+        signal: Signal,
+    },
+    Deliveries {
+        limit: u32,
+    },
+    /// One comparison of what should be with what is. `dry_run: false` also acts on it.
+    Gc {
+        dry_run: bool,
+    },
+    /// Waits until nothing more is being done for the environment, at most `timeout_ms` (and at most 60 s a call).
+    Settled {
+        environment: EnvironmentId,
+        timeout_ms: u64,
+    },
+    /// The last `lines` log lines of the environment's running tasks.
+    Logs {
+        environment: EnvironmentId,
+        lines: usize,
+    },
+    /// A consistent copy of the database, into this file.
+    Backup {
+        to: PathBuf,
+    },
+    /// Ends the server as SIGTERM does.
+    Shutdown,
+}
+
+/// Which preview a submitted intent is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// As `Preview { name }` finds it: it must exist.
+    Name(String),
+    /// Of this repository's key; `None`: the manifest's only one.
+    Branch { repository: Option<String>, branch: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlResponse {
+    Status(ServerStatus),
+    Submit(Submitted),
+    Previews(Vec<EnvironmentRecord>),
+    Preview(Box<PreviewDetail>),
+    Executions(Vec<ExecutionSummary>),
+    Execution(Box<ExecutionDetail>),
+    Signal,
+    Deliveries(Vec<DeliverySummary>),
+    Gc(GcReport),
+    Settled(Box<SettledReport>),
+    Logs(Vec<String>),
+    Backup,
+    Shutdown,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    pub version: String,
+    pub pid: u32,
+    pub instance: String,
+    pub project: String,
+    /// Of the webhook listener, where there is one: `127.0.0.1:8080`.
+    pub listen: Option<String>,
+    pub started_at: Timestamp,
+    /// Environments by phase; tombstones not counted.
+    pub previews: std::collections::BTreeMap<Phase, u64>,
+    pub live_executions: u64,
+    /// Deliveries received and not decided yet.
+    pub inbox: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Submitted {
+    pub delivery: DeliveryId,
+    /// `None`: not decided yet (the inbox is still at work).
+    pub outcome: Option<DeliveryOutcome>,
+    pub environment: Option<EnvironmentId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PreviewDetail {
+    pub record: EnvironmentRecord,
+    /// The live one, or else the last.
+    pub execution: Option<ExecutionView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExecutionDetail {
+    pub view: ExecutionView,
+    pub history: Option<Vec<Record>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GcReport {
+    pub findings: Vec<GcFinding>,
+    /// Listings that failed or were incomplete: nothing was deleted because of them.
+    pub incomplete: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GcFinding {
+    pub what: String,
+    pub why: String,
+    /// What is (or, in a dry run, would be) done about it.
+    pub action: GcAction,
+    /// Why it could not be done.
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GcAction {
+    Create,
+    Destroy,
+    Delete,
+    /// Acted on if it is still so next time.
+    Watch,
+    /// Left alone: a listing cannot be trusted.
+    Frozen,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SettledReport {
+    pub record: EnvironmentRecord,
+    pub execution: Option<ExecutionView>,
+    /// False: the time was up first; ask again.
+    pub settled: bool,
+}
+
+/// Split by what the caller can do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlError {
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    Invalid(String),
+    /// Makes no sense in the present state: a signal to a finished execution.
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("internal error: {0}")]
+    Internal(String),
+}
