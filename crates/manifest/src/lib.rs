@@ -69,6 +69,11 @@ pub fn load(source: &SourceFile, vars: &dyn Fn(&str) -> Option<String>) -> Resul
 /// The JSON Schema (draft 2020-12) of `landfall.yml`, pretty-printed, with a final newline.
 pub fn schema() -> String {
     let mut schema = schemars::schema_for!(authored::Manifest);
+    // serde's defaults are there for decoding what has errors; the real ones stand in the descriptions.
+    let mut strip = schemars::transform::RecursiveTransform(|schema: &mut schemars::Schema| {
+        schema.remove("default");
+    });
+    schemars::transform::Transform::transform(&mut strip, &mut schema);
     schema.insert(
         "$id".to_owned(),
         "https://raw.githubusercontent.com/landfall/landfall/main/docs/landfall.schema.json".into(),
