@@ -1,0 +1,138 @@
+//! Drains the outbox.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use landfall_model::notice::NoticeKind;
+use landfall_ports::clock::Clock;
+use landfall_ports::store::{OutboxRow, Store, StoreResult};
+
+use crate::coalesce::coalesce;
+use crate::send;
+
+/// Attempts at one message before it is given up with an error in the log: about two hours.
+const ATTEMPTS: u32 = 12;
+const FIRST_RETRY_S: i64 = 2;
+const MAX_RETRY_S: i64 = 900;
+const BATCH: u32 = 100;
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Where notices go; secrets already looked up by the caller.
+#[derive(Clone)]
+pub struct Target {
+    pub name: String,
+    pub kind: TargetKind,
+    /// Kinds that are sent; empty means all.
+    pub on: Vec<NoticeKind>,
+}
+
+#[derive(Clone)]
+pub enum TargetKind {
+    Log,
+    Webhook { url: String, secret: Option<String> },
+    Slack { url: String, channel: Option<String> },
+}
+
+/// Sends what the outbox holds. One at a time per target, so that messages arrive in order; a target that fails waits
+/// alone.
+pub struct Notifier {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    client: reqwest::Client,
+    targets: BTreeMap<String, Target>,
+}
+
+impl Notifier {
+    /// # Errors
+    /// When no HTTP client can be made (no TLS provider installed, no certificates).
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, targets: Vec<Target>) -> Result<Self, reqwest::Error> {
+        let targets = targets.into_iter().map(|target| (target.name.clone(), target)).collect();
+        Ok(Self { store, clock, client: send::client()?, targets })
+    }
+
+    /// Runs until dropped. Registers the targets first: notices from then on are meant for them.
+    pub async fn run(&self) {
+        let names: Vec<String> = self.targets.keys().cloned().collect();
+        while let Err(error) = self.store.set_notification_targets(names.clone()).await {
+            tracing::warn!(%error, "notification targets not registered yet");
+            tokio::time::sleep(IDLE).await;
+        }
+        loop {
+            match self.drain().await {
+                Ok(0) => {
+                    let _ = tokio::time::timeout(IDLE, self.store.changed()).await;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "outbox unavailable");
+                    tokio::time::sleep(IDLE).await;
+                }
+            }
+        }
+    }
+
+    /// One round: everything that is due now. Returns how many rows it settled.
+    pub async fn drain(&self) -> StoreResult<usize> {
+        let due = self.store.due_notices(self.clock.now(), BATCH).await?;
+        let (send, overtaken) = coalesce(due);
+        let mut settled = overtaken.len();
+        if !overtaken.is_empty() {
+            self.store.notices_done(overtaken).await?;
+        }
+        let mut by_target: BTreeMap<String, Vec<OutboxRow>> = BTreeMap::new();
+        for row in send {
+            by_target.entry(row.target.clone()).or_default().push(row);
+        }
+        let rounds = by_target.into_iter().map(|(name, rows)| self.one_target(name, rows));
+        for done in futures_util::future::join_all(rounds).await {
+            settled += done?;
+        }
+        Ok(settled)
+    }
+
+    /// In order; the first failure ends the target's round.
+    async fn one_target(&self, name: String, rows: Vec<OutboxRow>) -> StoreResult<usize> {
+        let mut settled = 0;
+        for row in rows {
+            let wanted = self.targets.get(&name).filter(|t| t.on.is_empty() || t.on.contains(&row.notice.kind));
+            let result = match wanted {
+                Some(target) => send::send(&self.client, target, &row.notice).await,
+                // A target that left the manifest, or a kind that it does not want.
+                None => Ok(()),
+            };
+            settled += 1;
+            match result {
+                Ok(()) => self.store.notices_done(vec![row.seq]).await?,
+                Err(error) => {
+                    let retry_at = self.retry_at(row.attempts);
+                    match retry_at {
+                        Some(at) => {
+                            tracing::warn!(target = name, notice = row.notice.id, error, %at, "notice not delivered; will be tried again")
+                        }
+                        None => tracing::error!(
+                            target = name,
+                            notice = row.notice.id,
+                            error,
+                            text = row.notice.text,
+                            "notice given up"
+                        ),
+                    }
+                    self.store.notice_failed(row.seq, error, retry_at).await?;
+                    break;
+                }
+            }
+        }
+        Ok(settled)
+    }
+
+    /// `attempts`: those before the one that failed now.
+    fn retry_at(&self, attempts: u32) -> Option<landfall_model::Timestamp> {
+        if attempts + 1 >= ATTEMPTS {
+            return None;
+        }
+        let wait = FIRST_RETRY_S.saturating_mul(1 << attempts.min(20)).min(MAX_RETRY_S);
+        self.clock.now().checked_add(SignedDuration::from_secs(wait)).ok()
+    }
+}

@@ -1,0 +1,74 @@
+//! One message, one attempt.
+
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use landfall_model::notice::Notice;
+use sha2::Sha256;
+
+use crate::format;
+use crate::notifier::{Target, TargetKind};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client that trusts the system's certificates and follows no redirects: a signed body goes where it was addressed.
+pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("landfall/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// `Err`: what went wrong, without the URL, which may itself be a secret.
+pub(crate) async fn send(client: &reqwest::Client, target: &Target, notice: &Notice) -> Result<(), String> {
+    let request = match &target.kind {
+        TargetKind::Log => {
+            tracing::info!(
+                kind = ?notice.kind,
+                environment = %notice.environment,
+                url = notice.url.as_deref(),
+                cause = notice.cause.as_deref(),
+                "{}",
+                notice.text
+            );
+            return Ok(());
+        }
+        TargetKind::Webhook { url, secret } => {
+            let body = format::webhook(notice).to_string();
+            let mut request = client.post(url).header("X-Landfall-Notice", &notice.id);
+            if let Some(secret) = secret {
+                request = request.header("X-Landfall-Signature-256", signature(secret, body.as_bytes()));
+            }
+            request.body(body)
+        }
+        TargetKind::Slack { url, channel } => {
+            client.post(url).body(format::slack(notice, channel.as_deref()).to_string())
+        }
+    };
+    let response =
+        request.header("Content-Type", "application/json").send().await.map_err(|error| chain(&error.without_url()))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let text = response.text().await.unwrap_or_default();
+    Err(format!("answered {status}: {}", text.chars().take(200).collect::<String>()))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
+fn signature(secret: &str, body: &[u8]) -> String {
+    // A key of any length is valid for HMAC.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return String::new() };
+    mac.update(body);
+    format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
+}
