@@ -7,8 +7,22 @@
 //! docs/load-balancer.md says what it does and where it differs from Elastic Load Balancing.
 
 pub mod api;
+mod checker;
 pub mod client;
+mod control;
 mod error;
 mod frame;
+mod headers;
+mod health;
+mod pages;
+mod plane;
+mod proxy;
+mod serve;
+mod store;
+mod table;
+mod upstream;
+mod watch;
+mod worker;
 
 pub use error::{RouterError, RouterResult};
+pub use serve::{LocalRouter, ServeConfig, run_blocking};
