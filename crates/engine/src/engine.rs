@@ -131,7 +131,9 @@ impl Engine {
         let inner = &self.inner;
         inner.serving.fetch_add(1, Ordering::SeqCst);
         let stop_renewing = CancellationToken::new();
-        let renewals = tokio::spawn(renew(Arc::clone(inner), stop_renewing.clone()));
+        // Sets, so that dropping this future (a process that dies, in tests) ends all it has spawned.
+        let mut renewals = JoinSet::new();
+        renewals.spawn(renew(Arc::clone(inner), stop_renewing.clone()));
         let mut drivers = JoinSet::new();
         while !shutdown.is_cancelled() {
             let full = self.claim(&mut drivers, &shutdown).await;
@@ -146,7 +148,7 @@ impl Engine {
         }
         while drivers.join_next().await.is_some() {}
         stop_renewing.cancel();
-        let _ = renewals.await;
+        renewals.join_next().await;
         inner.serving.fetch_sub(1, Ordering::SeqCst);
     }
 

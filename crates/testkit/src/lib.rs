@@ -1,1 +1,13 @@
-//! landfall-testkit
+//! Stateful fakes, clocks and harnesses for tests. Development only: nothing that ships depends on it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+pub mod clock;
+pub mod crash;
+pub mod journal;
+pub mod mem;
+pub mod mem_store;
+pub mod steps;
+
+pub use clock::{SimClock, TestClock};
+pub use journal::{Failing, Gated, StopAfter};
+pub use mem::Mem;

@@ -1,0 +1,294 @@
+//! Journal in memory, for tests. With [`crate::mem_store`] it shares one mutex, as the SQLite adapter shares one file, so
+//! that "in the same transaction" means the same here.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use landfall_model::Timestamp;
+use landfall_model::ids::{EnvironmentId, ExecutionId};
+use landfall_model::notice::Notice;
+use landfall_ports::journal::{
+    Batch, Created, ExecutionSummary, Journal, JournalEntry, JournalError, JournalResult, Lease, NewExecution,
+    QueuedSignal, StoredExecution, Version,
+};
+use landfall_workflow::Plan;
+use landfall_workflow::event::{Record, Signal};
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::mem_store::StoreTables;
+
+/// The journal and the store over one mutex. Leases run on tokio's clock, so a paused test moves them.
+#[derive(Default)]
+pub struct Mem {
+    tables: Mutex<Tables>,
+    pub(crate) changed: Notify,
+}
+
+#[derive(Default)]
+pub(crate) struct Tables {
+    executions: BTreeMap<ExecutionId, Row>,
+    by_key: BTreeMap<String, ExecutionId>,
+    /// Executions in the order of their creation.
+    created: Vec<ExecutionId>,
+    /// Unfinished ones, by their place in `created`.
+    open: BTreeMap<usize, ExecutionId>,
+    entries: Vec<JournalEntry>,
+    last_cursor: u64,
+    next_signal: u64,
+    pub(crate) store: StoreTables,
+}
+
+struct Row {
+    new: NewExecution,
+    place: usize,
+    snapshot: Option<Value>,
+    snapshot_version: Version,
+    records: Vec<Record>,
+    signals: Vec<QueuedSignal>,
+    finished: bool,
+    epoch: u64,
+    /// Owner and expiry.
+    holder: Option<(String, Instant)>,
+}
+
+impl Row {
+    fn version(&self) -> Version {
+        self.snapshot_version + self.records.len() as u64
+    }
+
+    fn fence(&self, lease: &Lease) -> JournalResult<()> {
+        if self.epoch == lease.epoch {
+            Ok(())
+        } else {
+            Err(JournalError::Fenced { held: lease.epoch, current: self.epoch })
+        }
+    }
+}
+
+impl Mem {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap()
+    }
+
+    /// Ends every lease, as a reboot does.
+    pub fn expire_leases(&self) {
+        self.lock().executions.values_mut().for_each(|row| row.holder = None);
+        self.changed.notify_waiters();
+    }
+
+    /// Every notice ever written, in order.
+    pub fn notices(&self) -> Vec<Notice> {
+        self.lock().store.notices.clone()
+    }
+
+    /// All executions, oldest first.
+    pub fn executions(&self) -> Vec<ExecutionId> {
+        self.lock().created.clone()
+    }
+}
+
+impl Tables {
+    fn row(&mut self, id: &ExecutionId) -> JournalResult<&mut Row> {
+        self.executions.get_mut(id).ok_or_else(|| JournalError::NotFound(id.clone()))
+    }
+
+    fn write(&mut self, id: &ExecutionId, from: Version, records: &[Record], notices: Vec<Notice>) {
+        for (index, record) in records.iter().enumerate() {
+            self.last_cursor += 1;
+            self.entries.push(JournalEntry {
+                cursor: self.last_cursor,
+                execution: id.clone(),
+                version: from + index as u64 + 1,
+                record: record.clone(),
+            });
+        }
+        self.store.add_notices(notices);
+    }
+}
+
+#[async_trait]
+impl Journal for Mem {
+    async fn create(&self, new: NewExecution) -> JournalResult<Created> {
+        let mut tables = self.lock();
+        if let Some(id) = tables.by_key.get(&new.dedup_key) {
+            return Ok(Created::Existing(id.clone()));
+        }
+        let place = tables.created.len();
+        tables.by_key.insert(new.dedup_key.clone(), new.id.clone());
+        tables.open.insert(place, new.id.clone());
+        let (id, records, notices) = (new.id.clone(), new.records.clone(), new.notices.clone());
+        let row = Row {
+            new,
+            place,
+            snapshot: None,
+            snapshot_version: 0,
+            records: records.clone(),
+            signals: vec![],
+            finished: false,
+            epoch: 0,
+            holder: None,
+        };
+        tables.executions.insert(id.clone(), row);
+        tables.created.push(id.clone());
+        tables.write(&id, 0, &records, notices);
+        self.changed.notify_waiters();
+        Ok(Created::New)
+    }
+
+    async fn append(&self, lease: &Lease, expect: Version, batch: Batch) -> JournalResult<Version> {
+        let mut tables = self.lock();
+        let row = tables.row(&lease.execution)?;
+        row.fence(lease)?;
+        if row.version() != expect {
+            return Err(JournalError::VersionConflict { expected: expect, found: row.version() });
+        }
+        if row.finished {
+            return Err(JournalError::Corrupt("append after the end".to_owned()));
+        }
+        row.records.extend(batch.records.iter().cloned());
+        row.signals.retain(|signal| !batch.consumed_signals.contains(&signal.id));
+        row.finished = batch.finished;
+        if batch.finished {
+            row.holder = None;
+        }
+        let (version, place) = (row.version(), row.place);
+        if batch.finished {
+            tables.open.remove(&place);
+        }
+        tables.write(&lease.execution, expect, &batch.records, batch.notices);
+        self.changed.notify_waiters();
+        Ok(version)
+    }
+
+    async fn load(&self, id: &ExecutionId) -> JournalResult<StoredExecution> {
+        let mut tables = self.lock();
+        let row = tables.row(id)?;
+        Ok(StoredExecution {
+            id: id.clone(),
+            environment: row.new.environment.clone(),
+            plan: row.new.plan.clone(),
+            snapshot: row.snapshot.clone(),
+            snapshot_version: row.snapshot_version,
+            records: row.records.clone(),
+            version: row.version(),
+            finished: row.finished,
+        })
+    }
+
+    async fn claim(&self, owner: &str, ttl_ms: u64, limit: u32) -> JournalResult<Vec<Lease>> {
+        let mut tables = self.lock();
+        let now = Instant::now();
+        let Tables { executions, open, .. } = &mut *tables;
+        let mut leases = Vec::new();
+        for id in open.values() {
+            let Some(row) = executions.get_mut(id) else { continue };
+            if leases.len() >= limit as usize {
+                break;
+            }
+            if row.holder.as_ref().is_some_and(|(_, until)| *until > now) {
+                continue;
+            }
+            row.epoch += 1;
+            row.holder = Some((owner.to_owned(), now + Duration::from_millis(ttl_ms)));
+            leases.push(Lease { execution: id.clone(), owner: owner.to_owned(), epoch: row.epoch });
+        }
+        Ok(leases)
+    }
+
+    async fn renew(&self, owner: &str, ttl_ms: u64, held: &[Lease]) -> JournalResult<Vec<Lease>> {
+        let mut tables = self.lock();
+        let until = Instant::now() + Duration::from_millis(ttl_ms);
+        let mut lost = Vec::new();
+        for lease in held {
+            match tables.executions.get_mut(&lease.execution) {
+                Some(row) if row.epoch == lease.epoch && !row.finished => {
+                    row.holder = Some((owner.to_owned(), until));
+                }
+                // Finished under this very lease: nothing is lost.
+                Some(row) if row.epoch == lease.epoch => {}
+                _ => lost.push(lease.clone()),
+            }
+        }
+        Ok(lost)
+    }
+
+    async fn release(&self, lease: &Lease) -> JournalResult<()> {
+        let mut tables = self.lock();
+        let row = tables.row(&lease.execution)?;
+        if row.epoch == lease.epoch {
+            row.holder = None;
+            self.changed.notify_waiters();
+        }
+        Ok(())
+    }
+
+    async fn send_signal(&self, id: &ExecutionId, who: &str, signal: Signal) -> JournalResult<()> {
+        let mut tables = self.lock();
+        tables.next_signal += 1;
+        let queued = QueuedSignal { id: tables.next_signal, who: who.to_owned(), signal };
+        tables.row(id)?.signals.push(queued);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn signals(&self, id: &ExecutionId) -> JournalResult<Vec<QueuedSignal>> {
+        Ok(self.lock().row(id)?.signals.clone())
+    }
+
+    async fn compact(&self, lease: &Lease, version: Version, snapshot: Value) -> JournalResult<()> {
+        let mut tables = self.lock();
+        let row = tables.row(&lease.execution)?;
+        row.fence(lease)?;
+        if version > row.version() {
+            return Err(JournalError::VersionConflict { expected: version, found: row.version() });
+        }
+        if version > row.snapshot_version {
+            row.records.drain(..(version - row.snapshot_version) as usize);
+            row.snapshot = Some(snapshot);
+            row.snapshot_version = version;
+            tables.entries.retain(|entry| entry.execution != lease.execution || entry.version > version);
+        }
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        environment: Option<&EnvironmentId>,
+        unfinished_only: bool,
+        limit: u32,
+    ) -> JournalResult<Vec<ExecutionSummary>> {
+        let tables = self.lock();
+        let rows = tables.created.iter().rev().filter_map(|id| tables.executions.get(id));
+        Ok(rows
+            .filter(|row| environment.is_none_or(|wanted| wanted == &row.new.environment))
+            .filter(|row| !(unfinished_only && row.finished))
+            .take(limit as usize)
+            .map(|row| {
+                let plan: Option<Plan> = serde_json::from_slice(&row.new.plan).ok();
+                ExecutionSummary {
+                    id: row.new.id.clone(),
+                    environment: row.new.environment.clone(),
+                    created_at: row.new.records.first().map_or(Timestamp::UNIX_EPOCH, |record| record.at),
+                    version: row.version(),
+                    finished: row.finished,
+                    kind: plan.as_ref().map_or_else(String::new, |plan| plan.kind.clone()),
+                    title: plan.map_or_else(String::new, |plan| plan.title),
+                }
+            })
+            .collect())
+    }
+
+    async fn read_after(&self, cursor: u64, limit: u32) -> JournalResult<Vec<JournalEntry>> {
+        let tables = self.lock();
+        Ok(tables.entries.iter().filter(|entry| entry.cursor > cursor).take(limit as usize).cloned().collect())
+    }
+
+    async fn changed(&self) {
+        // Spurious wake-ups are allowed; a change between two calls must not be lost for long.
+        let _ = tokio::time::timeout(Duration::from_millis(50), self.changed.notified()).await;
+    }
+}

@@ -1,0 +1,176 @@
+//! The store in memory: inbox, environments, outbox.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use landfall_model::Timestamp;
+use landfall_model::environment::{EnvironmentRecord, EnvironmentWrite};
+use landfall_model::ids::EnvironmentId;
+use landfall_model::notice::Notice;
+use landfall_ports::store::{
+    Delivery, DeliveryOutcome, DeliverySummary, NewDelivery, OutboxRow, Received, Store, StoreError, StoreResult,
+};
+
+use crate::mem::Mem;
+
+#[derive(Default)]
+pub(crate) struct StoreTables {
+    deliveries: Vec<(NewDelivery, Option<DeliveryOutcome>)>,
+    environments: BTreeMap<EnvironmentId, EnvironmentRecord>,
+    pub(crate) notices: Vec<Notice>,
+    notice_ids: BTreeSet<String>,
+    targets: Vec<String>,
+    outbox: BTreeMap<u64, Outgoing>,
+    next_outgoing: u64,
+    meta: BTreeMap<String, String>,
+}
+
+struct Outgoing {
+    row: OutboxRow,
+    due: Option<Timestamp>,
+    dead: bool,
+}
+
+impl StoreTables {
+    /// A notice of a known id was told before.
+    pub(crate) fn add_notices(&mut self, notices: Vec<Notice>) {
+        for notice in notices {
+            if !self.notice_ids.insert(notice.id.clone()) {
+                continue;
+            }
+            self.notices.push(notice.clone());
+            for target in self.targets.clone() {
+                self.next_outgoing += 1;
+                let row = OutboxRow { seq: self.next_outgoing, notice: notice.clone(), target, attempts: 0 };
+                self.outbox.insert(row.seq, Outgoing { row, due: None, dead: false });
+            }
+        }
+    }
+
+    fn write(&mut self, writes: Vec<EnvironmentWrite>) -> StoreResult<()> {
+        for write in &writes {
+            let found = self.environments.get(&write.record.id).map_or(0, |record| record.revision);
+            if found != write.expected {
+                return Err(StoreError::Conflict(write.record.id.clone()));
+            }
+        }
+        for write in writes {
+            let record = EnvironmentRecord { revision: write.expected + 1, ..write.record };
+            self.environments.insert(record.id.clone(), record);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Mem {
+    async fn receive(&self, delivery: NewDelivery) -> StoreResult<Received> {
+        let deliveries = &mut self.lock().store.deliveries;
+        if deliveries.iter().any(|(known, _)| known.id == delivery.id) {
+            return Ok(Received::Duplicate);
+        }
+        deliveries.push((delivery, None));
+        self.changed.notify_waiters();
+        Ok(Received::New)
+    }
+
+    async fn pending_deliveries(&self, limit: u32) -> StoreResult<Vec<Delivery>> {
+        let tables = self.lock();
+        let numbered = tables.store.deliveries.iter().zip(1u64..);
+        let pending = numbered.filter(|((_, outcome), _)| outcome.is_none());
+        Ok(pending.take(limit as usize).map(|((d, _), seq)| Delivery { seq, delivery: d.clone() }).collect())
+    }
+
+    async fn finish_delivery(
+        &self,
+        seq: u64,
+        outcome: DeliveryOutcome,
+        writes: Vec<EnvironmentWrite>,
+        notices: Vec<Notice>,
+    ) -> StoreResult<()> {
+        let tables = &mut self.lock().store;
+        let index = usize::try_from(seq).unwrap_or(0).wrapping_sub(1);
+        if index >= tables.deliveries.len() {
+            return Err(StoreError::Corrupt(format!("no delivery {seq}")));
+        }
+        tables.write(writes)?;
+        tables.add_notices(notices);
+        tables.deliveries[index].1 = Some(outcome);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn deliveries(&self, limit: u32) -> StoreResult<Vec<DeliverySummary>> {
+        let tables = self.lock();
+        let newest =
+            tables.store.deliveries.iter().zip(1u64..).collect::<Vec<_>>().into_iter().rev().take(limit as usize);
+        Ok(newest
+            .map(|((delivery, outcome), seq)| DeliverySummary {
+                seq,
+                id: delivery.id.clone(),
+                event: delivery.event.clone(),
+                bytes: delivery.body.len() as u64,
+                received_at: delivery.received_at,
+                outcome: outcome.clone(),
+            })
+            .collect())
+    }
+
+    async fn environments(&self) -> StoreResult<Vec<EnvironmentRecord>> {
+        Ok(self.lock().store.environments.values().cloned().collect())
+    }
+
+    async fn environment(&self, id: &EnvironmentId) -> StoreResult<Option<EnvironmentRecord>> {
+        Ok(self.lock().store.environments.get(id).cloned())
+    }
+
+    async fn write_environments(&self, writes: Vec<EnvironmentWrite>, notices: Vec<Notice>) -> StoreResult<()> {
+        let tables = &mut self.lock().store;
+        tables.write(writes)?;
+        tables.add_notices(notices);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn set_notification_targets(&self, targets: Vec<String>) -> StoreResult<()> {
+        self.lock().store.targets = targets;
+        Ok(())
+    }
+
+    async fn due_notices(&self, now: Timestamp, limit: u32) -> StoreResult<Vec<OutboxRow>> {
+        let tables = self.lock();
+        let due = tables.store.outbox.values().filter(|out| !out.dead && out.due.is_none_or(|due| due <= now));
+        Ok(due.take(limit as usize).map(|out| out.row.clone()).collect())
+    }
+
+    async fn notices_done(&self, seqs: Vec<u64>) -> StoreResult<()> {
+        self.lock().store.outbox.retain(|seq, _| !seqs.contains(seq));
+        Ok(())
+    }
+
+    async fn notice_failed(&self, seq: u64, _error: String, retry_at: Option<Timestamp>) -> StoreResult<()> {
+        if let Some(out) = self.lock().store.outbox.get_mut(&seq) {
+            out.row.attempts += 1;
+            out.due = retry_at;
+            out.dead = retry_at.is_none();
+        }
+        Ok(())
+    }
+
+    async fn meta_get(&self, key: &str) -> StoreResult<Option<String>> {
+        Ok(self.lock().store.meta.get(key).cloned())
+    }
+
+    async fn meta_put(&self, key: &str, value: &str) -> StoreResult<()> {
+        self.lock().store.meta.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    async fn backup(&self, _to: &std::path::Path) -> StoreResult<()> {
+        Err(StoreError::Unavailable("memory has no backup".to_owned()))
+    }
+
+    async fn changed(&self) {
+        landfall_ports::journal::Journal::changed(self).await;
+    }
+}
