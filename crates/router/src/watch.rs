@@ -109,12 +109,11 @@ impl Watch {
     /// has no body.
     pub(crate) fn take_head(&self, has_body: bool, inspect: bool) -> Option<Vec<u8>> {
         let mut head = self.head.borrow_mut();
-        let whole = head.ends_with(b"\r\n\r\n");
-        if !inspect && (whole || has_body) {
+        if !inspect && has_body {
             head.clear();
             return None;
         }
-        let end = head.windows(4).position(|window| window == b"\r\n\r\n").map_or(head.len(), |at| at + 4);
+        let end = end_of_head(&head);
         let taken = inspect.then(|| head.get(..end).unwrap_or_default().to_vec());
         if has_body {
             head.clear();
@@ -167,6 +166,18 @@ impl Watch {
         let room = HEAD_BYTES.saturating_sub(head.len());
         head.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
+}
+
+/// Where the first head in `bytes` ends; lines may end in a bare line feed, as the parser allows.
+fn end_of_head(bytes: &[u8]) -> usize {
+    for at in memchr::memchr_iter(b'\n', bytes) {
+        match bytes.get(at + 1..) {
+            Some([b'\n', ..]) => return at + 2,
+            Some([b'\r', b'\n', ..]) => return at + 3,
+            _ => {}
+        }
+    }
+    bytes.len()
 }
 
 /// A client's socket that tells its watch about every byte.

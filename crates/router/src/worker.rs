@@ -230,7 +230,8 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStream, p
         move |request| handle(client.clone(), request)
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.auto_date_header(false).pipeline_flush(true).max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD * 4);
+    // No pipeline_flush: hyper then stops bounding what it buffers for a slow reader.
+    builder.auto_date_header(false).max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD * 4);
     let io = TokioIo::new(Watched { stream, watch: watch.clone() });
     let mut connection = builder.serve_connection(io, service);
     let mut told = false;

@@ -367,5 +367,8 @@ pub fn router_command(state: &Path) -> Command {
 /// The body of `router_process`.
 pub fn run_router_process() {
     let state = std::env::var_os(STATE).expect("only other tests run this one, with a state directory");
-    landfall_router::run_blocking(config(Path::new(&state))).unwrap();
+    if let Err(error) = landfall_router::run_blocking(config(Path::new(&state))) {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
 }
