@@ -67,6 +67,8 @@ pub struct Engine {
     pub version: String,
     /// Containers' addresses can be reached from the host: rootful on Linux. Elsewhere ports are published on 127.0.0.1.
     pub reachable: bool,
+    /// The engine's processes are this machine's: their pids can be watched.
+    pub sees_processes: bool,
     pub limits_memory: bool,
     pub limits_cpu: bool,
     /// Set when the service is ours.
@@ -125,6 +127,7 @@ impl Engine {
             kind,
             version: version.version,
             reachable: !rootless && !desktop,
+            sees_processes: !desktop,
             limits_memory: info.memory_limit,
             limits_cpu: info.cpu_cfs_quota,
             service,

@@ -1,1 +1,30 @@
+//! The local platform: ECS semantics on one machine, with containers through the Docker API (Docker or Podman).
+//!
+//! A task is a pause container that holds a network namespace, and its members in it, so they reach each other on
+//! localhost as on Fargate. Files under `STATE/local` say what shall be; labelled containers say what is; actors (one per
+//! service, one per task) bring the second to the first. What they decide is decided in pure functions:
+//! `scheduler::decide`, `task::decide`, `task::health`.
+
+mod balancer;
+mod core;
+mod definitions;
 pub mod docker;
+pub mod engine;
+mod hooks;
+mod http;
+mod images;
+mod labels;
+mod logs;
+mod pause;
+mod platform;
+mod process;
+mod scheduler;
+mod secrets;
+mod state;
+mod supervisor;
+mod task;
+
+pub use balancer::RouterCommand;
+pub use engine::{Engine, EngineKind, EngineOptions};
+pub use logs::LogLine;
+pub use platform::{LocalOptions, LocalPlatform};

@@ -51,7 +51,10 @@ pub(crate) async fn ended(pid: i64) -> bool {
         Err(rustix::io::Errno::SRCH) => return true,
         Err(_) => return false,
     };
-    let Ok(watch) = AsyncFd::with_interest(fd, Interest::READABLE) else { return false };
+    // SAFETY: the descriptor is ours alone, is moved in, and an `OwnedFd` always answers with the same open one.
+    #[allow(unsafe_code)]
+    let watch = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    let Ok(watch) = watch else { return false };
     loop {
         // A pidfd becomes readable when the process ends; the timeout guards against a missed edge.
         match tokio::time::timeout(Duration::from_secs(30), watch.readable()).await {

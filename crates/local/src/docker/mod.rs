@@ -21,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+pub use calls::{BuildOptions, ExecOutcome};
 pub use error::{DockerError, DockerResult};
 pub use stream::{LogFrame, LogFrames, Source};
 

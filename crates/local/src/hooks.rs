@@ -1,0 +1,321 @@
+//! Command and HTTP hooks, run on this machine in the background under a key.
+//!
+//! A command gets a process group of its own, which is killed whole at the timeout or on cancel. Its output goes to a file.
+//! The group's id is kept beside it: when a crash left the command running and the same key starts again, the old group is
+//! killed first, so that two never run at once.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use landfall_model::app::HookAction;
+use landfall_model::step::RunHook;
+use landfall_ports::steps::{HookRunner, HookState};
+use landfall_ports::{PortError, PortResult};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::locked;
+use crate::images::file_name;
+use crate::{process, secrets, state};
+
+const TAIL_LINES: usize = 20;
+const TAIL_BYTES: usize = 16 * 1024;
+
+pub(crate) struct LocalHooks {
+    http: reqwest::Client,
+    /// `STATE/hooks`
+    directory: PathBuf,
+    running: Arc<Mutex<HashMap<String, Running>>>,
+}
+
+struct Running {
+    state: HookState,
+    cancel: CancellationToken,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Group {
+    pid: i32,
+    start: u64,
+}
+
+impl LocalHooks {
+    pub(crate) fn new(http: reqwest::Client, state_dir: &Path) -> PortResult<Self> {
+        let directory = state_dir.join("hooks");
+        state::create_private_dir(&directory)?;
+        Ok(Self { http, directory, running: Arc::default() })
+    }
+}
+
+fn failed(code: Option<i64>, message: String, tail: Vec<String>) -> HookState {
+    HookState::Failed { code, message, tail }
+}
+
+fn last_lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+async fn command(hook: &RunHook, argv: &[String], directory: Option<&str>, base: &Path, cancel: &CancellationToken) -> HookState {
+    let log_path = base.with_extension("log");
+    let fail = |message: String| failed(None, format!("hook {}: {message}", hook.name), Vec::new());
+    let Some((program, rest)) = argv.split_first() else { return fail("the command is empty".to_owned()) };
+    let files = File::create(&log_path).and_then(|log| log.try_clone().map(|errors| (log, errors)));
+    let (log, errors) = match files {
+        Ok(files) => files,
+        Err(e) => return fail(format!("{}: {e}", log_path.display())),
+    };
+    let mut command = Command::new(program);
+    command.args(rest).envs(&hook.environment).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
+    if let Some(directory) = directory {
+        command.current_dir(directory);
+    }
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(e) => return fail(format!("cannot run {program}: {e}")),
+    };
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+    let group_path = base.with_extension("json");
+    let group = Group { pid, start: process::start_time(pid).unwrap_or_default() };
+    if let Err(error) = state::write_json(&group_path, &group) {
+        tracing::warn!(%error, "hook's process group is not recorded");
+    }
+    let timeout = Duration::from_secs(u64::from(hook.timeout.max(1)));
+    let outcome = tokio::select! {
+        status = child.wait() => Ok(status),
+        () = tokio::time::sleep(timeout) => Err(format!("took longer than {} s and was killed", hook.timeout)),
+        () = cancel.cancelled() => Err("was cancelled".to_owned()),
+    };
+    // Also what the command left running in its group.
+    if pid > 0 {
+        process::kill_group(pid, Signal::KILL);
+    }
+    if outcome.is_err() {
+        // Reaps it.
+        let _ = child.wait().await;
+    }
+    let removed = state::remove(&group_path);
+    if let Err(error) = removed {
+        tracing::warn!(%error, "hook's record is left");
+    }
+    let tail = last_lines(&tokio::fs::read(&log_path).await.unwrap_or_default());
+    match outcome {
+        Ok(Ok(status)) => match status.code() {
+            Some(0) => HookState::Succeeded { code: 0, tail },
+            Some(code) => failed(Some(i64::from(code)), format!("hook {} exited with code {code}", hook.name), tail),
+            None => failed(None, format!("hook {} was killed by a signal ({status})", hook.name), tail),
+        },
+        Ok(Err(e)) => failed(None, format!("hook {}: {e}", hook.name), tail),
+        Err(why) => failed(None, format!("hook {} {why}", hook.name), tail),
+    }
+}
+
+async fn http_call(client: &reqwest::Client, hook: &RunHook, base: &Path, cancel: &CancellationToken) -> HookState {
+    let HookAction::Http { url, method, headers, secret } = &hook.action else {
+        return failed(None, format!("hook {} is no HTTP call", hook.name), Vec::new());
+    };
+    let fail = |message: String| failed(None, format!("hook {}: {message}", hook.name), Vec::new());
+    let method = match reqwest::Method::from_bytes(method.to_uppercase().as_bytes()) {
+        Ok(method) => method,
+        Err(_) => return fail(format!("{method:?} is not an HTTP method")),
+    };
+    let body = match serde_json::to_vec(&hook.environment) {
+        Ok(body) => body,
+        Err(e) => return fail(e.to_string()),
+    };
+    let mut request = client.request(method, url).header("content-type", "application/json").body(body);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    match secret.as_ref().map(secrets::resolve) {
+        Some(Ok(token)) => request = request.bearer_auth(token),
+        Some(Err(error)) => return fail(error.to_string()),
+        None => {}
+    }
+    let timeout = Duration::from_secs(u64::from(hook.timeout.max(1)));
+    let call = async {
+        let response = request.timeout(timeout).send().await.map_err(|e| e.without_url().to_string())?;
+        let status = response.status();
+        let body = response.bytes().await.unwrap_or_default();
+        Ok::<_, String>((status, body))
+    };
+    let Some(outcome) = cancel.run_until_cancelled(call).await else { return fail("cancelled".to_owned()) };
+    match outcome {
+        Ok((status, body)) => {
+            let tail = last_lines(&body);
+            let kept = body.slice(..body.len().min(1024 * 1024));
+            if let Err(e) = tokio::fs::write(base.with_extension("log"), kept).await {
+                tracing::warn!(error = %e, "hook's answer is not kept");
+            }
+            let code = i64::from(status.as_u16());
+            if status.is_success() {
+                HookState::Succeeded { code, tail }
+            } else {
+                failed(Some(code), format!("hook {}: {url} answered {status}", hook.name), tail)
+            }
+        }
+        Err(error) => fail(format!("{url}: {error}")),
+    }
+}
+
+#[async_trait]
+impl HookRunner for LocalHooks {
+    async fn start(&self, key: &str, hook: &RunHook) -> PortResult<HookState> {
+        if matches!(hook.action, HookAction::Task { .. }) {
+            return Err(PortError::Bug(format!("hook {} is a task: the orchestrator runs it", hook.name)));
+        }
+        let cancel = CancellationToken::new();
+        {
+            let mut running = locked(&self.running);
+            if let Some(found) = running.get(key) {
+                return Ok(found.state.clone());
+            }
+            running.insert(key.to_owned(), Running { state: HookState::Running, cancel: cancel.clone() });
+        }
+        let base = self.directory.join(file_name(key));
+        // with_extension replaces what follows a dot; keys hold none that matter.
+        let base = base.with_extension("hook");
+        if let Ok(Some(group)) = state::read_json::<Group>(&base.with_extension("json"))
+            && process::start_time(group.pid) == Some(group.start)
+        {
+            process::kill_group(group.pid, Signal::KILL);
+        }
+        let (running, key, hook, http) = (Arc::clone(&self.running), key.to_owned(), hook.clone(), self.http.clone());
+        tokio::spawn(async move {
+            let state = match &hook.action {
+                HookAction::Command { argv, directory } => {
+                    command(&hook, argv, directory.as_deref(), &base, &cancel).await
+                }
+                _ => http_call(&http, &hook, &base, &cancel).await,
+            };
+            if let Some(entry) = locked(&running).get_mut(&key) {
+                entry.state = state;
+            }
+        });
+        Ok(HookState::Running)
+    }
+
+    async fn poll(&self, key: &str) -> PortResult<HookState> {
+        Ok(locked(&self.running).get(key).map_or(HookState::Unknown, |running| running.state.clone()))
+    }
+
+    async fn cancel(&self, key: &str) -> PortResult<()> {
+        if let Some(running) = locked(&self.running).get(key) {
+            running.cancel.cancel();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn hook(action: HookAction, timeout: u32) -> RunHook {
+        let environment = BTreeMap::from([("LANDFALL_ENVIRONMENT".to_owned(), "env-1".to_owned())]);
+        RunHook { name: "h".to_owned(), action, environment, timeout }
+    }
+
+    fn shell(line: &str, timeout: u32) -> RunHook {
+        let argv = ["sh", "-c", line].map(str::to_owned).to_vec();
+        hook(HookAction::Command { argv, directory: None }, timeout)
+    }
+
+    async fn finish(hooks: &LocalHooks, key: &str) -> HookState {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let state = hooks.poll(key).await.unwrap();
+            if state != HookState::Running {
+                return state;
+            }
+            assert!(Instant::now() < deadline, "hook {key} does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn hooks(dir: &Path) -> LocalHooks {
+        LocalHooks::new(crate::http::client().unwrap(), dir).unwrap()
+    }
+
+    #[tokio::test]
+    async fn commands_report_code_and_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let hooks = hooks(dir.path());
+        assert_eq!(hooks.poll("a").await.unwrap(), HookState::Unknown);
+        hooks.start("a", &shell("echo on $LANDFALL_ENVIRONMENT; echo err >&2", 20)).await.unwrap();
+        let expected = HookState::Succeeded { code: 0, tail: vec!["on env-1".to_owned(), "err".to_owned()] };
+        assert_eq!(finish(&hooks, "a").await, expected);
+        // The same key again is the same run.
+        assert_eq!(hooks.start("a", &shell("exit 9", 20)).await.unwrap(), expected);
+        hooks.start("b", &shell("echo why; exit 3", 20)).await.unwrap();
+        let HookState::Failed { code, message, tail } = finish(&hooks, "b").await else { panic!("not failed") };
+        assert_eq!((code, message.as_str(), tail), (Some(3), "hook h exited with code 3", vec!["why".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn timeout_and_cancel_kill_the_whole_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let hooks = hooks(dir.path());
+        let mark = dir.path().join("pid");
+        let line = format!("sleep 60 & echo $! > {}; wait", mark.display());
+        hooks.start("slow", &shell(&line, 1)).await.unwrap();
+        let HookState::Failed { message, .. } = finish(&hooks, "slow").await else { panic!("not failed") };
+        assert!(message.contains("longer than 1 s"), "{message}");
+        let pid: i32 = std::fs::read_to_string(&mark).unwrap().trim().parse().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while process::start_time(pid).is_some() {
+            assert!(Instant::now() < deadline, "grandchild survived");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        hooks.start("c", &shell("sleep 60", 60)).await.unwrap();
+        hooks.cancel("c").await.unwrap();
+        assert!(matches!(finish(&hooks, "c").await, HookState::Failed { .. }));
+    }
+
+    #[tokio::test]
+    async fn http_hooks_send_the_environment() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let dir = tempfile::tempdir().unwrap();
+        let hooks = hooks(dir.path());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            for status in ["200 OK", "500 Internal Server Error"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = String::new();
+                while !request.contains("env-1") {
+                    let mut buffer = [0; 4096];
+                    let count = stream.read(&mut buffer).await.unwrap();
+                    request.push_str(&String::from_utf8_lossy(&buffer[..count]));
+                }
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                seen.push(request);
+            }
+            seen
+        });
+        let token = dir.path().join("token");
+        std::fs::write(&token, "t0ken\n").unwrap();
+        let secret = Some(landfall_model::task::SecretRef::File(token.to_string_lossy().into_owned()));
+        let action = HookAction::Http { url, method: "post".to_owned(), headers: BTreeMap::new(), secret };
+        hooks.start("ok", &hook(action.clone(), 10)).await.unwrap();
+        assert_eq!(finish(&hooks, "ok").await, HookState::Succeeded { code: 200, tail: vec!["done".to_owned()] });
+        hooks.start("bad", &hook(action, 10)).await.unwrap();
+        assert!(matches!(finish(&hooks, "bad").await, HookState::Failed { code: Some(500), .. }));
+        let seen = server.await.unwrap();
+        assert!(seen[0].starts_with("POST /hook"), "{}", seen[0]);
+        assert!(seen[0].to_lowercase().contains("authorization: bearer t0ken"));
+    }
+}

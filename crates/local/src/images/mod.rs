@@ -1,0 +1,282 @@
+//! The image port: builds from a checkout of an exact commit, look-ups of images made by others.
+//!
+//! A build runs in the background under its key. Its result is the image itself, labelled with a hash of everything that
+//! went into it: after a restart the same request finds the image, or builds again.
+
+mod context;
+mod git;
+mod registry;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE};
+use landfall_model::step::{AwaitImage, BuildImage};
+use landfall_ports::images::{BuildState, Images};
+use landfall_ports::{PortError, PortResult};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::{Core, locked, now};
+use crate::docker::{BuildOptions, DockerError};
+use crate::{labels, state};
+
+const TAIL_LINES: usize = 20;
+
+/// A name that is one path segment: what is not plain is replaced, and what was altered or long gets a hash.
+pub(crate) fn file_name(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let cleaned: String = text.chars().map(|c| if plain(c) { c } else { '_' }).take(100).collect();
+    if cleaned == text && !cleaned.starts_with('.') && !cleaned.is_empty() {
+        return cleaned;
+    }
+    format!("{}-{}", cleaned.trim_start_matches('.'), labels::short_hash(&[text], 12))
+}
+
+pub(crate) fn log_path(directory: &Path, key: &str) -> PathBuf {
+    directory.join(format!("{}.log", file_name(key)))
+}
+
+pub(crate) struct LocalImages {
+    core: Arc<Core>,
+    http: reqwest::Client,
+    /// `STATE/builds`: logs.
+    pub directory: PathBuf,
+    git: Arc<git::Cache>,
+    slots: Arc<Semaphore>,
+    builds: Arc<Mutex<HashMap<String, Build>>>,
+}
+
+#[derive(Clone)]
+struct Build {
+    state: BuildState,
+    cancel: CancellationToken,
+}
+
+impl LocalImages {
+    pub(crate) fn new(core: Arc<Core>, http: reqwest::Client, state_dir: &Path, slots: usize) -> PortResult<Self> {
+        let directory = state_dir.join("builds");
+        state::create_private_dir(&directory)?;
+        let git = Arc::new(git::Cache::new(&state_dir.join("git"), &state_dir.join("checkouts"))?);
+        let slots = Arc::new(Semaphore::new(slots.max(1)));
+        Ok(Self { core, http, directory, git, slots, builds: Arc::default() })
+    }
+
+    /// Everything that decides what the image holds, and whose it is: each environment gets an image of its own, so that
+    /// destroying one takes nothing from another. The engine's layer cache makes the second one cheap.
+    fn build_hash(&self, request: &BuildImage) -> String {
+        let build = serde_json::to_string(&request.build).unwrap_or_default();
+        let environment = request.tags.get(TAG_ENVIRONMENT).map_or("", String::as_str);
+        labels::short_hash(&[&self.core.instance, environment, &request.source, &request.commit, &build, &request.tag], 64)
+    }
+
+    async fn built_before(&self, hash: &str) -> PortResult<Option<String>> {
+        let found = self.core.docker.list_images(&[format!("{}={hash}", labels::BUILD)]).await?;
+        Ok(found.into_iter().max_by_key(|image| image.created).map(|image| normal_id(&image.id)))
+    }
+}
+
+/// `sha256:…` whichever way the engine writes it.
+fn normal_id(id: &str) -> String {
+    if id.starts_with("sha256:") { id.to_owned() } else { format!("sha256:{id}") }
+}
+
+/// One build from checkout to image, without its queueing.
+struct Job {
+    core: Arc<Core>,
+    git: Arc<git::Cache>,
+    request: BuildImage,
+    hash: String,
+    log: PathBuf,
+}
+
+impl Job {
+    async fn run(&self, mut note: impl FnMut(&str) + Send) -> Result<String, (String, Vec<String>)> {
+        let mut lines: Vec<String> = Vec::new();
+        match self.attempt(&mut lines, &mut note).await {
+            Ok(image) => Ok(image),
+            Err(message) => {
+                let tail = lines.split_off(lines.len().saturating_sub(TAIL_LINES));
+                Err((message, tail))
+            }
+        }
+    }
+
+    async fn attempt(&self, lines: &mut Vec<String>, note: &mut (impl FnMut(&str) + Send)) -> Result<String, String> {
+        let request = &self.request;
+        note("fetching the commit");
+        let checkout = self.git.checkout(&request.source, &request.commit).await.map_err(|e| e.to_string())?;
+        let build = request.build.clone();
+        let root = checkout.path().to_owned();
+        note("packing the build context");
+        let context = state::blocking(move || context::pack(&root, &build.context, &build.dockerfile))
+            .await
+            .map_err(|e| e.to_string())?;
+        let mut image_labels = labels::with_instance(&request.tags, &self.core.instance);
+        image_labels.insert(labels::BUILD.to_owned(), self.hash.clone());
+        image_labels.insert(labels::REVISION.to_owned(), request.commit.clone());
+        let options = BuildOptions {
+            // A bare name would become docker.io/library/… with one engine and localhost/… with another.
+            tag: format!("localhost/{}", request.tag),
+            dockerfile: request.build.dockerfile.clone(),
+            target: request.build.target.clone(),
+            args: request.build.args.clone(),
+            labels: image_labels,
+        };
+        let mut log = std::fs::File::create(&self.log).map_err(|e| format!("{}: {e}", self.log.display()))?;
+        let built = self.core.docker.build(context.into(), &options, |line| {
+            // The log is a convenience: a full disk fails the build by itself.
+            let _ = writeln!(log, "{line}");
+            note(line);
+            lines.push(line.to_owned());
+            if lines.len() > 1000 {
+                lines.drain(..500);
+            }
+        });
+        let id = built.await.map_err(|error| match error {
+            DockerError::Other { message, .. } => message,
+            other => other.to_string(),
+        })?;
+        // The stream's id may be short: the tag tells the whole one.
+        let inspect = self.core.docker.inspect_image(&options.tag).await;
+        Ok(normal_id(&inspect.map_or(id, |inspect| inspect.id)))
+    }
+}
+
+#[async_trait]
+impl Images for LocalImages {
+    async fn start_build(&self, key: &str, request: &BuildImage) -> PortResult<BuildState> {
+        if let Some(build) = locked(&self.builds).get(key) {
+            return Ok(build.state.clone());
+        }
+        let hash = self.build_hash(request);
+        if let Some(image) = self.built_before(&hash).await? {
+            return Ok(BuildState::Done { image, cached: true });
+        }
+        let cancel = self.core.cancel.child_token();
+        {
+            let mut builds = locked(&self.builds);
+            if let Some(build) = builds.get(key) {
+                return Ok(build.state.clone());
+            }
+            builds.insert(key.to_owned(), Build { state: BuildState::Queued, cancel: cancel.clone() });
+        }
+        let log = log_path(&self.directory, key);
+        let job = Job { core: Arc::clone(&self.core), git: Arc::clone(&self.git), request: request.clone(), hash, log };
+        let (builds, slots, key) = (Arc::clone(&self.builds), Arc::clone(&self.slots), key.to_owned());
+        let timeout = Duration::from_secs(u64::from(request.build.timeout.max(1)));
+        tokio::spawn(async move {
+            let set = |state: BuildState| {
+                if let Some(build) = locked(&builds).get_mut(&key) {
+                    build.state = state;
+                }
+            };
+            let work = async {
+                let Ok(_slot) = slots.acquire().await else { return };
+                set(BuildState::Running { note: None });
+                let noting = job.run(|line| set(BuildState::Running { note: Some(line.to_owned()) }));
+                let result = tokio::time::timeout(timeout, noting).await;
+                set(match result {
+                    Ok(Ok(image)) => BuildState::Done { image, cached: false },
+                    Ok(Err((message, tail))) => BuildState::Failed { message, tail },
+                    Err(_) => BuildState::Failed {
+                        message: format!("the build took longer than {} s", timeout.as_secs()),
+                        tail: Vec::new(),
+                    },
+                });
+            };
+            if cancel.run_until_cancelled(work).await.is_none() {
+                set(BuildState::Failed { message: "the build was cancelled".to_owned(), tail: Vec::new() });
+            }
+        });
+        Ok(BuildState::Queued)
+    }
+
+    async fn poll_build(&self, key: &str) -> PortResult<BuildState> {
+        let mut builds = locked(&self.builds);
+        let state = builds.get(key).map_or(BuildState::Unknown, |build| build.state.clone());
+        if matches!(state, BuildState::Failed { .. }) {
+            // Told once: the next start is a new attempt.
+            builds.remove(key);
+        }
+        Ok(state)
+    }
+
+    async fn cancel_build(&self, key: &str) -> PortResult<()> {
+        if let Some(build) = locked(&self.builds).remove(key) {
+            build.cancel.cancel();
+        }
+        Ok(())
+    }
+
+    async fn resolve(&self, request: &AwaitImage) -> PortResult<Option<String>> {
+        if let Some((label, value)) = &request.label {
+            let found = self.core.docker.list_images(&[format!("{label}={value}")]).await?;
+            let repository = registry::Reference::parse(&request.image)?.name();
+            let of_it = found.into_iter().filter(|image| image.repo_tags.iter().any(|tag| registry::same_repository(tag, &repository)));
+            return Ok(of_it.max_by_key(|image| image.created).map(|image| normal_id(&image.id)));
+        }
+        for name in [request.image.clone(), format!("localhost/{}", request.image)] {
+            match self.core.docker.inspect_image(&name).await {
+                Ok(image) => return Ok(Some(normal_id(&image.id))),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        registry::resolve(&self.http, &request.image).await
+    }
+
+    async fn list_owned(&self, environment: Option<&str>) -> PortResult<Listing<OwnedResource>> {
+        let found = self.core.docker.list_images(&[format!("{TAG_INSTANCE}={}", self.core.instance)]).await?;
+        let of = |tags: &BTreeMap<String, String>| {
+            tags.get(TAG_INSTANCE) == Some(&self.core.instance)
+                && environment.is_none_or(|wanted| tags.get(TAG_ENVIRONMENT).is_some_and(|found| found == wanted))
+        };
+        let items = found.into_iter().filter(|image| of(&image.labels)).map(|image| OwnedResource {
+            kind: ResourceKind::Image,
+            id: normal_id(&image.id),
+            name: image.repo_tags.first().cloned().unwrap_or_else(|| image.id.clone()),
+            environment: image.labels.get(TAG_ENVIRONMENT).cloned().unwrap_or_default(),
+            tags: image.labels,
+        });
+        Ok(Listing { items: items.collect(), complete: true, at: now() })
+    }
+
+    async fn delete_owned(&self, resource: &OwnedResource) -> PortResult<()> {
+        if resource.kind != ResourceKind::Image {
+            return Err(PortError::Invalid(format!("the image port owns no {:?}", resource.kind)));
+        }
+        let image = match self.core.docker.inspect_image(&resource.id).await {
+            Ok(image) => image,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        // By name first: the id of an image with several names cannot be removed without force.
+        for tag in &image.repo_tags {
+            self.core.docker.remove_image(tag).await?;
+        }
+        // A finished build may not answer with an image that is gone.
+        locked(&self.builds).retain(|_, build| !matches!(&build.state, BuildState::Done { image, .. } if *image == resource.id));
+        Ok(self.core.docker.remove_image(&resource.id).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_one_harmless_segment() {
+        assert_eq!(file_name("my-project-test:1").len(), "my-project-test_1-".len() + 12);
+        assert_eq!(file_name("plain.name"), "plain.name");
+        for hostile in ["..", "../../etc/passwd", "", "a/b", "é", &"x".repeat(300)] {
+            let name = file_name(hostile);
+            assert!(!name.contains('/') && !name.starts_with('.') && name.len() < 130 && !name.is_empty(), "{name}");
+        }
+        assert_ne!(file_name("a/b"), file_name("a:b"));
+    }
+}

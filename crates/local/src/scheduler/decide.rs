@@ -1,0 +1,362 @@
+//! What a service does next. Pure: state, tasks and time in; new state and actions out. Deciding twice on the same input
+//! gives the same answer, so a crash between storing the state and acting is repaired by deciding again: what is to be
+//! started or stopped follows from the tasks that exist, never from a memory of having asked.
+
+use landfall_model::Timestamp;
+use landfall_ports::orchestrator::{RolloutState, ServiceStatus, TaskDescription};
+
+use super::service::{Deployment, ServiceState};
+use crate::task::decide::Health;
+use crate::task::record::Stop;
+
+/// A task without any health signal counts towards a steady state once it has run for this long.
+pub(crate) const SETTLE_MS: i64 = 1_000;
+/// A task that lasted this long sets the restart delay back.
+const LASTED_MS: i64 = 30_000;
+const FIRST_DELAY_MS: i64 = 250;
+const LONGEST_DELAY_MS: i64 = 60_000;
+const MAX_FAILURES: usize = 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elb {
+    /// No target group.
+    None,
+    Initial,
+    Healthy,
+    Unhealthy,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TaskView {
+    pub id: String,
+    pub deployment: String,
+    /// RUNNING since.
+    pub started_at: Option<Timestamp>,
+    /// Whether containers have health checks at all.
+    pub checked: bool,
+    pub health: Health,
+    pub elb: Elb,
+    pub elb_reason: Option<String>,
+    pub stopping: bool,
+    /// Why it stopped, once it has.
+    pub stopped: Option<Stop>,
+    /// Of a stopped task, for the root cause.
+    pub description: Option<TaskDescription>,
+}
+
+impl TaskView {
+    fn live(&self) -> bool {
+        !self.stopping && self.stopped.is_none()
+    }
+
+    /// Counts towards healthy: running and no check says otherwise.
+    fn healthy(&self) -> bool {
+        self.live()
+            && self.started_at.is_some()
+            && (!self.checked || self.health == Health::Healthy)
+            && matches!(self.elb, Elb::None | Elb::Healthy)
+    }
+
+    /// Healthy, and where nothing checks it, alive for a moment.
+    fn ready(&self, now: Timestamp) -> bool {
+        let judged = self.checked || self.elb != Elb::None;
+        self.healthy() && (judged || self.started_at.is_some_and(|at| since(at, now) >= SETTLE_MS))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    Start { task: String, deployment: String, task_definition: String },
+    Stop { task: String, stop: Stop },
+    /// The stopped task has been counted: its record may go.
+    Forget { task: String },
+    /// Nothing is left of a service that was deleted.
+    Remove,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Verdict {
+    pub state: ServiceState,
+    pub actions: Vec<Action>,
+    /// Decide again then at the latest.
+    pub wake_at: Option<Timestamp>,
+}
+
+fn since(then: Timestamp, now: Timestamp) -> i64 {
+    now.as_millisecond() - then.as_millisecond()
+}
+
+pub(crate) fn after(now: Timestamp, ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(now.as_millisecond().saturating_add(ms)).unwrap_or(now)
+}
+
+/// ECS's threshold: half the desired count, at least 3 and at most 200.
+pub(crate) fn breaker_threshold(state: &ServiceState) -> u32 {
+    let configured = state.configuration.circuit_breaker.threshold;
+    configured.unwrap_or_else(|| state.desired.div_ceil(2).clamp(3, 200)).max(1)
+}
+
+fn restart_delay(failures: u32) -> i64 {
+    FIRST_DELAY_MS.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(LONGEST_DELAY_MS)
+}
+
+pub(crate) fn decide(state: &ServiceState, tasks: &[TaskView], now: Timestamp) -> Verdict {
+    let mut verdict = Verdict { state: state.clone(), actions: Vec::new(), wake_at: None };
+    let mut stopping: Vec<String> = Vec::new();
+    count_failures(&mut verdict, tasks, now);
+    if state.status == ServiceStatus::Draining {
+        drain(&mut verdict, tasks);
+        return verdict;
+    }
+    replace_unhealthy(&mut verdict, tasks, &mut stopping, now);
+    judge_deployment(&mut verdict, tasks, now);
+    let live: Vec<&TaskView> = tasks.iter().filter(|task| task.live() && !stopping.contains(&task.id)).collect();
+    stop_surplus(&mut verdict, &live, &mut stopping, now);
+    start_missing(&mut verdict, &live, &stopping, now);
+    finish(&mut verdict, tasks, &stopping, now);
+    verdict
+}
+
+/// Each failed task counts once: its id is kept as long as its record exists.
+fn count_failures(verdict: &mut Verdict, tasks: &[TaskView], now: Timestamp) {
+    let mut told = Vec::new();
+    for deployment in &mut verdict.state.deployments {
+        deployment.counted.retain(|id| tasks.iter().any(|task| &task.id == id));
+        let of_it = || tasks.iter().filter(|task| task.deployment == deployment.id);
+        if of_it().any(|task| task.ready(now)) {
+            deployment.consecutive_failures = 0;
+        }
+        let lasted = |task: &TaskView| task.ready(now) && task.started_at.is_some_and(|at| since(at, now) >= LASTED_MS);
+        if of_it().any(lasted) {
+            deployment.backoff = 0;
+            deployment.retry_at = None;
+        }
+        let failed: Vec<&TaskView> = of_it()
+            .filter(|task| task.stopped.as_ref().is_some_and(|stop| stop.failed) && !deployment.counted.contains(&task.id))
+            .collect();
+        for task in failed {
+            deployment.counted.push(task.id.clone());
+            deployment.failed_tasks += 1;
+            deployment.consecutive_failures += 1;
+            deployment.backoff += 1;
+            deployment.retry_at = Some(after(now, restart_delay(deployment.backoff)));
+            if let Some(description) = &task.description {
+                deployment.failures.insert(0, description.clone());
+                deployment.failures.truncate(MAX_FAILURES);
+            }
+            let reason = task.stopped.as_ref().map(|stop| stop.reason.clone()).unwrap_or_default();
+            told.push(format!("task {} stopped: {reason}", task.id));
+        }
+    }
+    for message in told {
+        verdict.state.steady = false;
+        verdict.state.say(now, message);
+    }
+    for task in tasks.iter().filter(|task| task.stopped.is_some()) {
+        verdict.actions.push(Action::Forget { task: task.id.clone() });
+    }
+}
+
+fn drain(verdict: &mut Verdict, tasks: &[TaskView]) {
+    for task in tasks.iter().filter(|task| task.live()) {
+        let stop = Stop::asked("ServiceSchedulerInitiated", "Scaling activity initiated by service deletion");
+        verdict.actions.push(Action::Stop { task: task.id.clone(), stop });
+    }
+    if tasks.iter().all(|task| task.stopped.is_some()) {
+        verdict.actions.push(Action::Remove);
+    }
+}
+
+/// Container checks end a task in its own actor; what the load balancer says is judged here, after the grace period.
+fn replace_unhealthy(verdict: &mut Verdict, tasks: &[TaskView], stopping: &mut Vec<String>, now: Timestamp) {
+    let grace = i64::from(verdict.state.configuration.health_check_grace_period) * 1000;
+    let group = verdict.state.target.as_ref().map(|target| target.target_group.clone()).unwrap_or_default();
+    for task in tasks.iter().filter(|task| task.live() && task.elb == Elb::Unhealthy) {
+        let Some(started) = task.started_at else { continue };
+        if since(started, now) < grace {
+            wake(verdict, after(started, grace));
+            continue;
+        }
+        let why = task.elb_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let reason = format!("Task failed ELB health checks in (target-group {group}){why}");
+        verdict.state.say(now, format!("(task {}) is unhealthy in (target-group {group}){why}", task.id));
+        verdict.actions.push(Action::Stop { task: task.id.clone(), stop: Stop::failed("ServiceSchedulerInitiated", &reason) });
+        stopping.push(task.id.clone());
+    }
+}
+
+fn wake(verdict: &mut Verdict, at: Timestamp) {
+    verdict.wake_at = Some(verdict.wake_at.map_or(at, |earlier| earlier.min(at)));
+}
+
+/// The circuit breaker and the deployment's time limit.
+fn judge_deployment(verdict: &mut Verdict, tasks: &[TaskView], now: Timestamp) {
+    let threshold = breaker_threshold(&verdict.state);
+    let breaker = verdict.state.configuration.circuit_breaker.clone();
+    let timeout = i64::from(verdict.state.configuration.timeout) * 1000;
+    let Some(primary) = verdict.state.deployments.first() else { return };
+    if primary.rollout != RolloutState::InProgress || primary.given_up {
+        return;
+    }
+    let tripped = breaker.enable && primary.consecutive_failures >= threshold;
+    let deadline = after(primary.created_at, timeout);
+    let timed_out = timeout > 0 && now >= deadline;
+    if !tripped && !timed_out {
+        if timeout > 0 {
+            wake(verdict, deadline);
+        }
+        return;
+    }
+    let why = if tripped {
+        "ECS deployment circuit breaker: tasks failed to start.".to_owned()
+    } else {
+        let unready = tasks.iter().filter(|task| task.deployment == primary.id && task.live() && !task.ready(now)).count();
+        format!("deployment timed out after {} s with {unready} tasks not ready.", timeout / 1000)
+    };
+    give_up(&mut verdict.state, &why, breaker.enable && breaker.rollback, now);
+}
+
+fn give_up(state: &mut ServiceState, why: &str, rollback: bool, now: Timestamp) {
+    let good = state.deployments.iter().skip(1).find(|deployment| deployment.rollout == RolloutState::Completed);
+    let good = good.map(|deployment| deployment.task_definition.clone());
+    let Some(primary) = state.deployments.first_mut() else { return };
+    let id = primary.id.clone();
+    primary.given_up = true;
+    // Rolling back a roll-back would go round in circles.
+    match good.filter(|_| rollback && primary.rolls_back.is_none()) {
+        Some(definition) => {
+            primary.reason = Some(format!("{why} Rolling back to {definition}."));
+            state.say(now, format!("(deployment {id}) deployment failed: {why}"));
+            let back = state.deploy(&definition, Some(id), now);
+            state.say(now, format!("rolling back to deployment {back}."));
+        }
+        None => {
+            primary.rollout = RolloutState::Failed;
+            primary.reason = Some(why.to_owned());
+            let rolled_back = primary.rolls_back.clone();
+            state.say(now, format!("(deployment {id}) deployment failed: {why}"));
+            if let Some(original) = rolled_back.and_then(|of| find(state, &of)) {
+                original.rollout = RolloutState::Failed;
+                original.reason = Some(format!("{} The roll-back failed too: {why}", original.reason.clone().unwrap_or_default()));
+            }
+        }
+    }
+}
+
+fn find<'a>(state: &'a mut ServiceState, id: &str) -> Option<&'a mut Deployment> {
+    state.deployments.iter_mut().find(|deployment| deployment.id == id)
+}
+
+fn limits(state: &ServiceState) -> (usize, usize) {
+    let desired = u64::from(state.desired);
+    let minimum = (desired * u64::from(state.configuration.minimum_healthy_percent)).div_ceil(100);
+    let maximum = desired * u64::from(state.configuration.maximum_percent) / 100;
+    (usize::try_from(minimum).unwrap_or(usize::MAX), usize::try_from(maximum.max(minimum)).unwrap_or(usize::MAX))
+}
+
+/// Tasks of older deployments go as the minimum allows; surplus ones of the PRIMARY go at once, unready and young first.
+fn stop_surplus(verdict: &mut Verdict, live: &[&TaskView], stopping: &mut Vec<String>, now: Timestamp) {
+    let Some(primary) = verdict.state.deployments.first() else { return };
+    let (id, given_up) = (primary.id.clone(), primary.given_up);
+    let (minimum, _) = limits(&verdict.state);
+    let (mut current, mut old): (Vec<&TaskView>, Vec<&TaskView>) = live.iter().partition(|task| task.deployment == id);
+    let reason = format!("Scaling activity initiated by (deployment {id})");
+    let asked = || Stop::asked("ServiceSchedulerInitiated", &reason);
+    // A deployment that failed with nothing to go back to keeps what is healthy of the one before.
+    let desired = if given_up { 0 } else { usize::try_from(verdict.state.desired).unwrap_or(usize::MAX) };
+    current.sort_by_key(|task| (task.healthy(), std::cmp::Reverse(task.started_at)));
+    let surplus = current.len().saturating_sub(desired);
+    let mut going: Vec<&TaskView> = current.drain(..surplus).collect();
+    let failed_alone = given_up && !old.is_empty();
+    if !failed_alone {
+        let mut healthy =
+            current.iter().filter(|task| task.ready(now)).count() + old.iter().filter(|task| task.healthy()).count();
+        old.sort_by_key(|task| task.healthy());
+        for task in old {
+            if !task.healthy() {
+                going.push(task);
+            } else if healthy > minimum {
+                healthy -= 1;
+                going.push(task);
+            }
+        }
+    }
+    if going.is_empty() {
+        return;
+    }
+    let names: Vec<String> = going.iter().map(|task| format!("(task {})", task.id)).collect();
+    verdict.state.say(now, format!("has stopped {} running tasks: {}.", going.len(), names.join(" ")));
+    for task in going {
+        verdict.actions.push(Action::Stop { task: task.id.clone(), stop: asked() });
+        stopping.push(task.id.clone());
+    }
+}
+
+fn start_missing(verdict: &mut Verdict, live: &[&TaskView], stopping: &[String], now: Timestamp) {
+    let (_, maximum) = limits(&verdict.state);
+    let desired = usize::try_from(verdict.state.desired).unwrap_or(usize::MAX);
+    let Some(primary) = verdict.state.deployments.first() else { return };
+    if primary.given_up {
+        return;
+    }
+    let (id, definition, retry_at) = (primary.id.clone(), primary.task_definition.clone(), primary.retry_at);
+    let left: Vec<&&TaskView> = live.iter().filter(|task| !stopping.contains(&task.id)).collect();
+    let current = left.iter().filter(|task| task.deployment == id).count();
+    let room = maximum.saturating_sub(left.len()).min(desired.saturating_sub(current));
+    if room == 0 {
+        return;
+    }
+    if let Some(at) = retry_at.filter(|at| *at > now) {
+        wake(verdict, at);
+        return;
+    }
+    let mut names = Vec::new();
+    for _ in 0..room {
+        let task = verdict.state.next_task_id();
+        names.push(format!("(task {task})"));
+        verdict.actions.push(Action::Start { task, deployment: id.clone(), task_definition: definition.clone() });
+    }
+    verdict.state.steady = false;
+    verdict.state.say(now, format!("has started {room} tasks: {}.", names.join(" ")));
+}
+
+/// COMPLETED when the PRIMARY's tasks are all ready and none of another deployment is left that is not on its way out.
+fn finish(verdict: &mut Verdict, tasks: &[TaskView], stopping: &[String], now: Timestamp) {
+    let Some(primary) = verdict.state.deployments.first() else { return };
+    let id = primary.id.clone();
+    if primary.given_up {
+        return;
+    }
+    let left: Vec<&TaskView> = tasks.iter().filter(|task| task.live() && !stopping.contains(&task.id)).collect();
+    for task in left.iter().filter(|task| task.healthy() && !task.ready(now)) {
+        if let Some(started) = task.started_at {
+            wake(verdict, after(started, SETTLE_MS));
+        }
+    }
+    for task in left.iter().filter(|task| task.ready(now)) {
+        if let Some(started) = task.started_at.filter(|at| since(*at, now) < LASTED_MS) {
+            wake(verdict, after(started, LASTED_MS));
+        }
+    }
+    let desired = usize::try_from(verdict.state.desired).unwrap_or(usize::MAX);
+    let ready = left.iter().filter(|task| task.deployment == id && task.ready(now)).count();
+    if ready != desired || left.len() != ready {
+        return;
+    }
+    let mut rolled_back = None;
+    if let Some(primary) = verdict.state.deployments.first_mut()
+        && primary.rollout == RolloutState::InProgress
+    {
+        primary.rollout = RolloutState::Completed;
+        primary.reason = Some(format!("ECS deployment {id} completed."));
+        rolled_back = primary.rolls_back.clone();
+        verdict.state.say(now, format!("(deployment {id}) deployment completed."));
+    }
+    if let Some(original) = rolled_back.and_then(|of| find(&mut verdict.state, &of)) {
+        original.rollout = RolloutState::RolledBack;
+    }
+    if !verdict.state.steady {
+        verdict.state.steady = true;
+        verdict.state.say(now, "has reached a steady state.".to_owned());
+    }
+}
