@@ -1,0 +1,234 @@
+//! Single decisions, one input at a time.
+
+use landfall_model::notice::NoticeKind;
+use landfall_workflow::event::{ErrorClass, StepError};
+use landfall_workflow::{
+    Action, Event, ExecutionState, FailurePolicy, Idempotency, Outcome, Record, Rejected, Report, Signal, StepStatus,
+    codes, view,
+};
+use serde_json::json;
+
+use crate::sim::{Sim, at, done, error, failed, id, pending, plan, recover, signal, start, step};
+
+#[test]
+fn outputs_flow_into_later_steps() {
+    let mut two = plan(vec![step("image", &[]), step("service", &["image"])]);
+    two.steps[1].params = json!({"fake": {"image": {"$output": "image/ref"}}});
+    let mut sim = Sim::started(two);
+    let next = sim.report("image", Report::Done(json!({"ref": "app@sha256:1"})));
+    let Action::Run(call) = &next.actions[0] else { panic!("{next:?}") };
+    assert_eq!(call.params, json!({"fake": {"image": "app@sha256:1"}}));
+    assert_eq!(call.key.as_str(), "exe_1/service/1");
+}
+
+#[test]
+fn an_output_that_never_came_fails_the_step_and_not_the_core() {
+    let mut two = plan(vec![step("image", &[]), step("service", &["image"])]);
+    two.steps[1].params = json!({"fake": {"image": {"$output": "image/ref"}}});
+    let mut sim = Sim::started(two);
+    sim.report("image", done());
+    assert_eq!(sim.calls.len(), 1, "image is being undone; service never did anything");
+    sim.report("image", done());
+    let seen = view(&sim.execution);
+    assert_eq!(seen.outcome, Some(Outcome::RolledBack));
+    assert_eq!(seen.cause.unwrap().error.code, codes::OUTPUT_MISSING);
+}
+
+#[test]
+fn equal_polls_are_not_recorded() {
+    let mut sim = Sim::started(plan(vec![step("a", &[])]));
+    sim.report("a", pending("t"));
+    let before = sim.records.len();
+    for _ in 0..100 {
+        sim.fire("a");
+        assert!(sim.report("a", pending("t")).append.is_empty());
+    }
+    assert_eq!(sim.records.len(), before);
+    sim.fire("a");
+    sim.report("a", pending("t2"));
+    assert_eq!(sim.records.len(), before + 1);
+}
+
+#[test]
+fn recovery_repeats_calls_with_their_keys_and_waits_no_longer_than_before() {
+    let mut sim = Sim::started(plan(vec![step("a", &[]), step("b", &[]), step("c", &[])]));
+    sim.report("b", pending("t"));
+    sim.report("c", failed(ErrorClass::Retryable));
+    let retry_in = sim.waits[&"c".into()];
+    sim.crash();
+    // The clock went back a day.
+    sim.now_ms -= 86_400_000;
+    let again = sim.input(recover()).unwrap();
+    let Action::Run(call) = &again.actions[0] else { panic!("{again:?}") };
+    assert_eq!((call.step.as_str(), call.attempt, call.key.as_str()), ("a", 1, "exe_1/a/1"));
+    assert_eq!(sim.waits[&"b".into()], 2000);
+    assert_eq!(sim.waits[&"c".into()], retry_in);
+    assert_eq!(again.append.len(), 1, "only the lease: a start is not recorded twice");
+    sim.crash();
+    sim.now_ms += 2 * 86_400_000;
+    sim.input(recover()).unwrap();
+    assert_eq!(sim.waits[&"b".into()], 0);
+}
+
+#[test]
+fn downtime_does_not_count_against_a_step() {
+    let mut sim = Sim::started(plan(vec![step("a", &[])]));
+    sim.report("a", pending("t"));
+    sim.crash();
+    sim.now_ms += 86_400_000;
+    sim.input(recover()).unwrap();
+    sim.fire("a");
+    sim.report("a", pending("t"));
+    assert_eq!(sim.execution.status(&"a".into()), Some(StepStatus::Pending));
+}
+
+#[test]
+fn automatic_attempts_keep_the_key_and_end_at_the_policy() {
+    let mut sim = Sim::started(plan(vec![step("a", &[])]));
+    for attempt in 2..=3 {
+        sim.report("a", failed(ErrorClass::Retryable));
+        let next = sim.fire("a");
+        let Action::Run(call) = &next.actions[0] else { panic!("{next:?}") };
+        assert_eq!((call.attempt, call.key.as_str()), (attempt, "exe_1/a/1"));
+    }
+    sim.report("a", failed(ErrorClass::Retryable));
+    assert_eq!(sim.execution.status(&"a".into()), Some(StepStatus::Undoing));
+}
+
+#[test]
+fn a_step_stops_at_its_boundary_before_the_unwind_begins() {
+    let mut sim = Sim::started(plan(vec![step("a", &[]), step("b", &[]), step("c", &["a"])]));
+    sim.report("a", failed(ErrorClass::Fatal));
+    assert!(!sim.events().contains(&"unwind_started"), "b is still in flight");
+    sim.report("b", done());
+    assert!(sim.events().contains(&"unwind_started"));
+    assert_eq!(sim.calls.len(), 2, "both are undone at once; c never began");
+}
+
+#[test]
+fn an_undo_that_is_given_up_is_declared_and_the_others_go_on() {
+    let mut sim = Sim::started(plan(vec![step("a", &[]), step("b", &["a"]), step("c", &["b"])]));
+    sim.report("a", done());
+    sim.report("b", done());
+    sim.report("c", failed(ErrorClass::Fatal));
+    sim.report("c", done());
+    for _ in 0..2 {
+        sim.report("b", failed(ErrorClass::Retryable));
+        sim.fire("b");
+    }
+    sim.report("b", failed(ErrorClass::Retryable));
+    sim.report("a", done());
+    let seen = view(&sim.execution);
+    assert_eq!(seen.outcome, Some(Outcome::RollbackFailed));
+    assert_eq!(seen.residue.iter().map(|left| left.step.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(seen.message.as_deref(), Some("Make c: broken; not undone: Make b"));
+    assert_eq!(sim.notices.last().unwrap().kind, NoticeKind::Failed);
+    assert_eq!(sim.notices.last().unwrap().cause.as_deref(), Some("LF-FAKE: broken"));
+}
+
+#[test]
+fn an_unsafe_step_of_unknown_result_pauses_on_recovery() {
+    let mut hook = step("hook", &[]);
+    hook.idempotency = Idempotency::Unsafe;
+    let mut sim = Sim::started(plan(vec![hook]));
+    sim.crash();
+    sim.input(recover()).unwrap();
+    assert!(sim.calls.is_empty());
+    let seen = view(&sim.execution);
+    assert_eq!(seen.state, ExecutionState::Paused);
+    assert_eq!(seen.steps[0].error.as_ref().unwrap().code, codes::RESULT_UNKNOWN);
+    // A second crash tells nobody a second time.
+    let told = sim.notices.len();
+    sim.crash();
+    sim.input(recover()).unwrap();
+    assert_eq!(sim.notices.len(), told);
+    sim.input(signal(Signal::Retry { step: "hook".into() })).unwrap();
+    sim.report("hook", done());
+    assert_eq!(sim.execution.outcome(), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn an_unsafe_step_that_gave_a_token_is_only_looked_at() {
+    let mut hook = step("hook", &[]);
+    hook.idempotency = Idempotency::Unsafe;
+    let mut sim = Sim::started(plan(vec![hook]));
+    sim.report("hook", pending("t"));
+    sim.crash();
+    sim.input(recover()).unwrap();
+    let polled = sim.fire("hook");
+    assert!(matches!(polled.actions[0], Action::Poll { .. }), "{polled:?}");
+}
+
+#[test]
+fn an_unknown_record_pauses_and_resume_goes_on() {
+    let mut sim = Sim::started(plan(vec![step("a", &[]), step("b", &["a"])]));
+    let line = r#"{"at":"2026-01-01T00:00:00Z","type":"teleported","where":{"to":"mars"}}"#;
+    let strange: Record = serde_json::from_str(line).unwrap();
+    assert_eq!(strange.event, Event::Unknown);
+    sim.records.push(strange);
+    sim.crash();
+    let told = sim.input(recover()).unwrap();
+    assert!(matches!(told.append.last(), Some(Event::Paused { step: None, .. })), "{told:?}");
+    assert_eq!(told.notices[0].kind, NoticeKind::Paused);
+    assert!(sim.calls.is_empty() && sim.execution.pause().is_some());
+    assert!(!sim.execution.should_compact(10_000, 500), "a snapshot would lose what it says");
+    sim.crash();
+    assert_eq!(sim.input(recover()).unwrap().notices, [], "told once");
+    sim.input(signal(Signal::Resume)).unwrap();
+    sim.report("a", done());
+    sim.report("b", done());
+    assert_eq!(sim.execution.outcome(), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn warnings_pass_and_are_told() {
+    let mut hook = step("hook", &[]);
+    hook.on_failure = FailurePolicy::Warn;
+    let mut sim = Sim::started(plan(vec![hook, step("b", &["hook"])]));
+    sim.report("hook", failed(ErrorClass::Fatal));
+    sim.report("b", done());
+    assert_eq!(view(&sim.execution).message.as_deref(), Some("succeeded with 1 warning(s)"));
+    let keys: Vec<&str> = sim.notices.iter().map(|notice| notice.key.as_str()).collect();
+    assert_eq!(keys, ["started", "warning:hook", "finished"]);
+}
+
+#[test]
+fn retry_after_is_honoured() {
+    let mut sim = Sim::started(plan(vec![step("a", &[])]));
+    sim.report("a", Report::Failed(StepError { retry_after_ms: Some(30_000), ..error(ErrorClass::Throttled) }));
+    assert!(sim.waits[&"a".into()] >= 30_000);
+}
+
+#[test]
+fn parallel_steps_are_limited() {
+    let mut four = plan(vec![step("a", &[]), step("b", &[]), step("c", &[]), step("d", &[])]);
+    four.max_parallel = 2;
+    let mut sim = Sim::started(four);
+    assert_eq!(sim.calls.len(), 2);
+    sim.report("a", pending("t"));
+    assert_eq!(sim.calls.len(), 1, "a pending step keeps its place");
+    sim.report("b", done());
+    assert_eq!(sim.calls.len(), 1);
+}
+
+#[test]
+fn late_reports_and_inputs_after_the_end_are_refused() {
+    let mut sim = Sim::started(plan(vec![step("a", &[])]));
+    sim.calls.clear();
+    let late = landfall_workflow::Input::StepReported { step: "a".into(), attempt: 7, report: done() };
+    assert_eq!(sim.input(late), Err(Rejected::Late { step: "a".into(), attempt: 7 }));
+    assert_eq!(sim.input(start()), Err(Rejected::AlreadyStarted));
+    let report = landfall_workflow::Input::StepReported { step: "a".into(), attempt: 1, report: done() };
+    sim.input(report).unwrap();
+    assert_eq!(sim.input(recover()), Err(Rejected::Finished));
+    assert_eq!(sim.execution.accepts(&Signal::Abort), Err(Rejected::Finished));
+}
+
+#[test]
+fn a_record_that_cannot_follow_is_a_damaged_journal() {
+    let sim = Sim::started(plan(vec![step("a", &[])]));
+    let mut records = sim.records.clone();
+    records.push(Record { at: at(1), event: Event::UndoFinished { step: "a".into() } });
+    let error = landfall_workflow::Execution::fold(&sim.plan, &id(), None, &records).unwrap_err();
+    assert_eq!(error.to_string(), "record 4: undo_finished cannot follow here: the execution is Running at version 3");
+}
