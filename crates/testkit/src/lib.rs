@@ -6,6 +6,7 @@ pub mod crash;
 pub mod journal;
 pub mod mem;
 pub mod mem_store;
+pub mod platform;
 pub mod steps;
 
 pub use clock::{SimClock, TestClock};

@@ -1,0 +1,282 @@
+//! A platform in memory: all four ports over one stateful world, with slow progress, faults and a count of effects.
+//!
+//! Nothing here is a recording: services become stable by being described, targets are healthy because a service behind
+//! them runs, a route answers because its target group does. Calls cost O(log n), so a thousand previews are cheap.
+
+mod faults;
+mod images;
+mod load_balancer;
+mod orchestrator;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use landfall_model::Timestamp;
+use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
+use landfall_model::step::{EnsureTargetGroup, RouteTarget};
+use landfall_model::task::TaskDefinition;
+use landfall_ports::images::BuildState;
+use landfall_ports::orchestrator::{DeploymentDescription, PutService, RunTaskRequest};
+use landfall_ports::steps::HookState;
+use landfall_ports::{Platform, PortError, PortResult};
+
+pub use faults::{Fault, When};
+
+/// How the world behaves; change it any time through [`FakePlatform::behave`].
+#[derive(Debug, Clone, Default)]
+pub struct Behaviour {
+    /// Describes (or polls) until something that takes time is done. 0: at once.
+    pub patience: u32,
+    /// Images whose containers exit with code 1.
+    pub crashing_images: BTreeSet<String>,
+    /// Commits whose build fails.
+    pub broken_commits: BTreeSet<String>,
+    /// Images that `resolve` finds, by the reference asked for.
+    pub available_images: BTreeSet<String>,
+    /// Hooks that fail, by name.
+    pub failing_hooks: BTreeSet<String>,
+    /// One-off tasks whose command starts with one of these exit with code 1.
+    pub failing_commands: BTreeSet<String>,
+    /// Ports held by somebody else.
+    pub foreign_ports: BTreeSet<u16>,
+    /// Listings fail.
+    pub blind: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    behaviour: Behaviour,
+    task_definitions: BTreeMap<String, (TaskDefinition, Tags)>,
+    services: BTreeMap<String, Service>,
+    tasks: BTreeMap<String, Task>,
+    target_groups: BTreeMap<String, TargetGroup>,
+    routes: BTreeMap<String, Route>,
+    images: BTreeMap<String, Tags>,
+    /// In this process only: gone after [`FakePlatform::restart`].
+    builds: BTreeMap<String, (u32, BuildState)>,
+    hooks: BTreeMap<String, (u32, HookState)>,
+    faults: Vec<Fault>,
+    /// Calls by `port.method`.
+    calls: BTreeMap<&'static str, u64>,
+    /// Effects that change the world, by method.
+    effects: BTreeMap<&'static str, u64>,
+    hook_runs: Vec<(String, String)>,
+    task_runs: u64,
+    deployments: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Service {
+    request: PutService,
+    desired: u32,
+    running: u32,
+    left: u32,
+    deleting: bool,
+    /// Newest first.
+    deployments: Vec<DeploymentDescription>,
+    /// What runs when the circuit breaker has rolled back.
+    stable: Option<(String, u32)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Task {
+    request: RunTaskRequest,
+    left: u32,
+    stopped: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct TargetGroup {
+    spec: EnsureTargetGroup,
+    /// The service that registers its tasks here.
+    service: Option<String>,
+    routes: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Route {
+    route: RouteTarget,
+    target_group: String,
+    tags: Tags,
+}
+
+/// The world as a test compares it: two runs that end in equal views did the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorldView {
+    /// Name → task definition, desired, running.
+    pub services: BTreeMap<String, (String, u32, u32)>,
+    pub running_tasks: BTreeSet<String>,
+    pub task_definitions: BTreeSet<String>,
+    pub target_groups: BTreeSet<String>,
+    /// Route → target group.
+    pub routes: BTreeMap<String, String>,
+    pub images: BTreeSet<String>,
+}
+
+impl WorldView {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Clones share one world.
+#[derive(Clone, Default)]
+pub struct FakePlatform {
+    pub(crate) world: Arc<Mutex<World>>,
+}
+
+impl FakePlatform {
+    pub fn new(behaviour: Behaviour) -> Self {
+        let platform = Self::default();
+        platform.lock().behaviour = behaviour;
+        platform
+    }
+
+    /// The four ports.
+    pub fn platform(&self) -> Platform {
+        Platform {
+            orchestrator: Arc::new(self.clone()),
+            load_balancer: Arc::new(self.clone()),
+            images: Arc::new(self.clone()),
+            hooks: Arc::new(self.clone()),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut self.lock().behaviour);
+    }
+
+    /// What a new process finds: builds and hooks that ran inside the old one are unknown.
+    pub fn restart(&self) {
+        let mut world = self.lock();
+        world.builds.clear();
+        world.hooks.clear();
+    }
+
+    pub fn view(&self) -> WorldView {
+        let world = self.lock();
+        WorldView {
+            services: world
+                .services
+                .iter()
+                .map(|(name, s)| (name.clone(), (s.request.task_definition.clone(), s.desired, s.running)))
+                .collect(),
+            running_tasks: world.tasks.iter().filter(|(_, t)| t.stopped.is_none()).map(|(id, _)| id.clone()).collect(),
+            task_definitions: world.task_definitions.keys().cloned().collect(),
+            target_groups: world.target_groups.keys().cloned().collect(),
+            routes: world.routes.iter().map(|(key, r)| (key.clone(), r.target_group.clone())).collect(),
+            images: world.images.keys().cloned().collect(),
+        }
+    }
+
+    /// Everything that carries an environment's tag, as `kind name`.
+    pub fn leaks(&self, environment: &str) -> Vec<String> {
+        let world = self.lock();
+        let all = world.owned(Some(environment), &ResourceKind::ALL);
+        all.into_iter().map(|r| format!("{:?} {}", r.kind, r.name)).collect()
+    }
+
+    /// Calls that changed something, by method.
+    pub fn effects(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().effects.clone()
+    }
+
+    pub fn calls(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().calls.clone()
+    }
+
+    /// Hook name and key of every hook that was begun.
+    pub fn hook_runs(&self) -> Vec<(String, String)> {
+        self.lock().hook_runs.clone()
+    }
+
+    /// One-off tasks that were really started.
+    pub fn task_runs(&self) -> u64 {
+        self.lock().task_runs
+    }
+
+    /// Puts a resource of another environment (or another installation) into the world.
+    pub fn plant_target_group(&self, spec: EnsureTargetGroup) {
+        let name = spec.name.clone();
+        self.lock().target_groups.insert(name, TargetGroup { spec, service: None, routes: 0 });
+    }
+
+    /// Takes a service away behind everybody's back.
+    pub fn vanish_service(&self, name: &str) {
+        self.lock().services.remove(name);
+    }
+}
+
+impl World {
+    pub(crate) fn effect(&mut self, method: &'static str) {
+        *self.effects.entry(method).or_default() += 1;
+    }
+
+    pub(crate) fn owned(&self, environment: Option<&str>, kinds: &[ResourceKind]) -> Vec<OwnedResource> {
+        let resource = |kind, id: &str, tags: &Tags| OwnedResource {
+            kind,
+            id: id.to_owned(),
+            name: id.to_owned(),
+            environment: tags.get(TAG_ENVIRONMENT).cloned().unwrap_or_default(),
+            tags: tags.clone(),
+        };
+        let mut all = Vec::new();
+        for kind in kinds {
+            match kind {
+                ResourceKind::Service => {
+                    all.extend(self.services.iter().map(|(name, s)| resource(*kind, name, &s.request.tags)));
+                }
+                ResourceKind::Task => all.extend(
+                    self.tasks
+                        .iter()
+                        .filter(|(_, t)| t.stopped.is_none())
+                        .map(|(id, t)| resource(*kind, id, &t.request.tags)),
+                ),
+                ResourceKind::TaskDefinition => {
+                    all.extend(self.task_definitions.iter().map(|(handle, (_, tags))| resource(*kind, handle, tags)));
+                }
+                ResourceKind::TargetGroup => {
+                    all.extend(self.target_groups.iter().map(|(name, g)| resource(*kind, name, &g.spec.tags)));
+                }
+                ResourceKind::Rule | ResourceKind::Listener => {
+                    let host = *kind == ResourceKind::Rule;
+                    let of_kind = |r: &&Route| matches!(r.route, RouteTarget::Host { .. }) == host;
+                    all.extend(
+                        self.routes.values().filter(of_kind).map(|r| resource(*kind, &route_key(&r.route), &r.tags)),
+                    );
+                }
+                ResourceKind::Image => all.extend(self.images.iter().map(|(name, tags)| resource(*kind, name, tags))),
+                ResourceKind::Container | ResourceKind::Network => {}
+            }
+        }
+        all.retain(|r| environment.is_none_or(|e| r.environment == e));
+        all
+    }
+
+    pub(crate) fn listing(
+        &self,
+        environment: Option<&str>,
+        kinds: &[ResourceKind],
+    ) -> PortResult<Listing<OwnedResource>> {
+        if self.behaviour.blind {
+            return Err(PortError::Unavailable("the listing fails".to_owned()));
+        }
+        Ok(Listing { items: self.owned(environment, kinds), complete: true, at: Timestamp::UNIX_EPOCH })
+    }
+}
+
+pub(crate) fn route_key(route: &RouteTarget) -> String {
+    match route {
+        RouteTarget::Host { host, port } => format!("{host}:{port}"),
+        RouteTarget::Port { port } => format!(":{port}"),
+    }
+}
+
+/// Whether `tags` say that `owner`'s environment made it.
+pub(crate) fn same_owner(tags: &Tags, owner: &Tags) -> bool {
+    [TAG_ENVIRONMENT, TAG_INSTANCE].iter().all(|key| tags.get(*key) == owner.get(*key))
+}

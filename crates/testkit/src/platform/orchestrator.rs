@@ -1,0 +1,314 @@
+//! ECS, in memory: task definitions, services whose deployments advance by being described, one-off tasks.
+
+use async_trait::async_trait;
+use landfall_model::Timestamp;
+use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
+use landfall_model::task::TaskDefinition;
+use landfall_ports::orchestrator::{
+    ContainerDescription, DeploymentDescription, Orchestrator, PutService, PutServiceOutcome, Registered, RolloutState,
+    RunTaskRequest, ServiceDescription, ServiceEvent, ServiceStatus, TaskDescription,
+};
+use landfall_ports::{PortError, PortResult};
+
+use super::{FakePlatform, Service, Task, World, same_owner};
+
+#[async_trait]
+impl Orchestrator for FakePlatform {
+    async fn register_task_definition(&self, definition: &TaskDefinition, tags: &Tags) -> PortResult<Registered> {
+        self.call("register_task_definition", |world| {
+            let content = serde_json::to_string(definition).map_err(|e| PortError::Bug(e.to_string()))?;
+            let handle = format!("{}:{:08x}", definition.family, fnv(&content));
+            let created = !world.task_definitions.contains_key(&handle);
+            if created {
+                world.effect("register_task_definition");
+                world.task_definitions.insert(handle.clone(), (definition.clone(), tags.clone()));
+            }
+            Ok(Registered { handle, created })
+        })
+    }
+
+    async fn deregister_task_definition(&self, handle: &str) -> PortResult<()> {
+        self.call("deregister_task_definition", |world| {
+            if world.task_definitions.remove(handle).is_some() {
+                world.effect("deregister_task_definition");
+            }
+            Ok(())
+        })
+    }
+
+    async fn put_service(&self, request: &PutService) -> PortResult<PutServiceOutcome> {
+        self.call("put_service", |world| put_service(world, request))
+    }
+
+    async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
+        self.call("describe_service", |world| {
+            advance(world, name);
+            Ok(world.services.get(name).map(describe))
+        })
+    }
+
+    async fn scale_service(&self, name: &str, desired_count: u32) -> PortResult<()> {
+        self.call("scale_service", |world| {
+            let patience = world.behaviour.patience;
+            let service = world.services.get_mut(name).ok_or_else(|| PortError::NotFound(format!("service {name}")))?;
+            if service.desired != desired_count {
+                service.desired = desired_count;
+                service.left = patience;
+                world.effect("scale_service");
+            }
+            Ok(())
+        })
+    }
+
+    async fn delete_service(&self, name: &str) -> PortResult<()> {
+        self.call("delete_service", |world| {
+            let patience = world.behaviour.patience;
+            if let Some(service) = world.services.get_mut(name)
+                && !service.deleting
+            {
+                service.deleting = true;
+                service.desired = 0;
+                service.left = patience;
+                world.effect("delete_service");
+            }
+            Ok(())
+        })
+    }
+
+    async fn run_task(&self, request: &RunTaskRequest) -> PortResult<String> {
+        self.call("run_task", |world| {
+            let id = format!("task-{:08x}", fnv(&request.token));
+            if world.tasks.contains_key(&id) {
+                return Ok(id);
+            }
+            if !world.task_definitions.contains_key(&request.task_definition) {
+                return Err(PortError::Invalid(format!("no task definition {}", request.task_definition)));
+            }
+            world.effect("run_task");
+            world.task_runs += 1;
+            let left = world.behaviour.patience;
+            world.tasks.insert(id.clone(), Task { request: request.clone(), left, stopped: None });
+            Ok(id)
+        })
+    }
+
+    async fn describe_task(&self, task: &str) -> PortResult<Option<TaskDescription>> {
+        self.call("describe_task", |world| {
+            let failing = &world.behaviour.failing_commands;
+            let Some(found) = world.tasks.get_mut(task) else { return Ok(None) };
+            if found.stopped.is_none() && found.left == 0 {
+                let fails = found.request.command.first().is_some_and(|command| failing.contains(command));
+                found.stopped = Some(if fails { "1".to_owned() } else { "0".to_owned() });
+            }
+            found.left = found.left.saturating_sub(1);
+            let exit_code = found.stopped.as_ref().and_then(|code| code.parse().ok());
+            Ok(Some(task_description(task, exit_code)))
+        })
+    }
+
+    async fn stop_task(&self, task: &str, _reason: &str) -> PortResult<()> {
+        self.call("stop_task", |world| {
+            if let Some(found) = world.tasks.get_mut(task)
+                && found.stopped.is_none()
+            {
+                found.stopped = Some("137".to_owned());
+                world.effect("stop_task");
+            }
+            Ok(())
+        })
+    }
+
+    async fn task_log_tail(&self, task: &str, _lines: usize) -> PortResult<Vec<String>> {
+        self.call("task_log_tail", |world| {
+            Ok(if world.tasks.contains_key(task) { vec!["app: ran".to_owned()] } else { vec![] })
+        })
+    }
+
+    async fn list_owned(
+        &self,
+        environment: Option<&str>,
+        kinds: &[ResourceKind],
+    ) -> PortResult<Listing<OwnedResource>> {
+        self.call("list_owned", |world| {
+            let of_ours = |kind: &&ResourceKind| {
+                matches!(kind, ResourceKind::Service | ResourceKind::Task | ResourceKind::TaskDefinition)
+            };
+            let kinds: Vec<ResourceKind> = kinds.iter().filter(of_ours).copied().collect();
+            world.listing(environment, &kinds)
+        })
+    }
+
+    async fn delete_owned(&self, resource: &OwnedResource) -> PortResult<()> {
+        self.call("delete_owned", |world| {
+            let gone = match resource.kind {
+                ResourceKind::Service => world.services.remove(&resource.id).is_some(),
+                ResourceKind::TaskDefinition => world.task_definitions.remove(&resource.id).is_some(),
+                ResourceKind::Task => match world.tasks.get_mut(&resource.id) {
+                    Some(task) => task.stopped.replace("137".to_owned()).is_none(),
+                    None => false,
+                },
+                _ => false,
+            };
+            if gone {
+                world.effect("delete_owned");
+            }
+            Ok(())
+        })
+    }
+}
+
+fn put_service(world: &mut World, request: &PutService) -> PortResult<PutServiceOutcome> {
+    if !world.task_definitions.contains_key(&request.task_definition) {
+        return Err(PortError::Invalid(format!("no task definition {}", request.task_definition)));
+    }
+    if let Some(target) = &request.target
+        && !world.target_groups.contains_key(&target.target_group)
+    {
+        return Err(PortError::Invalid(format!("no target group {}", target.target_group)));
+    }
+    let patience = world.behaviour.patience;
+    let (mut previous_task_definition, mut previous_desired_count) = (None, None);
+    if let Some(service) = world.services.get(&request.name) {
+        if !same_owner(&service.request.tags, &request.tags) {
+            return Err(PortError::Conflict(format!("service {} belongs to another environment", request.name)));
+        }
+        if service.deleting {
+            return Err(PortError::Unavailable(format!("service {} is draining", request.name)));
+        }
+        let current = &service.request;
+        if current.task_definition == request.task_definition
+            && service.desired == request.desired_count
+            && current.target == request.target
+        {
+            let (previous, count) = service.stable.clone().unzip();
+            return Ok(PutServiceOutcome {
+                created: false,
+                previous_task_definition: previous.or_else(|| Some(current.task_definition.clone())),
+                previous_desired_count: count.or(Some(service.desired)),
+                deployment: service.deployments[0].id.clone(),
+            });
+        }
+        previous_task_definition = Some(current.task_definition.clone());
+        previous_desired_count = Some(service.desired);
+    }
+    world.deployments += 1;
+    let deployment = DeploymentDescription {
+        id: format!("ecs-svc/{}", world.deployments),
+        task_definition: request.task_definition.clone(),
+        rollout: RolloutState::InProgress,
+        reason: None,
+        desired: request.desired_count,
+        running: 0,
+        pending: request.desired_count,
+        failed_tasks: 0,
+        failures: Vec::new(),
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    let id = deployment.id.clone();
+    let created = previous_task_definition.is_none();
+    world.effect(if created { "create_service" } else { "update_service" });
+    if let Some(target) = &request.target
+        && let Some(group) = world.target_groups.get_mut(&target.target_group)
+    {
+        group.service = Some(request.name.clone());
+    }
+    let old = world.services.remove(&request.name);
+    let stable = old.as_ref().map(|s| (s.request.task_definition.clone(), s.desired));
+    let mut deployments = old.as_ref().map(|s| s.deployments.clone()).unwrap_or_default();
+    deployments.insert(0, deployment);
+    let running = old.map_or(0, |s| s.running);
+    let service = Service {
+        request: request.clone(),
+        desired: request.desired_count,
+        running,
+        left: patience,
+        deleting: false,
+        deployments,
+        stable,
+    };
+    world.services.insert(request.name.clone(), service);
+    Ok(PutServiceOutcome { created, previous_task_definition, previous_desired_count, deployment: id })
+}
+
+/// One describe's worth of progress.
+fn advance(world: &mut World, name: &str) {
+    let crashing = |world: &World, handle: &str| {
+        world.task_definitions.get(handle).is_some_and(|(definition, _)| {
+            definition.containers.iter().any(|c| world.behaviour.crashing_images.contains(&c.image))
+        })
+    };
+    let Some(service) = world.services.get(name) else { return };
+    let fails = crashing(world, &service.request.task_definition);
+    let Some(service) = world.services.get_mut(name) else { return };
+    if service.left > 0 {
+        service.left -= 1;
+        return;
+    }
+    if service.deleting {
+        world.services.remove(name);
+        return;
+    }
+    let newest = &mut service.deployments[0];
+    if newest.rollout == RolloutState::InProgress && fails {
+        newest.failed_tasks = 3;
+        newest.pending = 0;
+        newest.failures = vec![task_description("task-crashed", Some(1))];
+        newest.reason = Some("deployment circuit breaker: tasks failed to start".to_owned());
+        newest.rollout = RolloutState::Failed;
+        if let Some((handle, count)) = service.stable.clone() {
+            newest.rollout = RolloutState::RolledBack;
+            service.request.task_definition = handle;
+            service.desired = count;
+        } else {
+            service.running = 0;
+        }
+        return;
+    }
+    service.running = service.desired;
+    if newest.rollout == RolloutState::InProgress {
+        newest.rollout = RolloutState::Completed;
+        newest.running = newest.desired;
+        newest.pending = 0;
+        service.stable = None;
+        service.deployments.truncate(2);
+    }
+}
+
+fn describe(service: &Service) -> ServiceDescription {
+    ServiceDescription {
+        name: service.request.name.clone(),
+        status: if service.deleting { ServiceStatus::Draining } else { ServiceStatus::Active },
+        task_definition: service.request.task_definition.clone(),
+        desired: service.desired,
+        running: service.running,
+        pending: service.desired.saturating_sub(service.running),
+        deployments: service.deployments.clone(),
+        events: vec![ServiceEvent { at: Timestamp::UNIX_EPOCH, message: "(fake) described".to_owned() }],
+        tags: service.request.tags.clone(),
+    }
+}
+
+fn task_description(id: &str, exit_code: Option<i64>) -> TaskDescription {
+    let stopped = exit_code.is_some();
+    TaskDescription {
+        id: id.to_owned(),
+        last_status: if stopped { "STOPPED" } else { "RUNNING" }.to_owned(),
+        health: "UNKNOWN".to_owned(),
+        stopped_reason: stopped.then(|| "Essential container in task exited".to_owned()),
+        stop_code: stopped.then(|| "EssentialContainerExited".to_owned()),
+        containers: vec![ContainerDescription {
+            name: "app".to_owned(),
+            last_status: if stopped { "STOPPED" } else { "RUNNING" }.to_owned(),
+            exit_code,
+            reason: None,
+            tail: if exit_code == Some(1) { vec!["boom".to_owned()] } else { Vec::new() },
+        }],
+        started_at: Some(Timestamp::UNIX_EPOCH),
+        stopped_at: stopped.then_some(Timestamp::UNIX_EPOCH),
+    }
+}
+
+/// FNV-1a: stable between runs, and plenty for a fake.
+fn fnv(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
