@@ -1,0 +1,100 @@
+//! The control socket: HTTP and JSON on a Unix socket that only its owner can open. `POST /control` takes a
+//! [`ControlRequest`] and answers `{"ok": ControlResponse}` or `{"error": ControlError}`.
+//!
+//! Whoever binds it holds the state directory's lock already, so a socket file that is there is either stale or somebody
+//! else's mistake. It is removed only when nobody answers on it.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{Control, ControlError, ControlRequest, ControlResponse};
+use crate::service::Service;
+
+/// What travels back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Envelope {
+    Ok(ControlResponse),
+    Error(ControlError),
+}
+
+/// Binds `path` with mode 0600, in the place of a stale socket.
+///
+/// # Errors
+/// `AddrInUse` when somebody answers there, `AlreadyExists` when something that is no socket is there.
+pub async fn bind(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("{} is there and is not a socket; move it away", path.display()),
+            ));
+        }
+        Ok(_) => {
+            if UnixStream::connect(path).await.is_ok() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    format!("another server answers on {}", path.display()),
+                ));
+            }
+            std::fs::remove_file(path)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // Made under another name and moved: it is never there with wider rights than it shall have.
+    let fresh = path.with_extension(format!("{}.new", std::process::id()));
+    let _ = std::fs::remove_file(&fresh);
+    let listener = UnixListener::bind(&fresh)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&fresh, path)?;
+    Ok(listener)
+}
+
+/// Serves until `cancel` or the service's own shutdown, then removes the socket.
+///
+/// # Errors
+/// Of the listener.
+pub async fn serve(service: Service, listener: UnixListener, path: &Path, cancel: CancellationToken) -> io::Result<()> {
+    let ends = service.shutdown_token();
+    let router = Router::new()
+        .route("/control", post(answer))
+        .layer(DefaultBodyLimit::max(1 << 20))
+        .with_state(service);
+    let stop = CancellationToken::new();
+    let serving = axum::serve(listener, router).with_graceful_shutdown({
+        let stop = stop.clone();
+        async move { stop.cancelled().await }
+    });
+    let ending = async {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = ends.cancelled() => {}
+        }
+        stop.cancel();
+        // Long polls end by themselves once the service stops; this is for those that do not.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    };
+    let result = tokio::select! {
+        served = serving.into_future() => served,
+        () = ending => Ok(()),
+    };
+    let _ = std::fs::remove_file(path);
+    result
+}
+
+async fn answer(State(service): State<Service>, Json(request): Json<ControlRequest>) -> Json<Envelope> {
+    Json(match service.call(request).await {
+        Ok(response) => Envelope::Ok(response),
+        Err(error) => Envelope::Error(error),
+    })
+}
