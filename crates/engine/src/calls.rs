@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use landfall_model::ids::{EnvironmentId, ExecutionId, StepId};
 use landfall_ports::steps::{Progress, StepContext};
 use landfall_workflow::event::{ErrorClass, StepError};
-use landfall_workflow::{Action, Call, Input, Report, codes};
+use landfall_workflow::{Call, Input, Report, codes};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -29,16 +29,6 @@ impl Phase {
             Phase::Poll { .. } => "poll",
             Phase::Undo { .. } => "undo",
         }
-    }
-}
-
-/// Splits the actions that call a handler from the others.
-pub(crate) fn as_call(action: Action) -> Result<(Call, Phase), Action> {
-    match action {
-        Action::Run(call) => Ok((call, Phase::Start)),
-        Action::Poll { call, token } => Ok((call, Phase::Poll { token })),
-        Action::Undo { call, output, token } => Ok((call, Phase::Undo { output, token })),
-        other => Err(other),
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::calls::{Job, as_call};
+use crate::calls::{Job, Phase};
 use crate::config::Observation;
 use crate::engine::Inner;
 use crate::live::Held;
@@ -331,16 +331,15 @@ impl Driver {
     }
 
     fn act(&mut self, action: Action) {
-        let (call, phase) = match as_call(action) {
-            Ok(called) => called,
-            Err(Action::Wait { step, ms }) => {
+        let (call, phase) = match action {
+            Action::Run(call) => (call, Phase::Start),
+            Action::Poll { call, token } => (call, Phase::Poll { token }),
+            Action::Undo { call, output, token } => (call, Phase::Undo { output, token }),
+            Action::Wait { step, ms } => {
                 self.timers.insert(step, Instant::now() + Duration::from_millis(ms));
                 return;
             }
-            Err(_) => {
-                self.timers.clear();
-                return;
-            }
+            Action::Finish { .. } => return,
         };
         self.timers.remove(&call.step);
         self.in_flight.insert(call.step.clone());

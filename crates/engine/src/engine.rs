@@ -1,9 +1,11 @@
 //! The engine's public face: submit, serve, watch, signal.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use landfall_model::Timestamp;
 use landfall_model::ids::ExecutionId;
 use landfall_ports::clock::Clock;
@@ -174,7 +176,16 @@ impl Engine {
                 Adopted::New(held) => {
                     let trace_id = hex::encode(trace_id(&lease.execution));
                     let span = tracing::info_span!("execution", id = %lease.execution, trace_id);
-                    drivers.spawn(drive(Arc::clone(inner), held, shutdown.child_token()).instrument(span));
+                    let driver = drive(Arc::clone(inner), held, shutdown.child_token());
+                    let (inner, id) = (Arc::clone(inner), lease.execution);
+                    let guarded = async move {
+                        if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
+                            // No longer renewed, so that the lease expires and the next claim recovers.
+                            tracing::error!("the driver panicked; this is a defect of Landfall");
+                            inner.live.remove(&id);
+                        }
+                    };
+                    drivers.spawn(guarded.instrument(span));
                 }
                 Adopted::Known => {
                     tracing::info!(execution = %lease.execution, epoch = lease.epoch, "lease taken again")

@@ -14,7 +14,8 @@ pub struct StepContext {
     pub execution: ExecutionId,
     pub environment: EnvironmentId,
     pub step: StepId,
-    /// The same before and after a crash of the same attempt.
+    /// Names the effect: the same before and after a crash, for all automatic attempts at it, for its polls and for its
+    /// undo. Only an operator's retry makes a new one.
     pub key: IdempotencyKey,
     pub attempt: u32,
 }

@@ -17,7 +17,7 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
-    /// May pass by itself: retried by the step's policy.
+    /// May pass by itself: retried by the step's policy. From a poll: the look failed, not the work; it is looked again.
     Retryable,
     /// Asked to slow down: retried, never counted as more than a delay until the step's timeout.
     Throttled,
@@ -94,22 +94,13 @@ pub enum Signal {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// First record, and only there.
-    Created {
-        plan: String,
-        intent: String,
-    },
+    Created { plan: String, intent: String },
     /// Any unfinished state; the driver changed (or came back after a crash).
-    LeaseTaken {
-        owner: String,
-        epoch: u64,
-    },
-    /// Step was waiting with all needs done, or failed with a retry due. Recovery does not repeat it.
-    StepStarted {
-        step: StepId,
-        attempt: u32,
-        key: IdempotencyKey,
-    },
-    /// Step is started. `token` is the handler's own memory between polls.
+    LeaseTaken { owner: String, epoch: u64 },
+    /// Step was waiting with all needs done, or failed with a retry due. Recovery does not repeat it. `key` is that of the
+    /// effect: the same for all automatic attempts, a new one after an operator's retry.
+    StepStarted { step: StepId, attempt: u32, key: IdempotencyKey },
+    /// Step is started or pending. `token` is the handler's own memory between polls.
     StepPending {
         step: StepId,
         #[serde(default)]
@@ -118,12 +109,9 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },
-    /// Step is started.
-    StepSucceeded {
-        step: StepId,
-        output: serde_json::Value,
-    },
-    /// Step is started. `retry_in_ms`: the attempt that will follow; `None`: the step's failure policy applies.
+    /// Step is started or pending.
+    StepSucceeded { step: StepId, output: serde_json::Value },
+    /// Step is started or pending. `retry_in_ms`: the attempt that will follow; `None`: the step's failure policy applies.
     StepFailed {
         step: StepId,
         attempt: u32,
@@ -131,31 +119,24 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
     },
-    /// Step failed or paused, and an operator said so.
-    StepSkipped {
-        step: StepId,
-        by: String,
-    },
-    /// Running, nothing in flight: undo begins. Done steps with `undo` are undone in reverse topological order.
-    UnwindStarted {
-        cause: String,
-    },
-    /// Unwinding; step is done (or failed half-way) and everything that needs it is undone.
-    UndoStarted {
-        step: StepId,
-        attempt: u32,
-        key: IdempotencyKey,
-    },
+    /// Step failed, for good or with a retry due, and an operator said so.
+    StepSkipped { step: StepId, by: String },
+    /// Running, no call in flight: undo begins. Steps with `undo` that were begun, half-done and pending ones included, are
+    /// undone in reverse topological order.
+    UnwindStarted { cause: String },
+    /// Unwinding; step was begun and everything that needs it is undone or given up. Or its undo failed with a retry due.
+    /// `key` is that of the effect to take back.
+    UndoStarted { step: StepId, attempt: u32, key: IdempotencyKey },
+    /// Step's undo is started or pending.
     UndoPending {
         step: StepId,
         #[serde(default)]
         token: serde_json::Value,
         poll_after_ms: u64,
     },
-    UndoFinished {
-        step: StepId,
-    },
-    /// `retry_in_ms: None`: given up; the step is declared residue.
+    /// Step's undo is started or pending.
+    UndoFinished { step: StepId },
+    /// Step's undo is started or pending. `retry_in_ms: None`: given up; the step is declared residue.
     UndoFailed {
         step: StepId,
         attempt: u32,
@@ -163,30 +144,21 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_in_ms: Option<u64>,
     },
-    /// Any unfinished state; nothing runs until a signal.
-    Paused {
-        step: Option<StepId>,
-        reason: String,
-    },
-    Resumed {
-        by: String,
-    },
-    /// Any unfinished state. Recorded before its consequences, in the same append.
-    SignalReceived {
-        who: String,
-        signal: Signal,
-    },
-    /// Nothing in flight; terminal.
-    Finished {
-        outcome: Outcome,
-        message: String,
-    },
+    /// Running or unwinding. With a step: what is under way goes on, nothing is begun until a signal. Without: an unknown
+    /// record; nothing at all goes on until a signal.
+    Paused { step: Option<StepId>, reason: String },
+    /// Paused; recorded with the signal that ended the pause.
+    Resumed { by: String },
+    /// Any unfinished state. Recorded before its consequences, in the same append; one that does not apply has none.
+    SignalReceived { who: String, signal: Signal },
+    /// Running or unwinding, no call in flight; terminal.
+    Finished { outcome: Outcome, message: String },
     /// A record of a newer version: the execution pauses for an operator; the record itself is kept.
     #[serde(other)]
     Unknown,
 }
 
-/// Names the execution in texts that the core builds.
+/// Names an effect: `attempt` is the one that began it.
 pub fn idempotency_key(execution: &ExecutionId, step: &StepId, attempt: u32) -> IdempotencyKey {
     IdempotencyKey(format!("{execution}/{step}/{attempt}"))
 }

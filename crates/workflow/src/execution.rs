@@ -31,7 +31,7 @@ pub mod codes {
     pub const STEP_PANIC: &str = "LF-STEP-PANIC";
 }
 
-/// One durable run of a plan. Cheap to clone but for its state, which is a few hundred bytes a step.
+/// One durable run of a plan.
 #[derive(Debug, Clone)]
 pub struct Execution {
     pub(crate) id: ExecutionId,

@@ -6,6 +6,8 @@
 //! (a poll every second for an hour would be 3,600 records that say the same); after a crash the older record's wait is
 //! over, and the step is polled at once.
 
+use std::sync::Arc;
+
 use landfall_model::Timestamp;
 use landfall_model::ids::StepId;
 
@@ -17,7 +19,7 @@ use crate::execution::{
 use crate::fold::repeatable;
 use crate::notices;
 use crate::outputs;
-use crate::plan::Step;
+use crate::plan::{Plan, Step};
 use crate::status::StepStatus;
 
 impl Execution {
@@ -128,8 +130,13 @@ impl Decider<'_> {
         Ok(())
     }
 
-    pub(crate) fn definition(&self, step: &StepId) -> Result<Step, Rejected> {
-        self.execution.plan.step(step).cloned().ok_or_else(|| Rejected::NoSuchStep(step.clone()))
+    /// The plan apart from `self`, so that its steps can be read while the state changes.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.execution.plan)
+    }
+
+    fn status(&self, step: &StepId) -> StepStatus {
+        self.execution.status(step).unwrap_or(StepStatus::Waiting)
     }
 
     fn frozen(&self) -> bool {
@@ -144,7 +151,8 @@ impl Decider<'_> {
     }
 
     fn step_reported(&mut self, id: &StepId, attempt: u32, report: Report) -> Result<(), Rejected> {
-        let step = self.definition(id)?;
+        let plan = self.plan();
+        let step = definition(&plan, id)?;
         let state = self.execution.step_state(id);
         let waited_for = matches!(state.status, StepStatus::Started | StepStatus::Pending) && state.attempt == attempt;
         if !waited_for || self.execution.state.phase != Phase::Running {
@@ -155,7 +163,7 @@ impl Decider<'_> {
             Report::Pending { token, poll_after_ms, note } => {
                 let left = step.timeout_ms.saturating_sub(state.elapsed_ms(self.cx.now));
                 if left == 0 {
-                    return self.step_failed(&step, timed_out(&step, codes::STEP_TIMEOUT, note.or(state.note)), false);
+                    return self.step_failed(step, timed_out(step, codes::STEP_TIMEOUT, note.or(state.note)), false);
                 }
                 let same =
                     state.status == StepStatus::Pending && state.token.as_ref() == Some(&token) && state.note == note;
@@ -167,8 +175,8 @@ impl Decider<'_> {
                 }
                 Ok(())
             }
-            Report::Failed(error) => self.step_failed(&step, error, false),
-            Report::Unknown(error) => self.step_failed(&step, error, true),
+            Report::Failed(error) => self.step_failed(step, error, false),
+            Report::Unknown(error) => self.step_failed(step, error, true),
         }
     }
 
@@ -209,15 +217,16 @@ impl Decider<'_> {
     }
 
     fn timer_fired(&mut self, id: &StepId) -> Result<(), Rejected> {
-        let step = self.definition(id)?;
+        let plan = self.plan();
+        let step = definition(&plan, id)?;
         if self.cx.in_flight.contains(id) || self.frozen() {
             return Ok(());
         }
-        match self.execution.step_state(id).status {
-            StepStatus::Pending if self.forward_goes_on() => self.call_again(&step),
-            StepStatus::Retrying if self.forward_goes_on() => self.start_step(&step),
-            StepStatus::UndoPending => self.call_undo(&step),
-            StepStatus::UndoRetrying => self.start_undo(&step),
+        match self.status(id) {
+            StepStatus::Pending if self.forward_goes_on() => self.call_again(step),
+            StepStatus::Retrying if self.forward_goes_on() => self.start_step(step),
+            StepStatus::UndoPending => self.call_undo(step),
+            StepStatus::UndoRetrying => self.start_undo(step),
             _ => Ok(()),
         }
     }
@@ -252,8 +261,11 @@ impl Decider<'_> {
         if self.frozen() {
             return Ok(());
         }
-        let steps: Vec<Step> = self.execution.steps().cloned().collect();
-        for step in steps.iter().filter(|step| !self.cx.in_flight.contains(&step.id)) {
+        let (plan, order) = (self.plan(), Arc::clone(&self.execution.order));
+        for step in order.iter().map(|&index| &plan.steps[index]) {
+            if self.cx.in_flight.contains(&step.id) {
+                continue;
+            }
             let state = self.execution.step_state(&step.id);
             let wait = Action::Wait { step: step.id.clone(), ms: state.wait_left_ms(self.cx.now) };
             match state.status {
@@ -285,21 +297,21 @@ impl Decider<'_> {
         if self.execution.state.pause.is_some() {
             return Ok(());
         }
-        let steps: Vec<Step> = self.execution.steps().cloned().collect();
+        let (plan, order) = (self.plan(), Arc::clone(&self.execution.order));
+        let steps: Vec<&Step> = order.iter().map(|&index| &plan.steps[index]).collect();
         loop {
-            let failed = steps.iter().find(|step| self.execution.status(&step.id) == Some(StepStatus::Failed));
+            let failed = steps.iter().find(|step| self.status(&step.id) == StepStatus::Failed);
             if let Some(step) = failed {
                 return self.pause(Some(&step.id));
             }
-            let under_way =
-                steps.iter().filter(|step| self.execution.step_state(&step.id).status.is_under_way()).count();
+            let under_way = steps.iter().filter(|step| self.status(&step.id).is_under_way()).count();
             if under_way >= self.execution.plan.max_parallel as usize {
                 return Ok(());
             }
-            let satisfied = |id: &StepId| self.execution.step_state(id).status.satisfies_needs();
-            let ready = steps.iter().find(|step| {
-                self.execution.step_state(&step.id).status == StepStatus::Waiting && step.needs.iter().all(satisfied)
-            });
+            let satisfied = |id: &StepId| self.status(id).satisfies_needs();
+            let ready = steps
+                .iter()
+                .find(|step| self.status(&step.id) == StepStatus::Waiting && step.needs.iter().all(satisfied));
             match ready {
                 Some(step) => self.start_step(step)?,
                 None if under_way == 0 => return self.finish(),
@@ -379,6 +391,10 @@ impl Decider<'_> {
     pub(crate) fn now(&self) -> Timestamp {
         self.cx.now
     }
+}
+
+pub(crate) fn definition<'p>(plan: &'p Plan, step: &StepId) -> Result<&'p Step, Rejected> {
+    plan.step(step).ok_or_else(|| Rejected::NoSuchStep(step.clone()))
 }
 
 pub(crate) fn timed_out(step: &Step, code: &str, last: Option<String>) -> StepError {

@@ -5,7 +5,7 @@ use landfall_model::ids::StepId;
 
 use crate::event::{ErrorClass, Event, StepError};
 use crate::execution::{Action, Execution, Phase, Rejected, Report, StepState, codes};
-use crate::handle::{Decider, timed_out};
+use crate::handle::{Decider, definition, timed_out};
 use crate::plan::Step;
 use crate::status::StepStatus;
 
@@ -18,16 +18,16 @@ impl Execution {
     }
 
     /// The steps whose undo may begin now, last ones first: all that depends on them, directly or not, is settled.
-    fn ready_to_undo(&self) -> Vec<Step> {
-        let steps: Vec<&Step> = self.steps().collect();
+    fn ready_to_undo(&self) -> Vec<usize> {
         let mut blocked: Vec<&StepId> = Vec::new();
         let mut ready = Vec::new();
-        for step in steps.iter().rev() {
-            let status = self.step_state(&step.id).status;
+        for &index in self.order.iter().rev() {
+            let step = &self.plan.steps[index];
+            let status = self.status(&step.id).unwrap_or(StepStatus::Waiting);
             let held = blocked.contains(&&step.id);
             let open = self.needs_undo(step) && !status.is_undo_settled();
             if open && !held && !status.is_undo_under_way() {
-                ready.push((*step).clone());
+                ready.push(index);
             }
             if open || held {
                 blocked.extend(&step.needs);
@@ -39,12 +39,13 @@ impl Execution {
 
 impl Decider<'_> {
     pub(crate) fn advance_unwind(&mut self) -> Result<(), Rejected> {
+        let plan = self.plan();
         loop {
             let under_way =
                 self.execution.state.steps.values().filter(|state| state.status.is_undo_under_way()).count();
             let ready = self.execution.ready_to_undo();
             match ready.first() {
-                Some(step) if under_way < self.execution.plan.max_parallel as usize => self.start_undo(step)?,
+                Some(&index) if under_way < plan.max_parallel as usize => self.start_undo(&plan.steps[index])?,
                 None if under_way == 0 => return self.finish(),
                 _ => return Ok(()),
             }
@@ -76,7 +77,8 @@ impl Decider<'_> {
     }
 
     pub(crate) fn undo_reported(&mut self, id: &StepId, attempt: u32, report: Report) -> Result<(), Rejected> {
-        let step = self.definition(id)?;
+        let plan = self.plan();
+        let step = definition(&plan, id)?;
         let state = self.execution.step_state(id);
         let waited_for = matches!(state.status, StepStatus::Undoing | StepStatus::UndoPending);
         if !waited_for || state.undo_attempt != attempt || self.execution.state.phase != Phase::Unwinding {
@@ -87,7 +89,7 @@ impl Decider<'_> {
             Report::Pending { token, poll_after_ms, note } => {
                 let left = step.timeout_ms.saturating_sub(state.elapsed_ms(self.now()));
                 if left == 0 {
-                    return self.undo_failed(&step, timed_out(&step, codes::UNDO_TIMEOUT, note));
+                    return self.undo_failed(step, timed_out(step, codes::UNDO_TIMEOUT, note));
                 }
                 if state.status != StepStatus::UndoPending || state.token.as_ref() != Some(&token) {
                     self.emit(Event::UndoPending { step: id.clone(), token, poll_after_ms })?;
@@ -96,7 +98,7 @@ impl Decider<'_> {
                 Ok(())
             }
             // Undo looks first, so that it may be repeated whatever became of the call before.
-            Report::Failed(error) | Report::Unknown(error) => self.undo_failed(&step, error),
+            Report::Failed(error) | Report::Unknown(error) => self.undo_failed(step, error),
         }
     }
 

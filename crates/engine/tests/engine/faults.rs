@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use landfall_engine::{Engine, RunEnd};
+use landfall_engine::{Engine, EngineConfig, EngineObserver, NewPlan, Observation, RunEnd, trace_id};
 use landfall_ports::journal::Journal;
 use landfall_testkit::{Failing, Gated, Mem, SimClock};
 use landfall_workflow::{Event, ExecutionState, FailurePolicy, Idempotency, Outcome, StepStatus, codes};
@@ -219,4 +219,70 @@ async fn history_is_folded_into_snapshots_and_nothing_is_lost_by_it() {
     assert!(stored.snapshot_version >= 6 && stored.records.len() <= 6, "{}", stored.records.len());
     let view = engine.view(&id).await.unwrap();
     assert!(view.steps.iter().all(|step| step.status == StepStatus::Done && step.started_at.is_some()));
+}
+
+#[derive(Default)]
+struct Counts(std::sync::Mutex<Vec<String>>);
+
+impl EngineObserver for Counts {
+    fn observe(&self, what: &Observation<'_>) {
+        let line = match what {
+            Observation::ExecutionClaimed { kind } => format!("claimed {kind}"),
+            Observation::ExecutionLeft { kind, outcome, .. } => format!("left {kind} {outcome:?}"),
+            Observation::Call { kind, phase, result, .. } => format!("{kind} {phase} {result}"),
+            Observation::JournalRetry => "journal retry".to_owned(),
+        };
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_can_be_counted() {
+    let counts = Arc::new(Counts::default());
+    let engine = engine_on("one", Arc::new(Mem::default()), Arc::new(FakeWorld::default()));
+    let engine = engine.with_observer(counts.clone());
+    let id = submit(&engine, "k", plan(vec![step("a", &[], json!({"retryable": 1, "pending": 1}))])).await;
+    engine.run_to_end(&id).await.unwrap();
+    assert_eq!(
+        *counts.0.lock().unwrap(),
+        [
+            "claimed preview.create",
+            "fake start failed",
+            "fake start pending",
+            "fake poll pending",
+            "fake poll done",
+            "left preview.create Some(Succeeded)",
+        ]
+    );
+    assert_eq!(trace_id(&"exe_1".into()), trace_id(&"exe_1".into()));
+    assert_ne!(trace_id(&"exe_1".into()), trace_id(&"exe_2".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dedup_key_gives_one_execution_and_a_bad_plan_none() {
+    let mem = Arc::new(Mem::default());
+    let engine = engine_on("one", mem.clone(), Arc::new(FakeWorld::default()));
+    let first = submit(&engine, "k", diamond()).await;
+    assert_eq!(submit(&engine, "k", diamond()).await, first);
+    let bad = plan(vec![step("a", &["ghost"], json!({}))]);
+    let new = NewPlan { id: None, dedup_key: "bad".to_owned(), plan: bad, intent: "i".to_owned(), notices: vec![] };
+    let error = engine.submit(new).await.unwrap_err().to_string();
+    assert_eq!(error, "the plan is not valid: step a needs ghost, which is not in the plan");
+    assert_eq!(mem.executions(), [first]);
+}
+
+/// More than there is place for: all come to an end, and nothing stays in memory.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_executions_pass_through_few_places() {
+    let mem = Arc::new(Mem::default());
+    let few = EngineConfig { max_executions: 16, ..config("one") };
+    let world = FakeWorld::default();
+    let engine = Engine::new(few, mem, Arc::new(world.clone()), Arc::new(SimClock::default()));
+    let mut ids = Vec::new();
+    for n in 0..1000 {
+        ids.push(submit(&engine, &format!("k{n}"), plan(vec![step(&format!("s{n}"), &[], json!({}))])).await);
+    }
+    assert_eq!(outcome(engine.run_to_end(&ids[999]).await.unwrap()), Outcome::Succeeded);
+    assert!(world.things().most_running <= 16);
+    assert_eq!(engine.live(), 0);
 }

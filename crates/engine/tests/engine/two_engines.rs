@@ -16,8 +16,7 @@ use crate::fake::{FakeWorld, diamond, engine_on, plan, step, submit};
 #[tokio::test(start_paused = true)]
 async fn many_executions_are_shared_and_each_effect_happens_once() {
     let mem = Arc::new(Mem::default());
-    let worlds: Vec<FakeWorld> = vec![FakeWorld::default(); 1];
-    let world = worlds[0].clone();
+    let world = FakeWorld::default();
     let one = engine_on("one", mem.clone(), Arc::new(world.clone()));
     let two = engine_on("two", mem.clone(), Arc::new(world.clone()));
     let mut ids = Vec::new();
