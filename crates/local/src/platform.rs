@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use landfall_model::app::BuildSource;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
@@ -106,6 +107,19 @@ impl LocalPlatform {
     /// ones as they come, also of tasks that start later. Dropping the receiver ends it.
     pub fn follow_logs(&self, environment: &str, service: Option<&str>, history: usize) -> mpsc::Receiver<LogLine> {
         logs::follow(Arc::clone(&self.core), environment.to_owned(), service.map(str::to_owned), history)
+    }
+
+    /// Builds an image from a directory as it is (not from a commit) and returns its id. The image carries `tags`; every line
+    /// of the engine's output goes to `line`.
+    pub async fn build_directory(
+        &self,
+        root: &Path,
+        build: &BuildSource,
+        tag: &str,
+        tags: &Tags,
+        line: impl FnMut(&str) + Send,
+    ) -> PortResult<String> {
+        images::build_directory(&self.core, root, build, tag, tags, line).await
     }
 
     /// Tasks of an environment that have not stopped, with their services' names.
@@ -269,7 +283,11 @@ impl Orchestrator for LocalPlatform {
         logs::tail(&self.core, task, lines).await
     }
 
-    async fn list_owned(&self, environment: Option<&str>, kinds: &[ResourceKind]) -> PortResult<Listing<OwnedResource>> {
+    async fn list_owned(
+        &self,
+        environment: Option<&str>,
+        kinds: &[ResourceKind],
+    ) -> PortResult<Listing<OwnedResource>> {
         let mut items = Vec::new();
         for kind in kinds {
             match kind {
@@ -288,9 +306,11 @@ impl Orchestrator for LocalPlatform {
                     // Engines differ in how they combine several label filters: ask each again.
                     let ours = |tags: &Tags| {
                         tags.get(TAG_INSTANCE) == Some(&self.core.instance)
-                            && environment.is_none_or(|wanted| tags.get(TAG_ENVIRONMENT).is_some_and(|tag| tag == wanted))
+                            && environment
+                                .is_none_or(|wanted| tags.get(TAG_ENVIRONMENT).is_some_and(|tag| tag == wanted))
                     };
-                    let describe = |n: &crate::docker::types::Network| owned(ResourceKind::Network, &n.name, &n.name, &n.labels);
+                    let describe =
+                        |n: &crate::docker::types::Network| owned(ResourceKind::Network, &n.name, &n.name, &n.labels);
                     items.extend(found.iter().filter(|network| ours(&network.labels)).map(describe));
                 }
                 // The load balancer's and the image port's.
@@ -335,7 +355,8 @@ impl LocalPlatform {
         let of = |cell: &Arc<crate::task::run::TaskCell>| {
             cell.look(|seen| {
                 let wanted = environment.is_none_or(|wanted| seen.record.environment() == wanted);
-                (wanted && seen.status != "STOPPED").then(|| owned(ResourceKind::Task, &cell.id, &cell.id, &seen.record.tags))
+                (wanted && seen.status != "STOPPED")
+                    .then(|| owned(ResourceKind::Task, &cell.id, &cell.id, &seen.record.tags))
             })
         };
         cells.iter().filter_map(of).collect()

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE};
+use landfall_model::app::BuildSource;
+use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
 use landfall_model::step::{AwaitImage, BuildImage};
 use landfall_ports::images::{BuildState, Images};
 use landfall_ports::{PortError, PortResult};
@@ -71,7 +72,10 @@ impl LocalImages {
     fn build_hash(&self, request: &BuildImage) -> String {
         let build = serde_json::to_string(&request.build).unwrap_or_default();
         let environment = request.tags.get(TAG_ENVIRONMENT).map_or("", String::as_str);
-        labels::short_hash(&[&self.core.instance, environment, &request.source, &request.commit, &build, &request.tag], 64)
+        labels::short_hash(
+            &[&self.core.instance, environment, &request.source, &request.commit, &build, &request.tag],
+            64,
+        )
     }
 
     async fn built_before(&self, hash: &str) -> PortResult<Option<String>> {
@@ -147,6 +151,28 @@ impl Job {
     }
 }
 
+/// Builds a directory as it is, uncommitted changes included. Every line of the engine's output goes to `line`.
+pub(crate) async fn build_directory(
+    core: &Core,
+    root: &Path,
+    build: &BuildSource,
+    tag: &str,
+    tags: &Tags,
+    line: impl FnMut(&str) + Send,
+) -> PortResult<String> {
+    let (root, context, dockerfile) = (root.to_owned(), build.context.clone(), build.dockerfile.clone());
+    let context = state::blocking(move || context::pack(&root, &context, &dockerfile)).await?;
+    let options = BuildOptions {
+        tag: format!("localhost/{tag}"),
+        dockerfile: build.dockerfile.clone(),
+        target: build.target.clone(),
+        args: build.args.clone(),
+        labels: labels::with_instance(tags, &core.instance),
+    };
+    core.docker.build(context.into(), &options, line).await?;
+    Ok(normal_id(&core.docker.inspect_image(&options.tag).await?.id))
+}
+
 #[async_trait]
 impl Images for LocalImages {
     async fn start_build(&self, key: &str, request: &BuildImage) -> PortResult<BuildState> {
@@ -217,7 +243,9 @@ impl Images for LocalImages {
         if let Some((label, value)) = &request.label {
             let found = self.core.docker.list_images(&[format!("{label}={value}")]).await?;
             let repository = registry::Reference::parse(&request.image)?.name();
-            let of_it = found.into_iter().filter(|image| image.repo_tags.iter().any(|tag| registry::same_repository(tag, &repository)));
+            let of_it = found
+                .into_iter()
+                .filter(|image| image.repo_tags.iter().any(|tag| registry::same_repository(tag, &repository)));
             return Ok(of_it.max_by_key(|image| image.created).map(|image| normal_id(&image.id)));
         }
         for name in [request.image.clone(), format!("localhost/{}", request.image)] {
@@ -260,7 +288,8 @@ impl Images for LocalImages {
             self.core.docker.remove_image(tag).await?;
         }
         // A finished build may not answer with an image that is gone.
-        locked(&self.builds).retain(|_, build| !matches!(&build.state, BuildState::Done { image, .. } if *image == resource.id));
+        locked(&self.builds)
+            .retain(|_, build| !matches!(&build.state, BuildState::Done { image, .. } if *image == resource.id));
         Ok(self.core.docker.remove_image(&resource.id).await?)
     }
 }
