@@ -214,6 +214,9 @@ pub struct RunHook {
     pub environment: BTreeMap<String, String>,
     /// Seconds.
     pub timeout: u32,
+    /// Begun again when a restart left it unknown whether it ran; if not, the execution pauses there.
+    #[serde(default)]
+    pub rerunnable: bool,
 }
 
 /// A one-off task; done when it stopped with exit code 0. Output: `task`, `tail`.

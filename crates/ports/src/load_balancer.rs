@@ -9,13 +9,15 @@ use crate::PortResult;
 
 #[async_trait]
 pub trait LoadBalancer: Send + Sync {
-    /// Creates or changes the target group of that name. Natural; a foreign owner is `Conflict`. Returns its handle.
+    /// Creates or changes the target group of that name. Natural; a foreign owner is `Conflict`. Returns its handle. Tags
+    /// are those of its creation: a change leaves them, so that they tell which execution made it.
     async fn put_target_group(&self, request: &EnsureTargetGroup) -> PortResult<Put>;
     /// Natural: gone is fine; still in use by a route is `Conflict`.
     async fn delete_target_group(&self, name: &str, environment: &str) -> PortResult<()>;
     async fn target_health(&self, target_group: &str) -> PortResult<Vec<TargetHealth>>;
 
-    /// Creates or changes the host rule or the listener. Natural. A port that somebody else holds is `Conflict`.
+    /// Creates or changes the host rule or the listener. Natural. A port that somebody else holds is `Conflict`. Tags are
+    /// those of its creation.
     async fn put_route(&self, route: &RouteTarget, target_group: &str, tags: &Tags) -> PortResult<Put>;
     /// Natural; a route of another environment is left alone.
     async fn delete_route(&self, route: &RouteTarget, environment: &str) -> PortResult<()>;

@@ -18,6 +18,7 @@ pub trait Orchestrator: Send + Sync {
 
     /// Creates, or updates in place what the same environment owns under that name; a foreign owner is `Conflict`. Returns
     /// at once; `describe_service` tells how the deployment goes. Natural: the same request again starts no new deployment.
+    /// Tags are those of its creation: an update leaves them, so that they tell which execution made it.
     async fn put_service(&self, request: &PutService) -> PortResult<PutServiceOutcome>;
     /// `None`: no such service (or INACTIVE).
     async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>>;

@@ -1,1 +1,131 @@
-//! landfall-steps
+//! The step handlers: one per kind, written against ports, re-entrant, never waiting.
+//!
+//! What `undo` may take away is told by the tag `landfall.execution`: tags are those of a resource's creation, so a crash
+//! between an effect and its record leaves no doubt about who made it. What an execution did not make it restores or leaves.
+
+mod codes;
+mod error;
+mod hooks;
+mod images;
+mod routing;
+mod service;
+mod sweep;
+mod task;
+mod task_definition;
+
+use async_trait::async_trait;
+use landfall_model::step::StepParams;
+use landfall_ports::Platform;
+use landfall_ports::steps::{Progress, StepContext, StepExecutor};
+use landfall_workflow::event::StepError;
+use serde_json::Value;
+
+pub use codes::{ALL as CODES, Code};
+
+type StepResult = Result<Progress, StepError>;
+
+/// Polls of things that usually take well under a second.
+const SOON_MS: u64 = 25;
+/// Polls of things that take seconds.
+const LATER_MS: u64 = 250;
+
+/// Runs every kind of step on a platform.
+#[derive(Clone)]
+pub struct Steps {
+    platform: Platform,
+}
+
+impl Steps {
+    pub fn new(platform: Platform) -> Self {
+        Self { platform }
+    }
+}
+
+#[async_trait]
+impl StepExecutor for Steps {
+    async fn start(&self, cx: &StepContext, params: &Value) -> StepResult {
+        match typed(params)? {
+            StepParams::BuildImage(p) => self.start_build(cx, &p).await,
+            StepParams::AwaitImage(p) => self.await_image(&p).await,
+            StepParams::RegisterTaskDefinition(p) => self.register_task_definition(&p).await,
+            StepParams::EnsureTargetGroup(p) => self.ensure_target_group(&p).await,
+            StepParams::EnsureRoute(p) => self.ensure_route(&p).await,
+            StepParams::DeployService(p) => self.start_deploy(&p).await,
+            StepParams::TargetsHealthy(p) => self.targets_healthy(&p).await,
+            StepParams::ProbeUrl(p) => self.probe_url(&p).await,
+            StepParams::RunHook(p) => self.start_hook(cx, &p).await,
+            StepParams::RunTask(p) => self.start_task(cx, &p).await,
+            StepParams::StopService(p) => self.stop_service(&p).await,
+            StepParams::DeleteService(p) => self.delete_service(&p.name).await,
+            StepParams::DeleteRoute(p) => self.delete_route(&p).await,
+            StepParams::DeleteTargetGroup(p) => self.delete_target_group(&p).await,
+            StepParams::SweepResources(p) => self.sweep_resources(&p).await,
+            StepParams::VerifyGone(p) => self.verify_gone(&p).await,
+        }
+    }
+
+    async fn poll(&self, cx: &StepContext, params: &Value, token: &Value) -> StepResult {
+        match typed(params)? {
+            StepParams::BuildImage(p) => self.poll_build(cx, &p).await,
+            StepParams::AwaitImage(p) => self.await_image(&p).await,
+            StepParams::DeployService(p) => self.poll_deploy(&p, token).await,
+            StepParams::TargetsHealthy(p) => self.targets_healthy(&p).await,
+            StepParams::ProbeUrl(p) => self.probe_url(&p).await,
+            StepParams::RunHook(p) => self.poll_hook(cx, &p).await,
+            StepParams::RunTask(p) => self.poll_task(&p, token).await,
+            StepParams::StopService(p) => self.poll_stopped(&p).await,
+            StepParams::DeleteService(p) => self.poll_deleted(&p.name).await,
+            StepParams::SweepResources(p) => self.sweep_resources(&p).await,
+            // These are done when they have started; a poll after a crash starts them again.
+            StepParams::RegisterTaskDefinition(_)
+            | StepParams::EnsureTargetGroup(_)
+            | StepParams::EnsureRoute(_)
+            | StepParams::DeleteRoute(_)
+            | StepParams::DeleteTargetGroup(_)
+            | StepParams::VerifyGone(_) => self.start(cx, params).await,
+        }
+    }
+
+    async fn undo(
+        &self,
+        cx: &StepContext,
+        params: &Value,
+        output: Option<&Value>,
+        token: Option<&Value>,
+    ) -> StepResult {
+        match typed(params)? {
+            StepParams::BuildImage(p) => self.undo_build(cx, &p).await,
+            StepParams::RegisterTaskDefinition(_) => self.undo_register(cx).await,
+            StepParams::EnsureTargetGroup(p) => self.undo_target_group(cx, &p).await,
+            StepParams::EnsureRoute(p) => self.undo_route(cx, &p).await,
+            StepParams::DeployService(p) => self.undo_deploy(cx, &p, output, token).await,
+            StepParams::RunHook(_) => self.undo_hook(cx).await,
+            StepParams::RunTask(_) => self.undo_task(cx).await,
+            // These change nothing that could be taken back.
+            StepParams::AwaitImage(_)
+            | StepParams::TargetsHealthy(_)
+            | StepParams::ProbeUrl(_)
+            | StepParams::StopService(_)
+            | StepParams::DeleteService(_)
+            | StepParams::DeleteRoute(_)
+            | StepParams::DeleteTargetGroup(_)
+            | StepParams::SweepResources(_)
+            | StepParams::VerifyGone(_) => Ok(done()),
+        }
+    }
+}
+
+fn typed(params: &Value) -> Result<StepParams, StepError> {
+    serde_json::from_value(params.clone()).map_err(|e| {
+        let what = format!("this version of Landfall cannot read the step's parameters: {e}");
+        error::fatal(codes::PARAMETERS, what)
+    })
+}
+
+fn done() -> Progress {
+    Progress::Done(Value::Object(serde_json::Map::new()))
+}
+
+fn pending(poll_after_ms: u64, note: impl Into<String>) -> Progress {
+    Progress::Pending { token: Value::Null, poll_after_ms, note: Some(note.into()) }
+}

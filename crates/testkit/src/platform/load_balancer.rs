@@ -20,7 +20,7 @@ impl LoadBalancer for FakePlatform {
                         request.name
                     )));
                 }
-                group.spec = request.clone();
+                group.spec = EnsureTargetGroup { tags: group.spec.tags.clone(), ..request.clone() };
                 return Ok(Put { handle: request.name.clone(), created: false });
             }
             world.effect("put_target_group");
@@ -62,6 +62,7 @@ impl LoadBalancer for FakePlatform {
             }
             let created = old.is_none();
             let before = old.map(|old| old.target_group.clone());
+            let tags = old.map_or_else(|| tags.clone(), |old| old.tags.clone());
             if before.as_deref() != Some(target_group) {
                 if let Some(group) = before.and_then(|name| world.target_groups.get_mut(&name)) {
                     group.routes -= 1;
@@ -71,7 +72,7 @@ impl LoadBalancer for FakePlatform {
                 }
                 world.effect("put_route");
             }
-            let entry = Route { route: route.clone(), target_group: target_group.to_owned(), tags: tags.clone() };
+            let entry = Route { route: route.clone(), target_group: target_group.to_owned(), tags };
             world.routes.insert(key.clone(), entry);
             Ok(Put { handle: key, created })
         })

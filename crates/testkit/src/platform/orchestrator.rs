@@ -213,12 +213,13 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
         group.service = Some(request.name.clone());
     }
     let old = world.services.remove(&request.name);
+    let tags = old.as_ref().map_or_else(|| request.tags.clone(), |s| s.request.tags.clone());
     let stable = old.as_ref().map(|s| (s.request.task_definition.clone(), s.desired));
     let mut deployments = old.as_ref().map(|s| s.deployments.clone()).unwrap_or_default();
     deployments.insert(0, deployment);
     let running = old.map_or(0, |s| s.running);
     let service = Service {
-        request: request.clone(),
+        request: PutService { tags, ..request.clone() },
         desired: request.desired_count,
         running,
         left: patience,

@@ -1,0 +1,40 @@
+//! task_definition.register.
+
+use landfall_model::inventory::ResourceKind;
+use landfall_model::step::{ContainerInput, RegisterTaskDefinition};
+use landfall_model::task::{ContainerDefinition, TaskDefinition};
+use landfall_ports::steps::{Progress, StepContext};
+use landfall_workflow::event::StepError;
+use serde_json::json;
+
+use crate::error::{deleting, fatal, port};
+use crate::{StepResult, Steps, codes, done};
+
+impl Steps {
+    /// Natural: an identical revision is found by its content.
+    pub(crate) async fn register_task_definition(&self, params: &RegisterTaskDefinition) -> StepResult {
+        let containers = params.containers.iter().map(container).collect::<Result<_, _>>()?;
+        let definition =
+            TaskDefinition { family: params.family.clone(), cpu: params.cpu, memory: params.memory, containers };
+        let registered =
+            self.platform.orchestrator.register_task_definition(&definition, &params.tags).await.map_err(port)?;
+        Ok(Progress::Done(json!({"task_definition": registered.handle, "created": registered.created})))
+    }
+
+    pub(crate) async fn undo_register(&self, cx: &StepContext) -> StepResult {
+        let orchestrator = &self.platform.orchestrator;
+        let listing = orchestrator.list_owned(Some(cx.environment.as_str()), &[ResourceKind::TaskDefinition]).await;
+        for definition in self.made_by(cx, listing, ResourceKind::TaskDefinition)? {
+            deleting(orchestrator.deregister_task_definition(&definition.id).await)?;
+        }
+        Ok(done())
+    }
+}
+
+fn container(input: &ContainerInput) -> Result<ContainerDefinition, StepError> {
+    let image = input
+        .image
+        .value()
+        .ok_or_else(|| fatal(codes::PARAMETERS, format!("the image of container {} is not known", input.name)))?;
+    Ok(ContainerDefinition { name: input.name.clone(), image: image.to_owned(), settings: input.settings.clone() })
+}
