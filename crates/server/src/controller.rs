@@ -275,10 +275,9 @@ async fn live_status(inner: &Inner, record: &EnvironmentRecord) -> Result<Option
                     None => format!("{}: {}", cause.title, cause.error.message),
                 }),
             },
-            (ExecutionState::Paused, _) => LiveStatus::Paused {
-                reason: view.pause.map(|pause| pause.reason).unwrap_or_default(),
-                superseding,
-            },
+            (ExecutionState::Paused, _) => {
+                LiveStatus::Paused { reason: view.pause.map(|pause| pause.reason).unwrap_or_default(), superseding }
+            }
             _ => LiveStatus::Running { superseding },
         })),
         Err(EngineError::Journal(JournalError::NotFound(_))) => Ok(Some(LiveStatus::Lost)),

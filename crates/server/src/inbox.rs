@@ -18,7 +18,8 @@ use crate::service::Inner;
 pub(crate) const OWN_EVENT: &str = "landfall";
 
 const BATCH: u32 = 64;
-const IDLE: Duration = Duration::from_secs(2);
+/// A look without being woken.
+const IDLE: Duration = Duration::from_millis(500);
 
 struct Judged {
     outcome: DeliveryOutcome,

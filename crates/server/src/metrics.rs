@@ -175,8 +175,7 @@ impl EngineObserver for Metrics {
                 }
             }
             Observation::Call { kind: name, phase, result, took } => {
-                let labels =
-                    vec![kind(name), ("phase", (*phase).to_owned()), ("result", (*result).to_owned())];
+                let labels = vec![kind(name), ("phase", (*phase).to_owned()), ("result", (*result).to_owned())];
                 inner.call_seconds.get_or_create(&labels).observe(took.as_secs_f64());
             }
             Observation::JournalRetry => {

@@ -45,12 +45,8 @@ pub(crate) async fn once(inner: &Inner, dry_run: bool) -> StoreResult<GcReport> 
     let mut incomplete = Vec::new();
     let owned = owned(inner, &mut incomplete).await;
     let branches = branches(inner, &mut incomplete).await;
-    let memory: SweepMemory = inner
-        .store
-        .meta_get(MEMORY_KEY)
-        .await?
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
+    let memory: SweepMemory =
+        inner.store.meta_get(MEMORY_KEY).await?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let records = inner.records.all();
     let comparison = compare(&inner.app, &records, &owned, &branches, &memory, inner.clock.now());
     let mut order = comparison.findings;
@@ -76,9 +72,7 @@ pub(crate) async fn once(inner: &Inner, dry_run: bool) -> StoreResult<GcReport> 
 async fn act(inner: &Inner, finding: &Finding) -> Option<String> {
     match &finding.action {
         FindingAction::Intent(intent) => inbox::put(inner, intent).await.err().map(|error| error.to_string()),
-        FindingAction::DeleteResource(resource) => {
-            delete(inner, resource).await.err().map(|error| error.to_string())
-        }
+        FindingAction::DeleteResource(resource) => delete(inner, resource).await.err().map(|error| error.to_string()),
         FindingAction::Watch | FindingAction::Frozen => None,
     }
 }

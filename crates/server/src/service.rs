@@ -14,6 +14,7 @@ use landfall_ports::journal::Journal;
 use landfall_ports::source::BranchSource;
 use landfall_ports::store::{Store, StoreResult};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -112,23 +113,34 @@ impl Service {
         })
     }
 
-    /// Works until `cancel`, or until a `Shutdown` request; calls that were begun are finished first.
+    /// Works until `cancel`, or until a `Shutdown` request; calls that were begun are finished first. Dropping the future
+    /// instead stops everything where it is, as a crash does.
     pub async fn run(&self, cancel: CancellationToken) {
-        let inner = &*self.inner;
-        let stop = inner.shutdown.child_token();
-        let watch_cancel = async {
+        let shutdown = self.inner.shutdown.clone();
+        let stop = shutdown.child_token();
+        // A task each: `changed()` of the ports tells every task of every change once.
+        let mut loops = JoinSet::new();
+        let (inner, token) = (self.inner.clone(), stop.clone());
+        loops.spawn(async move { inbox::run(&inner, &token).await });
+        let (service, token) = (self.clone(), stop.clone());
+        loops.spawn(async move { controller::run(&service, &token).await });
+        let (inner, token) = (self.inner.clone(), stop.clone());
+        loops.spawn(async move { reconcile::run(&inner, &token).await });
+        let (engine, token) = (self.inner.engine.clone(), stop.clone());
+        loops.spawn(async move { engine.serve(token).await });
+        loop {
             tokio::select! {
-                () = cancel.cancelled() => inner.shutdown.cancel(),
-                () = inner.shutdown.cancelled() => {}
+                () = cancel.cancelled(), if !shutdown.is_cancelled() => shutdown.cancel(),
+                ended = loops.join_next() => match ended {
+                    None => return,
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        tracing::error!(%error, "a loop of the service ended early: shutting down");
+                        shutdown.cancel();
+                    }
+                },
             }
-        };
-        tokio::join!(
-            watch_cancel,
-            inbox::run(inner, &stop),
-            controller::run(self, &stop),
-            reconcile::run(inner, &stop),
-            inner.engine.serve(stop.clone()),
-        );
+        }
     }
 
     /// Cancelled when this service was asked to shut down; listeners end with it.

@@ -97,13 +97,8 @@ pub(crate) async fn start(inner: &Inner, record: &EnvironmentRecord, kind: PlanK
     write(inner, settled).await?;
     drop(choosing);
 
-    let new = NewPlan {
-        id: Some(inputs.execution.clone()),
-        dedup_key: key,
-        plan: planned.plan,
-        intent,
-        notices: Vec::new(),
-    };
+    let new =
+        NewPlan { id: Some(inputs.execution.clone()), dedup_key: key, plan: planned.plan, intent, notices: Vec::new() };
     tracing::info!(environment = %record.id, execution = %inputs.execution, kind = kind.as_str(), "begun");
     match inner.engine.submit(new).await {
         Ok(_) => Ok(Next::Again),

@@ -169,7 +169,9 @@ fn repository_key(inner: &Inner, wanted: Option<String>) -> Answer<RepositoryKey
             let key = RepositoryKey::new(wanted);
             match inner.app.repositories.contains_key(&key) {
                 true => Ok(key),
-                false => Err(ControlError::NotFound(format!("no repository `{key}` in the manifest; there is {}", keys()))),
+                false => {
+                    Err(ControlError::NotFound(format!("no repository `{key}` in the manifest; there is {}", keys())))
+                }
             }
         }
         None => {

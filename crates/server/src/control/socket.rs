@@ -66,10 +66,8 @@ pub async fn bind(path: &Path) -> io::Result<UnixListener> {
 /// Of the listener.
 pub async fn serve(service: Service, listener: UnixListener, path: &Path, cancel: CancellationToken) -> io::Result<()> {
     let ends = service.shutdown_token();
-    let router = Router::new()
-        .route("/control", post(answer))
-        .layer(DefaultBodyLimit::max(1 << 20))
-        .with_state(service);
+    let router =
+        Router::new().route("/control", post(answer)).layer(DefaultBodyLimit::max(1 << 20)).with_state(service);
     let stop = CancellationToken::new();
     let serving = axum::serve(listener, router).with_graceful_shutdown({
         let stop = stop.clone();

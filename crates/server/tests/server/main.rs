@@ -1,0 +1,6 @@
+//! The server, spoken to as GitHub and as an operator do, over a platform and a store in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod control;
+mod intake;
+mod rig;
