@@ -155,7 +155,7 @@ async fn forward(
         match upstream.exchange(request, &client.watch).await {
             Ok(response) => return answer(client, response, upstream, flight, upgrade.is_some()).await,
             Err(Failure::Unsent(unsent)) => {
-                request = unsent;
+                request = *unsent;
                 worker.pools.borrow_mut().forget(&flight.target);
                 let detail = format!("Target {} closed the connection.", flight.target.addr);
                 refusal = Some(Refusal::new(StatusCode::BAD_GATEWAY, "connection_lost", detail));

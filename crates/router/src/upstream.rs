@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 
 use crate::api::TargetState;
 use crate::table::{Group, InFlight, Target};
-use crate::watch::Watch;
+use crate::watch::{Direct, Watch};
 use crate::worker::Worker;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -64,14 +64,14 @@ impl Body for RequestBody {
 
 pub(crate) struct Upstream {
     sender: SendRequest<RequestBody>,
-    conn: Connection<TokioIo<TcpStream>, RequestBody>,
+    conn: Connection<TokioIo<Direct>, RequestBody>,
     pub(crate) target: Arc<Target>,
 }
 
 /// Why no answer came.
 pub(crate) enum Failure {
     /// Nothing was sent; here is the request back.
-    Unsent(Request<RequestBody>),
+    Unsent(Box<Request<RequestBody>>),
     /// The connection ended after the request may have been read.
     Lost(String),
     TimedOut,
@@ -96,7 +96,7 @@ impl Upstream {
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let mut builder = hyper::client::conn::http1::Builder::new();
         builder.max_buf_size(MAX_BUFFER);
-        let (sender, conn) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+        let (sender, conn) = builder.handshake(TokioIo::new(Direct(stream))).await.map_err(|error| failed(&error))?;
         group.stats.connections.fetch_add(1, Ordering::Relaxed);
         let mut upstream = Box::new(Self { sender, conn, target: target.clone() });
         // hyper takes a request only after the connection has asked for one.
@@ -127,7 +127,7 @@ impl Upstream {
             match answer.as_mut().poll(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
-                    Some(request) => Failure::Unsent(request),
+                    Some(request) => Failure::Unsent(Box::new(request)),
                     None => Failure::Lost(describe(error.error())),
                 })),
                 Poll::Pending if watch.is_cut() || target.cut.load(Ordering::Acquire) => Poll::Ready(Err(Failure::Cut)),
@@ -145,7 +145,7 @@ impl Upstream {
     pub(crate) async fn into_tunnel(mut self: Box<Self>) -> Result<(TcpStream, Bytes), hyper::Error> {
         poll_fn(|cx| self.conn.poll_without_shutdown(cx)).await?;
         let Parts { io, read_buf, .. } = self.conn.into_parts();
-        Ok((io.into_inner(), read_buf))
+        Ok((io.into_inner().0, read_buf))
     }
 }
 
@@ -163,6 +163,8 @@ fn describe(error: &hyper::Error) -> String {
 /// Idle connections of one worker.
 #[derive(Default)]
 pub(crate) struct Pools {
+    /// Boxed, since a connection is large and moves with every request.
+    #[allow(clippy::vec_box, reason = "taken out and put back with every request")]
     idle: std::collections::HashMap<u64, Vec<Box<Upstream>>>,
 }
 

@@ -160,10 +160,9 @@ async fn the_deregistration_delay_ends_what_hangs() {
 async fn an_address_that_moves_to_another_environment_takes_no_request_along() {
     let fixture = Fixture::start().await;
     let client = fixture.client();
-    let addr: SocketAddr;
     let spare = Backend::start("a").await;
     let first = Backend::start("a").await;
-    addr = first.addr;
+    let addr: SocketAddr = first.addr;
     client.put_target_group(&group("tg-b", "b")).await.unwrap();
     let a_port = serve_on_port(client, &group("tg-a", "a"), &[first.addr, spare.addr]).await;
     let b_port = put_on_free_port(client, |port| port_route(port, "tg-b", "b")).await;
