@@ -12,7 +12,7 @@ use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRO
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
 use landfall_ports::load_balancer::{LoadBalancer, Put, RouteDescription, TargetHealth, TargetState};
 use landfall_ports::{PortError, PortResult};
-use landfall_router::api::{RouteSpec, TargetGroupSpec, TargetState as RouterState};
+use landfall_router::api::{HealthReport, RouteSpec, TargetGroupSpec, TargetState as RouterState, WaitUntil};
 use landfall_router::client::RouterClient;
 use landfall_router::{RouterError, RouterResult};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,11 @@ impl Router {
         self.insist(cancel, || self.call(|client| async move { client.register_targets(group, &[target]).await })).await
     }
 
+    /// Long poll of a few seconds.
+    pub(crate) async fn wait_health(&self, group: &str, until: WaitUntil) -> PortResult<HealthReport> {
+        self.call(|client| async move { client.wait_health(group, until, Duration::from_secs(5)).await }).await
+    }
+
     /// A group that is gone is fine.
     pub(crate) async fn deregister(&self, group: &str, target: SocketAddr, cancel: &CancellationToken) {
         let call = || self.call(|client| async move { client.deregister_targets(group, &[target]).await });
@@ -64,7 +69,11 @@ impl Router {
         }
     }
 
-    async fn insist<F: Future<Output = PortResult<()>>>(&self, cancel: &CancellationToken, call: impl Fn() -> F) -> PortResult<()> {
+    async fn insist<F: Future<Output = PortResult<()>>>(
+        &self,
+        cancel: &CancellationToken,
+        call: impl Fn() -> F,
+    ) -> PortResult<()> {
         let mut pause = Duration::from_millis(20);
         loop {
             match call().await {

@@ -47,7 +47,13 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Core {
-    pub(crate) fn new(engine: Engine, router: Router, instance: String, directory: PathBuf, publish: Option<bool>) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        router: Router,
+        instance: String,
+        directory: PathBuf,
+        publish: Option<bool>,
+    ) -> Self {
         Self {
             docker: engine.docker.clone(),
             publish: publish.unwrap_or(!engine.reachable),
@@ -67,7 +73,10 @@ impl Core {
 
     /// Repeats a call for as long as no engine answers, and brings our own engine service back meanwhile. Every call so
     /// wrapped is natural or finds by name what an unanswered attempt left behind.
-    pub(crate) async fn retry<T, F: Future<Output = DockerResult<T>>>(&self, mut call: impl FnMut() -> F) -> DockerResult<T> {
+    pub(crate) async fn retry<T, F: Future<Output = DockerResult<T>>>(
+        &self,
+        mut call: impl FnMut() -> F,
+    ) -> DockerResult<T> {
         let mut pause = Duration::from_millis(20);
         loop {
             match call().await {
@@ -120,7 +129,9 @@ impl Core {
                 match self.docker.create_network(&name, &labels, &options).await {
                     Ok(()) => Ok(name),
                     // Docker and Podman word it differently; what counts is that it is there.
-                    Err(error) if !error.is_unavailable() => self.docker.inspect_network(&name).await.map(|_| name).map_err(|_| error),
+                    Err(error) if !error.is_unavailable() => {
+                        self.docker.inspect_network(&name).await.map(|_| name).map_err(|_| error)
+                    }
                     Err(error) => Err(error),
                 }
             })

@@ -29,8 +29,7 @@ fn environment(tags: &Tags) -> &str {
 }
 
 pub(crate) async fn register(core: &Core, definition: &TaskDefinition, tags: &Tags) -> PortResult<Registered> {
-    validate(definition)
-        .map_err(|why| PortError::Invalid(format!("task definition {}: {why}", definition.family)))?;
+    validate(definition).map_err(|why| PortError::Invalid(format!("task definition {}: {why}", definition.family)))?;
     for reference in definition.containers.iter().flat_map(|container| container.settings.secrets.values()) {
         secrets::check(reference)?;
     }

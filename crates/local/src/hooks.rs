@@ -64,7 +64,13 @@ fn last_lines(bytes: &[u8]) -> Vec<String> {
     lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
-async fn command(hook: &RunHook, argv: &[String], directory: Option<&str>, base: &Path, cancel: &CancellationToken) -> HookState {
+async fn command(
+    hook: &RunHook,
+    argv: &[String],
+    directory: Option<&str>,
+    base: &Path,
+    cancel: &CancellationToken,
+) -> HookState {
     let log_path = base.with_extension("log");
     let fail = |message: String| failed(None, format!("hook {}: {message}", hook.name), Vec::new());
     let Some((program, rest)) = argv.split_first() else { return fail("the command is empty".to_owned()) };
@@ -224,7 +230,7 @@ mod tests {
 
     fn hook(action: HookAction, timeout: u32) -> RunHook {
         let environment = BTreeMap::from([("LANDFALL_ENVIRONMENT".to_owned(), "env-1".to_owned())]);
-        RunHook { name: "h".to_owned(), action, environment, timeout }
+        RunHook { name: "h".to_owned(), action, environment, timeout, rerunnable: true }
     }
 
     fn shell(line: &str, timeout: u32) -> RunHook {

@@ -212,7 +212,12 @@ async fn kept_of_forgotten(core: &Core, task: &str) -> Vec<String> {
 }
 
 /// Lines of all tasks of an environment, or of one of its services, from `history` lines back and then as they come.
-pub(crate) fn follow(core: Arc<Core>, environment: String, service: Option<String>, history: usize) -> mpsc::Receiver<LogLine> {
+pub(crate) fn follow(
+    core: Arc<Core>,
+    environment: String,
+    service: Option<String>,
+    history: usize,
+) -> mpsc::Receiver<LogLine> {
     let (send, receive) = mpsc::channel(1024);
     tokio::spawn(async move {
         let token = core.cancel.clone();
@@ -221,7 +226,13 @@ pub(crate) fn follow(core: Arc<Core>, environment: String, service: Option<Strin
     receive
 }
 
-async fn follow_all(core: Arc<Core>, environment: String, service: Option<String>, history: usize, send: mpsc::Sender<LogLine>) {
+async fn follow_all(
+    core: Arc<Core>,
+    environment: String,
+    service: Option<String>,
+    history: usize,
+    send: mpsc::Sender<LogLine>,
+) {
     let mut readers: BTreeMap<(String, String), Reader> = BTreeMap::new();
     // Containers that were there at the beginning show their history, later ones everything.
     let mut first = true;
@@ -293,7 +304,8 @@ mod tests {
 
     #[test]
     fn dockers_json_lines() {
-        let text = b"{\"log\":\"a b\",\"stream\":\"stdout\"}\n{\"log\":\"c\\n\",\"stream\":\"stdout\",\"time\":\"t\"}\n";
+        let text =
+            b"{\"log\":\"a b\",\"stream\":\"stdout\"}\n{\"log\":\"c\\n\",\"stream\":\"stdout\",\"time\":\"t\"}\n";
         assert_eq!(joined(text), ["a bc"]);
     }
 }

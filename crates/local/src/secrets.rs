@@ -6,8 +6,9 @@ use landfall_ports::{PortError, PortResult};
 /// The value behind a reference. Errors name the reference, never the value.
 pub(crate) fn resolve(reference: &SecretRef) -> PortResult<String> {
     match reference {
-        SecretRef::Env(name) => std::env::var(name)
-            .map_err(|_| PortError::Invalid(format!("environment variable {name} is not set for the Landfall process"))),
+        SecretRef::Env(name) => std::env::var(name).map_err(|_| {
+            PortError::Invalid(format!("environment variable {name} is not set for the Landfall process"))
+        }),
         SecretRef::File(path) => {
             let mut text = std::fs::read_to_string(path)
                 .map_err(|e| PortError::Invalid(format!("secret file {path} cannot be read: {e}")))?;

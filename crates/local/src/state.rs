@@ -90,7 +90,9 @@ pub(crate) fn remove_dir(path: &Path) -> PortResult<()> {
 }
 
 /// Runs file work off the async threads.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> PortResult<T> + Send + 'static) -> PortResult<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> PortResult<T> + Send + 'static,
+) -> PortResult<T> {
     tokio::task::spawn_blocking(work).await.map_err(|e| PortError::Bug(format!("file work: {e}")))?
 }
 

@@ -31,6 +31,7 @@ pub(crate) async fn begin_task(core: &Arc<Core>, record: TaskRecord) -> PortResu
 fn spawn_task(core: &Arc<Core>, record: TaskRecord, adopted: bool) {
     let finished = record.stopped_at.is_some();
     let (cell, messages) = TaskCell::new(record);
+    locked(&cell.seen).adopting = adopted && !finished;
     {
         let mut tasks = locked(&core.tasks);
         if tasks.contains_key(&cell.id) {
@@ -97,7 +98,8 @@ pub(crate) async fn take_over(core: &Arc<Core>) -> PortResult<()> {
 }
 
 async fn remove_strays(core: &Core, tasks: &[TaskRecord]) -> PortResult<()> {
-    let live: BTreeSet<&str> = tasks.iter().filter(|task| task.stopped_at.is_none()).map(|task| task.id.as_str()).collect();
+    let live: BTreeSet<&str> =
+        tasks.iter().filter(|task| task.stopped_at.is_none()).map(|task| task.id.as_str()).collect();
     let found = core.docker.list_containers(&labels::owned_by(&core.instance, None)).await?;
     let stray = |task: Option<&String>| task.is_none_or(|task| !live.contains(task.as_str()));
     let mut strays: Vec<_> = found.iter().filter(|container| stray(container.labels.get(labels::TASK))).collect();

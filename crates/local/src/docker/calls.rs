@@ -10,8 +10,8 @@ use serde_json::json;
 use super::error::{DockerError, DockerResult};
 use super::stream::{LogFrames, Progress};
 use super::types::{
-    ContainerInspect, ContainerSummary, CreateContainer, Created, ExecInspect, ImageInspect, ImageSummary, Info, Network,
-    Version,
+    ContainerInspect, ContainerSummary, CreateContainer, Created, ExecInspect, ImageInspect, ImageSummary, Info,
+    Network, Version,
 };
 use super::{CALL_TIMEOUT, Docker, encode};
 
@@ -165,7 +165,8 @@ impl Docker {
         labels: &BTreeMap<String, String>,
         options: &BTreeMap<String, String>,
     ) -> DockerResult<()> {
-        let body = json!({"Name": name, "CheckDuplicate": true, "Driver": "bridge", "Labels": labels, "Options": options});
+        let body =
+            json!({"Name": name, "CheckDuplicate": true, "Driver": "bridge", "Labels": labels, "Options": options});
         self.post("/networks/create", &body, CALL_TIMEOUT).await.map(|_| ())
     }
 

@@ -127,7 +127,10 @@ mod tests {
             DockerError::PortInUse(_)
         ));
         assert!(matches!(
-            kind(500, "runc: exec: \"/nope\": stat /nope: no such file or directory: OCI runtime attempted to invoke a command that was not found"),
+            kind(
+                500,
+                "runc: exec: \"/nope\": stat /nope: no such file or directory: OCI runtime attempted to invoke a command that was not found"
+            ),
             DockerError::BadCommand(_)
         ));
         assert!(matches!(kind(500, "boom"), DockerError::Other { status: 500, .. }));

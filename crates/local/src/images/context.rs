@@ -53,7 +53,8 @@ pub(super) fn pack(root: &Path, context: &str, dockerfile: &str) -> PortResult<V
     let dockerfile = inside(dockerfile)?;
     let base = root.join(inside(context)?);
     let fail = |path: &Path, e: std::io::Error| PortError::Invalid(format!("build context {}: {e}", path.display()));
-    let real = base.canonicalize().map_err(|_| PortError::Invalid(format!("no directory {context:?} in that commit")))?;
+    let real =
+        base.canonicalize().map_err(|_| PortError::Invalid(format!("no directory {context:?} in that commit")))?;
     let real_root = root.canonicalize().map_err(|e| fail(root, e))?;
     if !real.starts_with(&real_root) || !real.is_dir() {
         return Err(PortError::Invalid(format!("build context {context:?} is no directory of the repository")));
@@ -70,7 +71,8 @@ pub(super) fn pack(root: &Path, context: &str, dockerfile: &str) -> PortResult<V
 
 fn add(tar: &mut tar::Builder<Vec<u8>>, base: &Path, at: &Path, ignore: &Ignore, dockerfile: &Path) -> PortResult<()> {
     let fail = |e: std::io::Error| PortError::Invalid(format!("build context {}: {e}", base.join(at).display()));
-    let mut entries: Vec<_> = std::fs::read_dir(base.join(at)).map_err(fail)?.collect::<Result<_, _>>().map_err(fail)?;
+    let mut entries: Vec<_> =
+        std::fs::read_dir(base.join(at)).map_err(fail)?.collect::<Result<_, _>>().map_err(fail)?;
     // The same commit gives the same tar, and so hits the engine's layer cache.
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
@@ -111,7 +113,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "x").unwrap();
         };
-        ["Dockerfile", "a.log", "keep.log", "src/a.log", "src/main.rs", "target/x/y"].map(write);
+        ["Dockerfile", "a.log", "keep.log", "src/a.log", "src/main.rs", "target/x/y"].into_iter().for_each(write);
         std::fs::write(dir.path().join("app/.dockerignore"), "# c\n*.log\n!keep.log\ntarget\nDockerfile\n").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("app/link")).unwrap();
         let packed = pack(dir.path(), "app", "Dockerfile").unwrap();
@@ -125,7 +127,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("Dockerfile"), "FROM scratch").unwrap();
         std::os::unix::fs::symlink("/etc", dir.path().join("out")).unwrap();
-        for (context, dockerfile) in [("..", "Dockerfile"), ("/etc", "passwd"), ("out", "passwd"), (".", "../x"), ("no", "D")] {
+        for (context, dockerfile) in
+            [("..", "Dockerfile"), ("/etc", "passwd"), ("out", "passwd"), (".", "../x"), ("no", "D")]
+        {
             assert!(pack(dir.path(), context, dockerfile).is_err(), "{context} {dockerfile}");
         }
         assert!(pack(dir.path(), ".", "Dockerfile").is_ok());

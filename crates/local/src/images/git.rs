@@ -94,12 +94,15 @@ impl Cache {
             return Ok(());
         }
         // The commit alone where the server allows it; otherwise all branches, and pull requests' heads.
-        let alone = run(git(bare).args(["fetch", "--quiet", "--no-tags", "--depth=1", "--", source, commit]), "git fetch").await;
+        let alone =
+            run(git(bare).args(["fetch", "--quiet", "--no-tags", "--depth=1", "--", source, commit]), "git fetch")
+                .await;
         if alone.is_ok() {
             return Ok(());
         }
         let heads = ["+refs/heads/*:refs/landfall/heads/*", "+refs/tags/*:refs/landfall/tags/*"];
-        run(git(bare).args(["fetch", "--quiet", "--no-tags", "--prune", "--", source]).args(heads), "git fetch").await?;
+        run(git(bare).args(["fetch", "--quiet", "--no-tags", "--prune", "--", source]).args(heads), "git fetch")
+            .await?;
         let found = run(git(bare).args(["cat-file", "-e"]).arg(format!("{commit}^{{commit}}")), "git cat-file").await;
         found.map_err(|_| PortError::NotFound(format!("commit {commit} is not in {source}")))
     }
@@ -169,7 +172,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(&dir.path().join("git"), &dir.path().join("co")).unwrap();
         let commit = "a".repeat(40);
-        for (source, commit) in [("--upload-pack=touch x", commit.as_str()), ("", &commit), ("/r", "main"), ("/r", "--all")] {
+        for (source, commit) in
+            [("--upload-pack=touch x", commit.as_str()), ("", &commit), ("/r", "main"), ("/r", "--all")]
+        {
             let error = cache.checkout(source, commit).await.unwrap_err();
             assert!(matches!(error, PortError::Invalid(_)), "{source} {commit}: {error}");
         }

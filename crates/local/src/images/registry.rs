@@ -61,7 +61,9 @@ impl Reference {
 
 /// Whether a local image's tag is of this repository; a local build has no registry, or `localhost`.
 pub(super) fn same_repository(tag: &str, repository: &str) -> bool {
-    let plain = |name: &str| name.trim_start_matches("docker.io/").trim_start_matches("library/").trim_start_matches("localhost/").to_owned();
+    let plain = |name: &str| {
+        name.trim_start_matches("docker.io/").trim_start_matches("library/").trim_start_matches("localhost/").to_owned()
+    };
     Reference::parse(tag).is_ok_and(|reference| plain(&reference.name()) == plain(repository))
 }
 
@@ -74,7 +76,8 @@ pub(super) async fn resolve(http: &Client, image: &str) -> PortResult<Option<Str
     }
     let mut response = head(http, &reference, None).await?;
     if response.status() == StatusCode::UNAUTHORIZED {
-        let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let challenge =
+            response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let Some(token) = anonymous_token(http, challenge).await? else {
             return Err(PortError::Denied(format!("{} asks for credentials", reference.registry)));
         };
@@ -89,9 +92,10 @@ pub(super) async fn resolve(http: &Client, image: &str) -> PortResult<Option<Str
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             Err(PortError::Denied(format!("{} refuses to show {image}", reference.registry)))
         }
-        StatusCode::TOO_MANY_REQUESTS => {
-            Err(PortError::Throttled { message: format!("{} is rate limiting", reference.registry), retry_after_ms: None })
-        }
+        StatusCode::TOO_MANY_REQUESTS => Err(PortError::Throttled {
+            message: format!("{} is rate limiting", reference.registry),
+            retry_after_ms: None,
+        }),
         status => Err(PortError::Unavailable(format!("{} answered {status} for {image}", reference.registry))),
     }
 }

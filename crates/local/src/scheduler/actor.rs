@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use landfall_ports::PortResult;
 use landfall_ports::orchestrator::{PutService, PutServiceOutcome, ServiceDescription, ServiceStatus};
+use landfall_ports::{PortError, PortResult};
 use landfall_router::api::{TargetState, WaitUntil};
 use tokio::sync::Notify;
 
@@ -23,8 +23,8 @@ pub(crate) struct ServiceCell {
     pub name: String,
     pub state: tokio::sync::Mutex<ServiceState>,
     pub wake: Arc<Notify>,
-    /// What the load balancer last said of its targets.
-    elb: Mutex<BTreeMap<SocketAddr, (Elb, Option<String>)>>,
+    /// What the load balancer last said of its targets; `None` before it said anything.
+    elb: Mutex<Option<BTreeMap<SocketAddr, (Elb, Option<String>)>>>,
 }
 
 impl ServiceCell {
@@ -78,7 +78,7 @@ pub(crate) async fn store(core: &Core, service: &ServiceState) -> PortResult<()>
 }
 
 fn views(core: &Core, cell: &ServiceCell, service: &ServiceState) -> Vec<TaskView> {
-    let elb = locked(&cell.elb).clone();
+    let elb = locked(&cell.elb).clone().unwrap_or_default();
     core.tasks_of(&cell.name).iter().map(|task| view(task, service, &elb)).collect()
 }
 
@@ -96,11 +96,16 @@ fn view(task: &TaskCell, service: &ServiceState, elb: &BTreeMap<SocketAddr, (Elb
             id: record.id.clone(),
             deployment: record.deployment.clone().unwrap_or_default(),
             started_at: record.started_at.filter(|_| running),
-            checked: record.definition.containers.iter().any(|c| c.settings.essential && c.settings.health_check.is_some()),
+            checked: record
+                .definition
+                .containers
+                .iter()
+                .any(|c| c.settings.essential && c.settings.health_check.is_some()),
             health: seen.health,
             elb,
             elb_reason,
             stopping: record.stopping.is_some(),
+            failing: record.stopping.as_ref().is_some_and(|stop| stop.failed),
             stopped: record.stopping.clone().filter(|_| stopped),
             description: None,
         };
@@ -146,6 +151,9 @@ enum Next {
 
 async fn reconcile(core: &Arc<Core>, cell: &Arc<ServiceCell>) -> PortResult<Next> {
     let mut state = cell.state.lock().await;
+    if unsettled(core, cell, &state) {
+        return Ok(Next::At(None));
+    }
     let views = views(core, cell, &state);
     let verdict = decide::decide(&state, &views, now());
     if verdict.state != *state {
@@ -204,6 +212,14 @@ async fn reconcile(core: &Arc<Core>, cell: &Arc<ServiceCell>) -> PortResult<Next
     Ok(Next::At(verdict.wake_at.or_else(|| soon.then(|| decide::after(now(), 1_000)))))
 }
 
+/// After a restart: tasks that were taken over and not yet looked at, or whose targets' health is not yet known, would
+/// pass for unhealthy, and an update under way would stop the old ones too early.
+fn unsettled(core: &Core, cell: &ServiceCell, state: &ServiceState) -> bool {
+    let tasks = core.tasks_of(&cell.name);
+    let unheard = state.target.is_some() && locked(&cell.elb).is_none();
+    tasks.iter().any(|task| task.look(|seen| seen.adopting || (unheard && seen.record.started_at.is_some())))
+}
+
 /// Follows the target group by long polls; every change wakes the service.
 async fn watch_targets(core: Arc<Core>, cell: Arc<ServiceCell>) {
     let mut watched: Option<(String, u64)> = None;
@@ -214,21 +230,31 @@ async fn watch_targets(core: Arc<Core>, cell: Arc<ServiceCell>) {
             continue;
         };
         let version = watched.as_ref().filter(|(name, _)| *name == group).map_or(0, |(_, version)| *version);
-        let wait = core.router.client().wait_health(&group, WaitUntil::ChangedFrom(version), Duration::from_secs(5));
-        match wait.await {
+        match core.router.wait_health(&group, WaitUntil::ChangedFrom(version)).await {
             Ok(report) => {
                 let elb = |state| match state {
                     TargetState::Healthy => Elb::Healthy,
                     TargetState::Unhealthy => Elb::Unhealthy,
                     TargetState::Initial | TargetState::Draining => Elb::Initial,
                 };
-                let seen: BTreeMap<_, _> =
-                    report.targets.into_iter().map(|health| (health.target, (elb(health.state), health.reason))).collect();
+                let seen: BTreeMap<_, _> = report
+                    .targets
+                    .into_iter()
+                    .map(|health| (health.target, (elb(health.state), health.reason)))
+                    .collect();
                 watched = Some((group, report.version));
+                let seen = Some(seen);
                 let changed = std::mem::replace(&mut *locked(&cell.elb), seen.clone()) != seen;
                 if changed {
                     cell.wake.notify_one();
                 }
+            }
+            // The group was deleted before its service: nobody is healthy in it.
+            Err(PortError::NotFound(_)) => {
+                if locked(&cell.elb).replace(BTreeMap::new()).is_none() {
+                    cell.wake.notify_one();
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
             }
             // What was last known stays: a router that is restarting says nothing about the tasks.
             Err(error) => {

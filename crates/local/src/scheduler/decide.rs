@@ -38,6 +38,8 @@ pub(crate) struct TaskView {
     pub elb: Elb,
     pub elb_reason: Option<String>,
     pub stopping: bool,
+    /// On its way out because it failed.
+    pub failing: bool,
     /// Why it stopped, once it has.
     pub stopped: Option<Stop>,
     /// Of a stopped task, for the root cause.
@@ -66,10 +68,19 @@ impl TaskView {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
-    Start { task: String, deployment: String, task_definition: String },
-    Stop { task: String, stop: Stop },
+    Start {
+        task: String,
+        deployment: String,
+        task_definition: String,
+    },
+    Stop {
+        task: String,
+        stop: Stop,
+    },
     /// The stopped task has been counted: its record may go.
-    Forget { task: String },
+    Forget {
+        task: String,
+    },
     /// Nothing is left of a service that was deleted.
     Remove,
 }
@@ -109,10 +120,14 @@ pub(crate) fn decide(state: &ServiceState, tasks: &[TaskView], now: Timestamp) -
         return verdict;
     }
     replace_unhealthy(&mut verdict, tasks, &mut stopping, now);
+    // Those count as failed once they stop, in a moment; only then is it known when to start the next.
+    let replacing = !stopping.is_empty();
     judge_deployment(&mut verdict, tasks, now);
     let live: Vec<&TaskView> = tasks.iter().filter(|task| task.live() && !stopping.contains(&task.id)).collect();
     stop_surplus(&mut verdict, &live, &mut stopping, now);
-    start_missing(&mut verdict, &live, &stopping, now);
+    if !replacing {
+        start_missing(&mut verdict, &live, &stopping, now);
+    }
     finish(&mut verdict, tasks, &stopping, now);
     verdict
 }
@@ -131,21 +146,26 @@ fn count_failures(verdict: &mut Verdict, tasks: &[TaskView], now: Timestamp) {
             deployment.backoff = 0;
             deployment.retry_at = None;
         }
-        let failed: Vec<&TaskView> = of_it()
-            .filter(|task| task.stopped.as_ref().is_some_and(|stop| stop.failed) && !deployment.counted.contains(&task.id))
-            .collect();
+        // Counted when the stop begins, since a replacement is started then; what there is to tell comes with its end.
+        let failed: Vec<&TaskView> =
+            of_it().filter(|task| task.failing && !deployment.counted.contains(&task.id)).collect();
+        let stopped: Vec<&TaskView> = of_it().filter(|task| task.failing && task.stopped.is_some()).collect();
         for task in failed {
             deployment.counted.push(task.id.clone());
             deployment.failed_tasks += 1;
             deployment.consecutive_failures += 1;
             deployment.backoff += 1;
             deployment.retry_at = Some(after(now, restart_delay(deployment.backoff)));
-            if let Some(description) = &task.description {
+        }
+        for task in stopped {
+            if let Some(description) = &task.description
+                && !deployment.failures.iter().any(|known| known.id == description.id)
+            {
                 deployment.failures.insert(0, description.clone());
                 deployment.failures.truncate(MAX_FAILURES);
+                let reason = task.stopped.as_ref().map(|stop| stop.reason.clone()).unwrap_or_default();
+                told.push(format!("task {} stopped: {reason}", task.id));
             }
-            let reason = task.stopped.as_ref().map(|stop| stop.reason.clone()).unwrap_or_default();
-            told.push(format!("task {} stopped: {reason}", task.id));
         }
     }
     for message in told {
@@ -180,7 +200,9 @@ fn replace_unhealthy(verdict: &mut Verdict, tasks: &[TaskView], stopping: &mut V
         let why = task.elb_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let reason = format!("Task failed ELB health checks in (target-group {group}){why}");
         verdict.state.say(now, format!("(task {}) is unhealthy in (target-group {group}){why}", task.id));
-        verdict.actions.push(Action::Stop { task: task.id.clone(), stop: Stop::failed("ServiceSchedulerInitiated", &reason) });
+        verdict
+            .actions
+            .push(Action::Stop { task: task.id.clone(), stop: Stop::failed("ServiceSchedulerInitiated", &reason) });
         stopping.push(task.id.clone());
     }
 }
@@ -199,6 +221,10 @@ fn judge_deployment(verdict: &mut Verdict, tasks: &[TaskView], now: Timestamp) {
         return;
     }
     let tripped = breaker.enable && primary.consecutive_failures >= threshold;
+    if tripped && tasks.iter().any(|task| task.deployment == primary.id && task.failing && task.stopped.is_none()) {
+        // The last failure's cause is not known before its task has stopped; `start_missing` starts nothing meanwhile.
+        return;
+    }
     let deadline = after(primary.created_at, timeout);
     let timed_out = timeout > 0 && now >= deadline;
     if !tripped && !timed_out {
@@ -210,7 +236,8 @@ fn judge_deployment(verdict: &mut Verdict, tasks: &[TaskView], now: Timestamp) {
     let why = if tripped {
         "ECS deployment circuit breaker: tasks failed to start.".to_owned()
     } else {
-        let unready = tasks.iter().filter(|task| task.deployment == primary.id && task.live() && !task.ready(now)).count();
+        let unready =
+            tasks.iter().filter(|task| task.deployment == primary.id && task.live() && !task.ready(now)).count();
         format!("deployment timed out after {} s with {unready} tasks not ready.", timeout / 1000)
     };
     give_up(&mut verdict.state, &why, breaker.enable && breaker.rollback, now);
@@ -218,17 +245,17 @@ fn judge_deployment(verdict: &mut Verdict, tasks: &[TaskView], now: Timestamp) {
 
 fn give_up(state: &mut ServiceState, why: &str, rollback: bool, now: Timestamp) {
     let good = state.deployments.iter().skip(1).find(|deployment| deployment.rollout == RolloutState::Completed);
-    let good = good.map(|deployment| deployment.task_definition.clone());
+    let good = good.map(|deployment| (deployment.id.clone(), deployment.task_definition.clone()));
     let Some(primary) = state.deployments.first_mut() else { return };
     let id = primary.id.clone();
     primary.given_up = true;
     // Rolling back a roll-back would go round in circles.
     match good.filter(|_| rollback && primary.rolls_back.is_none()) {
-        Some(definition) => {
+        Some((back, definition)) => {
             primary.reason = Some(format!("{why} Rolling back to {definition}."));
             state.say(now, format!("(deployment {id}) deployment failed: {why}"));
-            let back = state.deploy(&definition, Some(id), now);
             state.say(now, format!("rolling back to deployment {back}."));
+            state.make_primary_again(&back, id, now);
         }
         None => {
             primary.rollout = RolloutState::Failed;
@@ -237,7 +264,8 @@ fn give_up(state: &mut ServiceState, why: &str, rollback: bool, now: Timestamp) 
             state.say(now, format!("(deployment {id}) deployment failed: {why}"));
             if let Some(original) = rolled_back.and_then(|of| find(state, &of)) {
                 original.rollout = RolloutState::Failed;
-                original.reason = Some(format!("{} The roll-back failed too: {why}", original.reason.clone().unwrap_or_default()));
+                original.reason =
+                    Some(format!("{} The roll-back failed too: {why}", original.reason.clone().unwrap_or_default()));
             }
         }
     }
@@ -297,6 +325,11 @@ fn start_missing(verdict: &mut Verdict, live: &[&TaskView], stopping: &[String],
     let desired = usize::try_from(verdict.state.desired).unwrap_or(usize::MAX);
     let Some(primary) = verdict.state.deployments.first() else { return };
     if primary.given_up {
+        return;
+    }
+    let breaker = &verdict.state.configuration.circuit_breaker;
+    let in_progress = primary.rollout == RolloutState::InProgress;
+    if breaker.enable && in_progress && primary.consecutive_failures >= breaker_threshold(&verdict.state) {
         return;
     }
     let (id, definition, retry_at) = (primary.id.clone(), primary.task_definition.clone(), primary.retry_at);

@@ -84,6 +84,7 @@ impl World {
                         elb,
                         elb_reason: None,
                         stopping: false,
+                        failing: false,
                         stopped: None,
                         description: None,
                     };
@@ -95,6 +96,7 @@ impl World {
                     let found = self.tasks.iter_mut().find(|(view, ..)| view.id == task);
                     let view = &mut found.expect("stop of an unknown task").0;
                     view.stopping = true;
+                    view.failing = stop.failed;
                     view.stopped = Some(stop);
                 }
                 Action::Forget { task } => self.tasks.retain(|(view, ..)| view.id != task),
@@ -116,7 +118,12 @@ impl World {
             }
             match fate {
                 Fate::Runs if age >= 200 && view.elb != Elb::None => view.elb = Elb::Healthy,
-                Fate::Dies(after) if age >= *after => {
+                Fate::Dies(after) if age >= *after && !view.failing => {
+                    view.stopping = true;
+                    view.failing = true;
+                }
+                // Stopping takes its time, and replacements must not use it.
+                Fate::Dies(after) if age >= *after + 300 => {
                     view.stopped = Some(Stop::failed("EssentialContainerExited", "Essential container in task exited"));
                 }
                 Fate::NeverHealthy if age >= 300 && view.elb != Elb::None => view.elb = Elb::Unhealthy,
@@ -126,7 +133,8 @@ impl World {
         self.decide();
         let live = self.tasks.iter().filter(|(view, ..)| !view.stopping && view.stopped.is_none());
         self.most = self.most.max(live.clone().count());
-        let healthy = live.filter(|(view, ..)| view.started_at.is_some() && matches!(view.elb, Elb::None | Elb::Healthy));
+        let healthy =
+            live.filter(|(view, ..)| view.started_at.is_some() && matches!(view.elb, Elb::None | Elb::Healthy));
         self.least = self.least.min(healthy.count());
     }
 
@@ -191,7 +199,9 @@ fn a_task_without_checks_must_last_a_moment() {
 
 #[test]
 fn rolling_update_keeps_within_both_percentages() {
-    for (minimum, maximum, desired, least, most) in [(100, 200, 4, 4, 8), (50, 100, 4, 2, 4), (100, 150, 4, 4, 6), (0, 100, 1, 0, 1)] {
+    for (minimum, maximum, desired, least, most) in
+        [(100, 200, 4, 4, 8), (50, 100, 4, 2, 4), (100, 150, 4, 4, 6), (0, 100, 1, 0, 1)]
+    {
         let configure = |mut request: PutService| {
             request.deployment.minimum_healthy_percent = minimum;
             request.deployment.maximum_percent = maximum;
@@ -204,7 +214,7 @@ fn rolling_update_keeps_within_both_percentages() {
         assert!(world.least >= least, "{minimum}/{maximum}: only {} healthy", world.least);
         assert!(world.most <= most, "{minimum}/{maximum}: {} at once", world.most);
         let newest = world.state.deployments[0].id.clone();
-        assert!(world.tasks.iter().all(|(view, ..)| view.deployment == newest));
+        assert!(world.tasks.iter().all(|(view, ..)| view.stopping || view.deployment == newest));
     }
 }
 
@@ -235,7 +245,9 @@ fn breaker_without_anything_to_go_back_to_fails_and_stops_starting() {
 
 #[test]
 fn threshold_is_that_of_ecs_or_the_configured_one() {
-    for (desired, configured, expected) in [(1, None, 3), (10, None, 5), (9, None, 5), (1000, None, 200), (10, Some(1), 1)] {
+    for (desired, configured, expected) in
+        [(1, None, 3), (10, None, 5), (9, None, 5), (1000, None, 200), (10, Some(1), 1)]
+    {
         let mut request = request("a:1", desired);
         request.deployment.circuit_breaker.threshold = configured;
         let state = ServiceState::new(&request, at(0));
@@ -262,6 +274,7 @@ fn a_task_that_dies_after_a_long_life_is_replaced_quickly() {
     let mut world = World::new(&targeted(request("a:1", 1)), vec![]);
     world.until("up", |world| world.rollout(0) == RolloutState::Completed);
     world.run(40_000);
+    world.tasks[0].0.failing = true;
     world.tasks[0].0.stopped = Some(Stop::failed("EssentialContainerExited", "x"));
     world.run(500);
     assert_eq!(world.started, 2);
@@ -281,7 +294,7 @@ fn unhealthy_targets_are_replaced_after_the_grace_period() {
     assert_eq!(world.started, 1);
     world.run(1_000);
     assert_eq!(world.started, 2);
-    assert!(world.said("Task failed ELB health checks in (target-group tg)"), "{:#?}", world.state.events);
+    assert!(world.said("is unhealthy in (target-group tg)"), "{:#?}", world.state.events);
 }
 
 #[test]
@@ -290,7 +303,7 @@ fn a_deployment_that_takes_too_long_times_out() {
     request.deployment.timeout = 10;
     let mut world = World::new(&request, vec![]);
     world.decide();
-    world.tasks[0].2 = Fate::Dies(i64::MAX);
+    world.tasks[0].2 = Fate::Dies(i64::MAX / 2);
     world.tasks[0].0.checked = true;
     world.run(9_900);
     assert_eq!(world.rollout(0), RolloutState::InProgress);
@@ -320,6 +333,7 @@ fn scaling_down_takes_the_unready_ones_first() {
 fn failures_count_once_however_often_they_are_seen() {
     let mut world = World::new(&targeted(request("a:1", 1)), vec![]);
     world.decide();
+    world.tasks[0].0.failing = true;
     world.tasks[0].0.stopped = Some(Stop::failed("TaskFailedToStart", "x"));
     let views = world.views();
     let mut state = world.state.clone();

@@ -4,8 +4,8 @@ use landfall_model::Timestamp;
 use landfall_model::app::DeploymentConfiguration;
 use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, Tags};
 use landfall_ports::orchestrator::{
-    DeploymentDescription, PutService, PutServiceOutcome, RolloutState, ServiceDescription, ServiceEvent, ServiceStatus,
-    TargetBinding, TaskDescription,
+    DeploymentDescription, PutService, PutServiceOutcome, RolloutState, ServiceDescription, ServiceEvent,
+    ServiceStatus, TargetBinding, TaskDescription,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ impl ServiceState {
                 deployment: String::new(),
             },
         };
-        state.last_outcome.deployment = state.deploy(&request.task_definition, None, now);
+        state.last_outcome.deployment = state.deploy(&request.task_definition, now);
         state
     }
 
@@ -109,7 +109,7 @@ impl ServiceState {
         self.tags = request.tags.clone();
         let deployment = match self.deployments.first() {
             Some(primary) if !new_deployment => primary.id.clone(),
-            _ => self.deploy(&request.task_definition, None, now),
+            _ => self.deploy(&request.task_definition, now),
         };
         let repeats_creation = execution.is_some() && execution == self.created_by && same_caller;
         self.last_outcome = PutServiceOutcome {
@@ -122,7 +122,7 @@ impl ServiceState {
     }
 
     /// Makes a deployment the PRIMARY one; returns its id.
-    pub(crate) fn deploy(&mut self, task_definition: &str, rolls_back: Option<String>, now: Timestamp) -> String {
+    pub(crate) fn deploy(&mut self, task_definition: &str, now: Timestamp) -> String {
         let number = self.next_number();
         let id = format!("ecs-svc/{}", crate::labels::short_hash(&[self.owner(), &self.name, &number.to_string()], 19));
         self.deployments.insert(
@@ -140,12 +140,26 @@ impl ServiceState {
                 failures: Vec::new(),
                 counted: Vec::new(),
                 given_up: false,
-                rolls_back,
+                rolls_back: None,
             },
         );
         self.deployments.truncate(MAX_DEPLOYMENTS);
         self.steady = false;
         id
+    }
+
+    /// Back to a deployment that was completed before `failed` began; the tasks that are left of it stay.
+    pub(crate) fn make_primary_again(&mut self, id: &str, failed: String, now: Timestamp) {
+        let Some(at) = self.deployments.iter().position(|deployment| deployment.id == id) else { return };
+        let mut deployment = self.deployments.remove(at);
+        deployment.rollout = RolloutState::InProgress;
+        deployment.reason = Some(format!("Rolling back {failed}."));
+        deployment.rolls_back = Some(failed);
+        deployment.consecutive_failures = 0;
+        // Its time limit starts anew.
+        deployment.created_at = now;
+        self.deployments.insert(0, deployment);
+        self.steady = false;
     }
 
     pub(crate) fn next_number(&mut self) -> u64 {

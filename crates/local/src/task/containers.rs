@@ -14,10 +14,8 @@ use crate::secrets;
 
 /// Makes the pause container, or finds the one that an unanswered or crashed attempt made.
 pub(crate) async fn create_pause(core: &Core, record: &TaskRecord) -> DockerResult<()> {
-    let (network, image) = tokio::try_join!(
-        core.retry(|| core.network(record.environment())),
-        core.retry(|| core.pause_image())
-    )?;
+    let (network, image) =
+        tokio::try_join!(core.retry(|| core.network(record.environment())), core.retry(|| core.pause_image()))?;
     let mut body = CreateContainer {
         image,
         hostname: record.id.get(..12).map(str::to_owned),
@@ -45,7 +43,11 @@ pub(crate) async fn create_pause(core: &Core, record: &TaskRecord) -> DockerResu
 }
 
 /// Makes a member. The error is the stopped reason in ECS's words.
-pub(crate) async fn create_member(core: &Core, record: &TaskRecord, container: &ContainerDefinition) -> Result<(), String> {
+pub(crate) async fn create_member(
+    core: &Core,
+    record: &TaskRecord,
+    container: &ContainerDefinition,
+) -> Result<(), String> {
     let body = member(core, record, container)?;
     let name = labels::member_name(&record.id, &container.name);
     let missing = match create(core, &name, &body).await {
@@ -53,7 +55,11 @@ pub(crate) async fn create_member(core: &Core, record: &TaskRecord, container: &
         Err(error) if error.is_not_found() => error,
         Err(error) => return Err(format!("CannotCreateContainerError: {}", words(&error))),
     };
-    let pulled = if body.image.starts_with("sha256:") { Err(missing) } else { core.retry(|| core.docker.pull_image(&body.image)).await };
+    let pulled = if body.image.starts_with("sha256:") {
+        Err(missing)
+    } else {
+        core.retry(|| core.docker.pull_image(&body.image)).await
+    };
     if let Err(error) = pulled {
         return Err(format!("CannotPullContainerError: {}: {}", container.image, words(&error)));
     }
@@ -129,7 +135,9 @@ fn limits(definition: &TaskDefinition, container: &ContainerDefinition) -> Limit
 
 /// What of the limits this engine cannot keep; one line for the service's events.
 pub(crate) fn unkept_limits(core: &Core, definition: &TaskDefinition) -> Option<String> {
-    let any = |limit: fn(&Limits) -> i64| definition.containers.iter().any(|container| limit(&limits(definition, container)) > 0);
+    let any = |limit: fn(&Limits) -> i64| {
+        definition.containers.iter().any(|container| limit(&limits(definition, container)) > 0)
+    };
     let mut unkept = Vec::new();
     if !core.engine.limits_memory && any(|limits| limits.memory) {
         unkept.push("memory");
@@ -180,7 +188,10 @@ mod tests {
             limits(&task(Some(512), Some(256)), &container(Some(1024), Some(1))),
             Limits { memory: 512 * mib, nano_cpus: 250_000_000, cpu_shares: 2 }
         );
-        assert_eq!(limits(&task(None, None), &container(None, None)), Limits { memory: 0, nano_cpus: 0, cpu_shares: 0 });
+        assert_eq!(
+            limits(&task(None, None), &container(None, None)),
+            Limits { memory: 0, nano_cpus: 0, cpu_shares: 0 }
+        );
         assert_eq!(limits(&task(None, None), &container(Some(64), None)).memory, 64 * mib);
     }
 }

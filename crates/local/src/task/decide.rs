@@ -56,7 +56,8 @@ pub(crate) fn decide(definition: &TaskDefinition, phases: &BTreeMap<String, Phas
         return decision;
     }
     let exited = |container: &ContainerDefinition| matches!(phase(&container.name), Phase::Exited(_));
-    let essential_exited = definition.containers.iter().any(|container| container.settings.essential && exited(container));
+    let essential_exited =
+        definition.containers.iter().any(|container| container.settings.essential && exited(container));
     if essential_exited || definition.containers.iter().all(exited) {
         decision.stop = Some(Stop::failed("EssentialContainerExited", "Essential container in task exited"));
         return decision;
@@ -174,7 +175,10 @@ pub(crate) fn validate(definition: &TaskDefinition) -> Result<(), String> {
                 return Err(format!("{} depends on {}, which does not exist", container.name, dependency.container));
             };
             if dependency.condition == DependencyCondition::Healthy && other.settings.health_check.is_none() {
-                return Err(format!("{} waits for {} to be HEALTHY, which has no health check", container.name, other.name));
+                return Err(format!(
+                    "{} waits for {} to be HEALTHY, which has no health check",
+                    container.name, other.name
+                ));
             }
         }
         if container.settings.health_check.as_ref().is_some_and(|check| super::health::argv(check).is_none()) {
@@ -215,7 +219,8 @@ mod tests {
 
     fn checked(mut container: ContainerDefinition) -> ContainerDefinition {
         let command = vec!["CMD".to_owned(), "true".to_owned()];
-        container.settings.health_check = Some(HealthCheck { command, interval: 5, timeout: 2, retries: 3, start_period: 0 });
+        container.settings.health_check =
+            Some(HealthCheck { command, interval: 5, timeout: 2, retries: 3, start_period: 0 });
         container
     }
 
@@ -307,8 +312,12 @@ mod tests {
         assert!(of(vec![container("a", false, &[])]).contains("essential"));
         assert!(of(vec![container("a", true, &[]), container("a", true, &[])]).contains("two containers"));
         assert!(of(vec![container("a", true, &[("b", Start)])]).contains("does not exist"));
-        assert!(of(vec![container("a", true, &[("b", Start)]), container("b", true, &[("a", Start)])]).contains("circle"));
-        assert!(of(vec![container("a", true, &[("b", Healthy)]), container("b", true, &[])]).contains("no health check"));
+        assert!(
+            of(vec![container("a", true, &[("b", Start)]), container("b", true, &[("a", Start)])]).contains("circle")
+        );
+        assert!(
+            of(vec![container("a", true, &[("b", Healthy)]), container("b", true, &[])]).contains("no health check")
+        );
         assert!(of(vec![container("a b", true, &[])]).contains("letters"));
         assert_eq!(validate(&definition(vec![container("a", true, &[])])), Ok(()));
     }

@@ -65,7 +65,12 @@ impl TaskRecord {
     }
 
     /// The description; `statuses` are the containers' current words, absent ones PENDING or STOPPED.
-    pub(crate) fn describe(&self, last_status: &str, health: &str, statuses: &BTreeMap<String, String>) -> TaskDescription {
+    pub(crate) fn describe(
+        &self,
+        last_status: &str,
+        health: &str,
+        statuses: &BTreeMap<String, String>,
+    ) -> TaskDescription {
         let containers = self
             .definition
             .containers

@@ -8,8 +8,8 @@
 //! of them would silently restart it in a new namespace: so its death ends the task, and members are never restarted.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ use super::watch::{self, Ended};
 use crate::core::{Core, locked, now, words};
 use crate::docker::types::ContainerInspect;
 use crate::{labels, logs, state};
+
+const TAIL_LINES: usize = 20;
 
 #[derive(Debug)]
 pub(crate) enum Message {
@@ -51,6 +53,8 @@ pub(crate) struct Seen {
     pub status: &'static str,
     pub phases: BTreeMap<String, Phase>,
     pub health: Health,
+    /// Begun by a former process and not yet looked at: nothing may be concluded from its state.
+    pub adopting: bool,
     /// What the load balancer sends requests to.
     pub target: Option<SocketAddr>,
 }
@@ -60,8 +64,14 @@ impl TaskCell {
     pub(crate) fn new(record: TaskRecord) -> (Arc<Self>, UnboundedReceiver<Message>) {
         let (tell, messages) = unbounded_channel();
         let status = if record.stopped_at.is_some() { "STOPPED" } else { "PROVISIONING" };
-        let seen =
-            Seen { status, phases: BTreeMap::new(), health: Health::Unknown, target: None, record: record.clone() };
+        let seen = Seen {
+            status,
+            phases: BTreeMap::new(),
+            health: Health::Unknown,
+            target: None,
+            adopting: false,
+            record: record.clone(),
+        };
         (Arc::new(Self { id: record.id, service: record.service, seen: Mutex::new(seen), tell }), messages)
     }
 
@@ -144,7 +154,9 @@ impl Actor {
             let (path, record) = (path.clone(), record.clone());
             match state::blocking(move || state::write_json(&path, &record)).await {
                 Ok(()) => return,
-                Err(error) => tracing::error!(%error, task = %self.cell.id, "task record cannot be written, trying again"),
+                Err(error) => {
+                    tracing::error!(%error, task = %self.cell.id, "task record cannot be written, trying again")
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(5));
@@ -174,6 +186,9 @@ impl Actor {
             if decision.all_started && self.cell.look(|seen| seen.status != "RUNNING") {
                 self.running().await?;
                 continue;
+            }
+            if self.cell.look(|seen| seen.adopting) {
+                self.set(|seen| seen.adopting = false);
             }
             let Some(message) = self.messages.recv().await else { std::future::pending().await };
             self.take(message).await?;
@@ -237,9 +252,15 @@ impl Actor {
     async fn adopt(&self) -> Result<BTreeMap<String, ContainerInspect>, Stop> {
         let record = self.record();
         let pause = labels::pause_name(&record.id);
-        let names = record.definition.containers.iter().map(|c| labels::member_name(&record.id, &c.name)).chain([pause.clone()]);
+        let names = record
+            .definition
+            .containers
+            .iter()
+            .map(|c| labels::member_name(&record.id, &c.name))
+            .chain([pause.clone()]);
         let names: Vec<String> = names.collect();
-        let inspects = join_all(names.iter().map(|name| self.core.retry(|| self.core.docker.inspect_container(name)))).await;
+        let inspects =
+            join_all(names.iter().map(|name| self.core.retry(|| self.core.docker.inspect_container(name)))).await;
         let mut found = BTreeMap::new();
         for (name, inspect) in names.into_iter().zip(inspects) {
             match inspect {
@@ -247,7 +268,12 @@ impl Actor {
                     found.insert(name, inspect);
                 }
                 Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(Stop::failed("TaskFailedToStart", &format!("Task could not be adopted: {}", words(&error)))),
+                Err(error) => {
+                    return Err(Stop::failed(
+                        "TaskFailedToStart",
+                        &format!("Task could not be adopted: {}", words(&error)),
+                    ));
+                }
             }
         }
         let pause_runs = found.get(&pause).is_some_and(|inspect| inspect.state.running());
@@ -284,7 +310,11 @@ impl Actor {
     }
 
     /// The pause container running and every member made. Members are made while pause starts, started after it.
-    async fn provision(core: Arc<Core>, record: TaskRecord, found: BTreeMap<String, ContainerInspect>) -> Result<ContainerInspect, Stop> {
+    async fn provision(
+        core: Arc<Core>,
+        record: TaskRecord,
+        found: BTreeMap<String, ContainerInspect>,
+    ) -> Result<ContainerInspect, Stop> {
         let pause = labels::pause_name(&record.id);
         let failed = |what: &str, error: String| Stop::failed("TaskFailedToStart", &format!("{what}: {error}"));
         if let Some(inspect) = found.get(&pause).filter(|inspect| inspect.state.running()) {
@@ -292,7 +322,9 @@ impl Actor {
             let missing = missing.filter(|c| !found.contains_key(&labels::member_name(&record.id, &c.name)));
             if record.started_at.is_none() {
                 let made = join_all(missing.map(|container| create_member(&core, &record, container))).await;
-                made.into_iter().collect::<Result<Vec<()>, String>>().map_err(|why| Stop::failed("TaskFailedToStart", &why))?;
+                made.into_iter()
+                    .collect::<Result<Vec<()>, String>>()
+                    .map_err(|why| Stop::failed("TaskFailedToStart", &why))?;
             }
             return Ok(inspect.clone());
         }
@@ -302,13 +334,16 @@ impl Actor {
             if !first.is_not_found() {
                 tracing::debug!(error = %first, "pause container refused, trying once more");
             }
-            create_pause(&core, &record).await.map_err(|e| failed("ResourceInitializationError: the task's network", words(&e)))?;
+            create_pause(&core, &record)
+                .await
+                .map_err(|e| failed("ResourceInitializationError: the task's network", words(&e)))?;
         }
         let begin = async {
             core.retry(|| core.docker.start_container(&pause)).await?;
             core.retry(|| core.docker.inspect_container(&pause)).await
         };
-        let members = join_all(record.definition.containers.iter().map(|container| create_member(&core, &record, container)));
+        let members =
+            join_all(record.definition.containers.iter().map(|container| create_member(&core, &record, container)));
         let (begun, made) = tokio::join!(begin, members);
         let inspect = begun.map_err(|e| failed("ResourceInitializationError: the task's network", words(&e)))?;
         made.into_iter().collect::<Result<Vec<()>, String>>().map_err(|why| Stop::failed("TaskFailedToStart", &why))?;
@@ -413,6 +448,7 @@ impl Actor {
 
     async fn end(&mut self, stop: Stop) {
         self.set(|seen| {
+            seen.adopting = false;
             seen.record.stopping = Some(stop.clone());
             seen.status = "DEACTIVATING";
         });
@@ -451,8 +487,11 @@ impl Actor {
         let cancel = &self.core.cancel;
         self.core.router.deregister(&binding.target_group, target, cancel).await;
         let dead = stop.code == "EssentialContainerExited" || stop.code == "TaskFailedToStart";
+        if dead {
+            return;
+        }
         let mut version = 0;
-        while !dead {
+        loop {
             let until = WaitUntil::ChangedFrom(version);
             match self.core.router.client().wait_health(&binding.target_group, until, Duration::from_secs(20)).await {
                 Ok(report) if report.targets.iter().any(|health| health.target == target) => version = report.version,
@@ -502,19 +541,14 @@ impl Actor {
         }
     }
 
-    /// Containers are about to go and their logs with them.
+    /// Containers are about to go and their logs with them. Of a task that failed, the last lines go into its record.
     async fn keep_logs(&self, record: &TaskRecord, failed: bool) {
         for container in &record.definition.containers {
-            let lines = logs::keep(&self.core, record, &container.name).await;
-            let tail: Vec<String> = if failed { lines.into_iter().rev().take(20).rev().collect() } else { Vec::new() };
-            self.set(|seen| {
-                if let Some(kept) = seen.record.containers.get_mut(&container.name) {
-                    let known = kept.exit_code.is_some_and(|code| code != 0);
-                    if known || record.stopping.as_ref().is_some_and(|stop| stop.failed) {
-                        kept.tail = tail;
-                    }
-                }
-            });
+            let mut lines = logs::keep(&self.core, record, &container.name).await;
+            if failed {
+                let tail = lines.split_off(lines.len().saturating_sub(TAIL_LINES));
+                self.set(|seen| seen.record.containers.entry(container.name.clone()).or_default().tail = tail);
+            }
         }
     }
 }

@@ -1,0 +1,111 @@
+//! Builds from commits, and look-ups.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use landfall_model::app::BuildSource;
+use landfall_model::step::{AwaitImage, BuildImage};
+use landfall_ports::images::{BuildState, Images};
+
+use crate::support::{IMAGE, World, container, with_world};
+
+fn git(dir: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git").args(arguments).current_dir(dir).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn commit(dir: &Path, dockerfile: &str) -> String {
+    std::fs::write(dir.join("Dockerfile"), dockerfile).unwrap();
+    git(dir, &["add", "."]);
+    git(dir, &["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "c"]);
+    git(dir, &["rev-parse", "HEAD"])
+}
+
+fn request(world: &World, dir: &Path, commit: &str) -> BuildImage {
+    BuildImage {
+        source: dir.to_string_lossy().into_owned(),
+        commit: commit.to_owned(),
+        build: BuildSource {
+            context: ".".to_owned(),
+            dockerfile: "Dockerfile".to_owned(),
+            args: [("WHAT".to_owned(), "built".to_owned())].into(),
+            target: None,
+            timeout: 120,
+        },
+        tag: format!("{}-app:{}", world.environment, &commit[..8]),
+        tags: world.tags(),
+    }
+}
+
+async fn finish(images: &dyn Images, key: &str) -> BuildState {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match images.poll_build(key).await.unwrap() {
+            BuildState::Queued | BuildState::Running { .. } => {}
+            done => return done,
+        }
+        assert!(Instant::now() < deadline, "build {key} does not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn builds_the_exact_commit_and_runs_it() {
+    with_world(|mut world| async move {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q", "-b", "main", "."]);
+        let first = commit(dir.path(), &format!("FROM {IMAGE}\nARG WHAT\nENV WHAT=$WHAT VERSION=1\n"));
+        commit(dir.path(), &format!("FROM {IMAGE}\nENV WHAT=other\n"));
+        let build = request(&world, dir.path(), &first);
+        let images = world.platform.ports().images;
+        assert_eq!(images.poll_build("k1").await.unwrap(), BuildState::Unknown);
+        images.start_build("k1", &build).await.unwrap();
+        let BuildState::Done { image, cached: false } = finish(&*images, "k1").await else { panic!("not built") };
+        assert!(image.starts_with("sha256:") && image.len() == 71, "{image}");
+        let log = std::fs::read_to_string(world.platform.build_log("k1")).unwrap();
+        assert!(log.contains("ARG WHAT"), "{log}");
+
+        let mut app = container("app", "echo $WHAT $VERSION");
+        app.image = image.clone();
+        let task = world.run(vec![app]).await;
+        assert_eq!(world.stopped(&task).await.containers[0].exit_code, Some(0));
+        let lines = landfall_ports::orchestrator::Orchestrator::task_log_tail(&world.platform, &task, 5).await.unwrap();
+        assert_eq!(lines, ["app | built 1"]);
+
+        // Also after a restart, the image answers for the build.
+        world.restart().await;
+        let again = world.platform.ports().images.start_build("k2", &build).await.unwrap();
+        assert_eq!(again, BuildState::Done { image: image.clone(), cached: true });
+        let wanted = AwaitImage { image: build.tag.clone(), label: None };
+        assert_eq!(world.platform.ports().images.resolve(&wanted).await.unwrap(), Some(image.clone()));
+        let label = Some(("org.opencontainers.image.revision".to_owned(), first.clone()));
+        let name = build.tag.split(':').next().unwrap().to_owned();
+        let by_label = AwaitImage { image: name, label };
+        assert_eq!(world.platform.ports().images.resolve(&by_label).await.unwrap(), Some(image));
+        let missing = AwaitImage { image: "localhost/landfall-never-built:1".to_owned(), label: None };
+        assert_eq!(world.platform.ports().images.resolve(&missing).await.unwrap(), None);
+        world
+    });
+}
+
+#[test]
+fn a_failed_build_tells_why() {
+    with_world(|world| async move {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q", "-b", "main", "."]);
+        let broken = commit(dir.path(), &format!("FROM {IMAGE}\nCOPY missing.txt /x\n"));
+        let images = world.platform.ports().images;
+        images.start_build("bad", &request(&world, dir.path(), &broken)).await.unwrap();
+        let BuildState::Failed { message, tail } = finish(&*images, "bad").await else { panic!("not failed") };
+        assert!(message.contains("missing.txt"), "{message}");
+        assert!(tail.iter().any(|line| line.contains("COPY missing.txt")), "{tail:?}");
+
+        let unknown = request(&world, dir.path(), &"0".repeat(40));
+        images.start_build("gone", &unknown).await.unwrap();
+        let BuildState::Failed { message, .. } = finish(&*images, "gone").await else { panic!("not failed") };
+        assert!(message.contains("is not in"), "{message}");
+        world
+    });
+}

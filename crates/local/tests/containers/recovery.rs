@@ -1,0 +1,107 @@
+//! Crashes: of Landfall, of the engine, of a pause container.
+
+use std::time::{Duration, Instant};
+
+use landfall_ports::orchestrator::Orchestrator;
+
+use crate::support::{container, web, with_own_engine, with_world};
+
+#[test]
+fn a_new_process_adopts_running_tasks_without_restarting_them() {
+    with_world(|mut world| async move {
+        let definition =
+            world.register(vec![web("x"), container("side", "while :; do /bin/busybox sleep 1; done")]).await;
+        let request = world.web_service(&definition, 2).await;
+        let deployment = world.put(&request).await;
+        world.completed(&deployment).await;
+        let before = world.containers().await;
+        assert_eq!(before.len(), 6);
+        world.restart().await;
+        let service = world.until_service("running", |service| service.running == 2).await;
+        assert_eq!(service.deployments[0].id, deployment);
+        assert_eq!(world.put(&request).await, deployment);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(world.containers().await, before);
+        // Adopted tasks are watched as before.
+        let (_, id) = before.iter().find(|(name, _)| name.ends_with("-side")).unwrap();
+        world.docker().kill_container(id).await.unwrap();
+        world.until_service("failure seen", |service| service.deployments[0].failed_tasks == 1).await;
+        world.until_service("replaced", |service| service.running == 2 && service.pending == 0).await;
+        world
+    });
+}
+
+#[test]
+fn a_crash_at_any_moment_of_the_start_is_finished_by_the_next_process() {
+    with_world(|mut world| async move {
+        let definition =
+            world.register(vec![web("x"), container("side", "while :; do /bin/busybox sleep 1; done")]).await;
+        let request = world.web_service(&definition, 1).await;
+        let deployment = world.put(&request).await;
+        for wait in [5, 25, 60, 110, 170] {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            world.restart().await;
+        }
+        world.completed(&deployment).await;
+        let service = world.until_service("running", |service| service.running == 1).await;
+        assert_eq!(service.deployments[0].failed_tasks, 0, "{service:#?}");
+        assert_eq!(world.containers().await.len(), 3, "{:?}", world.containers().await);
+        // And of the stop.
+        world.platform.delete_service(&world.name()).await.unwrap();
+        for wait in [5, 100, 300] {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            world.restart().await;
+        }
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while world.platform.describe_service(&world.name()).await.unwrap().is_some() {
+            assert!(Instant::now() < deadline, "never deleted");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        world
+    });
+}
+
+#[test]
+fn a_killed_pause_container_takes_the_whole_task_with_it() {
+    with_world(|world| async move {
+        let definition =
+            world.register(vec![web("x"), container("side", "while :; do /bin/busybox sleep 1; done")]).await;
+        let request = world.web_service(&definition, 1).await;
+        let deployment = world.put(&request).await;
+        world.completed(&deployment).await;
+        let before = world.containers().await;
+        // The shortest name is that of the pause container.
+        let (_, pause) = before.iter().min_by_key(|(name, _)| name.len()).unwrap();
+        world.docker().kill_container(pause).await.unwrap();
+        let service = world.until_service("failure told", |service| !service.deployments[0].failures.is_empty()).await;
+        let reason = service.deployments[0].failures[0].stopped_reason.clone().unwrap();
+        assert!(reason.contains("pause container"), "{reason}");
+        world.until_service("replaced", |service| service.running == 1 && service.pending == 0).await;
+        let now = world.containers().await;
+        assert_eq!(now.len(), 3);
+        assert!(now.iter().all(|container| !before.contains(container)), "{now:?}");
+        world
+    });
+}
+
+#[test]
+fn the_engine_may_go_and_come_back() {
+    with_own_engine(|world| async move {
+        if !world.platform.engine().is_ours() {
+            return world;
+        }
+        let definition = world.register(vec![web("x")]).await;
+        let request = world.web_service(&definition, 1).await;
+        let deployment = world.put(&request).await;
+        world.completed(&deployment).await;
+        let before = world.containers().await;
+        landfall_local::engine::stop_service(&world.options.state_dir.join("engine")).unwrap();
+        // In the middle of a start, too: it is retried until the engine is back.
+        world.platform.scale_service(&world.name(), 2).await.unwrap();
+        let service = world.until_service("two", |service| service.running == 2).await;
+        assert_eq!(service.deployments[0].failed_tasks, 0);
+        let now = world.containers().await;
+        assert!(before.iter().all(|container| now.contains(container)), "containers did not outlive the engine");
+        world
+    });
+}
