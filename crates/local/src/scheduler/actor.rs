@@ -19,12 +19,15 @@ use crate::task::record::TaskRecord;
 use crate::task::run::TaskCell;
 use crate::{definitions, state, supervisor};
 
+/// State and reason of each target.
+type Targets = BTreeMap<SocketAddr, (Elb, Option<String>)>;
+
 pub(crate) struct ServiceCell {
     pub name: String,
     pub state: tokio::sync::Mutex<ServiceState>,
     pub wake: Arc<Notify>,
     /// What the load balancer last said of its targets; `None` before it said anything.
-    elb: Mutex<Option<BTreeMap<SocketAddr, (Elb, Option<String>)>>>,
+    elb: Mutex<Option<Targets>>,
 }
 
 impl ServiceCell {
@@ -82,7 +85,7 @@ fn views(core: &Core, cell: &ServiceCell, service: &ServiceState) -> Vec<TaskVie
     core.tasks_of(&cell.name).iter().map(|task| view(task, service, &elb)).collect()
 }
 
-fn view(task: &TaskCell, service: &ServiceState, elb: &BTreeMap<SocketAddr, (Elb, Option<String>)>) -> TaskView {
+fn view(task: &TaskCell, service: &ServiceState, elb: &Targets) -> TaskView {
     let (mut view, stopped) = task.look(|seen| {
         let record = &seen.record;
         let running = seen.status == "RUNNING" || seen.status == "ACTIVATING";
