@@ -34,7 +34,6 @@ codes! {
     SERVICE_ROLLED_BACK = "LF-SERVICE-ROLLED-BACK", "The new tasks did not stay up; what ran before runs again.",
         "Read the stopped reason and the container's last lines, then push a mended commit.";
     SERVICE_REPLACED = "LF-SERVICE-REPLACED", "Another deployment of the same service took over.", "Somebody else changes this service.";
-    SERVICE_GONE = "LF-SERVICE-GONE", "The service vanished while it was deployed.", "It is made again by itself.";
     PORT_TAKEN = "LF-PORT-TAKEN", "The port that was chosen has been taken by another process.", "Another port is chosen by itself.";
     HOOK_FAILED = "LF-HOOK-FAILED", "A hook failed.", "Read its last lines; see `on_failure` in docs/manifest.md.";
     TASK_FAILED = "LF-TASK-FAILED", "A one-off task did not end with exit code 0.", "Read the container's last lines.";

@@ -10,7 +10,7 @@ use landfall_ports::steps::{Progress, StepContext};
 use landfall_workflow::event::StepError;
 use serde_json::{Value, json};
 
-use crate::error::{deleting, fatal, port, retryable, with_detail};
+use crate::error::{deleting, fatal, port, with_detail};
 use crate::routing::value;
 use crate::{SOON_MS, StepResult, Steps, codes, done, pending};
 
@@ -30,10 +30,8 @@ impl Steps {
 
     pub(crate) async fn poll_deploy(&self, params: &DeployService, token: &Value) -> StepResult {
         let Some(service) = self.platform.orchestrator.describe_service(&params.name).await.map_err(port)? else {
-            return Err(retryable(
-                codes::SERVICE_GONE,
-                format!("service {} vanished while it was deployed", params.name),
-            ));
+            // Somebody took it away meanwhile: it is made again.
+            return self.start_deploy(params).await;
         };
         let id = token["deployment"].as_str().unwrap_or_default();
         let Some(deployment) = service.deployments.iter().find(|d| d.id == id) else {

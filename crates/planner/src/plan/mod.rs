@@ -1,11 +1,39 @@
 //! Plans: every name, port, tag and key chosen before anything runs.
+//!
+//! Shapes (arrows are `needs`; what does not depend on each other runs side by side):
+//!
+//! ```text
+//! create   sweep of what a superseded attempt left (only then)
+//!          image.* → task_definition.* → hooks before ─┐
+//!          target_group → route ───────────────────────┴→ service.* → targets → probe → hooks after
+//! update   the same without the first sweep; at the end a sweep of images and task definitions no longer used
+//! destroy  hooks before → service.stop → service.delete → route → target_group → sweep by tag → hooks after → verify
+//! ```
+
+mod deploy;
+mod hooks;
+mod step;
+mod teardown;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
-use landfall_model::app::App;
-use landfall_model::environment::EnvironmentRecord;
+use landfall_model::app::{App, Previews, Routing, Service};
+use landfall_model::environment::{EnvironmentRecord, SourceRef};
 use landfall_model::ids::{ExecutionId, PlanDigest};
-use landfall_model::inventory::OwnedResource;
+use landfall_model::inventory::{
+    OwnedResource, TAG_COMMIT, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_GENERATION, TAG_INSTANCE, Tags,
+};
+use landfall_model::step::RouteTarget;
 use landfall_workflow::Plan;
+
+pub use deploy::preview;
+pub use teardown::destroy;
+
+/// Version of the plan's shape, for readers of old journals.
+const SCHEMA: u32 = 1;
+const MAX_PARALLEL: u32 = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanKind {
@@ -56,34 +84,62 @@ pub enum PlanError {
     Unplannable(String),
 }
 
-/// A plan that brings the preview to `commit`. Under port routing `record.port` must be chosen (and stored) before.
-/// `kind` is `Create` or `Update`.
-pub fn preview(
-    _app: &App,
-    _record: &EnvironmentRecord,
-    _kind: PlanKind,
-    _commit: Option<&str>,
-    _inputs: &PlanInputs,
-) -> Result<Planned, PlanError> {
-    Err(PlanError::NoPreviews)
-}
-
-/// A plan that takes everything of the environment away. Works from names and tags, whatever became of the manifest.
-pub fn destroy(_app: &App, record: &EnvironmentRecord, _inputs: &PlanInputs) -> Planned {
-    let plan = Plan {
-        schema: 1,
-        kind: PlanKind::Destroy.as_str().to_owned(),
-        environment: record.id.clone(),
-        generation: record.generation,
-        parent: None,
-        title: String::new(),
-        steps: Vec::new(),
-        max_parallel: 1,
-    };
-    Planned { plan, warnings: Vec::new() }
-}
-
 /// Where the preview answers: `None` without a service that takes traffic, or before its port is chosen.
-pub fn url(_app: &App, _record: &EnvironmentRecord) -> Option<String> {
-    None
+pub fn url(app: &App, record: &EnvironmentRecord) -> Option<String> {
+    let previews = app.previews.as_ref()?;
+    services(app, previews).ok()?.iter().find(|service| service.load_balancer.is_some())?;
+    route_target(previews, record).map(|route| route.url())
+}
+
+fn route_target(previews: &Previews, record: &EnvironmentRecord) -> Option<RouteTarget> {
+    match &previews.routing {
+        Routing::Host { domain, port } => {
+            Some(RouteTarget::Host { host: format!("{}.{domain}", record.names.host_label), port: *port })
+        }
+        Routing::Ports { .. } => record.port.map(|port| RouteTarget::Port { port }),
+    }
+}
+
+/// The services of a preview, in the manifest's order; the first with a load balancer binding takes the traffic.
+fn services<'a>(app: &'a App, previews: &Previews) -> Result<Vec<&'a Service>, PlanError> {
+    let find = |name: &String| {
+        let missing =
+            || PlanError::Unplannable(format!("previews.services names `{name}`, which is not in the manifest"));
+        app.services.get(name).ok_or_else(missing)
+    };
+    previews.services.iter().map(find).collect()
+}
+
+fn tags(record: &EnvironmentRecord, commit: Option<&str>, inputs: &PlanInputs) -> Tags {
+    let mut tags = Tags::from([
+        (TAG_ENVIRONMENT.to_owned(), record.id.to_string()),
+        (TAG_INSTANCE.to_owned(), inputs.instance.clone()),
+        (TAG_GENERATION.to_owned(), record.generation.to_string()),
+        (TAG_EXECUTION.to_owned(), inputs.execution.to_string()),
+    ]);
+    if let Some(commit) = commit {
+        tags.insert(TAG_COMMIT.to_owned(), commit.to_owned());
+    }
+    tags
+}
+
+/// What containers and hooks are told of the environment they are in.
+fn variables(
+    app: &App,
+    record: &EnvironmentRecord,
+    commit: Option<&str>,
+    url: Option<&str>,
+) -> BTreeMap<String, String> {
+    let branch = match &record.key.source {
+        SourceRef::Branch(name) => name.clone(),
+        SourceRef::ForkPullRequest(number) => format!("pull/{number}/head"),
+    };
+    let mut variables = BTreeMap::from([
+        ("LANDFALL_ENVIRONMENT".to_owned(), record.id.to_string()),
+        ("LANDFALL_PROJECT".to_owned(), app.project.clone()),
+        ("LANDFALL_BRANCH".to_owned(), branch),
+    ]);
+    variables.extend(commit.map(|commit| ("LANDFALL_COMMIT".to_owned(), commit.to_owned())));
+    variables.extend(url.map(|url| ("LANDFALL_URL".to_owned(), url.to_owned())));
+    variables
 }

@@ -1,0 +1,255 @@
+//! Beginnings and ends of executions, written into the record.
+
+use jiff::SignedDuration;
+use landfall_model::Timestamp;
+use landfall_model::environment::{EnvironmentRecord, LiveExecution, Phase};
+use landfall_model::ids::ExecutionId;
+use landfall_model::notice::{Notice, NoticeKind};
+use landfall_workflow::Outcome;
+
+use super::decide::working_phase;
+use super::{DecideContext, Settled, at_commit, awaits_approval, notice, wanted};
+use crate::plan::PlanKind;
+
+/// First wait after a failed destroy; doubles up to `DESTROY_RETRY_MAX`.
+const DESTROY_RETRY: i64 = 5;
+const DESTROY_RETRY_MAX: i64 = 600;
+/// A stale choice is made again after this long.
+const REPLAN_AFTER: i64 = 1;
+
+/// The record that says that `execution` works on it, to be written *before* the execution is created in the journal, and
+/// the notices to write with it. `commit`: what the plan deploys.
+pub fn started(
+    record: &EnvironmentRecord,
+    kind: PlanKind,
+    execution: &ExecutionId,
+    commit: Option<&str>,
+    now: Timestamp,
+) -> Settled {
+    let mut next = record.clone();
+    let live = LiveExecution {
+        id: execution.clone(),
+        seq: record.desired_seq,
+        kind: kind.as_str().to_owned(),
+        commit: commit.filter(|_| kind != PlanKind::Destroy).map(str::to_owned),
+    };
+    next.phase = working_phase(&live);
+    next.live = Some(live);
+    next.last_execution = Some(execution.clone());
+    next.message = None;
+    next.retry_at = None;
+    if kind != PlanKind::Destroy {
+        next.made_generation = record.generation;
+    }
+    let id = &record.id;
+    let (kind, word, text) = match kind {
+        PlanKind::Create => (NoticeKind::Creating, "creating", format!("Creating {id}{}", at_commit(commit))),
+        PlanKind::Update => (NoticeKind::Updating, "updating", format!("Updating {id}{}", at_commit(commit))),
+        PlanKind::Destroy => (NoticeKind::Destroying, "destroying", format!("Destroying {id}")),
+    };
+    let notices = vec![notice(&next, kind, word, text, now)];
+    Settled { record: next, notices }
+}
+
+/// The record when no plan could be made (no free port, unknown service): failed until somebody asks again. A destroy is
+/// tried again by itself.
+pub fn plan_failed(record: &EnvironmentRecord, kind: PlanKind, message: &str, now: Timestamp) -> Settled {
+    let mut next = record.clone();
+    next.message = Some(message.to_owned());
+    if kind == PlanKind::Destroy {
+        retry_destroy(&mut next, now);
+    } else {
+        next.phase = Phase::Failed;
+        next.applied_seq = record.desired_seq;
+    }
+    let first = next.retries <= 1;
+    let text = format!("{} failed before it began: {message}", record.id);
+    let notices = first.then(|| notice(&next, NoticeKind::Failed, "plan_failed", text, now)).into_iter().collect();
+    Settled { record: next, notices }
+}
+
+/// Asked to go before anything was made.
+pub(super) fn destroyed_unmade(record: &EnvironmentRecord, now: Timestamp) -> Settled {
+    let mut next = record.clone();
+    gone(&mut next);
+    next.applied_seq = record.desired_seq;
+    let notices = vec![notice(
+        &next,
+        NoticeKind::Destroyed,
+        "destroyed",
+        format!("{} is gone; it was never made", record.id),
+        now,
+    )];
+    Settled { record: next, notices }
+}
+
+fn gone(record: &mut EnvironmentRecord) {
+    record.phase = Phase::Destroyed;
+    record.made_generation = 0;
+    record.url = None;
+    record.commit = None;
+    record.port = None;
+    record.message = None;
+    record.retries = 0;
+    record.retry_at = None;
+}
+
+pub(super) fn settle(
+    record: &EnvironmentRecord,
+    live: &LiveExecution,
+    outcome: Outcome,
+    message: &str,
+    cause: Option<&str>,
+    cx: &DecideContext,
+) -> Settled {
+    let mut next = record.clone();
+    let kind = live.kind.as_str();
+    let mut told = if kind == PlanKind::Destroy.as_str() {
+        settle_destroy(&mut next, live, outcome, message, cx.now)
+    } else {
+        settle_deploy(&mut next, live, outcome, message, cx)
+    };
+    if let Some(told) = &mut told {
+        told.id = format!("{}/{}/{}", record.id, live.id, word(told.kind));
+        told.execution = Some(live.id.clone());
+        told.cause = cause.map(str::to_owned);
+        told.url = next.url.clone();
+    }
+    next.live = None;
+    Settled { record: next, notices: told.into_iter().collect() }
+}
+
+fn word(kind: NoticeKind) -> &'static str {
+    match kind {
+        NoticeKind::Created => "created",
+        NoticeKind::Updated => "updated",
+        NoticeKind::Destroyed => "destroyed",
+        NoticeKind::RolledBack => "rolled_back",
+        NoticeKind::Superseded => "superseded",
+        NoticeKind::Failed => "failed",
+        _ => "finished",
+    }
+}
+
+fn settle_deploy(
+    next: &mut EnvironmentRecord,
+    live: &LiveExecution,
+    outcome: Outcome,
+    message: &str,
+    cx: &DecideContext,
+) -> Option<Notice> {
+    let id = next.id.clone();
+    let at = at_commit(live.commit.as_deref());
+    let update = live.kind == PlanKind::Update.as_str();
+    let tell = |record: &EnvironmentRecord, kind, text| Some(notice(record, kind, "", text, cx.now));
+    match outcome {
+        Outcome::Succeeded => {
+            next.applied_seq = live.seq;
+            next.commit = live.commit.clone();
+            next.url = cx.url.clone();
+            next.phase = Phase::Ready;
+            next.message = None;
+            after_deploy(next);
+            let place = cx.url.as_ref().map_or_else(String::new, |url| format!(": {url}"));
+            match update {
+                true => tell(next, NoticeKind::Updated, format!("{id} is updated{at}{place}")),
+                false => tell(next, NoticeKind::Created, format!("{id} is up{at}{place}")),
+            }
+        }
+        Outcome::Superseded => {
+            // Half-way: what there is stays, and the next plan goes on from it.
+            next.message = Some("superseded by a newer request".to_owned());
+            tell(next, NoticeKind::Superseded, format!("{id}{at}: superseded by a newer request"))
+        }
+        Outcome::NeedsReplan => {
+            next.message = Some(format!("planning again: {message}"));
+            next.retry_at = later(cx.now, REPLAN_AFTER);
+            if next.url.is_none() {
+                next.port = None;
+            }
+            None
+        }
+        Outcome::RolledBack | Outcome::Aborted | Outcome::Failed | Outcome::RollbackFailed => {
+            next.applied_seq = live.seq;
+            next.phase = Phase::Failed;
+            let (kind, what) = match (outcome, update) {
+                (Outcome::RolledBack, true) => (NoticeKind::RolledBack, "rolled back; what ran before still serves"),
+                (Outcome::RolledBack, false) => {
+                    (NoticeKind::RolledBack, "failed; what was made for it was taken away again")
+                }
+                (Outcome::Aborted, true) => {
+                    (NoticeKind::RolledBack, "stopped by a person; what ran before still serves")
+                }
+                (Outcome::Aborted, false) => {
+                    (NoticeKind::RolledBack, "stopped by a person; what was made was taken away again")
+                }
+                (Outcome::RollbackFailed, _) => (NoticeKind::Failed, "failed, and could not be undone"),
+                _ => (NoticeKind::Failed, "failed"),
+            };
+            next.message = Some(format!("{what}: {message}"));
+            after_deploy(next);
+            tell(next, kind, format!("{id}{at} {what}: {message}"))
+        }
+    }
+}
+
+/// A fork's newer commit that came in the meantime waits for its approval in plain sight.
+fn after_deploy(next: &mut EnvironmentRecord) {
+    if next.applied_seq < next.desired_seq && awaits_approval(next) {
+        let commit = wanted(next).and_then(|w| w.commit.clone()).unwrap_or_default();
+        next.phase = Phase::AwaitingApproval;
+        next.message = Some(format!("commit {commit} waits for approval"));
+    }
+}
+
+fn settle_destroy(
+    next: &mut EnvironmentRecord,
+    live: &LiveExecution,
+    outcome: Outcome,
+    message: &str,
+    now: Timestamp,
+) -> Option<Notice> {
+    let id = next.id.clone();
+    if outcome == Outcome::Succeeded {
+        gone(next);
+        if wanted(next).is_none() {
+            next.applied_seq = next.desired_seq;
+        } else if awaits_approval(next) {
+            next.phase = Phase::AwaitingApproval;
+        } else {
+            next.phase = Phase::Queued;
+        }
+        return Some(notice(next, NoticeKind::Destroyed, "", format!("{id} is gone"), now));
+    }
+    if outcome == Outcome::Aborted && wanted(next).is_none() && next.desired_seq == live.seq {
+        next.phase = Phase::Failed;
+        next.applied_seq = live.seq;
+        next.message = Some(format!("its destruction was stopped by a person: {message}"));
+        return Some(notice(
+            next,
+            NoticeKind::Failed,
+            "",
+            format!("{id}: its destruction was stopped by a person"),
+            now,
+        ));
+    }
+    next.message = Some(format!("could not be destroyed, will be tried again: {message}"));
+    if matches!(outcome, Outcome::Superseded | Outcome::NeedsReplan) {
+        next.retry_at = later(now, REPLAN_AFTER);
+        return None;
+    }
+    retry_destroy(next, now);
+    // People hear of the first failure; the ones after it are in the log of executions.
+    let text = format!("{id} could not be destroyed, will be tried again: {message}");
+    (next.retries == 1).then(|| notice(next, NoticeKind::Failed, "", text, now))
+}
+
+fn retry_destroy(next: &mut EnvironmentRecord, now: Timestamp) {
+    let wait = DESTROY_RETRY.saturating_mul(1 << next.retries.min(10)).min(DESTROY_RETRY_MAX);
+    next.retries = next.retries.saturating_add(1);
+    next.retry_at = later(now, wait);
+}
+
+fn later(now: Timestamp, seconds: i64) -> Option<Timestamp> {
+    now.checked_add(SignedDuration::from_secs(seconds)).ok()
+}
