@@ -2,6 +2,9 @@
 //! five pairs; docs/benchmarks.md holds the last results with the command beside each.
 
 mod intake;
+mod preview;
+mod router;
+mod router_peers;
 mod server;
 mod start;
 mod stats;
@@ -11,6 +14,8 @@ use anyhow::{Result, bail};
 pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("intake") => intake::run(),
+        Some("preview") => preview::run(),
+        Some("router") => router::run(&args[1..]),
         Some("start") => start::run(),
         Some(other) => bail!("no benchmark called {other}"),
         None => bail!("name a benchmark: intake, preview, router, scale, start"),
