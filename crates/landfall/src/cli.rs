@@ -38,6 +38,9 @@ pub(crate) struct Global {
     /// ~/.local/state/landfall]
     #[arg(long, global = true, value_name = "DIR", env = env_vars::STATE, value_hint = ValueHint::DirPath, hide_env_values = true, help_heading = "Global options")]
     pub(crate) state: Option<PathBuf>,
+    /// The manifest; a command that finds a running server needs none
+    #[arg(long, short, global = true, value_name = "FILE", default_value = "landfall.yml", env = env_vars::CONFIG, value_hint = ValueHint::FilePath, hide_env_values = true, help_heading = "Global options")]
+    pub(crate) config: PathBuf,
     /// How data is printed on stdout
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Global options")]
     pub(crate) output: OutputFormat,
@@ -58,13 +61,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ManifestFile {
-    /// The manifest
-    #[arg(long, short, value_name = "FILE", default_value = "landfall.yml", env = env_vars::CONFIG, value_hint = ValueHint::FilePath, hide_env_values = true)]
-    pub(crate) config: PathBuf,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show the main job on this machine: a branch comes up behind a URL, changes, and goes away again
@@ -80,7 +76,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// The load balancer process; started on demand by the others
     #[command(hide = true)]
-    Router(RouterArgs),
+    Router,
     /// Run a service of this manifest in the foreground, built from the working tree, until Ctrl-C
     #[command(
         after_help = "Examples:\n  landfall up                the only service, or the first one with a URL\n  landfall up web --port 8080"
@@ -91,7 +87,7 @@ pub(crate) enum Command {
     Preview(PreviewCommand),
     /// Check a manifest and print every problem in it
     #[command(after_help = "Examples:\n  landfall check\n  landfall check --config other.yml --output json")]
-    Check(ManifestFile),
+    Check,
     /// Print the JSON Schema of landfall.yml
     #[command(
         after_help = "Examples:\n  landfall schema > landfall.schema.json\n\nEditors use it through a first line in landfall.yml:\n  # yaml-language-server: $schema=landfall.schema.json"
@@ -142,20 +138,13 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServeArgs {
-    #[command(flatten)]
-    pub(crate) manifest: ManifestFile,
     /// Address for webhooks, health and metrics
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8400")]
     pub(crate) listen: std::net::SocketAddr,
 }
 
 #[derive(Debug, Clone, Args)]
-pub(crate) struct RouterArgs {}
-
-#[derive(Debug, Clone, Args)]
 pub(crate) struct UpArgs {
-    #[command(flatten)]
-    pub(crate) manifest: ManifestFile,
     /// The service to run
     pub(crate) service: Option<String>,
     /// Port of the URL; any free one if not given
@@ -249,8 +238,6 @@ pub(crate) struct PreviewCreate {
     #[arg(long, value_name = "COMMIT")]
     pub(crate) commit: Option<String>,
     #[command(flatten)]
-    pub(crate) manifest: ManifestFile,
-    #[command(flatten)]
     pub(crate) wait: Wait,
 }
 
@@ -320,8 +307,6 @@ pub(crate) enum ExecutionsCommand {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GcArgs {
-    #[command(flatten)]
-    pub(crate) manifest: ManifestFile,
     /// Say what would be done and do nothing
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,

@@ -3,16 +3,20 @@
 //! `--version` is answered before anything is set up, because editors, scripts and prompts ask for it often. Commands
 //! that only compute (`check`, `schema`, `init`, `completions`) start no runtime and no tracing.
 
+mod assemble;
 mod cli;
 mod commands;
+mod demo;
 mod demo_app;
 mod env_vars;
 mod error;
 mod exit;
+mod http;
 mod logging;
 mod paths;
 mod printer;
 mod progress;
+mod render;
 
 use clap::Parser;
 use clap::error::ErrorKind;

@@ -39,6 +39,10 @@ impl Printer {
         Self { format, quiet, color }
     }
 
+    pub(crate) fn color(&self) -> Color {
+        self.color
+    }
+
     pub(crate) fn json(&self) -> bool {
         self.format == OutputFormat::Json
     }

@@ -47,6 +47,7 @@ impl Mark {
 pub(crate) struct Progress {
     printer: Printer,
     bar: Option<ProgressBar>,
+    finished: std::cell::Cell<bool>,
 }
 
 impl Progress {
@@ -59,7 +60,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Self { printer, bar }
+        Self { printer, bar, finished: std::cell::Cell::new(false) }
     }
 
     /// What runs now. On a terminal it replaces the last one; elsewhere it is not worth a line.
@@ -89,7 +90,13 @@ impl Progress {
         }
     }
 
+    /// Whether nothing moves (any more).
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+
     pub(crate) fn finish(&self) {
+        self.finished.set(true);
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

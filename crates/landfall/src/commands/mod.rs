@@ -1,14 +1,34 @@
 //! One file per command. Here they are told apart, and it is decided what each needs: nothing, tracing, a runtime.
 
-use clap::CommandFactory;
+mod executions;
+mod link;
+mod logs;
+pub(crate) mod manifest;
+mod preview;
+pub(crate) mod serve;
+pub(crate) mod state;
+mod up;
+mod wait;
 
-use crate::cli::{Cli, Command};
-use crate::demo_app;
-use crate::error::CliResult;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use landfall_local::EngineOptions;
+use landfall_ports::PortError;
+
+use crate::cli::{Cli, Command, Global};
+use crate::env_vars;
+use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
+use crate::{demo, demo_app, logging};
+
+/// What a server logs unless told; a command says what it does by its output.
+const SERVER_LOG: &str = "info";
+const COMMAND_LOG: &str = "warn";
 
 pub(crate) fn run(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
+    let global = cli.global;
     match cli.command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -16,7 +36,82 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
             printer.raw(&String::from_utf8_lossy(&script))?;
             Ok(ExitCode::Ok)
         }
+        Command::Check => manifest::check(&global.config, &printer),
+        Command::Schema => manifest::schema(&printer),
+        Command::Init(args) => manifest::init(&args, &printer),
         Command::DemoApp(app) => demo_app::run(app),
-        _ => Ok(ExitCode::Internal),
+        Command::Router => {
+            let _guard = logging::init(&global, &printer, SERVER_LOG)?;
+            serve::router(&global)
+        }
+        Command::Serve(args) => {
+            with_runtime(&global, &printer, SERVER_LOG, async || serve::serve(&args, &global, &printer).await)
+        }
+        other => with_runtime(&global, &printer, COMMAND_LOG, async || asynchronous(other, &global, &printer).await),
     }
+}
+
+/// Boxed: the largest of these futures would otherwise be every command's.
+async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    match command {
+        Command::Demo(args) => Box::pin(demo::run(&args, printer)).await,
+        Command::Up(args) => Box::pin(up::run(&args, global, printer)).await,
+        Command::Preview(command) => Box::pin(preview::run(command, global, printer)).await,
+        Command::Executions(command) => Box::pin(executions::run(command, global, printer)).await,
+        Command::Status => Box::pin(state::status(global, printer)).await,
+        Command::Gc(args) => Box::pin(state::gc(&args, global, printer)).await,
+        Command::Deliveries(args) => Box::pin(state::deliveries(&args, global, printer)).await,
+        Command::Backup(args) => Box::pin(state::backup(&args, global, printer)).await,
+        Command::Restore(args) => Box::pin(state::restore(&args, global, printer)).await,
+        _ => Err(CliError::internal("a command without an implementation")),
+    }
+}
+
+/// Tracing first: its exporter must not be made inside a runtime. The runtime goes before it, so that spans that end with
+/// tasks are still sent.
+fn with_runtime(
+    global: &Global,
+    printer: &Printer,
+    filter: &str,
+    work: impl AsyncFnOnce() -> CliResult<ExitCode>,
+) -> CliResult<ExitCode> {
+    let _guard = logging::init(global, printer, filter)?;
+    #[cfg(feature = "tls")]
+    {
+        // Fails only where somebody was first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::io("cannot start the runtime", &error))?;
+    let result = runtime.block_on(work());
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    result
+}
+
+/// Where the engine is looked for: `LANDFALL_ENGINE` or `CONTAINER_HOST` name its socket; the rest is the local platform's
+/// search.
+pub(crate) fn engine_options() -> EngineOptions {
+    let named = env_vars::get(env_vars::ENGINE).or_else(|| env_vars::get(env_vars::CONTAINER_HOST));
+    let socket = named.map(|host| PathBuf::from(host.strip_prefix("unix://").unwrap_or(&host).to_owned()));
+    EngineOptions { socket, ..EngineOptions::default() }
+}
+
+pub(crate) fn port_error(error: PortError) -> CliError {
+    let code = match &error {
+        PortError::Unavailable(_) | PortError::Throttled { .. } => ExitCode::Unavailable,
+        PortError::Denied(_) => ExitCode::Denied,
+        PortError::NotFound(_) => ExitCode::NotFound,
+        PortError::Conflict(_) => ExitCode::Conflict,
+        PortError::Invalid(text) if text.contains("LF-ENGINE-MISSING") => ExitCode::Unavailable,
+        PortError::Invalid(_) => ExitCode::Usage,
+        PortError::Bug(_) => ExitCode::Internal,
+    };
+    CliError::new(code, error.to_string())
+}
+
+/// Shown in messages.
+pub(crate) fn shown(path: &Path) -> String {
+    path.display().to_string()
 }

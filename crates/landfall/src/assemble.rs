@@ -1,0 +1,258 @@
+//! The wiring: everything that implements a port, put together around the service object. The only place that knows all.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall_engine::{Engine, EngineConfig};
+use landfall_github::GitListing;
+use landfall_local::{LocalOptions, LocalPlatform};
+use landfall_model::Timestamp;
+use landfall_model::app::{App, NotificationTarget, UrlOrSecret};
+use landfall_model::task::SecretRef;
+use landfall_notify::{Notifier, Target, TargetKind};
+use landfall_ports::clock::Clock;
+use landfall_server::control::socket;
+use landfall_server::{Metrics, Service, ServiceConfig, ServiceParts, instance_id, public};
+use landfall_sqlite::SqliteStore;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::serve::router_command;
+use crate::commands::state::open_error;
+use crate::commands::{engine_options, port_error};
+use crate::error::{CliError, CliResult};
+use crate::exit::ExitCode;
+
+/// The server's socket for commands, in the state directory.
+pub(crate) const CONTROL_SOCKET: &str = "control.sock";
+/// The installation's id as text, so that tools from outside can look for what carries it while nothing of ours runs.
+const INSTANCE_FILE: &str = "instance";
+/// How long a stop waits for notices that can be sent at once.
+const LAST_NOTICES: Duration = Duration::from_secs(5);
+
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn entropy(&self) -> u64 {
+        u64::try_from(ulid::Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or_default()
+    }
+}
+
+/// A service with its loops running. Owns the state directory until `close` or the end of `serve`.
+pub(crate) struct Assembly {
+    pub(crate) service: Service,
+    local: LocalPlatform,
+    notifier: Arc<Notifier>,
+    socket: PathBuf,
+    public: Option<(TcpListener, Vec<Vec<u8>>)>,
+    cancel: CancellationToken,
+    loops: JoinHandle<()>,
+    notices: JoinHandle<()>,
+}
+
+impl Assembly {
+    /// Opens the state (`Locked` where somebody else has it), finds the container engine, takes over what runs, and goes to
+    /// work on what is unfinished. With a listener it is a server: it also compares the world with the records by itself.
+    pub(crate) async fn open(state: &Path, app: App, listener: Option<TcpListener>) -> CliResult<Self> {
+        let socket = state.join(CONTROL_SOCKET);
+        let options = landfall_sqlite::OpenOptions {
+            control_socket: listener.is_some().then(|| socket.clone()),
+            ..landfall_sqlite::OpenOptions::default()
+        };
+        let store = Arc::new(SqliteStore::open(state, options).map_err(|error| open_error(&error))?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let unavailable = |error: landfall_ports::store::StoreError| {
+            CliError::new(ExitCode::Io, "the state cannot be read").cause(&error)
+        };
+        let instance = instance_id(&*store, &*clock).await.map_err(unavailable)?;
+        std::fs::write(state.join(INSTANCE_FILE), format!("{instance}\n"))
+            .map_err(|error| CliError::io("cannot write the installation's id", &error))?;
+        let webhook_secrets = match &listener {
+            Some(_) => {
+                app.webhook_secrets.iter().map(|secret| Ok(resolve(secret)?.into_bytes())).collect::<CliResult<_>>()?
+            }
+            None => Vec::new(),
+        };
+
+        let router_state = state.to_owned();
+        let options = LocalOptions {
+            engine: engine_options(),
+            router: Some(Arc::new(move || router_command(&router_state))),
+            concurrent_builds: app
+                .previews
+                .as_ref()
+                .map_or(2, |previews| previews.limits.concurrent_builds.max(1) as usize),
+            ..LocalOptions::new(state, &instance)
+        };
+        let local = LocalPlatform::connect(options).await.map_err(port_error)?;
+        local.start().await.map_err(port_error)?;
+        let platform = local.ports();
+
+        let metrics = Metrics::new();
+        let owner = format!("{}:{:08x}", std::process::id(), clock.entropy() as u32);
+        let steps = Arc::new(landfall_steps::Steps::new(platform.clone()));
+        let engine = Engine::new(EngineConfig::new(owner), store.clone(), steps, clock.clone())
+            .with_observer(Arc::new(metrics.clone()));
+        let targets = app.notifications.iter().map(target).collect::<CliResult<Vec<_>>>()?;
+        let notifier = Notifier::new(store.clone(), clock.clone(), targets)
+            .map_err(|error| CliError::new(ExitCode::Internal, "no HTTP client for notifications").cause(&error))?;
+        let parts = ServiceParts {
+            app,
+            store: store.clone(),
+            journal: store,
+            engine,
+            platform,
+            branches: Arc::new(GitListing),
+            clock,
+            metrics,
+            instance,
+        };
+        let config = match listener {
+            Some(_) => ServiceConfig::default(),
+            None => ServiceConfig { reconcile_every: None, ..ServiceConfig::default() },
+        };
+        let service = Service::new(parts, config).await.map_err(unavailable)?;
+        let (cancel, notifier) = (CancellationToken::new(), Arc::new(notifier));
+        let loops = tokio::spawn({
+            let (service, cancel) = (service.clone(), cancel.clone());
+            async move { service.run(cancel).await }
+        });
+        let notices = tokio::spawn({
+            let notifier = notifier.clone();
+            async move { notifier.run().await }
+        });
+        let public = listener.map(|listener| (listener, webhook_secrets));
+        Ok(Self { service, local, notifier, socket, public, cancel, loops, notices })
+    }
+
+    /// Takes webhooks and commands until `stop`, or until a command asks for the end.
+    pub(crate) async fn serve(mut self, stop: impl Future<Output = &'static str>) -> CliResult<()> {
+        let Some((listener, secrets)) = self.public.take() else {
+            return Err(CliError::internal("a service without a listener cannot serve"));
+        };
+        let control = socket::bind(&self.socket)
+            .await
+            .map_err(|error| CliError::io(format!("control socket {}", self.socket.display()), &error))?;
+        let cancel = self.cancel.clone();
+        let public = public::serve(self.service.clone(), listener, secrets, cancel.clone());
+        let control = socket::serve(self.service.clone(), control, &self.socket, cancel.clone());
+        let ends = self.service.shutdown_token();
+        let stopping = async {
+            tokio::select! {
+                why = stop => tracing::info!(why, "stopping"),
+                () = ends.cancelled() => tracing::info!("stopping, as asked"),
+            }
+            cancel.cancel();
+        };
+        let (public, control, ()) = tokio::join!(
+            async {
+                let ended = public.await;
+                cancel.cancel();
+                ended
+            },
+            async {
+                let ended = control.await;
+                cancel.cancel();
+                ended
+            },
+            async {
+                tokio::select! { () = stopping => {} () = cancel.cancelled() => {} }
+            },
+        );
+        self.close().await;
+        public.map_err(|error| CliError::new(ExitCode::Io, "the webhook listener failed").cause(&error))?;
+        control.map_err(|error| CliError::io("the control socket failed", &error))
+    }
+
+    /// Calls that were begun are finished and recorded, notices that can go out go out, the state is closed. Containers,
+    /// routes and the load balancer stay.
+    pub(crate) async fn close(self) {
+        self.cancel.cancel();
+        if let Err(error) = self.loops.await {
+            tracing::error!(%error, "a loop ended badly");
+        }
+        self.notices.abort();
+        let _ = self.notices.await;
+        if tokio::time::timeout(LAST_NOTICES, self.notifier.drain()).await.is_err() {
+            tracing::info!("notices are left for the next start");
+        }
+        self.local.shutdown();
+    }
+
+    /// Where webhooks are taken.
+    pub(crate) fn listen_text(&self) -> String {
+        let addr = self.public.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        addr.map_or_else(|| "-".to_owned(), |addr| addr.to_string())
+    }
+}
+
+fn target(notification: &landfall_model::app::Notification) -> CliResult<Target> {
+    let kind = match &notification.to {
+        NotificationTarget::Log => TargetKind::Log,
+        NotificationTarget::Webhook { url, secret } => {
+            TargetKind::Webhook { url: url.clone(), secret: secret.as_ref().map(resolve).transpose()? }
+        }
+        NotificationTarget::Slack { url, channel } => TargetKind::Slack {
+            url: match url {
+                UrlOrSecret::Url(url) => url.clone(),
+                UrlOrSecret::Secret(secret) => resolve(secret)?,
+            },
+            channel: channel.clone(),
+        },
+    };
+    Ok(Target { name: notification.name.clone(), kind, on: notification.on.clone() })
+}
+
+/// The value of a secret of ours (webhooks, notifications). Its name may be shown, its value never.
+fn resolve(secret: &SecretRef) -> CliResult<String> {
+    match secret {
+        SecretRef::Env(name) => std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(|| {
+            CliError::new(ExitCode::NotFound, format!("the environment variable {name}, named as a secret, is not set"))
+        }),
+        SecretRef::File(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| CliError::io(format!("the secret's file {path} cannot be read"), &error))?;
+            Ok(text.strip_suffix('\n').map_or(text.clone(), |text| text.strip_suffix('\r').unwrap_or(text).to_owned()))
+        }
+        SecretRef::Ssm(name) | SecretRef::SecretsManager(name) => Err(CliError::new(
+            ExitCode::Usage,
+            format!("the secret {name} is on AWS, which this version does not read"),
+        )
+        .hint("use `env` or `file`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn a_secret_loses_one_newline_and_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            resolve(&SecretRef::File(path.display().to_string())).unwrap()
+        };
+        assert_eq!(read("abc\n"), "abc");
+        assert_eq!(read("abc\r\n"), "abc");
+        assert_eq!(read("abc\n\n"), "abc\n");
+        assert_eq!(read("abc"), "abc");
+        let missing = resolve(&SecretRef::Env("LANDFALL_TEST_NO_SUCH_SECRET".into())).unwrap_err();
+        assert_eq!(missing.code, ExitCode::NotFound);
+        assert!(resolve(&SecretRef::Ssm("/x".into())).is_err());
+    }
+
+    #[test]
+    fn entropy_differs() {
+        assert_ne!(SystemClock.entropy(), SystemClock.entropy());
+    }
+}

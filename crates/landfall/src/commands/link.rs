@@ -1,0 +1,98 @@
+//! The way to Landfall: the running server of the state directory, or, where none runs, the same service in this process.
+
+use std::path::Path;
+use std::time::Duration;
+
+use landfall_model::event::{Ask, PreviewTrigger};
+use landfall_server::control::{Control, ControlClient, ControlError, ControlRequest, ControlResponse, Target};
+
+use crate::assemble::{Assembly, CONTROL_SOCKET};
+use crate::cli::Global;
+use crate::commands::manifest;
+use crate::env_vars;
+use crate::error::{CliError, CliResult};
+use crate::exit::ExitCode;
+use crate::paths;
+use crate::printer::Printer;
+
+pub(crate) enum Link {
+    Server(ControlClient),
+    /// Owns the state until `close`.
+    Here(Box<Assembly>),
+}
+
+impl Link {
+    /// The running server, or else the state opened here, for which the manifest must be there.
+    pub(crate) async fn open(global: &Global, printer: &Printer) -> CliResult<Self> {
+        let state = paths::state_dir(global.state.clone())?;
+        if let Some(client) = server(&state).await {
+            return Ok(Link::Server(client));
+        }
+        let app = manifest::load(&global.config, printer).map_err(|error| {
+            if error.code == ExitCode::NotFound {
+                error.hint(format!("no server runs for {}; `--state DIR` names another", state.display()))
+            } else {
+                error
+            }
+        })?;
+        Ok(Link::Here(Box::new(Assembly::open(&state, app, None).await?)))
+    }
+
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self, Link::Server(_))
+    }
+
+    pub(crate) async fn call(&self, request: ControlRequest) -> CliResult<ControlResponse> {
+        let answer = match self {
+            Link::Server(client) => client.call(request).await,
+            Link::Here(assembly) => assembly.service.call(request).await,
+        };
+        answer.map_err(|error| control_error(&error))
+    }
+
+    /// Nothing to do with a server; here: work in flight is finished, the state is closed, containers and load balancer stay.
+    pub(crate) async fn close(self) {
+        if let Link::Here(assembly) = self {
+            assembly.close().await;
+        }
+    }
+}
+
+/// The client of a server that answers. A socket file that nobody listens on is a dead server's.
+pub(crate) async fn server(state: &Path) -> Option<ControlClient> {
+    let client = ControlClient::connect(&state.join(CONTROL_SOCKET)).await?;
+    let answer = tokio::time::timeout(Duration::from_secs(5), client.call(ControlRequest::Status)).await;
+    matches!(answer, Ok(Ok(_))).then_some(client)
+}
+
+pub(crate) fn control_error(error: &ControlError) -> CliError {
+    let code = match error {
+        ControlError::NotFound(_) => ExitCode::NotFound,
+        ControlError::Invalid(_) => ExitCode::Usage,
+        ControlError::Conflict(_) => ExitCode::Conflict,
+        ControlError::Unavailable(_) => ExitCode::Unavailable,
+        ControlError::Internal(_) => ExitCode::Internal,
+    };
+    CliError::new(code, error.to_string())
+}
+
+/// An answer of another kind than asked for: client and server do not speak the same language.
+pub(crate) fn unexpected(response: &ControlResponse) -> CliError {
+    let text = format!("{response:?}");
+    let kind = text.split(['(', ' ', '{']).next().unwrap_or_default().to_owned();
+    CliError::new(ExitCode::Internal, format!("the server gave an answer of another kind ({kind})"))
+        .hint("is it of another version? `landfall status` says; restart it after an upgrade")
+}
+
+/// `cli:root`
+pub(crate) fn actor() -> String {
+    format!("cli:{}", env_vars::get(env_vars::USER).unwrap_or_else(|| "unknown".to_owned()))
+}
+
+pub(crate) fn submit(target: Target, ask: Ask) -> ControlRequest {
+    ControlRequest::Submit { target, ask, actor: actor() }
+}
+
+pub(crate) fn ask_preview(commit: Option<String>) -> Ask {
+    Ask::Preview { commit, pull_request: None, fork: false, trigger: PreviewTrigger::Requested }
+}

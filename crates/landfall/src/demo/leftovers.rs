@@ -1,0 +1,82 @@
+//! Looking from outside for what is left: the engine's own listings by label, the routes by asking, the ports by connecting.
+//! Nothing here believes what the server says of itself.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use landfall_local::docker::Docker;
+use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_INSTANCE};
+
+use crate::error::{CliError, CliResult};
+use crate::exit::ExitCode;
+use crate::http::{Ask, send};
+
+#[derive(Debug, Clone)]
+pub(super) struct Owner {
+    /// The label's value of this installation; until it is known, the environment alone is looked for.
+    pub(super) instance: Option<String>,
+    pub(super) environment: String,
+}
+
+impl Owner {
+    fn label(&self) -> String {
+        match &self.instance {
+            Some(instance) => format!("{TAG_INSTANCE}={instance}"),
+            None => format!("{TAG_ENVIRONMENT}={}", self.environment),
+        }
+    }
+}
+
+/// Containers, networks and images that carry the owner's label, each as `container my-project-…`.
+pub(super) async fn resources(docker: &Docker, owner: &Owner) -> CliResult<Vec<String>> {
+    let labels = [owner.label()];
+    let failed = |what: &str| {
+        let what = format!("the engine cannot list {what}");
+        move |error: landfall_local::docker::DockerError| CliError::new(ExitCode::Unavailable, what).cause(&error)
+    };
+    let mut found = Vec::new();
+    for container in docker.list_containers(&labels).await.map_err(failed("containers"))? {
+        found.push(format!("container {} ({})", container.name(), container.state));
+    }
+    for network in docker.list_networks(&labels).await.map_err(failed("networks"))? {
+        found.push(format!("network {}", network.name));
+    }
+    for image in docker.list_images(&labels).await.map_err(failed("images"))? {
+        found.push(format!("image {}", image.id));
+    }
+    Ok(found)
+}
+
+/// Removes whatever carries the label, members of a task before the container that holds their network.
+pub(super) async fn remove(docker: &Docker, owner: &Owner) {
+    let labels = [owner.label()];
+    for _ in 0..3 {
+        let containers = docker.list_containers(&labels).await.unwrap_or_default();
+        if containers.is_empty() {
+            break;
+        }
+        for container in containers {
+            let _ = docker.remove_container(&container.id).await;
+        }
+    }
+    for network in docker.list_networks(&labels).await.unwrap_or_default() {
+        let _ = docker.remove_network(&network.id).await;
+    }
+    for image in docker.list_images(&labels).await.unwrap_or_default() {
+        let _ = docker.remove_image(&image.id).await;
+    }
+}
+
+/// Whether the preview still answers at its host. Gone is: nobody listens, or the load balancer knows no such host.
+pub(super) async fn route(addr: SocketAddr, host: &str) -> Option<String> {
+    match send(addr, Ask::get("/").host(host), Duration::from_secs(5)).await {
+        Err(_) => None,
+        Ok(answer) if answer.status == 404 => None,
+        Ok(answer) => Some(format!("route {host} (answers {})", answer.status)),
+    }
+}
+
+pub(super) async fn port_open(addr: SocketAddr) -> bool {
+    let connect = tokio::net::TcpStream::connect(addr);
+    matches!(tokio::time::timeout(Duration::from_secs(2), connect).await, Ok(Ok(_)))
+}

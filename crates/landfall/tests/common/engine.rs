@@ -1,0 +1,115 @@
+//! The container engine from outside: its own API over its socket, nothing of Landfall's.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::http;
+
+/// The socket that a server of this state directory uses: its own service's, `DOCKER_HOST`, or a well-known one.
+pub fn socket(state: &Path) -> Option<PathBuf> {
+    let named = std::env::var("DOCKER_HOST").ok().and_then(|host| host.strip_prefix("unix://").map(PathBuf::from));
+    let own = state.join("engine/engine.sock");
+    let known = ["/var/run/docker.sock", "/run/podman/podman.sock"].map(PathBuf::from);
+    named.into_iter().chain([own]).chain(known).find(|path| UnixStream::connect(path).is_ok())
+}
+
+fn call(socket: &Path, method: &str, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
+    let stream = UnixStream::connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    let answer = http::exchange(stream, method, path, "engine", &[("Content-Type", content_type)], body)
+        .unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+    (answer.status, answer.body)
+}
+
+fn list(socket: &Path, path: &str) -> Vec<Value> {
+    let (status, body) = call(socket, "GET", path, "application/json", b"");
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}"))
+}
+
+fn encode(text: &str) -> String {
+    text.bytes().map(|b| if b.is_ascii_alphanumeric() { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// `{"label":["landfall.instance=…"]}`; the instance is read from a file the server keeps beside its database, so that
+/// it is known when no server runs.
+fn filter(state: &Path) -> Option<String> {
+    let instance = std::fs::read_to_string(state.join("instance")).ok()?;
+    Some(encode(&format!(r#"{{"label":["landfall.instance={}"]}}"#, instance.trim())))
+}
+
+/// `container NAME (STATE)`, `network NAME`, `image ID` of everything with the installation's label.
+pub fn owned(state: &Path) -> Vec<String> {
+    let (Some(socket), Some(filter)) = (socket(state), filter(state)) else { return Vec::new() };
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let mut found: Vec<String> = list(&socket, &format!("/v1.41/containers/json?all=true&filters={filter}"))
+        .iter()
+        .map(|c| format!("container {} ({})", c["Names"][0].as_str().unwrap_or_default(), text(c, "State")))
+        .collect();
+    found.extend(list(&socket, &format!("/v1.41/networks?filters={filter}")).iter().map(|n| format!("network {}", text(n, "Name"))));
+    found.extend(list(&socket, &format!("/v1.41/images/json?filters={filter}")).iter().map(|i| format!("image {}", text(i, "Id"))));
+    found
+}
+
+pub fn remove_owned(state: &Path) {
+    let (Some(socket), Some(filter)) = (socket(state), filter(state)) else { return };
+    let delete = |path: String| drop(call(&socket, "DELETE", &path, "application/json", b""));
+    // Members of a task before the container that holds their network: hence more than once.
+    for _ in 0..3 {
+        for container in list(&socket, &format!("/v1.41/containers/json?all=true&filters={filter}")) {
+            delete(format!("/v1.41/containers/{}?force=true", container["Id"].as_str().unwrap_or_default()));
+        }
+    }
+    for network in list(&socket, &format!("/v1.41/networks?filters={filter}")) {
+        delete(format!("/v1.41/networks/{}", network["Id"].as_str().unwrap_or_default()));
+    }
+    for image in list(&socket, &format!("/v1.41/images/json?filters={filter}")) {
+        delete(format!("/v1.41/images/{}?force=true", image["Id"].as_str().unwrap_or_default()));
+    }
+}
+
+/// The load balancer and an engine service that were started for this state directory; by pid, found by their path.
+pub fn stop_own_processes(state: &Path) {
+    for pid in super::processes_of(state) {
+        super::signal(pid, "KILL");
+    }
+}
+
+/// The image with the binary under test, built once for each binary. Needs an engine: the tests' shared service is
+/// started where none answers.
+pub fn base_image(state: &Path) -> String {
+    let program = Path::new(super::landfall());
+    let metadata = program.metadata().unwrap();
+    let made = metadata.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let name = format!("localhost/landfall-test-base:{made}-{}", metadata.len());
+    let socket = socket(state).unwrap_or_else(|| shared_service());
+    let (status, _) = call(&socket, "GET", &format!("/v1.41/images/{name}/json"), "application/json", b"");
+    if status == 200 {
+        return name;
+    }
+    let context = super::image::context(program).unwrap();
+    let path = format!("/v1.41/build?t={}&rm=1&forcerm=1", encode(&name));
+    let (status, body) = call(&socket, "POST", &path, "application/x-tar", &context);
+    assert!(status == 200 && !body.contains("\"error"), "the tests' image cannot be built: {status} {body}");
+    name
+}
+
+/// `podman system service` for images only, where the machine has no engine service. It ends by itself when idle.
+fn shared_service() -> PathBuf {
+    let socket = std::env::temp_dir().join(format!("landfall-test-engine-{}.sock", std::process::id()));
+    std::process::Command::new("podman")
+        .args(["system", "service", "--time=20"])
+        .arg(format!("unix://{}", socket.display()))
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("these tests need Docker or Podman");
+    super::eventually("podman's service", Duration::from_secs(20), || {
+        UnixStream::connect(&socket).map(|_| ()).map_err(|e| e.to_string())
+    });
+    socket
+}

@@ -1,0 +1,281 @@
+//! What the tests of the real binary share: a sandbox that cleans up after itself, a server to start and kill, GitHub's
+//! deliveries, and the engine seen from outside. Blocking and std only: a test reads from top to bottom.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod engine;
+pub mod github;
+pub mod http;
+#[path = "../../src/demo/image.rs"]
+mod image;
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub const SECRET: &str = "a secret of the tests";
+
+pub fn landfall() -> &'static str {
+    env!("CARGO_BIN_EXE_landfall")
+}
+
+/// Polls until `look` gives something; panics with `what` and the last refusal after `limit`.
+pub fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(why) if Instant::now() > deadline => panic!("{what}: not within {limit:?}: {why}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Ports that were free a moment ago, all different.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// One installation in a temporary directory. Dropped, it ends the server and the load balancer, and removes every
+/// container, network and image that carries its instance label.
+pub struct Sandbox {
+    pub directory: tempfile::TempDir,
+    pub state: PathBuf,
+    pub manifest: PathBuf,
+    pub listen: SocketAddr,
+    pub router: SocketAddr,
+    pub environment: Vec<(String, String)>,
+    child: Option<Child>,
+}
+
+impl Sandbox {
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("landfall-test-").tempdir().unwrap();
+        let [listen, router] = free_ports();
+        Self {
+            state: directory.path().join("state"),
+            manifest: directory.path().join("landfall.yml"),
+            directory,
+            listen: ([127, 0, 0, 1], listen).into(),
+            router: ([127, 0, 0, 1], router).into(),
+            environment: Vec::new(),
+            child: None,
+        }
+    }
+
+    /// Two containers to a task, application and reverse proxy, from the tests' image. `app_environment` are the knobs of
+    /// `landfall demo-app web`; `extra` is appended to the manifest.
+    pub fn two_container_manifest(&self, app_environment: &[(&str, &str)], extra: &str) {
+        let image = engine::base_image(&self.state);
+        let variables: String =
+            app_environment.iter().map(|(name, value)| format!("          {name}: {value:?}\n")).collect();
+        let text = format!(
+            r#"project: my-project
+services:
+  web:
+    launch_type: local
+    containers:
+      app:
+        image: {image}
+        command: [demo-app, web]
+        stop_timeout: 2s
+        environment:
+          DEMO_LISTEN: "127.0.0.1:3000"
+{variables}
+        health_check:
+          command: ["CMD", "/landfall", "demo-app", "healthcheck", "127.0.0.1:3000"]
+          interval: 1s
+          timeout: 1s
+      proxy:
+        image: {image}
+        command: [demo-app, proxy, --listen, "0.0.0.0:8080", --upstream, "127.0.0.1:3000"]
+        ports: [8080]
+        stop_timeout: 2s
+        depends_on: {{ app: HEALTHY }}
+    load_balancer:
+      container: proxy
+      port: 8080
+      health_check: {{ path: /health, interval: 200ms, timeout: 100ms }}
+      deregistration_delay: 1s
+previews:
+  branches: ["feature/*"]
+  routing: {{ host: {{ domain: my-project.localhost, port: {port} }} }}
+{extra}"#,
+            port = self.router.port(),
+        );
+        std::fs::write(&self.manifest, text).unwrap();
+    }
+
+    /// A command of the real binary, on this installation.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(landfall());
+        command
+            .args(args)
+            .env("LANDFALL_STATE", &self.state)
+            .env("LANDFALL_CONFIG", &self.manifest)
+            .env("LANDFALL_WEBHOOK_SECRET", SECRET)
+            .env("NO_COLOR", "1")
+            .env_remove("LANDFALL_LOG")
+            .env_remove("RUST_LOG")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs with `--output json`, which must succeed.
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        let output = self.command(args).args(["--output", "json"]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {}\n{stderr}", output.status);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{args:?}: {e}: {output:?}"))
+    }
+
+    /// `landfall serve` in a process group of its own, and until it answers.
+    pub fn start(&mut self) {
+        self.spawn();
+        self.wait_up();
+    }
+
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "a server is running");
+        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let listen = self.listen.to_string();
+        let mut command = self.command(&["serve", "--listen", &listen]);
+        let filter = std::env::var("LANDFALL_TEST_LOG").unwrap_or_else(|_| "info".to_owned());
+        command.env("LANDFALL_LOG", filter).stdout(Stdio::null()).stderr(log).process_group(0);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    pub fn wait_up(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if http::get(self.listen, "/healthz", None).is_ok_and(|answer| answer.status == 200) {
+                return;
+            }
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
+            assert!(ended.is_none() && Instant::now() < deadline, "the server is not up ({ended:?}):\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("no server").id()
+    }
+
+    /// SIGKILL, as a crash.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("no server");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().expect("no server");
+        signal(child.id(), "TERM");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the server does not stop:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.directory.path().join("server.log")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The label value of this installation, as the server itself says.
+    pub fn instance(&self) -> String {
+        let status = self.json(&["status"]);
+        status["server"]["instance"].as_str().unwrap_or_else(|| panic!("no instance in {status}")).to_owned()
+    }
+
+    /// A GET through the load balancer.
+    pub fn get(&self, host: &str, path: &str) -> std::io::Result<http::Answer> {
+        http::get(self.router, path, Some(host))
+    }
+
+    pub fn wait_text(&self, host: &str, text: &str) {
+        let what = format!("http://{host}/ answers {text:?}");
+        let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            eventually(&what, Duration::from_secs(60), || match self.get(host, "/") {
+                Ok(answer) if answer.status == 200 && answer.body.trim() == text => Ok(()),
+                Ok(answer) => Err(format!("{} {}", answer.status, answer.body)),
+                Err(error) => Err(error.to_string()),
+            });
+        }));
+        if let Err(panic) = answered {
+            eprintln!("{}", self.log());
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    /// Containers, networks and images of this installation, as the engine lists them.
+    pub fn resources(&self) -> Vec<String> {
+        engine::owned(&self.state)
+    }
+
+    pub fn wait_nothing_left(&self, host: &str) {
+        let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            eventually("nothing left", Duration::from_secs(60), || {
+                let left = self.resources();
+                if !left.is_empty() {
+                    return Err(left.join(", "));
+                }
+                match self.get(host, "/") {
+                    Ok(answer) if answer.status != 404 => Err(format!("{host} answers {}", answer.status)),
+                    _ => Ok(()),
+                }
+            });
+        }));
+        if let Err(panic) = looked {
+            eprintln!("{}", self.log());
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        engine::remove_owned(&self.state);
+        engine::stop_own_processes(&self.state);
+    }
+}
+
+/// With the `kill` command: std has no signals but SIGKILL.
+pub fn signal(pid: u32, name: &str) {
+    let _ = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+}
+
+/// Processes whose command line names this path (the load balancer, the engine's service).
+pub fn processes_of(path: &Path) -> Vec<u32> {
+    let wanted = path.to_string_lossy().into_owned();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_string_lossy().parse::<u32>().ok())
+        .filter(|pid| *pid != std::process::id())
+        .filter(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&wanted))
+        })
+        .collect()
+}
