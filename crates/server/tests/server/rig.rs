@@ -16,13 +16,12 @@ use landfall_model::ids::RepositoryKey;
 use landfall_model::inventory::Listing;
 use landfall_ports::clock::Clock;
 use landfall_ports::source::{Branch, BranchSource};
-use landfall_ports::steps::{Progress, StepContext, StepExecutor};
 use landfall_ports::store::{DeliveryOutcome, Store};
 use landfall_ports::{PortError, PortResult};
-use landfall_server::{Metrics, Service, ServiceConfig, ServiceParts, public};
+use landfall_server::{Control, ControlRequest, Metrics, Service, ServiceConfig, ServiceParts, public};
+use landfall_steps::Steps;
 use landfall_testkit::Mem;
 use landfall_testkit::platform::FakePlatform;
-use landfall_workflow::event::{ErrorClass, StepError};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -63,38 +62,6 @@ impl BranchSource for FakeForge {
     }
 }
 
-/// No step may run in these tests.
-struct NoSteps;
-
-fn refused() -> StepError {
-    StepError {
-        class: ErrorClass::Fatal,
-        code: "LF-TEST".to_owned(),
-        message: "no step runs here".to_owned(),
-        detail: None,
-        retry_after_ms: None,
-    }
-}
-
-#[async_trait]
-impl StepExecutor for NoSteps {
-    async fn start(&self, _: &StepContext, _: &Value) -> Result<Progress, StepError> {
-        Err(refused())
-    }
-    async fn poll(&self, _: &StepContext, _: &Value, _: &Value) -> Result<Progress, StepError> {
-        Err(refused())
-    }
-    async fn undo(
-        &self,
-        _: &StepContext,
-        _: &Value,
-        _: Option<&Value>,
-        _: Option<&Value>,
-    ) -> Result<Progress, StepError> {
-        Err(refused())
-    }
-}
-
 #[derive(Clone)]
 pub(crate) struct Rig {
     pub(crate) app: App,
@@ -132,8 +99,13 @@ impl Rig {
 
     pub(crate) async fn service(&self) -> Service {
         let metrics = Metrics::new();
-        let engine = Engine::new(EngineConfig::new("test"), self.mem.clone(), Arc::new(NoSteps), self.clock.clone())
-            .with_observer(Arc::new(metrics.clone()));
+        let engine = Engine::new(
+            EngineConfig::new("test"),
+            self.mem.clone(),
+            Arc::new(Steps::new(self.world.platform())),
+            self.clock.clone(),
+        )
+        .with_observer(Arc::new(metrics.clone()));
         let parts = ServiceParts {
             app: self.app.clone(),
             store: self.mem.clone(),
@@ -205,6 +177,16 @@ pub(crate) fn created(branch: &str) -> Value {
 }
 
 impl Server {
+    /// Ends where it is, as SIGKILL does: nothing is released, nothing is finished.
+    pub(crate) async fn kill(mut self, rig: &Rig) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+            let _ = task.await;
+        }
+        rig.world.restart();
+        rig.mem.expire_leases();
+    }
+
     pub(crate) async fn request(&self, request: http::Request<Full<Bytes>>) -> (u16, String) {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -244,6 +226,19 @@ impl Server {
             deliveries.into_iter().find(|delivery| delivery.id.as_str() == id).and_then(|d| d.outcome)
         })
         .await
+    }
+
+    /// Everything that is known of an environment, for a test's last words.
+    pub(crate) async fn describe(&self, id: &str) -> String {
+        let record = self.store.environment(&id.into()).await.unwrap();
+        let last = record.as_ref().and_then(|record| record.last_execution.clone());
+        let view = match last {
+            Some(execution) => {
+                Some(self.service.call(ControlRequest::Execution { id: execution, history: true }).await)
+            }
+            None => None,
+        };
+        format!("{record:#?}\n{view:#?}")
     }
 
     /// Ends as SIGTERM does; fails when it takes long.
