@@ -17,7 +17,6 @@ pub(crate) enum Mark {
     Warned,
     Undone,
     Skipped,
-    Waiting,
 }
 
 impl Mark {
@@ -29,7 +28,6 @@ impl Mark {
             Mark::Warned => "!",
             Mark::Undone => "↩",
             Mark::Skipped => "-",
-            Mark::Waiting => "…",
         }
     }
 
@@ -39,7 +37,7 @@ impl Mark {
             Mark::Done => symbol.green().to_string(),
             Mark::Failed => symbol.red().to_string(),
             Mark::Warned | Mark::Undone => symbol.yellow().to_string(),
-            Mark::Skipped | Mark::Waiting => symbol.dimmed().to_string(),
+            Mark::Skipped => symbol.dimmed().to_string(),
         }
     }
 }

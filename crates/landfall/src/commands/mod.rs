@@ -1,7 +1,7 @@
 //! One file per command. Here they are told apart, and it is decided what each needs: nothing, tracing, a runtime.
 
 mod executions;
-mod link;
+pub(crate) mod link;
 mod logs;
 pub(crate) mod manifest;
 mod preview;
@@ -10,7 +10,7 @@ pub(crate) mod state;
 mod up;
 mod wait;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::CommandFactory;
 use landfall_local::EngineOptions;
@@ -109,9 +109,4 @@ pub(crate) fn port_error(error: PortError) -> CliError {
         PortError::Bug(_) => ExitCode::Internal,
     };
     CliError::new(code, error.to_string())
-}
-
-/// Shown in messages.
-pub(crate) fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -28,7 +28,20 @@ impl Owner {
 }
 
 /// Containers, networks and images that carry the owner's label, each as `container my-project-…`.
+///
+/// Podman fails a whole listing when something of it vanishes meanwhile: then once more.
 pub(super) async fn resources(docker: &Docker, owner: &Owner) -> CliResult<Vec<String>> {
+    let mut tries = 20;
+    loop {
+        match listed(docker, owner).await {
+            Err(_) if tries > 0 => tries -= 1,
+            result => return result,
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn listed(docker: &Docker, owner: &Owner) -> CliResult<Vec<String>> {
     let labels = [owner.label()];
     let failed = |what: &str| {
         let what = format!("the engine cannot list {what}");
@@ -65,6 +78,13 @@ pub(super) async fn remove(docker: &Docker, owner: &Owner) {
     for image in docker.list_images(&labels).await.unwrap_or_default() {
         let _ = docker.remove_image(&image.id).await;
     }
+}
+
+/// The engine's image that holds a task's network: shared by all installations, so it is not one's own to remove, unless
+/// one made it.
+pub(super) async fn pause_images(docker: &Docker) -> Vec<String> {
+    let all = docker.list_images(&[]).await.unwrap_or_default();
+    all.into_iter().flat_map(|image| image.repo_tags).filter(|tag| tag.contains("/landfall-pause:")).collect()
 }
 
 /// Whether the preview still answers at its host. Gone is: nobody listens, or the load balancer knows no such host.

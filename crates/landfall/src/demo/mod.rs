@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use landfall_local::Engine;
 use landfall_local::docker::{BuildOptions, Docker};
+use landfall_model::environment::Phase;
+use landfall_server::control::{Control, ControlRequest, ControlResponse};
 
 use crate::cli::DemoArgs;
 use crate::commands::engine_options;
@@ -39,6 +41,8 @@ struct World {
     directory: tempfile::TempDir,
     docker: Option<Docker>,
     base_image: String,
+    /// Images of Landfall's that were there before.
+    foreign_images: Vec<String>,
     server: Option<Server>,
     owner: Owner,
     server_addr: SocketAddr,
@@ -63,6 +67,7 @@ pub(crate) async fn run(args: &DemoArgs, printer: &Printer) -> CliResult<ExitCod
         directory,
         docker: None,
         base_image: format!("localhost/landfall-demo-base:{id}"),
+        foreign_images: Vec::new(),
         server: None,
         owner: Owner { instance: None, environment: ENVIRONMENT.to_owned() },
         server_addr,
@@ -107,6 +112,7 @@ async fn story(world: &mut World, stages: &mut Stages, keep: bool) -> CliResult<
     stages.begin("Finding a container engine");
     let engine = Engine::connect(&world.state(), &engine_options()).await.map_err(crate::commands::port_error)?;
     world.docker = Some(engine.docker.clone());
+    world.foreign_images = leftovers::pause_images(&engine.docker).await;
     stages.end("Container engine found", true, Some(format!("{:?} {}", engine.kind, engine.version)));
 
     stages.begin("Building the base image from this program");
@@ -144,9 +150,9 @@ async fn story(world: &mut World, stages: &mut Stages, keep: bool) -> CliResult<
     let answer = url_answers(world, |text| text == "hello from feature/test123").await?;
     let url = format!("http://{HOST}:{}/", world.router_addr.port());
     stages.end("Two containers up behind a URL", true, Some(format!("curl {url} → {answer}")));
+    stages.begin("Looking from outside");
     world.owner.instance = instance(engine_docker(world)?).await?;
     let running = leftovers::resources(engine_docker(world)?, &world.owner).await?;
-    stages.begin("Looking from outside");
     let containers = running.iter().filter(|name| name.starts_with("container ")).count();
     let seen = format!("target group {ENVIRONMENT}-tg, service {ENVIRONMENT}-service, {containers} containers");
     stages.end("Names as expected", containers >= 3, Some(seen));
@@ -238,7 +244,12 @@ async fn server_up(world: &mut World) -> CliResult<()> {
 async fn url_answers(world: &mut World, wanted: impl Fn(&str) -> bool) -> CliResult<String> {
     let deadline = Instant::now() + world.timeout;
     let mut last = "nothing answered".to_owned();
+    let mut look = Instant::now() + Duration::from_secs(1);
     while Instant::now() < deadline {
+        if Instant::now() > look {
+            given_up(world).await?;
+            look = Instant::now() + Duration::from_millis(500);
+        }
         match send(world.router_addr, Ask::get("/").host(HOST), Duration::from_secs(5)).await {
             Ok(answer) if answer.status == 200 && wanted(answer.body.trim()) => {
                 return Ok(answer.body.trim().to_owned());
@@ -254,6 +265,22 @@ async fn url_answers(world: &mut World, wanted: impl Fn(&str) -> bool) -> CliRes
         format!("the URL did not answer as expected within {} s", world.timeout.as_secs()),
     )
     .cause(&std::io::Error::other(last)))
+}
+
+/// An error where the server has given the preview up or waits for a person: the URL would never answer.
+async fn given_up(world: &World) -> CliResult<()> {
+    let Some(client) = crate::commands::link::server(&world.state()).await else { return Ok(()) };
+    let request = ControlRequest::Preview { name: ENVIRONMENT.to_owned() };
+    let Ok(ControlResponse::Preview(detail)) = client.call(request).await else { return Ok(()) };
+    if !matches!(detail.record.phase, Phase::Failed | Phase::Paused) {
+        return Ok(());
+    }
+    let message = detail.record.message.unwrap_or_else(|| "the preview failed".to_owned());
+    let error = CliError::new(ExitCode::Failed, message);
+    Err(match detail.execution {
+        Some(view) => error.cause(&std::io::Error::other(crate::render::execution_text(&view))),
+        None => error,
+    })
 }
 
 /// Until no more containers run than one task has.
@@ -301,6 +328,12 @@ async fn take_down(world: &mut World) -> Vec<String> {
     if let Some(docker) = &world.docker {
         leftovers::remove(docker, &world.owner).await;
         let _ = docker.remove_image(&world.base_image).await;
+        for image in leftovers::pause_images(docker).await {
+            if !world.foreign_images.contains(&image) {
+                // Refused while another installation uses it, rightly.
+                let _ = docker.remove_image(&image).await;
+            }
+        }
         match leftovers::resources(docker, &world.owner).await {
             Ok(found) => left.extend(found),
             Err(error) => left.push(format!("unknown: {error}")),
