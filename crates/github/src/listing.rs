@@ -34,15 +34,20 @@ impl BranchSource for GitListing {
         let output = tokio::time::timeout(TIMEOUT, output)
             .await
             .map_err(|_| {
+                let source = without_credentials(source);
                 PortError::Unavailable(format!("git ls-remote {source} gave no answer in {} s", TIMEOUT.as_secs()))
             })?
             .map_err(|error| PortError::Unavailable(format!("cannot run git: {error}")))?;
         if !output.status.success() {
             let message = String::from_utf8_lossy(&output.stderr);
-            return Err(PortError::Unavailable(format!("git ls-remote {source}: {}", message.trim())));
+            let text = without_credentials(&format!("git ls-remote {source}: {}", message.trim()));
+            return Err(PortError::Unavailable(text));
         }
-        let items = parse_heads(&String::from_utf8_lossy(&output.stdout));
-        Ok(Listing { complete: !items.is_empty(), items, at: Timestamp::now() })
+        let text = String::from_utf8_lossy(&output.stdout);
+        let items = parse_heads(&text);
+        // A line that was not understood (a name that is not UTF-8, a warning) may hide a branch.
+        let understood = items.len() == text.lines().count() && !text.contains(char::REPLACEMENT_CHARACTER);
+        Ok(Listing { complete: understood && !items.is_empty(), items, at: Timestamp::now() })
     }
 }
 
@@ -54,6 +59,17 @@ fn parse_heads(text: &str) -> Vec<Branch> {
             Some(Branch { name: name.to_owned(), commit: commit.to_owned() })
         })
         .collect()
+}
+
+/// `https://user:token@host/…`, as git repeats it in its messages, without what only its owner may know.
+fn without_credentials(text: &str) -> String {
+    text.split(' ')
+        .map(|word| match (word.find("://"), word.rfind('@')) {
+            (Some(scheme), Some(at)) if scheme + 3 < at => format!("{}…{}", &word[..scheme + 3], &word[at..]),
+            _ => word.to_owned(),
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -72,6 +88,15 @@ mod tests {
             .stdout(Stdio::null())
             .status();
         assert!(status.unwrap().success(), "git {args:?}");
+    }
+
+    #[test]
+    fn credentials_in_a_url_are_not_repeated() {
+        assert_eq!(
+            without_credentials("fatal: Authentication failed for 'https://bot:s3cret@git.example/x.git/'"),
+            "fatal: Authentication failed for 'https://…@git.example/x.git/'"
+        );
+        assert_eq!(without_credentials("fatal: bad host a@b"), "fatal: bad host a@b");
     }
 
     #[tokio::test]

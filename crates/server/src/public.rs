@@ -28,6 +28,7 @@ use crate::service::Service;
 pub const MAX_BODY: usize = 25 * 1024 * 1024;
 /// Slower senders than this are no webhooks.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -143,19 +144,40 @@ async fn webhook(State(public): State<Arc<Public>>, request: Request<Body>) -> R
     }
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, (StatusCode, &'static str, &'static str)> {
+async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, (StatusCode, &'static str, &'static str)> {
     const TOO_LARGE: (StatusCode, &str, &str) =
         (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "more than 25 MB, which is more than GitHub sends");
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > u64::try_from(MAX_BODY).unwrap_or(u64::MAX)) {
+        // Who asks first whether to send is told no; who sends anyway would not see the answer while sending.
+        if !headers.contains_key(header::EXPECT) {
+            discard(body).await;
+        }
         return Err(TOO_LARGE);
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(&mut body, MAX_BODY).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(TOO_LARGE),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            discard(body).await;
+            Err(TOO_LARGE)
+        }
         Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "bad_request", "the body broke off")),
         Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "timeout", "the body took longer than 30 s")),
     }
+}
+
+/// Reads on for a while without keeping anything, so that the sender comes to read the answer.
+async fn discard(mut body: Body) {
+    let reading = async {
+        let mut left = 2 * MAX_BODY;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
 }
 
 /// GitHub's are GUIDs. Ours hold a colon, so that no delivery can take the place of an intent of our own.

@@ -24,6 +24,7 @@ use landfall_testkit::Mem;
 use landfall_testkit::platform::FakePlatform;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -120,20 +121,26 @@ impl Rig {
         Service::new(parts, ServiceConfig { reconcile_every: None, ..ServiceConfig::default() }).await.unwrap()
     }
 
-    /// A server on a free port of the loopback.
+    /// A server on a free port of the loopback, on a runtime of its own: whatever it spawned dies with it.
     pub(crate) async fn start(&self) -> Server {
-        let service = self.service().await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let cancel = CancellationToken::new();
-        let (running, token) = (service.clone(), cancel.clone());
-        let work = tokio::spawn(async move { running.run(token).await });
-        let (public, token) = (service.clone(), cancel.clone());
-        let listen = tokio::spawn(async move {
-            let secrets = vec![b"the next one".to_vec(), SECRET.to_vec()];
-            public::serve(public, listener, secrets, token).await.unwrap();
+        let (rig, token) = (self.clone(), cancel.clone());
+        let started = runtime.spawn(async move {
+            let service = rig.service().await;
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (running, stop) = (service.clone(), token.clone());
+            let work = tokio::spawn(async move { running.run(stop).await });
+            let public = service.clone();
+            let listen = tokio::spawn(async move {
+                let secrets = vec![b"the next one".to_vec(), SECRET.to_vec()];
+                public::serve(public, listener, secrets, token).await.unwrap();
+            });
+            (service, address, vec![work, listen])
         });
-        Server { service, address, store: self.mem.clone(), cancel, tasks: vec![work, listen] }
+        let (service, address, tasks) = started.await.unwrap();
+        Server { service, address, store: self.mem.clone(), cancel, tasks, runtime: Some(runtime) }
     }
 }
 
@@ -143,11 +150,14 @@ pub(crate) struct Server {
     pub(crate) store: Arc<Mem>,
     cancel: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
+    runtime: Option<Runtime>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -177,12 +187,10 @@ pub(crate) fn created(branch: &str) -> Value {
 }
 
 impl Server {
-    /// Ends where it is, as SIGKILL does: nothing is released, nothing is finished.
+    /// Ends where it is, as SIGKILL does: nothing is released, nothing is finished, nothing goes on.
     pub(crate) async fn kill(mut self, rig: &Rig) {
-        for task in self.tasks.drain(..) {
-            task.abort();
-            let _ = task.await;
-        }
+        let runtime = self.runtime.take().unwrap();
+        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(10))).await.unwrap();
         rig.world.restart();
         rig.mem.expire_leases();
     }

@@ -78,7 +78,7 @@ async fn storm(seed: u64) {
         }
         server.outcome(&id).await;
     }
-    for (which, (_, wanted)) in tips.iter().zip(&last).enumerate().map(|(i, (t, l))| (i, (t, l))) {
+    for (which, (_, wanted)) in tips.iter().zip(&last).enumerate() {
         let id = format!("my-project-s{which}");
         match wanted {
             None => assert!(rig.world.leaks(&id).is_empty(), "seed {seed}: {id} was never asked for"),
