@@ -174,7 +174,7 @@ impl Plane {
         self.bump(group);
     }
 
-    fn put_group(self: &Rc<Self>, spec: TargetGroupSpec) -> RouterResult<Put> {
+    fn put_group(self: &Rc<Self>, mut spec: TargetGroupSpec) -> RouterResult<Put> {
         check_owner(&spec.tags, &format!("target group {}", spec.name))?;
         let check = &spec.health_check;
         check_matcher(&check.matcher).map_err(RouterError::Invalid)?;
@@ -188,6 +188,8 @@ impl Plane {
         if let Some(group) = &existing {
             let current = group.spec();
             same_owner(&current.tags, &spec.tags, &format!("target group {}", spec.name))?;
+            // Tags tell who made it, so a change leaves them.
+            spec.tags.clone_from(&current.tags);
             if *current == spec {
                 return Ok(Put { created: false });
             }
@@ -298,6 +300,7 @@ impl Plane {
         let existing = self.routes.borrow().get(&key).cloned();
         if let Some(existing) = &existing {
             same_owner(&existing.tags, &route.tags, &what)?;
+            route.tags.clone_from(&existing.tags);
             if *existing == route {
                 return Ok(Put { created: false });
             }

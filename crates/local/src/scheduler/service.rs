@@ -223,7 +223,16 @@ impl ServiceState {
             pending: count(None, false),
             deployments,
             events: self.events.clone(),
-            tags: self.tags.clone(),
+            tags: self.tags_of_creation(),
         }
+    }
+
+    /// `tags` follow the last caller, whose tasks carry them; who made the service stays known.
+    fn tags_of_creation(&self) -> Tags {
+        let mut tags = self.tags.clone();
+        if let Some(execution) = &self.created_by {
+            tags.insert(TAG_EXECUTION.to_owned(), execution.clone());
+        }
+        tags
     }
 }

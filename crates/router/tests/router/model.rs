@@ -48,6 +48,28 @@ async fn what_another_environment_owns_is_a_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_leaves_the_tags_of_creation() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    let by = |execution: &str| {
+        let mut spec = group("tg", "a");
+        spec.tags.insert("landfall.execution".into(), execution.into());
+        spec
+    };
+    client.put_target_group(&by("exe_1")).await.unwrap();
+    client.put_target_group(&by("exe_2")).await.unwrap();
+    assert_eq!(client.target_groups().await.unwrap()[0].spec.tags["landfall.execution"], "exe_1");
+    let routed = |port, execution: &str| {
+        let mut route = host_route("h.test", port, "tg", "a");
+        route.tags.insert("landfall.execution".into(), execution.into());
+        route
+    };
+    let port = put_on_free_port(client, |port| routed(port, "exe_1")).await;
+    client.put_route(&routed(port, "exe_2")).await.unwrap();
+    assert_eq!(client.routes().await.unwrap()[0].tags["landfall.execution"], "exe_1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_of_another_process_is_a_conflict_and_closed_ports_are_free_at_once() {
     let fixture = Fixture::start().await;
     let client = fixture.client();
