@@ -9,7 +9,12 @@ pub(crate) struct EnvVar {
 
 macro_rules! env_vars {
     ($($(#[doc = $doc:literal])+ $constant:ident = $name:literal;)+) => {
-        $($(#[doc = $doc])+ #[cfg_attr(not(test), allow(dead_code, reason = "some are read by the crates below, and named here for the reference"))] pub(crate) const $constant: &str = $name;)+
+        $(
+            $(#[doc = $doc])+
+            // Some are read by the crates below, and named here for the reference.
+            #[allow(dead_code)]
+            pub(crate) const $constant: &str = $name;
+        )+
         #[cfg_attr(not(test), expect(dead_code, reason = "read by the test that generates docs/cli.md"))]
         pub(crate) const ALL: &[EnvVar] = &[$(EnvVar { name: $name, what: concat!($($doc, " "),+) }),+];
     };

@@ -16,6 +16,8 @@ mod logging;
 mod paths;
 mod printer;
 mod progress;
+#[cfg(test)]
+mod reference;
 mod render;
 
 use clap::Parser;

@@ -286,6 +286,10 @@ mod tests {
         };
         let text =
             deliveries(&[delivery(2, None), delivery(1, Some(DeliveryOutcome::Ignored { why: "tag".into() }))], now);
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+        #  DELIVERY  EVENT   BYTES  RECEIVED  OUTCOME
+        2  d-2       create  8192   0 s ago   pending
+        1  d-1       create  8192   0 s ago   ignored: tag
+        ");
     }
 }

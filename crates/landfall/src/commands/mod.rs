@@ -85,7 +85,10 @@ fn with_runtime(
         .enable_all()
         .build()
         .map_err(|error| CliError::io("cannot start the runtime", &error))?;
-    let result = runtime.block_on(work());
+    let result = runtime.block_on(tracing::Instrument::instrument(
+        work(),
+        tracing::info_span!("landfall", version = env!("CARGO_PKG_VERSION")),
+    ));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     result
 }

@@ -31,7 +31,9 @@ fn list(socket: &Path, path: &str) -> Vec<Value> {
 }
 
 fn encode(text: &str) -> String {
-    text.bytes().map(|b| if b.is_ascii_alphanumeric() { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
+    text.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { (b as char).to_string() } else { format!("%{b:02X}") })
+        .collect()
 }
 
 /// `{"label":["landfall.instance=…"]}`; the instance is read from a file the server keeps beside its database, so that
@@ -49,8 +51,16 @@ pub fn owned(state: &Path) -> Vec<String> {
         .iter()
         .map(|c| format!("container {} ({})", c["Names"][0].as_str().unwrap_or_default(), text(c, "State")))
         .collect();
-    found.extend(list(&socket, &format!("/v1.41/networks?filters={filter}")).iter().map(|n| format!("network {}", text(n, "Name"))));
-    found.extend(list(&socket, &format!("/v1.41/images/json?filters={filter}")).iter().map(|i| format!("image {}", text(i, "Id"))));
+    found.extend(
+        list(&socket, &format!("/v1.41/networks?filters={filter}"))
+            .iter()
+            .map(|n| format!("network {}", text(n, "Name"))),
+    );
+    found.extend(
+        list(&socket, &format!("/v1.41/images/json?filters={filter}"))
+            .iter()
+            .map(|i| format!("image {}", text(i, "Id"))),
+    );
     found
 }
 

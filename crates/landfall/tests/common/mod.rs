@@ -275,7 +275,8 @@ pub fn processes_of(path: &Path) -> Vec<u32> {
         .filter_map(|entry| entry.ok()?.file_name().to_string_lossy().parse::<u32>().ok())
         .filter(|pid| *pid != std::process::id())
         .filter(|pid| {
-            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&wanted))
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&wanted))
         })
         .collect()
 }

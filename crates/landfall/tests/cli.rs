@@ -1,0 +1,239 @@
+//! The binary as a person and a script meet it: help, errors, exit codes, JSON. No engine, no network.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn landfall(directory: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_landfall"))
+        .args(args)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", directory)
+        .env("COLUMNS", "100")
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Code, stdout and stderr in one text, with the directory's name taken out.
+fn transcript(directory: &Path, args: &[&str]) -> String {
+    let output = landfall(directory, args);
+    let name = directory.to_string_lossy();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&*name, "DIR").trim_end().to_owned();
+    format!(
+        "exit {}\n--- stdout\n{}\n--- stderr\n{}",
+        output.status.code().unwrap_or(-1),
+        text(&output.stdout),
+        text(&output.stderr)
+    )
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+const BAD: &str = "project: My Project\nservices:\n  web:\n    cpu: 300\n    memory: 512\n    containers:\n      app:\n        imag: nginx\n        depends_on: { db: HEALTHY }\n";
+
+#[test]
+fn version_is_one_line() {
+    let output = landfall(directory().path(), &["--version"]);
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("landfall {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(landfall(directory().path(), &["check", "--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn usage_errors_are_64() {
+    let dir = directory();
+    for args in [
+        &["previw"][..],
+        &["preview", "create"],
+        &["--output", "xml", "status"],
+        &["serve", "--listen", "nowhere"],
+        &[],
+    ] {
+        assert_eq!(landfall(dir.path(), args).status.code(), Some(64), "{args:?}");
+    }
+    assert_eq!(landfall(dir.path(), &["--help"]).status.code(), Some(0));
+    insta::assert_snapshot!(transcript(dir.path(), &["previw", "list"]));
+}
+
+#[test]
+fn help_of_a_command_has_examples() {
+    insta::assert_snapshot!(transcript(directory().path(), &["preview", "create", "--help"]));
+}
+
+#[test]
+fn check_prints_every_problem_in_its_place() {
+    let dir = directory();
+    std::fs::write(dir.path().join("landfall.yml"), BAD).unwrap();
+    let output = landfall(dir.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(65));
+    let text = String::from_utf8_lossy(&output.stdout);
+    for expected in ["LF-M028", "LF-M006", "landfall.yml:8", "image"] {
+        assert!(text.contains(expected), "{expected} is missing:\n{text}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_slice(&landfall(dir.path(), &["check", "--output", "json"]).stdout).unwrap();
+    assert_eq!(json["valid"], false);
+    assert_eq!(json["exit_code"], 65);
+    let problems = json["problems"].as_array().unwrap();
+    assert!(problems.len() >= 3, "{json}");
+    assert!(problems.iter().all(|p| p["labels"][0]["line"].as_u64().unwrap() > 0 && p["code"].is_string()), "{json}");
+}
+
+#[test]
+fn a_missing_manifest_says_what_to_do() {
+    insta::assert_snapshot!(transcript(directory().path(), &["check"]), @r"
+    exit 66
+    --- stdout
+    error[LF-M001]: cannot read landfall.yml: No such file or directory (os error 2)
+     |
+     = help: `landfall init` writes a first manifest; `--config FILE` names another place
+    --- stderr
+    landfall.yml: 1 error, 0 warnings
+    ");
+}
+
+#[test]
+fn init_writes_what_check_accepts_and_does_not_overwrite() {
+    let dir = directory();
+    std::fs::write(dir.path().join("Dockerfile"), "FROM nginx\nEXPOSE 8080\n").unwrap();
+    assert_eq!(landfall(dir.path(), &["init"]).status.code(), Some(0));
+    assert_eq!(landfall(dir.path(), &["check"]).status.code(), Some(0), "{}", transcript(dir.path(), &["check"]));
+    let again = landfall(dir.path(), &["init"]);
+    assert_eq!(again.status.code(), Some(73));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("--force"));
+    assert_eq!(landfall(dir.path(), &["init", "--force"]).status.code(), Some(0));
+}
+
+#[test]
+fn schema_is_the_committed_one() {
+    let output = landfall(directory().path(), &["schema"]);
+    let committed = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/landfall.schema.json")).unwrap();
+    assert!(output.stdout == committed, "docs/landfall.schema.json is not what `landfall schema` prints");
+}
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = landfall(directory().path(), &["completions", shell]);
+        assert!(output.status.success() && output.stdout.len() > 1000, "{shell}");
+    }
+}
+
+#[test]
+fn without_a_server_status_is_an_answer_and_the_rest_say_what_is_missing() {
+    let dir = directory();
+    insta::assert_snapshot!(transcript(dir.path(), &["status"]), @r"
+    exit 0
+    --- stdout
+    server         not running
+    state          DIR/.local/state/landfall
+    load balancer  not running
+    --- stderr
+      hint: `landfall serve` starts a server; previews that are up go on without one
+    ");
+    let json: serde_json::Value =
+        serde_json::from_slice(&landfall(dir.path(), &["status", "--output", "json"]).stdout).unwrap();
+    assert_eq!(json["running"], false);
+    insta::assert_snapshot!(transcript(dir.path(), &["preview", "list"]), @r"
+    exit 66
+    --- stdout
+
+    --- stderr
+    error: there is no manifest at landfall.yml
+      hint: `landfall init` writes a first one; `--config FILE` names another place
+      hint: no server runs for DIR/.local/state/landfall; `--state DIR` names another
+    ");
+    let output = landfall(dir.path(), &["preview", "list", "--output", "json"]);
+    assert_eq!(output.status.code(), Some(66));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["error"]["code"], "not_found");
+    assert_eq!(json["error"]["exit_code"], 66);
+    assert!(!json["error"]["hints"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn serve_refuses_to_start_without_a_secret() {
+    let dir = directory();
+    std::fs::write(
+        dir.path().join("landfall.yml"),
+        "project: demo\nservices: { web: { containers: { app: { image: nginx } } } }\n",
+    )
+    .unwrap();
+    let output = landfall(dir.path(), &["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("LANDFALL_WEBHOOK_SECRET"));
+    assert!(!dir.path().join(".local").exists(), "nothing was made");
+}
+
+#[test]
+fn a_bad_log_filter_is_a_usage_error() {
+    let output = Command::new(env!("CARGO_BIN_EXE_landfall"))
+        .args(["status", "--state", "/nonexistent"])
+        .env("LANDFALL_LOG", "landfall=loud")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("landfall=loud"));
+}
+
+#[test]
+fn backup_of_nothing_and_restore_of_garbage() {
+    let dir = directory();
+    assert_eq!(landfall(dir.path(), &["backup", "b.db"]).status.code(), Some(66));
+    std::fs::write(dir.path().join("garbage.db"), b"not a database at all, but long enough to look at").unwrap();
+    let output = landfall(dir.path(), &["restore", "garbage.db"]);
+    assert_eq!(output.status.code(), Some(73), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(landfall(dir.path(), &["restore", "missing.db"]).status.code(), Some(66));
+}
+
+#[test]
+fn a_closed_pipe_is_not_an_error() {
+    let dir = directory();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_landfall"))
+        .args(["schema"])
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).is_empty(), "{output:?}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+/// The collector is a socket that keeps what it is sent.
+#[cfg(feature = "otlp")]
+#[test]
+fn traces_reach_a_collector() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let collector = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        let mut bytes = vec![0; 65536];
+        let read = stream.read(&mut bytes).unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        String::from_utf8_lossy(&bytes[..read]).into_owned()
+    });
+    let dir = directory();
+    let status = Command::new(env!("CARGO_BIN_EXE_landfall"))
+        .args(["status", "--state"])
+        .arg(dir.path())
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "x-team=ours")
+        .env("LANDFALL_LOG", "off")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let request = collector.join().unwrap();
+    assert!(request.starts_with("POST /v1/traces "), "{request}");
+    assert!(request.contains("x-team: ours"), "{request}");
+}
