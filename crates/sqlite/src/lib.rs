@@ -79,6 +79,7 @@ impl SqliteStore {
             None => Arc::new(SystemBootClock::new().map_err(|e| OpenError::io("read the boot id", dir, e))?),
         };
         let connection = schema::open_writer(&path)?;
+        end_leases(&connection).map_err(|e| OpenError::sqlite(&path, &e))?;
         if let Some(bytes) = options.max_bytes {
             writer::limit_size(&connection, bytes).map_err(|e| OpenError::sqlite(&path, &e))?;
         }
@@ -106,6 +107,13 @@ impl SqliteStore {
     pub async fn set_max_bytes(&self, bytes: u64) -> Result<(), landfall_ports::store::StoreError> {
         self.inner.writer.configure(move |connection| writer::limit_size(connection, bytes)).await
     }
+}
+
+/// Whoever held a lease held this directory's lock as well, and is dead: nobody has to wait for the lease to expire. The
+/// epoch stays and goes up with the next claim.
+fn end_leases(connection: &rusqlite::Connection) -> rusqlite::Result<usize> {
+    connection
+        .execute("UPDATE executions SET lease_expires_boot_ms = 0 WHERE finished = 0 AND lease_owner IS NOT NULL", [])
 }
 
 impl std::fmt::Debug for SqliteStore {
