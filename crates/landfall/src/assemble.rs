@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::serve::router_command;
 use crate::commands::state::open_error;
 use crate::commands::{engine_options, port_error};
+use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 
@@ -97,6 +98,7 @@ impl Assembly {
         let metrics = Metrics::new();
         let owner = format!("{}:{:08x}", std::process::id(), clock.entropy() as u32);
         let steps = Arc::new(landfall_steps::Steps::new(platform.clone()));
+        let steps = crate::hold::wrap(steps, env_vars::get(env_vars::TEST_HOLD), state.join("held"));
         let engine = Engine::new(EngineConfig::new(owner), store.clone(), steps, clock.clone())
             .with_observer(Arc::new(metrics.clone()));
         let targets = app.notifications.iter().map(target).collect::<CliResult<Vec<_>>>()?;

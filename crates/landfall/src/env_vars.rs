@@ -51,6 +51,8 @@ env_vars! {
     BROWSER = "BROWSER";
     /// Who asked, in the journal and in notices, for commands: `cli:$USER`.
     USER = "USER";
+    /// For crash tests only: `KIND:before` or `KIND:after` a step's effect, where the server stops and waits to be killed.
+    TEST_HOLD = "LANDFALL_TEST_HOLD";
     /// Collector that traces go to (OTLP over HTTP, protobuf); none are made unless this or the next is set.
     OTEL_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT";
     /// The same for traces only, complete with its path. Headers, sampling, batching and resource come from the other

@@ -11,6 +11,7 @@ mod demo_app;
 mod env_vars;
 mod error;
 mod exit;
+mod hold;
 mod http;
 mod logging;
 mod paths;

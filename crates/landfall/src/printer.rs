@@ -96,7 +96,7 @@ impl Printer {
         if text.is_empty() { Ok(()) } else { self.data(text.trim_end_matches('\n')) }
     }
 
-    fn to_stderr(&self, line: impl Display) {
+    fn to_stderr(self, line: impl Display) {
         let stderr = std::io::stderr();
         let choice = self.choice(&stderr);
         let mut stream = AutoStream::new(stderr.lock(), choice);

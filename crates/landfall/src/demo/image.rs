@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A tar of the build context: `FROM scratch` with the program (this one, or one linked alike) at `/landfall`.
-pub(super) fn context(program: &Path) -> io::Result<Vec<u8>> {
+/// A tar of the build context: `FROM scratch` with the program at `/landfall`. `maps` is the `/proc/PID/maps` of a process that
+/// runs it.
+pub(super) fn context(program: &Path, maps: &str) -> io::Result<Vec<u8>> {
     let bytes = std::fs::read(program)?;
     let mut files: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
-    let libraries = libraries(&std::fs::read_to_string("/proc/self/maps")?);
+    let libraries = libraries(maps);
     // The loader has to be where the program's header says, which usually is a link to where it is mapped from.
     if let Some(loader) = interpreter(&bytes) {
         let path = Path::new(&loader);
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_context_holds_this_program() {
-        let bytes = context(&std::env::current_exe().unwrap()).unwrap();
+        let bytes = context(&std::env::current_exe().unwrap(), &std::fs::read_to_string("/proc/self/maps").unwrap()).unwrap();
         let mut archive = tar::Archive::new(bytes.as_slice());
         let paths: Vec<String> =
             archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().to_string_lossy().into_owned()).collect();

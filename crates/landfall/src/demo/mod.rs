@@ -116,9 +116,7 @@ async fn story(world: &mut World, stages: &mut Stages, keep: bool) -> CliResult<
     stages.end("Container engine found", true, Some(format!("{:?} {}", engine.kind, engine.version)));
 
     stages.begin("Building the base image from this program");
-    let context = std::env::current_exe()
-        .and_then(|program| image::context(&program))
-        .map_err(|error| CliError::io("cannot read this program", &error))?;
+    let context = own_image().map_err(|error| CliError::io("cannot read this program", &error))?;
     let options =
         BuildOptions { tag: world.base_image.clone(), dockerfile: "Dockerfile".to_owned(), ..BuildOptions::default() };
     let built = engine.docker.build(context.into(), &options, |line| tracing::debug!(line, "base image")).await;
@@ -202,6 +200,10 @@ async fn story(world: &mut World, stages: &mut Stages, keep: bool) -> CliResult<
     }
     stages.end("Signed `delete`: no container, network, image or route is left", true, None);
     Ok(())
+}
+
+fn own_image() -> std::io::Result<Vec<u8>> {
+    image::context(&std::env::current_exe()?, &std::fs::read_to_string("/proc/self/maps")?)
 }
 
 fn engine_docker(world: &World) -> CliResult<&Docker> {

@@ -100,7 +100,11 @@ pub fn base_image(state: &Path) -> String {
     if status == 200 {
         return name;
     }
-    let context = super::image::context(program).unwrap();
+    // The loader lists what it would load, and does not run the program.
+    let listed = std::process::Command::new(program).env("LD_TRACE_LOADED_OBJECTS", "1").output().unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let libraries: Vec<&str> = listed.lines().map(|line| line.split(" (").next().unwrap_or_default()).collect();
+    let context = super::image::context(program, &libraries.join("\n")).unwrap();
     let path = format!("/v1.41/build?t={}&rm=1&forcerm=1", encode(&name));
     let (status, body) = call(&socket, "POST", &path, "application/x-tar", &context);
     assert!(status == 200 && !body.contains("\"error"), "the tests' image cannot be built: {status} {body}");
