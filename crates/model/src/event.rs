@@ -107,4 +107,6 @@ pub enum PreviewTrigger {
     Requested,
     /// The listing of branches says that it exists.
     Listed,
+    /// Part of what there was is missing: the same again. Changes nothing about what is asked, and is no activity.
+    Repair,
 }
