@@ -22,6 +22,9 @@ pub fn apply(app: &App, intent: &Intent, existing: Option<&EnvironmentRecord>, n
     }
     match &intent.ask {
         Ask::Preview { commit, pull_request, fork, trigger } => {
+            if *trigger == PreviewTrigger::Repair {
+                return repair(intent, commit.as_deref(), own, now);
+            }
             let ask =
                 Preview { commit: commit.as_deref(), pull_request: *pull_request, fork: *fork, trigger: *trigger };
             preview(app, intent, &ask, own, existing.is_some(), now)
@@ -125,6 +128,27 @@ impl Preview<'_> {
 /// An intent of a reconciler: its `event_at` is when it looked.
 fn is_ours(intent: &Intent) -> bool {
     intent.actor.split(':').next() == Some(SYSTEM_ACTOR)
+}
+
+/// The same again: only where the preview still stands as it was asked for.
+fn repair(intent: &Intent, commit: Option<&str>, own: Option<&EnvironmentRecord>, now: Timestamp) -> Applied {
+    let settled = |record: &&EnvironmentRecord| {
+        record.phase == Phase::Ready && record.live.is_none() && record.applied_seq == record.desired_seq
+    };
+    let Some((record, wanted)) = own.filter(settled).and_then(|record| Some((record, wanted(record)?))) else {
+        return ignored("it is not as it was when it was looked at");
+    };
+    let mut next = record.clone();
+    let commit = wanted.commit.clone().or_else(|| commit.map(str::to_owned));
+    next.desired = Desired::Present(Wanted { commit, ..wanted.clone() });
+    next.desired_seq += 1;
+    next.desired_at = now;
+    next.cause = intent.id.clone();
+    Applied {
+        verdict: Verdict::Applied { what: format!("repair {}", next.id) },
+        record: Some(next),
+        notices: Vec::new(),
+    }
 }
 
 /// Asked for again after it was asked to go.

@@ -125,7 +125,7 @@ pub(crate) fn wanted(record: &EnvironmentRecord) -> Option<&Wanted> {
 }
 
 /// A fork's commit that nobody has allowed.
-fn awaits_approval(record: &EnvironmentRecord) -> bool {
+pub(crate) fn awaits_approval(record: &EnvironmentRecord) -> bool {
     let fork = matches!(record.key.source, SourceRef::ForkPullRequest(_));
     let allowed = |commit: &String| record.approved_commits.contains(commit);
     fork && wanted(record).is_some_and(|wanted| !wanted.commit.as_ref().is_some_and(allowed))
