@@ -139,6 +139,16 @@ impl Core {
         Ok(name.clone())
     }
 
+    /// With a service goes the environment's network, unless others of the environment use it: then the engine refuses. A task
+    /// that is about to start there makes it anew.
+    pub(crate) async fn release_network(&self, environment: &str) {
+        let name = labels::network_name(environment, &self.instance);
+        match self.docker.remove_network(&name).await {
+            Ok(()) => self.forget_network(environment),
+            Err(error) => tracing::debug!(%error, network = name, "kept"),
+        }
+    }
+
     /// After a network was removed, or found to be.
     pub(crate) fn forget_network(&self, environment: &str) {
         locked(&self.networks).remove(environment);

@@ -196,6 +196,7 @@ async fn reconcile(core: &Arc<Core>, cell: &Arc<ServiceCell>) -> PortResult<Next
             }
             Action::Forget { task } => supervisor::forget_task(core, &task).await?,
             Action::Remove => {
+                core.release_network(state.environment()).await;
                 let (path, name) = (core.file("services", &crate::images::file_name(&state.name)), state.name.clone());
                 state::blocking(move || state::remove(&path)).await?;
                 locked(&core.services).remove(&name);
