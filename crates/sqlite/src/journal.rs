@@ -63,20 +63,7 @@ impl Journal for SqliteStore {
                 let expires = to_sql(clock.boot_ms().saturating_add(ttl_ms));
                 let mut lost = Vec::new();
                 for lease in held {
-                    let renewed = connection
-                        .prepare_cached(
-                            "UPDATE executions SET lease_expires_boot_ms = ?1, lease_boot_id = ?2
-                             WHERE id = ?3 AND lease_owner = ?4 AND lease_owner = ?5 AND lease_epoch = ?6",
-                        )?
-                        .execute(params![
-                            expires,
-                            clock.boot_id(),
-                            lease.execution.as_str(),
-                            owner,
-                            lease.owner,
-                            to_sql(lease.epoch)
-                        ])?;
-                    if renewed == 0 {
+                    if !renew(connection, &owner, &lease, expires, clock.boot_id())? {
                         lost.push(lease);
                     }
                 }
@@ -363,12 +350,35 @@ fn claim(
     Ok(leases)
 }
 
+/// Extends one lease; `false`: it is lost. One whose execution was finished under it is not: a renewal that ran while the
+/// last append was on its way must not make its driver believe that somebody took over.
+fn renew(connection: &Connection, owner: &str, lease: &Lease, expires: i64, boot_id: &str) -> Step<bool> {
+    if lease.owner != owner {
+        return Ok(false);
+    }
+    let renewed = connection
+        .prepare_cached(
+            "UPDATE executions SET lease_expires_boot_ms = ?1, lease_boot_id = ?2
+             WHERE id = ?3 AND lease_owner = ?4 AND lease_epoch = ?5",
+        )?
+        .execute(params![expires, boot_id, lease.execution.as_str(), owner, to_sql(lease.epoch)])?;
+    if renewed == 1 {
+        return Ok(true);
+    }
+    let finished = connection
+        .prepare_cached("SELECT 1 FROM executions WHERE id = ?1 AND lease_epoch = ?2 AND finished = 1")?
+        .exists(params![lease.execution.as_str(), to_sql(lease.epoch)])?;
+    Ok(finished)
+}
+
 fn compact(connection: &Connection, lease: &Lease, version: Version, snapshot: &serde_json::Value) -> Step<()> {
     let leased = check_lease(connection, lease)?;
-    // A snapshot of the future, or one older than what is there, comes from a fold of something else.
-    if version > leased.version || version < leased.snapshot_version {
-        let found = if version > leased.version { leased.version } else { leased.snapshot_version };
-        return Err(JournalError::VersionConflict { expected: version, found }.into());
+    if version > leased.version {
+        return Err(JournalError::VersionConflict { expected: version, found: leased.version }.into());
+    }
+    // What is there already says at least as much.
+    if version <= leased.snapshot_version {
+        return Ok(());
     }
     connection
         .prepare_cached("INSERT OR REPLACE INTO snapshots (execution, json) VALUES (?1, ?2)")?

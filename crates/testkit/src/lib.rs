@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 pub mod clock;
+pub mod conformance;
 pub mod crash;
 pub mod journal;
 pub mod mem;

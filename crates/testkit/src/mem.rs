@@ -51,7 +51,7 @@ struct Row {
     signals: Vec<QueuedSignal>,
     finished: bool,
     epoch: u64,
-    /// Owner and expiry.
+    /// Owner and expiry. Expired is not released: until somebody else comes, the holder still writes.
     holder: Option<(String, Instant)>,
 }
 
@@ -60,8 +60,12 @@ impl Row {
         self.snapshot_version + self.records.len() as u64
     }
 
+    fn is_held_by(&self, lease: &Lease) -> bool {
+        self.epoch == lease.epoch && self.holder.as_ref().is_some_and(|(owner, _)| *owner == lease.owner)
+    }
+
     fn fence(&self, lease: &Lease) -> JournalResult<()> {
-        if self.epoch == lease.epoch {
+        if self.is_held_by(lease) {
             Ok(())
         } else {
             Err(JournalError::Fenced { held: lease.epoch, current: self.epoch })
@@ -76,7 +80,10 @@ impl Mem {
 
     /// Ends every lease, as a reboot does.
     pub fn expire_leases(&self) {
-        self.lock().executions.values_mut().for_each(|row| row.holder = None);
+        let now = Instant::now();
+        for (_, until) in self.lock().executions.values_mut().filter_map(|row| row.holder.as_mut()) {
+            *until = now;
+        }
         self.changed.notify_waiters();
     }
 
@@ -117,6 +124,9 @@ impl Journal for Mem {
         if let Some(id) = tables.by_key.get(&new.dedup_key) {
             return Ok(Created::Existing(id.clone()));
         }
+        if tables.executions.contains_key(&new.id) {
+            return Err(JournalError::Corrupt(format!("execution id {} belongs to another request already", new.id)));
+        }
         let place = tables.created.len();
         tables.by_key.insert(new.dedup_key.clone(), new.id.clone());
         tables.open.insert(place, new.id.clone());
@@ -145,9 +155,6 @@ impl Journal for Mem {
         row.fence(lease)?;
         if row.version() != expect {
             return Err(JournalError::VersionConflict { expected: expect, found: row.version() });
-        }
-        if row.finished {
-            return Err(JournalError::Corrupt("append after the end".to_owned()));
         }
         row.records.extend(batch.records.iter().cloned());
         row.signals.retain(|signal| !batch.consumed_signals.contains(&signal.id));
@@ -205,11 +212,11 @@ impl Journal for Mem {
         let mut lost = Vec::new();
         for lease in held {
             match tables.executions.get_mut(&lease.execution) {
-                Some(row) if row.epoch == lease.epoch && !row.finished => {
+                Some(row) if lease.owner == owner && row.is_held_by(lease) => {
                     row.holder = Some((owner.to_owned(), until));
                 }
                 // Finished under this very lease: nothing is lost.
-                Some(row) if row.epoch == lease.epoch => {}
+                Some(row) if lease.owner == owner && row.epoch == lease.epoch && row.finished => {}
                 _ => lost.push(lease.clone()),
             }
         }
@@ -218,8 +225,10 @@ impl Journal for Mem {
 
     async fn release(&self, lease: &Lease) -> JournalResult<()> {
         let mut tables = self.lock();
-        let row = tables.row(&lease.execution)?;
-        if row.epoch == lease.epoch {
+        // Releasing what was lost already is no error: the purpose is met.
+        if let Some(row) = tables.executions.get_mut(&lease.execution)
+            && row.is_held_by(lease)
+        {
             row.holder = None;
             self.changed.notify_waiters();
         }

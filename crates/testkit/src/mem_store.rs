@@ -19,7 +19,8 @@ pub(crate) struct StoreTables {
     environments: BTreeMap<EnvironmentId, EnvironmentRecord>,
     pub(crate) notices: Vec<Notice>,
     notice_ids: BTreeSet<String>,
-    targets: Vec<String>,
+    /// `None`: never set; notices wait for the first ones.
+    targets: Option<Vec<String>>,
     outbox: BTreeMap<u64, Outgoing>,
     next_outgoing: u64,
     meta: BTreeMap<String, String>,
@@ -39,25 +40,29 @@ impl StoreTables {
                 continue;
             }
             self.notices.push(notice.clone());
-            for target in self.targets.clone() {
-                self.next_outgoing += 1;
-                let row = OutboxRow { seq: self.next_outgoing, notice: notice.clone(), target, attempts: 0 };
-                self.outbox.insert(row.seq, Outgoing { row, due: None, dead: false });
-            }
+            self.fan_out(&notice);
+        }
+    }
+
+    fn fan_out(&mut self, notice: &Notice) {
+        for target in self.targets.clone().unwrap_or_default() {
+            self.next_outgoing += 1;
+            let row = OutboxRow { seq: self.next_outgoing, notice: notice.clone(), target, attempts: 0 };
+            self.outbox.insert(row.seq, Outgoing { row, due: None, dead: false });
         }
     }
 
     fn write(&mut self, writes: Vec<EnvironmentWrite>) -> StoreResult<()> {
-        for write in &writes {
-            let found = self.environments.get(&write.record.id).map_or(0, |record| record.revision);
-            if found != write.expected {
-                return Err(StoreError::Conflict(write.record.id.clone()));
+        // Written aside first: a conflict leaves everything as it was, and two writes of one record follow each other.
+        let mut written: BTreeMap<EnvironmentId, EnvironmentRecord> = BTreeMap::new();
+        for EnvironmentWrite { expected, record } in writes {
+            let known = written.get(&record.id).or_else(|| self.environments.get(&record.id));
+            if known.map_or(0, |known| known.revision) != expected {
+                return Err(StoreError::Conflict(record.id));
             }
+            written.insert(record.id.clone(), EnvironmentRecord { revision: expected + 1, ..record });
         }
-        for write in writes {
-            let record = EnvironmentRecord { revision: write.expected + 1, ..write.record };
-            self.environments.insert(record.id.clone(), record);
-        }
+        self.environments.extend(written);
         Ok(())
     }
 }
@@ -90,8 +95,8 @@ impl Store for Mem {
     ) -> StoreResult<()> {
         let tables = &mut self.lock().store;
         let index = usize::try_from(seq).unwrap_or(0).wrapping_sub(1);
-        if index >= tables.deliveries.len() {
-            return Err(StoreError::Corrupt(format!("no delivery {seq}")));
+        if tables.deliveries.get(index).is_none_or(|(_, outcome)| outcome.is_some()) {
+            return Err(StoreError::Corrupt(format!("delivery {seq} is not pending: unknown, or finished before")));
         }
         tables.write(writes)?;
         tables.add_notices(notices);
@@ -133,7 +138,20 @@ impl Store for Mem {
     }
 
     async fn set_notification_targets(&self, targets: Vec<String>) -> StoreResult<()> {
-        self.lock().store.targets = targets;
+        let tables = &mut self.lock().store;
+        let mut names = Vec::new();
+        for target in targets {
+            if !names.contains(&target) {
+                names.push(target);
+            }
+        }
+        tables.outbox.retain(|_, out| names.contains(&out.row.target));
+        if tables.targets.replace(names).is_none() {
+            for notice in tables.notices.clone() {
+                tables.fan_out(&notice);
+            }
+        }
+        self.changed.notify_waiters();
         Ok(())
     }
 
@@ -149,7 +167,8 @@ impl Store for Mem {
     }
 
     async fn notice_failed(&self, seq: u64, _error: String, retry_at: Option<Timestamp>) -> StoreResult<()> {
-        if let Some(out) = self.lock().store.outbox.get_mut(&seq) {
+        // Given up stays given up.
+        if let Some(out) = self.lock().store.outbox.get_mut(&seq).filter(|out| !out.dead) {
             out.row.attempts += 1;
             out.due = retry_at;
             out.dead = retry_at.is_none();
