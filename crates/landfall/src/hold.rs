@@ -15,13 +15,7 @@ use serde_json::Value;
 pub(crate) fn wrap(steps: Arc<dyn StepExecutor>, place: Option<String>, marker: PathBuf) -> Arc<dyn StepExecutor> {
     let Some((kind, when)) = place.as_deref().and_then(|place| place.split_once(':')) else { return steps };
     tracing::warn!(kind, when, "will hold there, for a crash test");
-    Arc::new(Hold {
-        steps,
-        kind: kind.to_owned(),
-        after: when == "after",
-        marker,
-        reached: AtomicBool::new(false),
-    })
+    Arc::new(Hold { steps, kind: kind.to_owned(), after: when == "after", marker, reached: AtomicBool::new(false) })
 }
 
 struct Hold {

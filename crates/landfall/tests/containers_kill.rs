@@ -206,9 +206,10 @@ fn killed_before_and_after_every_effect() {
 
 #[test]
 fn killed_at_random_moments() {
-    let seed = std::env::var("LANDFALL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
-    });
+    let seed = std::env::var("LANDFALL_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs());
     eprintln!("LANDFALL_TEST_SEED={seed}");
     let mut random = Random(seed | 1);
     let mut crashes = Crashes::new();
@@ -221,7 +222,11 @@ fn killed_at_random_moments() {
         std::thread::sleep(wait);
         crashes.sandbox.kill();
         let containers = crashes.sandbox.resources().iter().filter(|name| name.starts_with("container ")).count();
-        eprintln!("kill {kill:>2}: {} after {:>4} ms, {containers} containers there", if crashes.up { "create" } else { "delete" }, asked.elapsed().as_millis());
+        eprintln!(
+            "kill {kill:>2}: {} after {:>4} ms, {containers} containers there",
+            if crashes.up { "create" } else { "delete" },
+            asked.elapsed().as_millis()
+        );
         crashes.sandbox.start();
         crashes.converged();
         // Not all kills shall come too late on a quick machine.

@@ -7,6 +7,7 @@ use landfall_ports::{PortError, PortResult};
 /// One client for all; redirects are the business of whoever asked.
 pub(crate) fn client() -> PortResult<reqwest::Client> {
     // Another part of the process may have been first: any provider will do.
+    #[cfg(feature = "tls")]
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn the_context_holds_this_program() {
-        let bytes = context(&std::env::current_exe().unwrap(), &std::fs::read_to_string("/proc/self/maps").unwrap()).unwrap();
+        let bytes =
+            context(&std::env::current_exe().unwrap(), &std::fs::read_to_string("/proc/self/maps").unwrap()).unwrap();
         let mut archive = tar::Archive::new(bytes.as_slice());
         let paths: Vec<String> =
             archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().to_string_lossy().into_owned()).collect();

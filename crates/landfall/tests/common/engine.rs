@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::http;
 
 /// The socket that a server of this state directory uses: its own service's, `DOCKER_HOST`, or a well-known one.
-pub fn socket(state: &Path) -> Option<PathBuf> {
+pub(crate) fn socket(state: &Path) -> Option<PathBuf> {
     let named = std::env::var("DOCKER_HOST").ok().and_then(|host| host.strip_prefix("unix://").map(PathBuf::from));
     let own = state.join("engine/engine.sock");
     let known = ["/var/run/docker.sock", "/run/podman/podman.sock"].map(PathBuf::from);
@@ -24,10 +24,12 @@ fn call(socket: &Path, method: &str, path: &str, content_type: &str, body: &[u8]
     (answer.status, answer.body)
 }
 
+/// Podman answers 500 when something vanishes while it is listed: looked at again.
 fn list(socket: &Path, path: &str) -> Vec<Value> {
-    let (status, body) = call(socket, "GET", path, "application/json", b"");
-    assert_eq!(status, 200, "{path}: {body}");
-    serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}"))
+    super::eventually(path, Duration::from_secs(5), || match call(socket, "GET", path, "application/json", b"") {
+        (200, body) => serde_json::from_str(&body).map_err(|e| format!("{e}: {body}")),
+        (status, body) => Err(format!("{status} {body}")),
+    })
 }
 
 fn encode(text: &str) -> String {
@@ -44,7 +46,7 @@ fn filter(state: &Path) -> Option<String> {
 }
 
 /// `container NAME (STATE)`, `network NAME`, `image ID` of everything with the installation's label.
-pub fn owned(state: &Path) -> Vec<String> {
+pub(crate) fn owned(state: &Path) -> Vec<String> {
     let (Some(socket), Some(filter)) = (socket(state), filter(state)) else { return Vec::new() };
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let mut found: Vec<String> = list(&socket, &format!("/v1.41/containers/json?all=true&filters={filter}"))
@@ -64,7 +66,7 @@ pub fn owned(state: &Path) -> Vec<String> {
     found
 }
 
-pub fn remove_owned(state: &Path) {
+pub(crate) fn remove_owned(state: &Path) {
     let (Some(socket), Some(filter)) = (socket(state), filter(state)) else { return };
     let delete = |path: String| drop(call(&socket, "DELETE", &path, "application/json", b""));
     // Members of a task before the container that holds their network: hence more than once.
@@ -82,7 +84,7 @@ pub fn remove_owned(state: &Path) {
 }
 
 /// The load balancer and an engine service that were started for this state directory; by pid, found by their path.
-pub fn stop_own_processes(state: &Path) {
+pub(crate) fn stop_own_processes(state: &Path) {
     for pid in super::processes_of(state) {
         super::signal(pid, "KILL");
     }
@@ -90,7 +92,7 @@ pub fn stop_own_processes(state: &Path) {
 
 /// The image with the binary under test, built once for each binary. Needs an engine: the tests' shared service is
 /// started where none answers.
-pub fn base_image(state: &Path) -> String {
+pub(crate) fn base_image(state: &Path) -> String {
     let program = Path::new(super::landfall());
     let metadata = program.metadata().unwrap();
     let made = metadata.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();

@@ -9,14 +9,14 @@ use sha2::Sha256;
 use super::http::{self, Answer};
 use super::{SECRET, Sandbox};
 
-pub fn sign(secret: &str, body: &[u8]) -> String {
+pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);
     format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
 }
 
 /// Unique in the process, and told apart from those of other processes.
-pub fn delivery_id() -> String {
+pub(crate) fn delivery_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("00000000-0000-0000-{:04x}-{:012x}", std::process::id() & 0xffff, NEXT.fetch_add(1, Ordering::Relaxed))
 }
@@ -29,15 +29,15 @@ fn repository() -> Value {
     })
 }
 
-pub fn create(branch: &str) -> Value {
+pub(crate) fn create(branch: &str) -> Value {
     json!({ "ref": branch, "ref_type": "branch", "repository": repository(), "sender": { "login": "octocat" } })
 }
 
-pub fn delete(branch: &str) -> Value {
+pub(crate) fn delete(branch: &str) -> Value {
     create(branch)
 }
 
-pub fn push(branch: &str, before: &str, after: &str) -> Value {
+pub(crate) fn push(branch: &str, before: &str, after: &str) -> Value {
     json!({
         "ref": format!("refs/heads/{branch}"), "before": before, "after": after, "created": false, "deleted": false,
         "repository": repository(), "sender": { "login": "octocat" },
@@ -46,16 +46,16 @@ pub fn push(branch: &str, before: &str, after: &str) -> Value {
 
 impl Sandbox {
     /// A signed delivery with an id of its own; the status of the answer.
-    pub fn deliver(&self, event: &str, payload: &Value) -> u16 {
+    pub(crate) fn deliver(&self, event: &str, payload: &Value) -> u16 {
         self.deliver_as(&delivery_id(), event, payload)
     }
 
-    pub fn deliver_as(&self, id: &str, event: &str, payload: &Value) -> u16 {
+    pub(crate) fn deliver_as(&self, id: &str, event: &str, payload: &Value) -> u16 {
         let body = payload.to_string().into_bytes();
         self.deliver_raw(id, event, &sign(SECRET, &body), &body).expect("no answer to a delivery").status
     }
 
-    pub fn deliver_raw(&self, id: &str, event: &str, signature: &str, body: &[u8]) -> std::io::Result<Answer> {
+    pub(crate) fn deliver_raw(&self, id: &str, event: &str, signature: &str, body: &[u8]) -> std::io::Result<Answer> {
         let headers = [
             ("Content-Type", "application/json"),
             ("X-GitHub-Event", event),

@@ -5,17 +5,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
-pub fn get(addr: SocketAddr, path: &str, host: Option<&str>) -> io::Result<Answer> {
+pub(crate) fn get(addr: SocketAddr, path: &str, host: Option<&str>) -> io::Result<Answer> {
     request(addr, "GET", path, host, &[], b"")
 }
 
-pub fn request(
+pub(crate) fn request(
     addr: SocketAddr,
     method: &str,
     path: &str,
@@ -31,7 +31,7 @@ pub fn request(
 }
 
 /// Over any stream: the engine's socket is one too.
-pub fn exchange(
+pub(crate) fn exchange(
     mut stream: impl Read + Write,
     method: &str,
     path: &str,

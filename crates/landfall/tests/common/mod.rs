@@ -3,9 +3,9 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-pub mod engine;
-pub mod github;
-pub mod http;
+pub(crate) mod engine;
+pub(crate) mod github;
+pub(crate) mod http;
 #[path = "../../src/demo/image.rs"]
 mod image;
 
@@ -16,14 +16,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-pub const SECRET: &str = "a secret of the tests";
+pub(crate) const SECRET: &str = "a secret of the tests";
 
-pub fn landfall() -> &'static str {
+pub(crate) fn landfall() -> &'static str {
     env!("CARGO_BIN_EXE_landfall")
 }
 
 /// Polls until `look` gives something; panics with `what` and the last refusal after `limit`.
-pub fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + limit;
     loop {
         match look() {
@@ -35,25 +35,25 @@ pub fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Resu
 }
 
 /// Ports that were free a moment ago, all different.
-pub fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// One installation in a temporary directory. Dropped, it ends the server and the load balancer, and removes every
 /// container, network and image that carries its instance label.
-pub struct Sandbox {
-    pub directory: tempfile::TempDir,
-    pub state: PathBuf,
-    pub manifest: PathBuf,
-    pub listen: SocketAddr,
-    pub router: SocketAddr,
-    pub environment: Vec<(String, String)>,
+pub(crate) struct Sandbox {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) state: PathBuf,
+    pub(crate) manifest: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) router: SocketAddr,
+    pub(crate) environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
 impl Sandbox {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("landfall-test-").tempdir().unwrap();
         let [listen, router] = free_ports();
         Self {
@@ -69,7 +69,7 @@ impl Sandbox {
 
     /// Two containers to a task, application and reverse proxy, from the tests' image. `app_environment` are the knobs of
     /// `landfall demo-app web`; `extra` is appended to the manifest.
-    pub fn two_container_manifest(&self, app_environment: &[(&str, &str)], extra: &str) {
+    pub(crate) fn two_container_manifest(&self, app_environment: &[(&str, &str)], extra: &str) {
         let image = engine::base_image(&self.state);
         let variables: String =
             app_environment.iter().map(|(name, value)| format!("          {name}: {value:?}\n")).collect();
@@ -111,7 +111,7 @@ previews:
     }
 
     /// A command of the real binary, on this installation.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(landfall());
         command
             .args(args)
@@ -127,12 +127,12 @@ previews:
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
     /// Runs with `--output json`, which must succeed.
-    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+    pub(crate) fn json(&self, args: &[&str]) -> serde_json::Value {
         let output = self.command(args).args(["--output", "json"]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {}\n{stderr}", output.status);
@@ -140,12 +140,12 @@ previews:
     }
 
     /// `landfall serve` in a process group of its own, and until it answers.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.spawn();
         self.wait_up();
     }
 
-    pub fn spawn(&mut self) {
+    pub(crate) fn spawn(&mut self) {
         assert!(self.child.is_none(), "a server is running");
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let listen = self.listen.to_string();
@@ -155,7 +155,7 @@ previews:
         self.child = Some(command.spawn().unwrap());
     }
 
-    pub fn wait_up(&mut self) {
+    pub(crate) fn wait_up(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if http::get(self.listen, "/healthz", None).is_ok_and(|answer| answer.status == 200) {
@@ -167,19 +167,19 @@ previews:
         }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("no server").id()
     }
 
     /// SIGKILL, as a crash.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("no server");
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     /// SIGTERM, and how it ended.
-    pub fn stop(&mut self) -> std::process::ExitStatus {
+    pub(crate) fn stop(&mut self) -> std::process::ExitStatus {
         let mut child = self.child.take().expect("no server");
         signal(child.id(), "TERM");
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -192,26 +192,26 @@ previews:
         }
     }
 
-    pub fn log_path(&self) -> PathBuf {
+    pub(crate) fn log_path(&self) -> PathBuf {
         self.directory.path().join("server.log")
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     /// The label value of this installation, as the server itself says.
-    pub fn instance(&self) -> String {
+    pub(crate) fn instance(&self) -> String {
         let status = self.json(&["status"]);
         status["server"]["instance"].as_str().unwrap_or_else(|| panic!("no instance in {status}")).to_owned()
     }
 
     /// A GET through the load balancer.
-    pub fn get(&self, host: &str, path: &str) -> std::io::Result<http::Answer> {
+    pub(crate) fn get(&self, host: &str, path: &str) -> std::io::Result<http::Answer> {
         http::get(self.router, path, Some(host))
     }
 
-    pub fn wait_text(&self, host: &str, text: &str) {
+    pub(crate) fn wait_text(&self, host: &str, text: &str) {
         let what = format!("http://{host}/ answers {text:?}");
         let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             eventually(&what, Duration::from_secs(60), || match self.get(host, "/") {
@@ -227,11 +227,11 @@ previews:
     }
 
     /// Containers, networks and images of this installation, as the engine lists them.
-    pub fn resources(&self) -> Vec<String> {
+    pub(crate) fn resources(&self) -> Vec<String> {
         engine::owned(&self.state)
     }
 
-    pub fn wait_nothing_left(&self, host: &str) {
+    pub(crate) fn wait_nothing_left(&self, host: &str) {
         let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             eventually("nothing left", Duration::from_secs(60), || {
                 let left = self.resources();
@@ -263,12 +263,12 @@ impl Drop for Sandbox {
 }
 
 /// With the `kill` command: std has no signals but SIGKILL.
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
 }
 
 /// Processes whose command line names this path (the load balancer, the engine's service).
-pub fn processes_of(path: &Path) -> Vec<u32> {
+pub(crate) fn processes_of(path: &Path) -> Vec<u32> {
     let wanted = path.to_string_lossy().into_owned();
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
