@@ -97,7 +97,7 @@ pub(crate) fn base_image(state: &Path) -> String {
     let metadata = program.metadata().unwrap();
     let made = metadata.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     let name = format!("localhost/landfall-test-base:{made}-{}", metadata.len());
-    let socket = socket(state).unwrap_or_else(|| shared_service());
+    let socket = socket(state).unwrap_or_else(shared_service);
     let (status, _) = call(&socket, "GET", &format!("/v1.41/images/{name}/json"), "application/json", b"");
     if status == 200 {
         return name;
@@ -116,7 +116,7 @@ pub(crate) fn base_image(state: &Path) -> String {
 /// `podman system service` for images only, where the machine has no engine service. It ends by itself when idle.
 fn shared_service() -> PathBuf {
     let socket = std::env::temp_dir().join(format!("landfall-test-engine-{}.sock", std::process::id()));
-    std::process::Command::new("podman")
+    let mut child = std::process::Command::new("podman")
         .args(["system", "service", "--time=20"])
         .arg(format!("unix://{}", socket.display()))
         .stdin(std::process::Stdio::null())
@@ -124,6 +124,7 @@ fn shared_service() -> PathBuf {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("these tests need Docker or Podman");
+    std::thread::spawn(move || child.wait());
     super::eventually("podman's service", Duration::from_secs(20), || {
         UnixStream::connect(&socket).map(|_| ()).map_err(|e| e.to_string())
     });

@@ -23,13 +23,16 @@ pub(crate) fn landfall() -> &'static str {
 }
 
 /// Polls until `look` gives something; panics with `what` and the last refusal after `limit`.
-pub(crate) fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn eventually<T>(what: &str, limit: Duration, look: impl FnMut() -> Result<T, String>) -> T {
+    poll(limit, look).unwrap_or_else(|why| panic!("{what}: not within {limit:?}: {why}"))
+}
+
+fn poll<T>(limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     let deadline = Instant::now() + limit;
     loop {
         match look() {
-            Ok(found) => return found,
-            Err(why) if Instant::now() > deadline => panic!("{what}: not within {limit:?}: {why}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            result => return result,
         }
     }
 }
@@ -211,19 +214,18 @@ previews:
         http::get(self.router, path, Some(host))
     }
 
+    /// `eventually`, with the server's log where it does not come to that.
+    pub(crate) fn eventually<T>(&self, what: &str, look: impl FnMut() -> Result<T, String>) -> T {
+        let limit = Duration::from_secs(60);
+        poll(limit, look).unwrap_or_else(|why| panic!("{what}: not within {limit:?}: {why}\n{}", self.log()))
+    }
+
     pub(crate) fn wait_text(&self, host: &str, text: &str) {
-        let what = format!("http://{host}/ answers {text:?}");
-        let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            eventually(&what, Duration::from_secs(60), || match self.get(host, "/") {
-                Ok(answer) if answer.status == 200 && answer.body.trim() == text => Ok(()),
-                Ok(answer) => Err(format!("{} {}", answer.status, answer.body)),
-                Err(error) => Err(error.to_string()),
-            });
-        }));
-        if let Err(panic) = answered {
-            eprintln!("{}", self.log());
-            std::panic::resume_unwind(panic);
-        }
+        self.eventually(&format!("http://{host}/ answers {text:?}"), || match self.get(host, "/") {
+            Ok(answer) if answer.status == 200 && answer.body.trim() == text => Ok(()),
+            Ok(answer) => Err(format!("{} {}", answer.status, answer.body)),
+            Err(error) => Err(error.to_string()),
+        });
     }
 
     /// Containers, networks and images of this installation, as the engine lists them.
@@ -232,22 +234,16 @@ previews:
     }
 
     pub(crate) fn wait_nothing_left(&self, host: &str) {
-        let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            eventually("nothing left", Duration::from_secs(60), || {
-                let left = self.resources();
-                if !left.is_empty() {
-                    return Err(left.join(", "));
-                }
-                match self.get(host, "/") {
-                    Ok(answer) if answer.status != 404 => Err(format!("{host} answers {}", answer.status)),
-                    _ => Ok(()),
-                }
-            });
-        }));
-        if let Err(panic) = looked {
-            eprintln!("{}", self.log());
-            std::panic::resume_unwind(panic);
-        }
+        self.eventually("nothing left", || {
+            let left = self.resources();
+            if !left.is_empty() {
+                return Err(left.join(", "));
+            }
+            match self.get(host, "/") {
+                Ok(answer) if answer.status != 404 => Err(format!("{host} answers {}", answer.status)),
+                _ => Ok(()),
+            }
+        });
     }
 }
 
