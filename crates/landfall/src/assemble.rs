@@ -99,8 +99,11 @@ impl Assembly {
         let owner = format!("{}:{:08x}", std::process::id(), clock.entropy() as u32);
         let steps = Arc::new(landfall_steps::Steps::new(platform.clone()));
         let steps = crate::hold::wrap(steps, env_vars::get(env_vars::TEST_HOLD), state.join("held"));
-        let engine = Engine::new(EngineConfig::new(owner), store.clone(), steps, clock.clone())
-            .with_observer(Arc::new(metrics.clone()));
+        let mut config = EngineConfig::new(owner);
+        if let Some(previews) = &app.previews {
+            config.max_executions = previews.limits.concurrent_executions.max(1) as usize;
+        }
+        let engine = Engine::new(config, store.clone(), steps, clock.clone()).with_observer(Arc::new(metrics.clone()));
         let targets = app.notifications.iter().map(target).collect::<CliResult<Vec<_>>>()?;
         let notifier = Notifier::new(store.clone(), clock.clone(), targets)
             .map_err(|error| CliError::new(ExitCode::Internal, "no HTTP client for notifications").cause(&error))?;
