@@ -4,8 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
+use landfall_ports::journal::Journal;
+use landfall_ports::store::Store;
 use landfall_sqlite::{BootClock, OpenOptions, SqliteStore};
-use landfall_testkit::conformance::{Subject, TTL_MS};
+use landfall_testkit::conformance::Subject;
 use tempfile::TempDir;
 
 /// One boot after another, as told.
@@ -49,18 +52,39 @@ pub(crate) fn fresh() -> (TempDir, SqliteStore) {
     (dir, store)
 }
 
-pub(crate) fn subject() -> Subject {
-    let dir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualBoot::default());
-    clock.pass(5_000);
-    let options = OpenOptions { clock: Some(clock.clone()), ..OpenOptions::default() };
-    let store = SqliteStore::open(dir.path(), options).unwrap();
-    let later = Arc::clone(&clock);
-    Subject {
-        journal: Arc::new(store.clone()),
-        store: Arc::new(store),
-        expire_leases: Box::new(move || later.pass(TTL_MS)),
-        reboot: Box::new(move || clock.reboot()),
-        keep: Box::new(dir),
+/// A store and its clock, as the suites want them.
+pub(crate) struct Clocked {
+    pub(crate) store: SqliteStore,
+    clock: Arc<ManualBoot>,
+    _dir: TempDir,
+}
+
+impl Clocked {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualBoot::default());
+        clock.pass(5_000);
+        let options = OpenOptions { clock: Some(clock.clone()), ..OpenOptions::default() };
+        let store = SqliteStore::open(dir.path(), options).unwrap();
+        Self { store, clock, _dir: dir }
+    }
+}
+
+#[async_trait]
+impl Subject for Clocked {
+    fn journal(&self) -> Arc<dyn Journal> {
+        Arc::new(self.store.clone())
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn pass_ms(&self, ms: u64) {
+        self.clock.pass(ms);
+    }
+
+    async fn reboot(&self) {
+        self.clock.reboot();
     }
 }

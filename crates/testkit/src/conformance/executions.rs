@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_model::ids::{EnvironmentId, ExecutionId, StepId};
-use landfall_ports::journal::{Batch, Created, Journal, JournalError, Lease};
+use landfall_ports::journal::{Batch, Created, JournalError, Lease};
 use landfall_workflow::event::{Event, Signal};
 use serde_json::json;
 
@@ -23,6 +23,16 @@ pub(super) async fn create_is_idempotent_by_key(subject: &impl Subject) {
     assert!(matches!(journal.load(&again.id).await, Err(JournalError::NotFound(id)) if id == again.id));
     assert_eq!(journal.list(None, false, 10).await.unwrap().len(), 1);
     assert_eq!(journal.load(&first.id).await.unwrap().records, first.records);
+}
+
+pub(super) async fn an_id_belongs_to_one_request(subject: &impl Subject) {
+    let journal = subject.journal();
+    let first = execution("1", "env");
+    journal.create(first.clone()).await.unwrap();
+    let mut taken = execution("1", "elsewhere");
+    taken.dedup_key = "another".to_owned();
+    assert!(matches!(journal.create(taken).await, Err(JournalError::Corrupt(_))));
+    assert_eq!(journal.load(&first.id).await.unwrap().environment, first.environment);
 }
 
 pub(super) async fn what_is_written_is_read(subject: &impl Subject) {
@@ -61,6 +71,8 @@ pub(super) async fn an_unknown_execution_is_not_found(subject: &impl Subject) {
     assert!(matches!(journal.send_signal(&nobody, "root", Signal::Abort).await, Err(JournalError::NotFound(_))));
     assert!(matches!(journal.signals(&nobody).await, Err(JournalError::NotFound(_))));
     assert!(matches!(journal.compact(&lease, 0, json!({})).await, Err(JournalError::NotFound(_))));
+    // Releasing what is not held is no error: the purpose is met.
+    journal.release(&lease).await.unwrap();
     assert_eq!(journal.renew("engine-1", TTL_MS, std::slice::from_ref(&lease)).await.unwrap(), [lease]);
 }
 

@@ -89,6 +89,20 @@ pub(super) async fn a_finished_delivery_stays_known(subject: &impl Subject) {
     assert_eq!(store.deliveries(2).await.unwrap(), listed[..2]);
 }
 
+pub(super) async fn a_delivery_is_finished_once(subject: &impl Subject) {
+    let store = subject.store();
+    store.set_notification_targets(vec!["log".to_owned()]).await.unwrap();
+    store.receive(delivery("d-1", 1)).await.unwrap();
+    let seq = store.pending_deliveries(1).await.unwrap()[0].seq;
+    store.finish_delivery(seq, applied(), vec![], vec![]).await.unwrap();
+    let other = DeliveryOutcome::Ignored { why: "another opinion".to_owned() };
+    let twice = store.finish_delivery(seq, other, vec![write(0, environment("a"))], vec![notice("n-1", 1)]).await;
+    assert!(matches!(twice, Err(StoreError::Corrupt(_))), "{twice:?}");
+    assert_eq!(store.deliveries(1).await.unwrap()[0].outcome, Some(applied()));
+    assert!(store.environments().await.unwrap().is_empty());
+    assert!(store.due_notices(at(100), 10).await.unwrap().is_empty());
+}
+
 pub(super) async fn many_senders_at_once_lose_nothing(subject: &impl Subject) {
     let mut tasks = tokio::task::JoinSet::new();
     // Every delivery is sent twice, by two senders.
@@ -140,12 +154,26 @@ pub(super) async fn environments_are_written_all_or_nothing(subject: &impl Subje
     let store = subject.store();
     store.write_environments(vec![write(0, environment("c"))], vec![]).await.unwrap();
     let batch = vec![write(0, environment("a")), write(0, environment("b")), write(0, environment("c"))];
-    assert!(matches!(store.write_environments(batch, vec![]).await, Err(StoreError::Conflict(id)) if id.as_str() == "c"));
+    assert!(
+        matches!(store.write_environments(batch, vec![]).await, Err(StoreError::Conflict(id)) if id.as_str() == "c")
+    );
     assert_eq!(store.environments().await.unwrap().len(), 1);
     let batch = vec![write(1, environment("c")), write(0, environment("b")), write(0, environment("a"))];
     store.write_environments(batch, vec![]).await.unwrap();
     let ids: Vec<_> = store.environments().await.unwrap().into_iter().map(|e| e.id.0).collect();
     assert_eq!(ids, ["a", "b", "c"]);
+}
+
+pub(super) async fn two_writes_of_one_record_follow_each_other(subject: &impl Subject) {
+    let store = subject.store();
+    let id = EnvironmentId::new("a");
+    let named = |message: &str| EnvironmentRecord { message: Some(message.to_owned()), ..environment("a") };
+    store.write_environments(vec![write(0, named("x")), write(1, named("y"))], vec![]).await.unwrap();
+    let stored = store.environment(&id).await.unwrap().unwrap();
+    assert_eq!((stored.revision, stored.message.as_deref()), (2, Some("y")));
+    let both = store.write_environments(vec![write(2, named("x")), write(2, named("y"))], vec![]).await;
+    assert!(matches!(both, Err(StoreError::Conflict(of)) if of == id));
+    assert_eq!(store.environment(&id).await.unwrap(), Some(stored));
 }
 
 pub(super) async fn small_values_are_kept(subject: &impl Subject) {

@@ -70,6 +70,17 @@ pub(super) async fn renewing_tells_what_was_lost(subject: &impl Subject) {
     assert_eq!(free[0].execution, given_back.execution);
 }
 
+pub(super) async fn nobody_uses_the_lease_of_another(subject: &impl Subject) {
+    let journal = subject.journal();
+    let lease = claimed(&*journal, "1").await;
+    let stranger = Lease { owner: "engine-2".to_owned(), ..lease.clone() };
+    assert!(matches!(journal.append(&stranger, 1, Batch::default()).await, Err(JournalError::Fenced { .. })));
+    journal.release(&stranger).await.unwrap();
+    assert_eq!(journal.renew("engine-2", TTL_MS, std::slice::from_ref(&lease)).await.unwrap(), [lease.clone()]);
+    assert!(journal.claim("engine-2", TTL_MS, 10).await.unwrap().is_empty());
+    assert_eq!(journal.append(&lease, 1, batch(vec![step_done(1, "a")])).await.unwrap(), 2);
+}
+
 pub(super) async fn a_released_lease_is_free_at_once(subject: &impl Subject) {
     let journal = subject.journal();
     let first = claimed(&*journal, "1").await;
@@ -94,7 +105,8 @@ pub(super) async fn a_finished_execution_is_over(subject: &impl Subject) {
     let journal = subject.journal();
     let lease = claimed(&*journal, "1").await;
     assert_eq!(journal.append(&lease, 1, last(vec![finished(1)])).await.unwrap(), 2);
-    assert!(journal.append(&lease, 2, batch(vec![step_done(2, "late")])).await.is_err());
+    let late = journal.append(&lease, 2, batch(vec![step_done(2, "late")])).await;
+    assert!(matches!(late, Err(JournalError::Fenced { .. })), "the lease ended with it: {late:?}");
     subject.pass_ms(10 * TTL_MS).await;
     assert!(journal.claim("engine-2", TTL_MS, 10).await.unwrap().is_empty());
     subject.reboot().await;

@@ -86,6 +86,20 @@ pub(super) async fn a_failed_notice_comes_back_when_due(subject: &impl Subject) 
     assert_eq!(due(&*store).await, [pair("n-2", "slack")]);
 }
 
+pub(super) async fn what_is_over_stays_over(subject: &impl Subject) {
+    let store = subject.store();
+    targets(&*store, &["log", "log"]).await;
+    store.write_environments(vec![], vec![notice("n-1", 1), notice("n-2", 1)]).await.unwrap();
+    let rows = store.due_notices(at(LATER), 10).await.unwrap();
+    assert_eq!(rows.len(), 2, "a target named twice is one");
+    store.notices_done(vec![rows[0].seq]).await.unwrap();
+    store.notice_failed(rows[1].seq, "410 Gone".to_owned(), None).await.unwrap();
+    for seq in [rows[0].seq, rows[1].seq, 4000] {
+        store.notice_failed(seq, "a late answer".to_owned(), Some(at(0))).await.unwrap();
+    }
+    assert!(due(&*store).await.is_empty());
+}
+
 pub(super) async fn notices_before_any_targets_are_not_lost(subject: &impl Subject) {
     let store = subject.store();
     store.write_environments(vec![], vec![notice("n-1", 1)]).await.unwrap();
