@@ -4,7 +4,7 @@ use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT};
 use landfall_model::step::{AwaitImage, BuildImage};
 use landfall_ports::images::BuildState;
 use landfall_ports::steps::{Progress, StepContext};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::{deleting, fatal, port, with_detail};
 use crate::{LATER_MS, SOON_MS, StepResult, Steps, codes, done, pending};
@@ -24,12 +24,17 @@ impl Steps {
         }
     }
 
-    pub(crate) async fn undo_build(&self, cx: &StepContext, params: &BuildImage) -> StepResult {
+    /// Only this step's image: another build's may be in use until its own step is undone.
+    pub(crate) async fn undo_build(&self, cx: &StepContext, params: &BuildImage, output: Option<&Value>) -> StepResult {
         let images = &self.platform.images;
         images.cancel_build(cx.key.as_str()).await.map_err(port)?;
         let environment = params.tags.get(TAG_ENVIRONMENT).map(String::as_str);
+        let built = output.and_then(|output| output.get("image")).and_then(Value::as_str);
         for image in self.made_by(cx, images.list_owned(environment).await, ResourceKind::Image)? {
-            deleting(images.delete_owned(&image).await)?;
+            // Engines put their own prefix before the name and a digest after it.
+            if Some(image.id.as_str()) == built || image.name.contains(&params.tag) {
+                deleting(images.delete_owned(&image).await)?;
+            }
         }
         Ok(done())
     }

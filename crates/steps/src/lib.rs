@@ -55,8 +55,8 @@ impl StepExecutor for Steps {
             StepParams::ProbeUrl(p) => self.probe_url(&p).await,
             StepParams::RunHook(p) => self.start_hook(cx, &p).await,
             StepParams::RunTask(p) => self.start_task(cx, &p).await,
-            StepParams::StopService(p) => self.stop_service(&p).await,
-            StepParams::DeleteService(p) => self.delete_service(&p.name).await,
+            StepParams::StopService(p) => self.stop_service(cx, &p).await,
+            StepParams::DeleteService(p) => self.delete_service(cx, &p.name).await,
             StepParams::DeleteRoute(p) => self.delete_route(&p).await,
             StepParams::DeleteTargetGroup(p) => self.delete_target_group(&p).await,
             StepParams::SweepResources(p) => self.sweep_resources(&p).await,
@@ -73,8 +73,8 @@ impl StepExecutor for Steps {
             StepParams::ProbeUrl(p) => self.probe_url(&p).await,
             StepParams::RunHook(p) => self.poll_hook(cx, &p).await,
             StepParams::RunTask(p) => self.poll_task(&p, token).await,
-            StepParams::StopService(p) => self.poll_stopped(&p).await,
-            StepParams::DeleteService(p) => self.poll_deleted(&p.name).await,
+            StepParams::StopService(p) => self.poll_stopped(cx, &p).await,
+            StepParams::DeleteService(p) => self.poll_deleted(cx, &p.name).await,
             StepParams::SweepResources(p) => self.sweep_resources(&p).await,
             // These are done when they have started; a poll after a crash starts them again.
             StepParams::RegisterTaskDefinition(_)
@@ -94,8 +94,8 @@ impl StepExecutor for Steps {
         token: Option<&Value>,
     ) -> StepResult {
         match typed(params)? {
-            StepParams::BuildImage(p) => self.undo_build(cx, &p).await,
-            StepParams::RegisterTaskDefinition(_) => self.undo_register(cx).await,
+            StepParams::BuildImage(p) => self.undo_build(cx, &p, output).await,
+            StepParams::RegisterTaskDefinition(p) => self.undo_register(cx, &p).await,
             StepParams::EnsureTargetGroup(p) => self.undo_target_group(cx, &p).await,
             StepParams::EnsureRoute(p) => self.undo_route(cx, &p).await,
             StepParams::DeployService(p) => self.undo_deploy(cx, &p, output, token).await,

@@ -1,6 +1,6 @@
 //! service.deploy, service.stop, service.delete.
 
-use landfall_model::inventory::TAG_EXECUTION;
+use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION};
 use landfall_model::step::{DeployService, StopService};
 use landfall_ports::PortError;
 use landfall_ports::orchestrator::{
@@ -66,46 +66,97 @@ impl Steps {
         output: Option<&Value>,
         token: Option<&Value>,
     ) -> StepResult {
-        let orchestrator = &self.platform.orchestrator;
-        let Some(service) = orchestrator.describe_service(&params.name).await.map_err(port)? else { return Ok(done()) };
+        let Some(service) = self.our_service(cx, &params.name).await? else { return Ok(done()) };
         if service.tags.get(TAG_EXECUTION).map(String::as_str) == Some(cx.execution.as_str()) {
-            return self.delete_service(&params.name).await;
+            return self.delete_service(cx, &params.name).await;
         }
-        let recorded = |v: &Value| v.get("previous_task_definition").and_then(Value::as_str).map(str::to_owned);
         let ours = value(&params.task_definition)?;
-        // Without a record: what the deployment before ours ran, unless the platform has gone back to it already.
-        let before = || {
-            service.deployments.get(1).filter(|_| service.task_definition == ours).map(|d| d.task_definition.clone())
+        let recorded = [token, output].into_iter().flatten().find_map(Before::read);
+        let before = match recorded {
+            Some(before) => before,
+            None => match self.before(cx, &service, ours).await? {
+                Some(before) => before,
+                None => return Ok(done()),
+            },
         };
-        let Some(previous) = output.and_then(recorded).or_else(|| token.and_then(recorded)).or_else(before) else {
-            return Ok(done());
-        };
-        let count = [output, token]
-            .into_iter()
-            .flatten()
-            .find_map(|v| v.get("previous_desired_count").and_then(Value::as_u64))
-            .and_then(|n| u32::try_from(n).ok())
-            .unwrap_or(service.desired);
-        let put = PutService { task_definition: previous, desired_count: count, ..request(params)? };
-        let back = orchestrator.put_service(&put).await.map_err(port)?;
-        let now = orchestrator.describe_service(&params.name).await.map_err(port)?;
-        let rollout = now.and_then(|s| s.deployments.into_iter().find(|d| d.id == back.deployment)).map(|d| d.rollout);
-        Ok(match rollout {
-            Some(RolloutState::InProgress) => pending_with(token, "going back to what ran before"),
-            _ => done(),
-        })
+        let orchestrator = &self.platform.orchestrator;
+        if service.task_definition != before.task_definition || service.desired != before.desired_count {
+            let back = PutService {
+                task_definition: before.task_definition.clone(),
+                desired_count: before.desired_count,
+                ..request(params)?
+            };
+            orchestrator.put_service(&back).await.map_err(port)?;
+        }
+        // The platform may have gone back by itself already; either way the first deployment is the one that counts.
+        let Some(service) = orchestrator.describe_service(&params.name).await.map_err(port)? else { return Ok(done()) };
+        match service.deployments.first() {
+            Some(first) if first.rollout == RolloutState::InProgress => Ok(Progress::Pending {
+                token: before.write(),
+                poll_after_ms: SOON_MS,
+                note: Some(GOING_BACK.to_owned()),
+            }),
+            Some(first)
+                if first.rollout != RolloutState::Completed
+                    && before.task_definition != ours
+                    && first.task_definition == before.task_definition =>
+            {
+                Err(deployment_error(
+                    codes::SERVICE_FAILED,
+                    "failed while going back to what ran before",
+                    &service,
+                    first,
+                ))
+            }
+            _ => Ok(done()),
+        }
     }
 
-    pub(crate) async fn stop_service(&self, params: &StopService) -> StepResult {
+    /// Without a record of what ran before: what the deployment before ours ran. Only where this execution registered the
+    /// definition that runs now is it certain that the deployment is ours; otherwise nothing was changed.
+    async fn before(
+        &self,
+        cx: &StepContext,
+        service: &ServiceDescription,
+        ours: &str,
+    ) -> Result<Option<Before>, StepError> {
+        if service.task_definition != ours {
+            return Ok(None);
+        }
+        let orchestrator = &self.platform.orchestrator;
+        let listing = orchestrator.list_owned(Some(cx.environment.as_str()), &[ResourceKind::TaskDefinition]).await;
+        let made = self.made_by(cx, listing, ResourceKind::TaskDefinition)?;
+        if !made.iter().any(|definition| definition.id == ours) {
+            return Ok(None);
+        }
+        let previous = service.deployments.iter().find(|deployment| deployment.task_definition != ours);
+        Ok(previous.map(|previous| Before {
+            task_definition: previous.task_definition.clone(),
+            desired_count: service.desired,
+        }))
+    }
+
+    /// `None`: there is none of that name, or it is another environment's and none of our business.
+    async fn our_service(&self, cx: &StepContext, name: &str) -> Result<Option<ServiceDescription>, StepError> {
+        let service = self.platform.orchestrator.describe_service(name).await.map_err(port)?;
+        let ours =
+            |s: &ServiceDescription| s.tags.get(TAG_ENVIRONMENT).map(String::as_str) == Some(cx.environment.as_str());
+        Ok(service.filter(ours))
+    }
+
+    pub(crate) async fn stop_service(&self, cx: &StepContext, params: &StopService) -> StepResult {
+        if self.our_service(cx, &params.name).await?.is_none() {
+            return Ok(done());
+        }
         match self.platform.orchestrator.scale_service(&params.name, 0).await {
             Err(PortError::NotFound(_)) => Ok(done()),
             Err(error) => Err(port(error)),
-            Ok(()) => self.poll_stopped(params).await,
+            Ok(()) => self.poll_stopped(cx, params).await,
         }
     }
 
-    pub(crate) async fn poll_stopped(&self, params: &StopService) -> StepResult {
-        match self.platform.orchestrator.describe_service(&params.name).await.map_err(port)? {
+    pub(crate) async fn poll_stopped(&self, cx: &StepContext, params: &StopService) -> StepResult {
+        match self.our_service(cx, &params.name).await? {
             Some(service) if service.running + service.pending > 0 => {
                 Ok(pending(SOON_MS, format!("{} tasks still running", service.running + service.pending)))
             }
@@ -113,25 +164,41 @@ impl Steps {
         }
     }
 
-    pub(crate) async fn delete_service(&self, name: &str) -> StepResult {
+    pub(crate) async fn delete_service(&self, cx: &StepContext, name: &str) -> StepResult {
+        if self.our_service(cx, name).await?.is_none() {
+            return Ok(done());
+        }
         deleting(self.platform.orchestrator.delete_service(name).await)?;
-        self.poll_deleted(name).await
+        self.poll_deleted(cx, name).await
     }
 
-    pub(crate) async fn poll_deleted(&self, name: &str) -> StepResult {
-        match self.platform.orchestrator.describe_service(name).await.map_err(port)? {
+    pub(crate) async fn poll_deleted(&self, cx: &StepContext, name: &str) -> StepResult {
+        match self.our_service(cx, name).await? {
             None => Ok(done()),
             Some(service) => Ok(pending(SOON_MS, format!("draining, {} tasks running", service.running))),
         }
     }
 }
 
-/// Keeps the first token: it knows what ran before.
-fn pending_with(token: Option<&Value>, note: &str) -> Progress {
-    Progress::Pending {
-        token: token.cloned().unwrap_or(Value::Null),
-        poll_after_ms: SOON_MS,
-        note: Some(note.to_owned()),
+const GOING_BACK: &str = "going back to what ran before";
+
+/// What ran before an update: in the output of a finished step, or in the token of an undo under way.
+struct Before {
+    task_definition: String,
+    desired_count: u32,
+}
+
+impl Before {
+    fn read(from: &Value) -> Option<Self> {
+        let count = from.get("previous_desired_count")?.as_u64()?;
+        Some(Self {
+            task_definition: from.get("previous_task_definition")?.as_str()?.to_owned(),
+            desired_count: u32::try_from(count).ok()?,
+        })
+    }
+
+    fn write(&self) -> Value {
+        json!({"previous_task_definition": self.task_definition, "previous_desired_count": self.desired_count})
     }
 }
 

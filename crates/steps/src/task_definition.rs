@@ -1,6 +1,6 @@
 //! task_definition.register.
 
-use landfall_model::inventory::ResourceKind;
+use landfall_model::inventory::{ResourceKind, TAG_SERVICE};
 use landfall_model::step::{ContainerInput, RegisterTaskDefinition};
 use landfall_model::task::{ContainerDefinition, TaskDefinition};
 use landfall_ports::steps::{Progress, StepContext};
@@ -21,10 +21,12 @@ impl Steps {
         Ok(Progress::Done(json!({"task_definition": registered.handle, "created": registered.created})))
     }
 
-    pub(crate) async fn undo_register(&self, cx: &StepContext) -> StepResult {
+    /// Only of this step's service: another's may still run from its own.
+    pub(crate) async fn undo_register(&self, cx: &StepContext, params: &RegisterTaskDefinition) -> StepResult {
         let orchestrator = &self.platform.orchestrator;
         let listing = orchestrator.list_owned(Some(cx.environment.as_str()), &[ResourceKind::TaskDefinition]).await;
-        for definition in self.made_by(cx, listing, ResourceKind::TaskDefinition)? {
+        let made = self.made_by(cx, listing, ResourceKind::TaskDefinition)?;
+        for definition in made.iter().filter(|made| made.tags.get(TAG_SERVICE) == params.tags.get(TAG_SERVICE)) {
             deleting(orchestrator.deregister_task_definition(&definition.id).await)?;
         }
         Ok(done())

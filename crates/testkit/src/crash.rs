@@ -28,6 +28,10 @@ pub trait World {
     fn steps(&self) -> Arc<dyn StepExecutor>;
     /// All that can be seen of it from outside, in a canonical form: two worlds are the same if their pictures are equal.
     fn picture(&self) -> String;
+    /// The process that ran inside it died: what lived in that process only is gone.
+    fn restart(&self) {}
+    /// What must hold wherever a case came to rest, beyond equal pictures; panics with what does not.
+    fn judge(&self, _end: &ExecutionView) {}
 }
 
 /// What a process is given.
@@ -164,6 +168,7 @@ impl<W: World, M: Fn() -> W, R: AsyncFn(Process)> Matrix<'_, M, R> {
                 () = (self.run)(process) => {}
             }
             mem.expire_leases();
+            world.restart();
         }
         if death.is_none() || self.view(&mem).await.is_none_or(|view| view.outcome.is_none()) {
             let journal = Arc::new(Gated::new(mem.clone(), StopAfter::never()));
@@ -172,6 +177,7 @@ impl<W: World, M: Fn() -> W, R: AsyncFn(Process)> Matrix<'_, M, R> {
             (commits, calls) = (journal.gate.count(), steps.calls());
         }
         let view = self.view(&mem).await.expect("the plan was submitted");
+        world.judge(&view);
         let id = view.id.to_string();
         // Two lives have two execution ids.
         let notices = mem.notices().into_iter().map(|notice| notice.id.replace(&id, "exe")).collect();

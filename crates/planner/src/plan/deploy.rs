@@ -99,7 +99,7 @@ pub fn preview(
     }
     let done = deploy.hooks(after, deployed, &definitions, &mut warnings);
     if kind == PlanKind::Update {
-        deploy.sweep_unused(&definitions, &images, &done);
+        deploy.sweep_unused(&services, &definitions, &images, &done);
     }
 
     let word = if kind == PlanKind::Update { "Update" } else { "Create" };
@@ -257,7 +257,11 @@ impl Deploy<'_> {
         let mut text = text.replace("{project}", &self.app.project);
         if text.contains("{branch}") {
             let branch = match &self.record.key.source {
-                SourceRef::Branch(branch) => tag_safe(branch),
+                SourceRef::Branch(branch) => tag_safe(branch).ok_or_else(|| {
+                    PlanError::Unplannable(format!(
+                        "container {container} waits for an image named after the branch, and {branch:?} leaves nothing that a tag may hold; use {{short_commit}}"
+                    ))
+                })?,
                 SourceRef::ForkPullRequest(number) => format!("pr-{number}"),
             };
             text = text.replace("{branch}", &branch);
@@ -355,11 +359,20 @@ impl Deploy<'_> {
         hooks::add(&mut self.builder, &cx, point, after, warnings)
     }
 
-    /// The images and task definitions of before are of no use once the new ones serve.
-    fn sweep_unused(&mut self, definitions: &BTreeMap<String, StepId>, images: &[Input], after: &[StepId]) {
+    /// The images and task definitions of before are of no use once the new ones serve, nor are services that the manifest
+    /// has lost: without their task definition they could not even start a task again.
+    fn sweep_unused(
+        &mut self,
+        services: &[&Service],
+        definitions: &BTreeMap<String, StepId>,
+        images: &[Input],
+        after: &[StepId],
+    ) {
         let mut keep: Vec<Input> =
             definitions.values().map(|id| Input::output(id.as_str(), "task_definition")).collect();
         keep.extend(images.iter().cloned());
+        let name = |(index, service): (usize, &&Service)| service_name(&self.record.names, &service.name, index == 0);
+        keep.extend(services.iter().enumerate().map(name).map(Input::Value));
         let mut needs = after.to_vec();
         for input in &keep {
             if let Input::Output { output } = input {
@@ -371,7 +384,7 @@ impl Deploy<'_> {
         }
         let params = SweepResources {
             environment: self.record.id.to_string(),
-            kinds: vec![ResourceKind::TaskDefinition, ResourceKind::Image],
+            kinds: vec![ResourceKind::Service, ResourceKind::TaskDefinition, ResourceKind::Image],
             keep,
         };
         let title = "Clear what is no longer used".to_owned();
@@ -390,9 +403,9 @@ impl Deploy<'_> {
     }
 }
 
-/// A branch's name as a legal tag of an image.
-fn tag_safe(branch: &str) -> String {
+/// A branch's name as a legal tag of an image; `None` where nothing of it is legal.
+fn tag_safe(branch: &str) -> Option<String> {
     let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
-    let tag: String = branch.chars().map(legal).take(128).collect();
-    tag.trim_start_matches(['.', '-']).to_owned()
+    let tag: String = branch.chars().map(legal).skip_while(|c| matches!(c, '.' | '-')).take(128).collect();
+    Some(tag).filter(|tag| !tag.is_empty())
 }

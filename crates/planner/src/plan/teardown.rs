@@ -61,11 +61,13 @@ pub fn destroy(app: &App, record: &EnvironmentRecord, inputs: &PlanInputs) -> Pl
     }
     if let Some(route) = app.previews.as_ref().and_then(|previews| route_target(previews, record)) {
         needs = vec![delete_route(&mut builder, route, &environment, &needs)];
+        let name = record.names.target_group.clone();
+        let title = format!("Delete target group {name}");
+        let group = DeleteTargetGroup { name, environment: environment.clone() };
+        needs = vec![builder.add("target_group", title, &needs, StepParams::DeleteTargetGroup(group))];
     }
-    let name = record.names.target_group.clone();
-    let group =
-        StepParams::DeleteTargetGroup(DeleteTargetGroup { name: name.clone(), environment: environment.clone() });
-    needs = vec![builder.add("target_group", format!("Delete target group {name}"), &needs, group)];
+    // Where the manifest no longer tells the route, the sweep takes both, in their order: a target group cannot go before
+    // the routes to it.
     let sweep =
         SweepResources { environment: environment.clone(), kinds: ResourceKind::ALL.to_vec(), keep: Vec::new() };
     needs = vec![builder.add(

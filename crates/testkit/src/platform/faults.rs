@@ -27,6 +27,11 @@ impl FakePlatform {
         self.lock().faults.push(fault);
     }
 
+    /// Takes back every fault that is still to come.
+    pub fn mend(&self) {
+        self.lock().faults.clear();
+    }
+
     /// Counts the call and runs it, with the faults that are due.
     pub(crate) fn call<T>(&self, method: &'static str, run: impl FnOnce(&mut World) -> PortResult<T>) -> PortResult<T> {
         let mut world = self.lock();

@@ -26,6 +26,7 @@ impl Images for FakePlatform {
                     tail: vec!["step 2/2: COPY app /app".to_owned()],
                 }
             } else {
+                world.note(ResourceKind::Image, &image, &request.tags);
                 world.images.insert(image.clone(), request.tags.clone());
                 BuildState::Done { image, cached: false }
             };

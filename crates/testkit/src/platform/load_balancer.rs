@@ -24,6 +24,7 @@ impl LoadBalancer for FakePlatform {
                 return Ok(Put { handle: request.name.clone(), created: false });
             }
             world.effect("put_target_group");
+            world.note(ResourceKind::TargetGroup, &request.name, &request.tags);
             let group = TargetGroup { spec: request.clone(), service: None, routes: 0 };
             world.target_groups.insert(request.name.clone(), group);
             Ok(Put { handle: request.name.clone(), created: true })
@@ -72,6 +73,11 @@ impl LoadBalancer for FakePlatform {
                 }
                 world.effect("put_route");
             }
+            let kind = match route {
+                RouteTarget::Host { .. } => ResourceKind::Rule,
+                RouteTarget::Port { .. } => ResourceKind::Listener,
+            };
+            world.note(kind, &key, &tags);
             let entry = Route { route: route.clone(), target_group: target_group.to_owned(), tags };
             world.routes.insert(key.clone(), entry);
             Ok(Put { handle: key, created })

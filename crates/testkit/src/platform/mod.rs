@@ -41,6 +41,8 @@ pub struct Behaviour {
     pub foreign_ports: BTreeSet<u16>,
     /// Listings fail.
     pub blind: bool,
+    /// Listings say that they are incomplete.
+    pub short_listings: bool,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +54,9 @@ pub(crate) struct World {
     target_groups: BTreeMap<String, TargetGroup>,
     routes: BTreeMap<String, Route>,
     images: BTreeMap<String, Tags>,
+    /// What was ever made for an environment; entries of what is gone are dropped by the next listing. A listing of one
+    /// environment costs what that environment has, not what the world has.
+    index: BTreeMap<String, BTreeSet<(ResourceKind, String)>>,
     /// In this process only: gone after [`FakePlatform::restart`].
     builds: BTreeMap<String, (u32, BuildState)>,
     hooks: BTreeMap<String, (u32, HookState)>,
@@ -175,7 +180,7 @@ impl FakePlatform {
 
     /// Everything that carries an environment's tag, as `kind name`.
     pub fn leaks(&self, environment: &str) -> Vec<String> {
-        let world = self.lock();
+        let mut world = self.lock();
         let all = world.owned(Some(environment), &ResourceKind::ALL);
         all.into_iter().map(|r| format!("{:?} {}", r.kind, r.name)).collect()
     }
@@ -202,7 +207,9 @@ impl FakePlatform {
     /// Puts a resource of another environment (or another installation) into the world.
     pub fn plant_target_group(&self, spec: EnsureTargetGroup) {
         let name = spec.name.clone();
-        self.lock().target_groups.insert(name, TargetGroup { spec, service: None, routes: 0 });
+        let mut world = self.lock();
+        world.note(ResourceKind::TargetGroup, &name, &spec.tags);
+        world.target_groups.insert(name, TargetGroup { spec, service: None, routes: 0 });
     }
 
     /// Takes a service away behind everybody's back.
@@ -216,56 +223,69 @@ impl World {
         *self.effects.entry(method).or_default() += 1;
     }
 
-    pub(crate) fn owned(&self, environment: Option<&str>, kinds: &[ResourceKind]) -> Vec<OwnedResource> {
-        let resource = |kind, id: &str, tags: &Tags| OwnedResource {
-            kind,
-            id: id.to_owned(),
-            name: id.to_owned(),
-            environment: tags.get(TAG_ENVIRONMENT).cloned().unwrap_or_default(),
-            tags: tags.clone(),
+    /// Enters a new resource into the index.
+    pub(crate) fn note(&mut self, kind: ResourceKind, id: &str, tags: &Tags) {
+        let environment = tags.get(TAG_ENVIRONMENT).cloned().unwrap_or_default();
+        self.index.entry(environment).or_default().insert((kind, id.to_owned()));
+    }
+
+    /// The tags of what exists.
+    fn tags_of(&self, kind: ResourceKind, id: &str) -> Option<&Tags> {
+        let route = |host: bool| {
+            let of_kind = |r: &&Route| matches!(r.route, RouteTarget::Host { .. }) == host;
+            self.routes.get(id).filter(of_kind).map(|r| &r.tags)
+        };
+        match kind {
+            ResourceKind::Service => self.services.get(id).map(|s| &s.request.tags),
+            ResourceKind::Task => self.tasks.get(id).filter(|t| t.stopped.is_none()).map(|t| &t.request.tags),
+            ResourceKind::TaskDefinition => self.task_definitions.get(id).map(|(_, tags)| tags),
+            ResourceKind::TargetGroup => self.target_groups.get(id).map(|g| &g.spec.tags),
+            ResourceKind::Rule => route(true),
+            ResourceKind::Listener => route(false),
+            ResourceKind::Image => self.images.get(id),
+            ResourceKind::Container | ResourceKind::Network => None,
+        }
+    }
+
+    pub(crate) fn owned(&mut self, environment: Option<&str>, kinds: &[ResourceKind]) -> Vec<OwnedResource> {
+        let environments: Vec<String> = match environment {
+            Some(one) => vec![one.to_owned()],
+            None => self.index.keys().cloned().collect(),
         };
         let mut all = Vec::new();
-        for kind in kinds {
-            match kind {
-                ResourceKind::Service => {
-                    all.extend(self.services.iter().map(|(name, s)| resource(*kind, name, &s.request.tags)));
+        for environment in environments {
+            let Some(mut known) = self.index.remove(&environment) else { continue };
+            let ours = |tags: &&Tags| tags.get(TAG_ENVIRONMENT).is_none_or(|e| *e == environment);
+            known.retain(|(kind, id)| {
+                let Some(tags) = self.tags_of(*kind, id).filter(ours) else { return false };
+                if kinds.contains(kind) {
+                    all.push(OwnedResource {
+                        kind: *kind,
+                        id: id.clone(),
+                        name: id.clone(),
+                        environment: environment.clone(),
+                        tags: tags.clone(),
+                    });
                 }
-                ResourceKind::Task => all.extend(
-                    self.tasks
-                        .iter()
-                        .filter(|(_, t)| t.stopped.is_none())
-                        .map(|(id, t)| resource(*kind, id, &t.request.tags)),
-                ),
-                ResourceKind::TaskDefinition => {
-                    all.extend(self.task_definitions.iter().map(|(handle, (_, tags))| resource(*kind, handle, tags)));
-                }
-                ResourceKind::TargetGroup => {
-                    all.extend(self.target_groups.iter().map(|(name, g)| resource(*kind, name, &g.spec.tags)));
-                }
-                ResourceKind::Rule | ResourceKind::Listener => {
-                    let host = *kind == ResourceKind::Rule;
-                    let of_kind = |r: &&Route| matches!(r.route, RouteTarget::Host { .. }) == host;
-                    all.extend(
-                        self.routes.values().filter(of_kind).map(|r| resource(*kind, &route_key(&r.route), &r.tags)),
-                    );
-                }
-                ResourceKind::Image => all.extend(self.images.iter().map(|(name, tags)| resource(*kind, name, tags))),
-                ResourceKind::Container | ResourceKind::Network => {}
+                true
+            });
+            if !known.is_empty() {
+                self.index.insert(environment, known);
             }
         }
-        all.retain(|r| environment.is_none_or(|e| r.environment == e));
         all
     }
 
     pub(crate) fn listing(
-        &self,
+        &mut self,
         environment: Option<&str>,
         kinds: &[ResourceKind],
     ) -> PortResult<Listing<OwnedResource>> {
         if self.behaviour.blind {
             return Err(PortError::Unavailable("the listing fails".to_owned()));
         }
-        Ok(Listing { items: self.owned(environment, kinds), complete: true, at: Timestamp::UNIX_EPOCH })
+        let complete = !self.behaviour.short_listings;
+        Ok(Listing { items: self.owned(environment, kinds), complete, at: Timestamp::UNIX_EPOCH })
     }
 }
 

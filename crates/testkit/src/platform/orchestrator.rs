@@ -21,6 +21,7 @@ impl Orchestrator for FakePlatform {
             let created = !world.task_definitions.contains_key(&handle);
             if created {
                 world.effect("register_task_definition");
+                world.note(ResourceKind::TaskDefinition, &handle, tags);
                 world.task_definitions.insert(handle.clone(), (definition.clone(), tags.clone()));
             }
             Ok(Registered { handle, created })
@@ -86,6 +87,7 @@ impl Orchestrator for FakePlatform {
             }
             world.effect("run_task");
             world.task_runs += 1;
+            world.note(ResourceKind::Task, &id, &request.tags);
             let left = world.behaviour.patience;
             world.tasks.insert(id.clone(), Task { request: request.clone(), left, stopped: None });
             Ok(id)
@@ -192,18 +194,7 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
         previous_desired_count = Some(service.desired);
     }
     world.deployments += 1;
-    let deployment = DeploymentDescription {
-        id: format!("ecs-svc/{}", world.deployments),
-        task_definition: request.task_definition.clone(),
-        rollout: RolloutState::InProgress,
-        reason: None,
-        desired: request.desired_count,
-        running: 0,
-        pending: request.desired_count,
-        failed_tasks: 0,
-        failures: Vec::new(),
-        created_at: Timestamp::UNIX_EPOCH,
-    };
+    let deployment = deployment(world.deployments, &request.task_definition, request.desired_count);
     let id = deployment.id.clone();
     let created = previous_task_definition.is_none();
     world.effect(if created { "create_service" } else { "update_service" });
@@ -214,7 +205,11 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
     }
     let old = world.services.remove(&request.name);
     let tags = old.as_ref().map_or_else(|| request.tags.clone(), |s| s.request.tags.clone());
-    let stable = old.as_ref().map(|s| (s.request.task_definition.clone(), s.desired));
+    // What never came up is nothing to go back to.
+    let stable = old.as_ref().and_then(|s| match s.deployments[0].rollout {
+        RolloutState::Completed => Some((s.request.task_definition.clone(), s.desired)),
+        _ => s.stable.clone(),
+    });
     let mut deployments = old.as_ref().map(|s| s.deployments.clone()).unwrap_or_default();
     deployments.insert(0, deployment);
     let running = old.map_or(0, |s| s.running);
@@ -227,8 +222,24 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
         deployments,
         stable,
     };
+    world.note(ResourceKind::Service, &request.name, &service.request.tags);
     world.services.insert(request.name.clone(), service);
     Ok(PutServiceOutcome { created, previous_task_definition, previous_desired_count, deployment: id })
+}
+
+fn deployment(number: u64, task_definition: &str, desired: u32) -> DeploymentDescription {
+    DeploymentDescription {
+        id: format!("ecs-svc/{number}"),
+        task_definition: task_definition.to_owned(),
+        rollout: RolloutState::InProgress,
+        reason: None,
+        desired,
+        running: 0,
+        pending: desired,
+        failed_tasks: 0,
+        failures: Vec::new(),
+        created_at: Timestamp::UNIX_EPOCH,
+    }
 }
 
 /// One describe's worth of progress.
@@ -258,8 +269,11 @@ fn advance(world: &mut World, name: &str) {
         newest.rollout = RolloutState::Failed;
         if let Some((handle, count)) = service.stable.clone() {
             newest.rollout = RolloutState::RolledBack;
-            service.request.task_definition = handle;
+            service.request.task_definition.clone_from(&handle);
             service.desired = count;
+            // As ECS: the way back is a deployment of its own.
+            world.deployments += 1;
+            service.deployments.insert(0, deployment(world.deployments, &handle, count));
         } else {
             service.running = 0;
         }

@@ -1,0 +1,296 @@
+//! Every shipped plan shape, with the real engine, handlers and plans: failures at each step, each call twice, deaths after
+//! each commit and after each effect before its record, forwards and while a failure is unwound.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use landfall_engine::{Engine, EngineConfig, NewPlan};
+use landfall_model::ids::{ExecutionId, StepId};
+use landfall_ports::PortError;
+use landfall_ports::orchestrator::Orchestrator;
+use landfall_ports::steps::StepExecutor;
+use landfall_testkit::crash::{Process, Tried, World, crash_matrix, crash_matrix_unwinding};
+use landfall_testkit::platform::{Fault, When};
+use landfall_testkit::{Mem, TestClock};
+use landfall_workflow::{ExecutionState, ExecutionView, Outcome, Plan};
+
+use crate::world::{FIRST, Place, SECOND, app, full, now, with_ports};
+
+const EXECUTION: &str = "exe_2";
+/// The execution that made the world of before.
+const EARLIER: &str = "exe_1";
+
+impl World for Place {
+    fn steps(&self) -> Arc<dyn StepExecutor> {
+        Arc::new(Place::steps(self))
+    }
+
+    /// What exists, settled. Nothing here names an execution or a deployment.
+    fn picture(&self) -> String {
+        self.fake.mend();
+        for _ in 0..5 {
+            for name in self.fake.view().services.keys() {
+                now(self.fake.describe_service(name)).unwrap();
+            }
+        }
+        format!("{:#?}", self.fake.view())
+    }
+
+    fn restart(&self) {
+        self.fake.restart();
+    }
+
+    fn judge(&self, end: &ExecutionView) {
+        let mut runs: BTreeMap<String, u32> = BTreeMap::new();
+        let ours = |(_, key): &(String, String)| key.starts_with(&format!("{EXECUTION}/"));
+        for (name, _) in self.fake.hook_runs().into_iter().filter(ours) {
+            *runs.entry(name).or_default() += 1;
+        }
+        for (name, count) in runs {
+            assert!(count == 1 || !name.starts_with("once-"), "hook {name} ran {count} times: {end:#?}");
+        }
+        let tasks = end.steps.iter().filter(|step| step.kind == "task.run").count() as u64;
+        let ran = self.fake.task_runs() - self.earlier_tasks.get();
+        assert!(ran <= tasks, "{ran} one-off tasks: {end:#?}");
+        if end.kind == "preview.destroy" && end.outcome == Some(Outcome::Succeeded) {
+            assert_eq!(self.fake.leaks(self.environment()), Vec::<String>::new(), "{end:#?}");
+        }
+        if end.outcome == Some(Outcome::Succeeded) && end.kind != "preview.destroy" {
+            let names = self.fake.view();
+            assert_eq!(names.services.len(), self.app.previews.as_ref().unwrap().services.len(), "{end:#?}");
+        }
+    }
+}
+
+async fn run(process: Process) {
+    let clock = Arc::new(TestClock::seeded(7));
+    let engine = Engine::new(EngineConfig::new("process"), process.journal, process.steps, clock);
+    let new = NewPlan {
+        id: Some(ExecutionId::new(EXECUTION)),
+        dedup_key: "one".to_owned(),
+        plan: process.plan,
+        intent: "delivery-1".to_owned(),
+        notices: vec![],
+    };
+    let Ok(submitted) = engine.submit(new).await else { return std::future::pending().await };
+    let _ = engine.run_to_end(&submitted.id).await;
+}
+
+fn empty(app: fn() -> landfall_model::app::App) -> impl Fn() -> Place {
+    move || Place::new(app())
+}
+
+/// A world in which a preview of the first commit runs.
+fn running(app: fn() -> landfall_model::app::App) -> impl Fn() -> Place {
+    move || {
+        let place = Place::new(app());
+        place.carry_out(EARLIER, &place.create(EARLIER, FIRST)).unwrap();
+        place
+    }
+}
+
+/// Both directions: deaths on the way, and deaths on the way back from a failure of each of `failing`.
+async fn everything(plan: &Plan, world: impl Fn() -> Place, failing: &[&str]) -> Tried {
+    let tried = crash_matrix(plan, &world, run).await;
+    assert!(tried.commits >= plan.steps.len() as u64 && tried.calls >= plan.steps.len() as u64, "{tried:?}");
+    assert_eq!(tried.failures, 2 * plan.steps.len() as u64);
+    for step in failing {
+        assert!(plan.step(&StepId::from(*step)).is_some(), "no step {step}");
+        crash_matrix_unwinding(plan, &StepId::from(*step), &world, run).await;
+    }
+    lost_answers(plan, &world).await;
+    tried
+}
+
+struct End {
+    place: Place,
+    view: ExecutionView,
+}
+
+async fn live(plan: &Plan, place: Place) -> End {
+    let mem = Arc::new(Mem::default());
+    let clock = Arc::new(TestClock::seeded(7));
+    let engine = Engine::new(EngineConfig::new("process"), mem, World::steps(&place), clock);
+    let new = NewPlan {
+        id: Some(ExecutionId::new(EXECUTION)),
+        dedup_key: "one".to_owned(),
+        plan: plan.clone(),
+        intent: "delivery-1".to_owned(),
+        notices: vec![],
+    };
+    let id = engine.submit(new).await.unwrap().id;
+    engine.run_to_end(&id).await.unwrap();
+    let view = engine.view(&id).await.unwrap();
+    place.judge(&view);
+    End { place, view }
+}
+
+/// Every call on the platform fails once, before its effect and after it: a passing fault changes nothing in the end.
+async fn lost_answers(plan: &Plan, world: impl Fn() -> Place) {
+    let first = world().fake.calls();
+    let whole = live(plan, world()).await;
+    let (picture, before) = (whole.place.picture(), world().picture());
+    for (method, calls) in whole.place.fake.calls() {
+        for nth in first.get(method).copied().unwrap_or(0) + 1..=calls {
+            for when in [When::Before, When::After] {
+                let place = world();
+                let error = PortError::Unavailable("lost".to_owned());
+                place.fake.fail(Fault { method, nth, when, error });
+                let end = live(plan, place).await;
+                let what = || format!("{when:?} call {nth} of {method}: {:#?}", end.view);
+                match end.view.outcome {
+                    Some(Outcome::Succeeded) => assert_eq!(end.place.picture(), picture, "{}", what()),
+                    // What may not be begun twice is not.
+                    Some(Outcome::RolledBack) if end.view.cause.as_ref().is_some_and(|c| once(plan, &c.step)) => {
+                        assert_eq!(end.place.picture(), before, "{}", what());
+                    }
+                    Some(Outcome::Failed) if end.view.cause.as_ref().is_some_and(|c| once(plan, &c.step)) => {}
+                    None if end.view.state == ExecutionState::Paused && end.view.pause.is_some() => {}
+                    _ => panic!("{}", what()),
+                }
+            }
+        }
+    }
+}
+
+fn once(plan: &Plan, step: &StepId) -> bool {
+    plan.step(step).is_some_and(|step| step.retry.attempts == 1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn create_behind_a_host() {
+    let plan = Place::new(app()).create(EXECUTION, FIRST);
+    everything(&plan, empty(app), &["image.app.app", "service.app", "probe"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn create_behind_a_port() {
+    let world = || with_ports(app());
+    let plan = Place::new(world()).create(EXECUTION, FIRST);
+    everything(&plan, empty(world), &["service.app", "probe"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn create_with_hooks_worker_and_awaited_image() {
+    let plan = Place::new(full()).create(EXECUTION, FIRST);
+    let tried = everything(&plan, empty(full), &["hook.migrate", "service.worker", "hook.announce"]).await;
+    assert!(tried.paused > 0, "the hook that may not be repeated: {tried:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn create_after_a_superseded_attempt() {
+    for last in ["target_group", "task_definition.app", "hook.migrate", "service.app", "service.worker"] {
+        let world = || {
+            let mut place = Place::new(full());
+            let plan = place.create(EARLIER, FIRST);
+            place.carry_out_until(EARLIER, &plan, Some(last)).unwrap();
+            place.record.made_generation = 1;
+            place
+        };
+        let plan = world().create(EXECUTION, SECOND);
+        assert_eq!(plan.steps[0].id, StepId::from("leftovers"));
+        // What is swept first stays away after a failure, so this is not the world of before.
+        let whole = live(&plan, world()).await;
+        assert_eq!(whole.view.outcome, Some(Outcome::Succeeded), "{:#?}", whole.view);
+        crash_matrix_unwinding(&plan, &StepId::from("no such step"), world, run).await;
+        crash_matrix_unwinding(&plan, &StepId::from("hook.announce"), world, run).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn update_in_place() {
+    let world = running(full);
+    let plan = world().update(EXECUTION, SECOND);
+    everything(&plan, world, &["task_definition.worker", "service.app", "service.worker", "hook.once-refresh"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn update_to_the_commit_that_runs() {
+    let world = || {
+        let place = running(full)();
+        // With an older deployment that nobody may go back to.
+        place.carry_out("exe_between", &place.update("exe_between", SECOND)).unwrap();
+        place
+    };
+    let plan = world().update(EXECUTION, SECOND);
+    crash_matrix(&plan, world, run).await;
+    crash_matrix_unwinding(&plan, &StepId::from("service.app"), world, run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn update_whose_containers_crash_leaves_what_ran_before() {
+    let world = || {
+        let place = running(full)();
+        place.fake.behave(|b| {
+            let image = format!("my-project-test123-app-app:{}@sha256:{SECOND}", &SECOND[..7]);
+            b.crashing_images.insert(image);
+        });
+        place
+    };
+    let plan = world().update(EXECUTION, SECOND);
+    let whole = live(&plan, world()).await;
+    assert_eq!(whole.view.outcome, Some(Outcome::RolledBack), "{:#?}", whole.view);
+    assert_eq!(whole.place.picture(), world().picture());
+    assert_eq!(whole.view.cause.unwrap().error.code, "LF-SERVICE-ROLLED-BACK");
+    crash_matrix_unwinding(&plan, &StepId::from("no such step"), world, run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn update_takes_away_a_service_that_the_manifest_lost() {
+    let world = || {
+        let mut place = running(full)();
+        place.app.previews.as_mut().unwrap().services.pop();
+        place
+    };
+    let plan = world().update(EXECUTION, SECOND);
+    let whole = live(&plan, world()).await;
+    assert_eq!(whole.view.outcome, Some(Outcome::Succeeded), "{:#?}", whole.view);
+    assert_eq!(whole.place.fake.view().services.len(), 1);
+    assert_eq!(whole.place.fake.view().task_definitions.len(), 1);
+    crash_matrix_unwinding(&plan, &StepId::from("no such step"), world, run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn destroy() {
+    let world = running(full);
+    let plan = world().destroy(EXECUTION);
+    everything(&plan, world, &["hook.dump", "target_group", "sweep", "verify"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn destroy_behind_a_port() {
+    let world = running(|| with_ports(app()));
+    let plan = world().destroy(EXECUTION);
+    everything(&plan, world, &["sweep"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn destroy_after_the_manifest_lost_its_previews() {
+    let world = || {
+        let mut place = running(full)();
+        place.app.previews = None;
+        place
+    };
+    let plan = world().destroy(EXECUTION);
+    let tried = everything(&plan, world, &["sweep"]).await;
+    assert_eq!(tried.paused, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn destroy_after_the_manifest_lost_a_service() {
+    let world = || {
+        let mut place = running(full)();
+        place.app.previews.as_mut().unwrap().services.pop();
+        place
+    };
+    let plan = world().destroy(EXECUTION);
+    everything(&plan, world, &["sweep"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn destroy_of_what_was_never_made() {
+    let plan = Place::new(full()).destroy(EXECUTION);
+    let end = live(&plan, Place::new(full())).await;
+    assert_eq!(end.view.outcome, Some(Outcome::Succeeded), "{:#?}", end.view);
+    assert!(end.place.fake.view().is_empty());
+}
