@@ -61,7 +61,15 @@ pub(crate) struct Clocked {
 
 impl Clocked {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::in_dir(tempfile::tempdir().unwrap())
+    }
+
+    /// In memory where the system has a directory of that kind: for what is not about the disk.
+    pub(crate) fn unsynced() -> Self {
+        Self::in_dir(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    fn in_dir(dir: TempDir) -> Self {
         let clock = Arc::new(ManualBoot::default());
         clock.pass(5_000);
         let options = OpenOptions { clock: Some(clock.clone()), ..OpenOptions::default() };
