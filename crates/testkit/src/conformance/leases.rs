@@ -76,7 +76,8 @@ pub(super) async fn nobody_uses_the_lease_of_another(subject: &impl Subject) {
     let stranger = Lease { owner: "engine-2".to_owned(), ..lease.clone() };
     assert!(matches!(journal.append(&stranger, 1, Batch::default()).await, Err(JournalError::Fenced { .. })));
     journal.release(&stranger).await.unwrap();
-    assert_eq!(journal.renew("engine-2", TTL_MS, std::slice::from_ref(&lease)).await.unwrap(), [lease.clone()]);
+    let held = [lease.clone()];
+    assert_eq!(journal.renew("engine-2", TTL_MS, &held).await.unwrap(), held);
     assert!(journal.claim("engine-2", TTL_MS, 10).await.unwrap().is_empty());
     assert_eq!(journal.append(&lease, 1, batch(vec![step_done(1, "a")])).await.unwrap(), 2);
 }
