@@ -15,7 +15,7 @@ use crate::names::{environment_names, hashed_names};
 pub fn apply(app: &App, intent: &Intent, existing: Option<&EnvironmentRecord>, now: Timestamp) -> Applied {
     let own = existing.filter(|record| record.key == intent.environment);
     if let (Some(record), true) = (own, is_ours(intent))
-        && intent.event_at.is_some_and(|seen| seen < record.desired_at)
+        && intent.event_at.is_some_and(|seen| seen < record.desired_at.max(record.last_activity))
         && intent.ask != (Ask::Destroy { reason: AbsentReason::Expired })
     {
         return ignored("what was seen is older than what was asked since");

@@ -6,7 +6,7 @@ use landfall_model::event::{Ask, Intent};
 use landfall_model::ids::{EnvironmentId, SYSTEM_ACTOR};
 use landfall_model::notice::NoticeKind;
 
-use super::settle::{destroyed_unmade, settle};
+use super::settle::{destroyed_unmade, hold_newer, settle};
 use super::{DecideContext, Decision, LiveStatus, Place, Settled, awaits_approval, needs_clearing, notice, wanted};
 use crate::plan::PlanKind;
 
@@ -25,6 +25,7 @@ fn with_live(record: &EnvironmentRecord, live: &LiveExecution, status: &LiveStat
         LiveStatus::Lost => {
             let mut next = record.clone();
             next.live = None;
+            hold_newer(&mut next);
             return Decision::Settle(Settled { record: next, notices: Vec::new() });
         }
         LiveStatus::Finished { outcome, message, cause } => {

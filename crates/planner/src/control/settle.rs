@@ -149,7 +149,7 @@ fn settle_deploy(
             next.url = cx.url.clone();
             next.phase = Phase::Ready;
             next.message = None;
-            after_deploy(next);
+            hold_newer(next);
             let place = cx.url.as_ref().map_or_else(String::new, |url| format!(": {url}"));
             match update {
                 true => tell(next, NoticeKind::Updated, format!("{id} is updated{at}{place}")),
@@ -159,6 +159,7 @@ fn settle_deploy(
         Outcome::Superseded => {
             // Half-way: what there is stays, and the next plan goes on from it.
             next.message = Some("superseded by a newer request".to_owned());
+            hold_newer(next);
             tell(next, NoticeKind::Superseded, format!("{id}{at}: superseded by a newer request"))
         }
         Outcome::NeedsReplan => {
@@ -167,6 +168,7 @@ fn settle_deploy(
             if next.url.is_none() {
                 next.port = None;
             }
+            hold_newer(next);
             None
         }
         Outcome::RolledBack | Outcome::Aborted | Outcome::Failed | Outcome::RollbackFailed => {
@@ -187,14 +189,14 @@ fn settle_deploy(
                 _ => (NoticeKind::Failed, "failed"),
             };
             next.message = Some(format!("{what}: {message}"));
-            after_deploy(next);
+            hold_newer(next);
             tell(next, kind, format!("{id}{at} {what}: {message}"))
         }
     }
 }
 
 /// A fork's newer commit that came in the meantime waits for its approval in plain sight.
-fn after_deploy(next: &mut EnvironmentRecord) {
+pub(super) fn hold_newer(next: &mut EnvironmentRecord) {
     if next.applied_seq < next.desired_seq && awaits_approval(next) {
         let commit = wanted(next).and_then(|w| w.commit.clone()).unwrap_or_default();
         next.phase = Phase::AwaitingApproval;
