@@ -14,7 +14,9 @@ use landfall_workflow::{FailurePolicy, Plan};
 
 use super::hooks::{self, HookContext};
 use super::step::Builder;
-use super::{MAX_PARALLEL, PlanError, PlanInputs, PlanKind, Planned, SCHEMA, route_target, services, tags, variables};
+use super::{
+    MAX_PARALLEL, PlanError, PlanInputs, PlanKind, Planned, SCHEMA, STOP_S, route_target, services, tags, variables,
+};
 use crate::control::{at_commit, short_commit};
 use crate::names::{family_name, service_name};
 
@@ -130,6 +132,7 @@ impl Deploy<'_> {
         let params = SweepResources { environment: self.record.id.to_string(), kinds, keep: Vec::new() };
         let title = "Clear what an earlier attempt left".to_owned();
         self.first = vec![self.builder.add("leftovers", title, &[], StepParams::SweepResources(params))];
+        self.builder.timeout_s(STOP_S);
     }
 
     fn routing(&mut self, route: Option<&RouteTarget>, service: Option<&Service>) -> Option<Routed> {
@@ -389,6 +392,7 @@ impl Deploy<'_> {
         };
         let title = "Clear what is no longer used".to_owned();
         self.builder.add("unused", title, &needs, StepParams::SweepResources(params));
+        self.builder.timeout_s(STOP_S);
         self.builder.last(|step| step.on_failure = FailurePolicy::Warn);
     }
 

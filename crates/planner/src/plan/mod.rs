@@ -6,8 +6,10 @@
 //! create   sweep of what a superseded attempt left (only then)
 //!          image.* → task_definition.* → hooks before ─┐
 //!          target_group → route ───────────────────────┴→ service.* → targets → probe → hooks after
-//! update   the same without the first sweep; at the end a sweep of images and task definitions no longer used
+//! update   the same without the first sweep; at the end a sweep of services, task definitions and images no
+//!          longer used
 //! destroy  hooks before → service.stop → service.delete → route → target_group → sweep by tag → hooks after → verify
+//!          (route and target_group only where the manifest still tells the route)
 //! ```
 
 mod deploy;
@@ -34,6 +36,8 @@ pub use teardown::destroy;
 /// Version of the plan's shape, for readers of old journals.
 const SCHEMA: u32 = 1;
 const MAX_PARALLEL: u32 = 8;
+/// Seconds for whatever may have to stop services: longer than the longest stop timeout and deregistration delay together.
+const STOP_S: u32 = 600;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanKind {

@@ -14,11 +14,8 @@ use landfall_workflow::{FailurePolicy, Plan};
 
 use super::hooks::{self, HookContext};
 use super::step::Builder;
-use super::{MAX_PARALLEL, PlanInputs, PlanKind, Planned, SCHEMA, route_target, tags, url, variables};
+use super::{MAX_PARALLEL, PlanInputs, PlanKind, Planned, SCHEMA, STOP_S, route_target, tags, url, variables};
 use crate::names::service_name;
-
-/// Longer than the longest stop timeout and deregistration delay together.
-const STOP_S: u32 = 600;
 
 /// A plan that takes everything of the environment away. Works from names and tags, whatever became of the manifest.
 ///
