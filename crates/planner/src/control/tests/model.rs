@@ -126,7 +126,6 @@ impl Model {
         let names = environment_names(&self.app, &intent.environment);
         let existing = self.get(&intent.environment).or_else(|| self.records.get(&names.base.into()));
         let applied = apply(&self.app, intent, existing, self.now);
-        // A crash after it was written and before it was acknowledged: the same again must not change it again.
         if let Some(record) = applied.record {
             self.write(Settled { record, notices: applied.notices });
         } else {
@@ -214,7 +213,11 @@ impl Model {
         match decide(&record, &cx) {
             Decision::Nothing { wake_at } => return Some(wake_at),
             Decision::Start(kind) => self.start(&record, kind),
-            Decision::Supersede { execution } => self.runs.get_mut(&execution).unwrap().superseding = true,
+            Decision::Supersede { execution } => {
+                let run = self.runs.get_mut(&execution).unwrap();
+                assert!(run.kind != PlanKind::Destroy && !run.superseding);
+                run.superseding = true;
+            }
             Decision::Queue(settled) | Decision::Settle(settled) => self.write(settled),
             Decision::Expire(intent) => {
                 let verdict = self.intent(&intent);
@@ -366,6 +369,10 @@ impl Model {
                     assert!(record.url.is_some());
                 }
             }
+        }
+        for id in self.runs.keys() {
+            let ends = self.told.iter().filter(|(told, _)| told.contains(&format!("/{id}/"))).count();
+            assert!(ends <= 1, "{id} ended once: {:?}", self.told);
         }
         // Looking again, however often, tells nobody anything.
         let mut again = self.clone();

@@ -92,7 +92,12 @@ fn happen(model: &mut Model, key: &EnvironmentKey, event: Event, expected: &mut 
         model.tips.insert(key.clone(), tip.to_owned());
     }
     let stamped = Some(model.now);
+    let before = model.get(key).cloned();
     model.ask(key, asked, stamped);
+    if let (Some(before), Some(after)) = (before, model.get(key)) {
+        let revived = matches!((&before.desired, &after.desired), (Desired::Absent { .. }, Desired::Present(_)));
+        assert_eq!(after.generation, before.generation + u64::from(revived));
+    }
 }
 
 fn go_on(model: &mut Model, progress: Progress) {
