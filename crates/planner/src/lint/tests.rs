@@ -291,7 +291,11 @@ fn ports() {
     faulty(create(), |p| set(p, "route", "/route/host/port", json!(0)), "a port is 0");
     faulty(create(), |p| set(p, "route", "/route", json!({"port": {"port": 0}})), "a port is 0");
     faulty(create(), |p| set(p, "service.app", "/target/port", json!(0)), "a port is 0");
-    faulty(create(), |p| set(p, "task_definition.app", "/containers/1/settings/ports", json!([8080, 0])), "a port is 0");
+    faulty(
+        create(),
+        |p| set(p, "task_definition.app", "/containers/1/settings/ports", json!([8080, 0])),
+        "a port is 0",
+    );
     faulty(create(), |p| set(p, "task_definition.app", "/containers", json!([])), "no container");
 }
 
