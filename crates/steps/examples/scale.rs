@@ -2,7 +2,7 @@
 //! time and peak memory, as a Markdown table. Memory is read after each size, smallest first, so it only grows.
 //!
 //! `cargo run --release -p landfall-steps --example scale [N...]` (default: 100 1000 5000)
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "../tests/steps/world.rs"]
 #[allow(dead_code)]

@@ -10,6 +10,7 @@ use landfall_model::app::*;
 use landfall_model::environment::{Desired, EnvironmentKey, EnvironmentRecord, Phase, SourceRef, Wanted};
 use landfall_model::ids::{DeliveryId, EnvironmentId, ExecutionId, IdempotencyKey, RepositoryKey, StepId};
 use landfall_model::task::ContainerSettings;
+use landfall_planner::names::service_name;
 use landfall_planner::{PlanInputs, PlanKind, destroy, environment_names, preview};
 use landfall_ports::orchestrator::Orchestrator;
 use landfall_ports::steps::{Progress, StepContext, StepExecutor};
@@ -222,15 +223,17 @@ impl Place {
     }
 
     fn inputs(&self, execution: &str) -> PlanInputs {
-        let running = |(name, (definition, ..)): (String, (String, u32, u32))| {
-            let service = if name == self.record.names.service { "app" } else { "worker" };
-            (service.to_owned(), definition)
+        let names = &self.record.names;
+        let services = [("app", true), ("worker", false)];
+        let running = |(service, first)| {
+            let definition = self.fake.definition_of(&service_name(names, service, first))?;
+            Some((service.to_owned(), definition))
         };
         PlanInputs {
             instance: "this".to_owned(),
             execution: ExecutionId::new(execution),
             parent: None,
-            running: self.fake.view().services.into_iter().map(running).collect(),
+            running: services.into_iter().filter_map(running).collect(),
             owned: now(Orchestrator::list_owned(
                 &self.fake,
                 Some(self.environment()),

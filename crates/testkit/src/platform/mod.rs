@@ -212,6 +212,11 @@ impl FakePlatform {
         world.target_groups.insert(name, TargetGroup { spec, service: None, routes: 0 });
     }
 
+    /// The task definition that a service runs, without advancing it.
+    pub fn definition_of(&self, service: &str) -> Option<String> {
+        self.lock().services.get(service).map(|s| s.request.task_definition.clone())
+    }
+
     /// Takes a service away behind everybody's back.
     pub fn vanish_service(&self, name: &str) {
         self.lock().services.remove(name);
