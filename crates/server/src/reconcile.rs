@@ -43,12 +43,14 @@ pub(crate) async fn run(inner: &Inner, cancel: &CancellationToken) {
 pub(crate) async fn once(inner: &Inner, dry_run: bool) -> StoreResult<GcReport> {
     let _alone = inner.comparing.lock().await;
     let mut incomplete = Vec::new();
+    // What is listed is at least as new as this.
+    let seen = inner.clock.now();
     let owned = owned(inner, &mut incomplete).await;
     let branches = branches(inner, &mut incomplete).await;
     let memory: SweepMemory =
         inner.store.meta_get(MEMORY_KEY).await?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let records = inner.records.all();
-    let comparison = compare(&inner.app, &records, &owned, &branches, &memory, inner.clock.now());
+    let comparison = compare(&inner.app, &records, &owned, &branches, &memory, seen);
     let mut order = comparison.findings;
     order.sort_by_key(|finding| match &finding.action {
         FindingAction::DeleteResource(resource) => ResourceKind::ALL.iter().position(|kind| *kind == resource.kind),
@@ -88,6 +90,13 @@ fn action(finding: &Finding) -> GcAction {
 }
 
 async fn delete(inner: &Inner, resource: &OwnedResource) -> PortResult<()> {
+    // Something may have begun for that environment since the comparison, under the same names.
+    let begun = inner.records.get(&resource.environment.as_str().into()).is_some_and(|record| record.live.is_some());
+    if begun {
+        return Err(PortError::Conflict(
+            "an execution has begun for its environment; looked at again next time".to_owned(),
+        ));
+    }
     let platform = &inner.platform;
     match resource.kind {
         ResourceKind::Service
