@@ -1,5 +1,5 @@
 //! Durable intake beside the plain loop: `SqliteStore::receive` from 1 and from 64 tasks, and a plain insert-and-commit loop,
-//! taking turns on one disk. Prints the medians of five rounds, and of the rounds' own ratios.
+//! taking turns on one disk. Prints the medians of five rounds: rates, latencies, and the rounds' own ratios.
 //!
 //! `cargo run --release -p landfall-sqlite --example intake_bench -- DIRECTORY [BODY_BYTES]`
 #![allow(clippy::print_stdout)]
@@ -7,8 +7,6 @@
 mod plain;
 
 use std::error::Error;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use landfall_model::Timestamp;
@@ -37,24 +35,33 @@ async fn main() -> Result<(), Failed> {
         one.push(receive(&store, &body, 1, round).await?);
         many.push(receive(&store, &body, 64, round).await?);
     }
-    let ratios = |rates: &[f64]| median(rates.iter().zip(&floor).map(|(rate, floor)| rate / floor).collect());
     println!(
         "{bytes} B bodies, medians of {ROUNDS} interleaved rounds, deliveries per second (ratio to the plain loop)"
     );
     println!("plain loop  {:8.0}", median(floor.clone()));
-    println!("1 sender    {:8.0}  ({:.2})", median(one.clone()), ratios(&one));
-    println!("64 senders  {:8.0}  ({:.2})", median(many.clone()), ratios(&many));
+    for (name, turns) in [("1 sender  ", one), ("64 senders", many)] {
+        let ratio = median(turns.iter().zip(&floor).map(|(turn, floor)| turn.rate / floor).collect());
+        let [rate, p50, p99] = [|t: &Turn| t.rate, |t: &Turn| t.p50_ms, |t: &Turn| t.p99_ms]
+            .map(|field| median(turns.iter().map(field).collect()));
+        println!("{name}  {rate:8.0}  ({ratio:.2})  p50 {p50:.2} ms, p99 {p99:.2} ms");
+    }
     Ok(())
 }
 
-/// Deliveries acknowledged per second.
-async fn receive(store: &SqliteStore, body: &[u8], senders: u64, round: usize) -> Result<f64, Failed> {
-    let (started, acknowledged) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+/// One turn of the store: deliveries acknowledged per second, and how long the acknowledgement took.
+struct Turn {
+    rate: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+async fn receive(store: &SqliteStore, body: &[u8], senders: u64, round: usize) -> Result<Turn, Failed> {
+    let started = Instant::now();
     let tasks: Vec<_> = (0..senders)
         .map(|sender| {
-            let (store, body, acknowledged) = (store.clone(), body.to_vec(), Arc::clone(&acknowledged));
+            let (store, body) = (store.clone(), body.to_vec());
             tokio::spawn(async move {
-                let mut number = 0_u64;
+                let (mut number, mut taken) = (0_u64, Vec::new());
                 while started.elapsed() < TURN {
                     number += 1;
                     let spread = number.wrapping_mul(0x9E37_79B9) & 0xFFFF_FFFF;
@@ -67,18 +74,23 @@ async fn receive(store: &SqliteStore, body: &[u8], senders: u64, round: usize) -
                         body: body.clone(),
                         received_at: Timestamp::now(),
                     };
+                    let sent = Instant::now();
                     if store.receive(delivery).await? == Received::New {
-                        acknowledged.fetch_add(1, Ordering::Relaxed);
+                        taken.push(sent.elapsed().as_secs_f64() * 1000.0);
                     }
                 }
-                Ok::<(), StoreError>(())
+                Ok::<_, StoreError>(taken)
             })
         })
         .collect();
+    let mut taken = Vec::new();
     for task in tasks {
-        task.await??;
+        taken.extend(task.await??);
     }
-    Ok(acknowledged.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64())
+    let rate = taken.len() as f64 / started.elapsed().as_secs_f64();
+    taken.sort_by(f64::total_cmp);
+    let percentile = |p: usize| taken.get(taken.len() * p / 100).copied().unwrap_or(f64::NAN);
+    Ok(Turn { rate, p50_ms: percentile(50), p99_ms: percentile(99) })
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
