@@ -67,7 +67,8 @@ fn arrows(root: &Path) -> Result<Vec<String>> {
         .current_dir(root)
         .output()
         .context("cargo metadata")?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")?;
     let mut faults = Vec::new();
     let mut seen = 0;
     for package in metadata["packages"].as_array().context("no packages")? {

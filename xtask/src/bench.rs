@@ -16,8 +16,19 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Some("intake") => intake::run(),
         Some("preview") => preview::run(),
         Some("router") => router::run(&args[1..]),
+        Some("scale") => scale(),
         Some("start") => start::run(),
         Some(other) => bail!("no benchmark called {other}"),
         None => bail!("name a benchmark: intake, preview, router, scale, start"),
     }
+}
+
+/// 100, 1,000 and 5,000 previews on an in-memory platform: all created, all destroyed.
+fn scale() -> Result<()> {
+    let run = ["run", "--release", "--quiet", "-p", "landfall-steps", "--example", "scale"];
+    let status = std::process::Command::new("cargo").args(run).status()?;
+    if !status.success() {
+        bail!("the scale example failed");
+    }
+    Ok(())
 }

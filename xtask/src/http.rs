@@ -52,7 +52,8 @@ impl Connection {
     fn receive(&mut self) -> Result<Response> {
         let mut line = String::new();
         self.reader.read_line(&mut line)?;
-        let status = line.split(' ').nth(1).and_then(|s| s.parse().ok()).with_context(|| format!("no status in {line:?}"))?;
+        let status =
+            line.split(' ').nth(1).and_then(|s| s.parse().ok()).with_context(|| format!("no status in {line:?}"))?;
         let (mut length, mut chunked) = (None, false);
         loop {
             line.clear();

@@ -14,7 +14,7 @@ use landfall_notify::{Notifier, Target, TargetKind};
 use landfall_ports::clock::Clock;
 use landfall_server::control::socket;
 use landfall_server::{Metrics, Service, ServiceConfig, ServiceParts, instance_id, public};
-use landfall_sqlite::SqliteStore;
+use landfall_sqlite::{PrunePolicy, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,20 @@ impl Clock for SystemClock {
 
     fn entropy(&self) -> u64 {
         u64::try_from(ulid::Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or_default()
+    }
+}
+
+/// Once a day, what is older than the retention goes (docs/operations.md).
+async fn prune(store: Arc<SqliteStore>, cancel: CancellationToken) {
+    loop {
+        match store.prune(PrunePolicy::standard(Timestamp::now())).await {
+            Ok(pruned) => tracing::debug!(?pruned, "old records pruned"),
+            Err(error) => tracing::warn!(%error, "old records are not pruned"),
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(24 * 3600)) => {}
+        }
     }
 }
 
@@ -110,7 +124,7 @@ impl Assembly {
         let parts = ServiceParts {
             app,
             store: store.clone(),
-            journal: store,
+            journal: store.clone(),
             engine,
             platform,
             branches: Arc::new(GitListing),
@@ -118,6 +132,7 @@ impl Assembly {
             metrics,
             instance,
         };
+        let pruned = store;
         let config = match listener {
             Some(_) => ServiceConfig::default(),
             None => ServiceConfig { reconcile_every: None, ..ServiceConfig::default() },
@@ -132,6 +147,9 @@ impl Assembly {
             let notifier = notifier.clone();
             async move { notifier.run().await }
         });
+        if listener.is_some() {
+            tokio::spawn(prune(pruned, cancel.clone()));
+        }
         let public = listener.map(|listener| (listener, webhook_secrets));
         Ok(Self { service, local, notifier, socket, public, cancel, loops, notices })
     }

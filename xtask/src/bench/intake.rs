@@ -63,12 +63,22 @@ pub(crate) fn run() -> Result<()> {
             paired_ratio(&rate(loads), &sync),
         );
     };
-    println!("| intake, {BODY} B bodies, medians of {PAIRS} interleaved rounds | per second | p50 ms | p99 ms | ÷ plain loop | ÷ fdatasync |");
+    println!(
+        "| intake, {BODY} B bodies, medians of {PAIRS} interleaved rounds | per second | p50 ms | p99 ms | ÷ plain loop | ÷ fdatasync |"
+    );
     println!("|---|---|---|---|---|---|");
     row("landfall, 1 sender", &one);
     row("landfall, 64 senders", &many);
-    println!("| plain SQLite insert and commit, WAL FULL, in process | {:.0} | | | 1 | {:.2} |", median(&plain), paired_ratio(&plain, &sync));
-    println!("| fdatasync of an appended 11 KB record | {:.0} | | | {:.2} | 1 |", median(&sync), paired_ratio(&sync, &plain));
+    println!(
+        "| plain SQLite insert and commit, WAL FULL, in process | {:.0} | | | 1 | {:.2} |",
+        median(&plain),
+        paired_ratio(&plain, &sync)
+    );
+    println!(
+        "| fdatasync of an appended 11 KB record | {:.0} | | | {:.2} | 1 |",
+        median(&sync),
+        paired_ratio(&sync, &plain)
+    );
     Ok(())
 }
 
@@ -89,14 +99,19 @@ fn load(server: &Server, body: &[u8], signature: &str, senders: usize, total: us
     let started = Instant::now();
     let mut latencies: Vec<f64> = Vec::with_capacity(total);
     std::thread::scope(|scope| -> Result<()> {
-        let workers: Vec<_> = (0..senders).map(|_| scope.spawn(|| sender(server, body, signature, total / senders))).collect();
+        let workers: Vec<_> =
+            (0..senders).map(|_| scope.spawn(|| sender(server, body, signature, total / senders))).collect();
         for worker in workers {
             latencies.extend(worker.join().map_err(|_| anyhow::anyhow!("a sender panicked"))??);
         }
         Ok(())
     })?;
     let seconds = started.elapsed().as_secs_f64();
-    Ok(Load { per_second: latencies.len() as f64 / seconds, p50_ms: percentile(&latencies, 50.0), p99_ms: percentile(&latencies, 99.0) })
+    Ok(Load {
+        per_second: latencies.len() as f64 / seconds,
+        p50_ms: percentile(&latencies, 50.0),
+        p99_ms: percentile(&latencies, 99.0),
+    })
 }
 
 fn sender(server: &Server, body: &[u8], signature: &str, count: usize) -> Result<Vec<f64>> {
@@ -124,7 +139,9 @@ fn floor(directory: &Path) -> Result<(f64, f64)> {
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut numbers = text.split_whitespace().filter_map(|word| word.parse::<f64>().ok());
-    let plain = numbers.next().with_context(|| format!("intake_floor printed {text:?} {}", String::from_utf8_lossy(&output.stderr)))?;
+    let plain = numbers
+        .next()
+        .with_context(|| format!("intake_floor printed {text:?} {}", String::from_utf8_lossy(&output.stderr)))?;
     let sync = numbers.next().context("intake_floor printed one number")?;
     Ok((plain, sync))
 }

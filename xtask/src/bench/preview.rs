@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<()> {
     let binary = server::release_binary()?;
     let directory = tempfile::tempdir()?;
     let engine = engine_cli()?;
-    build_image(&engine, directory.path())?;
+    build_image(engine, directory.path())?;
     let port = server::free_port()?;
     let server = Server::start(&binary, directory.path(), &manifest(port))?;
     let socket = socket(&server.state)?;
@@ -94,7 +94,10 @@ fn engine_cli() -> Result<&'static str> {
 fn build_image(engine: &str, directory: &Path) -> Result<()> {
     let context = directory.join("image");
     std::fs::create_dir_all(context.join("www"))?;
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|p| Path::new(p).exists()).context("apt-get install busybox-static")?;
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+        .into_iter()
+        .find(|p| Path::new(p).exists())
+        .context("apt-get install busybox-static")?;
     std::fs::copy(busybox, context.join("busybox"))?;
     std::fs::write(context.join("www/index.html"), "bench\n")?;
     std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY busybox /bin/busybox\nCOPY www /www\n")?;
@@ -156,8 +159,10 @@ fn deliver(server: &Server, event: &str, branch: &str) -> Result<()> {
 }
 
 fn landfall_json(server: &Server, args: &[&str]) -> Result<Value> {
-    let output = Command::new(&server.binary).args(args).args(["--output", "json", "--state"]).arg(&server.state).output()?;
-    serde_json::from_slice(&output.stdout).with_context(|| format!("landfall {args:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    let output =
+        Command::new(&server.binary).args(args).args(["--output", "json", "--state"]).arg(&server.state).output()?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("landfall {args:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 fn phase(server: &Server, branch: &str) -> Result<Option<String>> {
@@ -180,7 +185,9 @@ fn stages(server: &Server, branch: &str) -> Result<Vec<(String, f64)>> {
     let mut stages = Vec::new();
     for step in find(&view, "steps").and_then(Value::as_array).context("no steps")? {
         let time = |key: &str| step.get(key).and_then(Value::as_str).and_then(|t| t.parse::<jiff::Timestamp>().ok());
-        if let (Some(name), Some(start), Some(end)) = (step.get("id").and_then(Value::as_str), time("started_at"), time("finished_at")) {
+        if let (Some(name), Some(start), Some(end)) =
+            (step.get("id").and_then(Value::as_str), time("started_at"), time("finished_at"))
+        {
             stages.push((name.to_owned(), (end.as_microsecond() - start.as_microsecond()) as f64 / 1e3));
         }
     }
@@ -203,7 +210,11 @@ fn raw(socket: &Path, round: usize) -> Result<f64> {
     let mut engine = Connection::unix(socket)?;
     let started = Instant::now();
     call(&mut engine, "POST", "/networks/create", &json!({"Name": name, "Driver": "bridge"}))?;
-    let pause = run_container(&mut engine, &format!("{name}-pause"), &json!({"Image": PAUSE, "HostConfig": {"NetworkMode": name}}))?;
+    let pause = run_container(
+        &mut engine,
+        &format!("{name}-pause"),
+        &json!({"Image": PAUSE, "HostConfig": {"NetworkMode": name}}),
+    )?;
     let shared = format!("container:{pause}");
     let app = json!({"Image": IMAGE, "Cmd": ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"], "HostConfig": {"NetworkMode": shared}});
     let side = json!({"Image": IMAGE, "Cmd": ["/bin/busybox", "sleep", "3600"], "HostConfig": {"NetworkMode": shared}});
@@ -244,7 +255,8 @@ fn run_container(engine: &mut Connection, name: &str, spec: &Value) -> Result<St
 
 fn call(engine: &mut Connection, method: &str, path: &str, body: &Value) -> Result<Value> {
     let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    let response = engine.send(&format!("{method} {path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json"), &bytes)?;
+    let response =
+        engine.send(&format!("{method} {path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json"), &bytes)?;
     if response.status >= 400 {
         bail!("{method} {path}: {} {}", response.status, String::from_utf8_lossy(&response.body));
     }

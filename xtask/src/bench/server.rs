@@ -23,7 +23,8 @@ pub(crate) struct Server {
 /// Builds the release binary once and returns its path.
 pub(crate) fn release_binary() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent")?;
-    let status = Command::new("cargo").args(["build", "--release", "--quiet", "-p", "landfall"]).current_dir(root).status()?;
+    let status =
+        Command::new("cargo").args(["build", "--release", "--quiet", "-p", "landfall"]).current_dir(root).status()?;
     if !status.success() {
         bail!("cargo build --release failed");
     }

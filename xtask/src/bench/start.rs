@@ -30,7 +30,9 @@ pub(crate) fn run() -> Result<()> {
             }
         }
     }
-    println!("| `--version`, medians of {ROUNDS} interleaved rounds | wall ms | landfall's wall ÷ this | peak memory MB | size MB |");
+    println!(
+        "| `--version`, medians of {ROUNDS} interleaved rounds | wall ms | landfall's wall ÷ this | peak memory MB | size MB |"
+    );
     println!("|---|---|---|---|---|");
     for (index, (name, program)) in peers.iter().enumerate() {
         let size = std::fs::metadata(program).map_or(0, |m| m.len()) as f64 / 1e6;
@@ -51,7 +53,13 @@ fn find(program: &str) -> Option<PathBuf> {
 
 /// GNU time's maximum resident set of one run.
 fn peak_memory_mb(program: &Path) -> Result<f64> {
-    let output = Command::new("/usr/bin/time").args(["-f", "%M"]).arg(program).arg("--version").stdout(Stdio::null()).output().context("GNU time is not installed (apt-get install time)")?;
+    let output = Command::new("/usr/bin/time")
+        .args(["-f", "%M"])
+        .arg(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .output()
+        .context("GNU time is not installed (apt-get install time)")?;
     let text = String::from_utf8_lossy(&output.stderr);
     Ok(text.lines().last().unwrap_or_default().trim().parse::<f64>().unwrap_or(f64::NAN) / 1e3)
 }
