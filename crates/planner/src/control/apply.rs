@@ -60,7 +60,9 @@ fn preview(
     if ask.fork && !is_fork {
         return rejected("a fork's pull request is an environment of its own, never its branch");
     }
-    if is_fork && ask.commit.is_none() && ask.trigger != PreviewTrigger::Requested {
+    // A request for a fork that is there already means the commit that it has; nothing else may leave it open.
+    let known = own.is_some_and(|record| wanted(record).is_some_and(|wanted| wanted.commit.is_some()));
+    if is_fork && ask.commit.is_none() && !(ask.trigger == PreviewTrigger::Requested && known) {
         return rejected("a fork is previewed at an exact commit only");
     }
     let record = match own {

@@ -165,6 +165,27 @@ fn a_fork_that_waits_for_approval_holds_nobody_up() {
 }
 
 #[test]
+fn a_fork_is_asked_for_at_a_commit_or_not_at_all() {
+    let request = || ask(None, PreviewTrigger::Requested);
+    let rejected = |verdict: &Verdict| matches!(verdict, Verdict::Rejected { .. });
+    let mut model = Model::new();
+    // Without a commit there is nothing that anybody could approve: it would wait for ever.
+    assert!(rejected(&model.ask(&fork(7), request(), None)));
+    assert!(model.get(&fork(7)).is_none());
+    model.ask(&fork(7), ask(Some("a"), PreviewTrigger::PullRequest), None);
+    model.ask(&fork(7), Ask::Approve { commit: "a".to_owned() }, None);
+    model.rest();
+    // Once it is there, a request means what it has.
+    assert!(matches!(model.ask(&fork(7), request(), None), Verdict::Applied { .. }));
+    model.rest();
+    assert_eq!(model.record(&fork(7)).commit.as_deref(), Some("a"));
+    model.ask(&fork(7), gone(AbsentReason::PullRequestClosed), None);
+    model.rest();
+    assert!(rejected(&model.ask(&fork(7), request(), None)));
+    assert_eq!(model.record(&fork(7)).phase, Phase::Destroyed);
+}
+
+#[test]
 fn the_ttl_runs_from_the_last_activity() {
     let x = branch("feature/x");
     let mut model = Model::new();
