@@ -13,6 +13,7 @@
 pub mod control;
 mod controller;
 mod inbox;
+mod listen;
 pub mod metrics;
 pub mod public;
 mod reconcile;

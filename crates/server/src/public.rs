@@ -13,7 +13,6 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use landfall_model::ids::DeliveryId;
 use landfall_ports::store::{NewDelivery, Received};
@@ -68,26 +67,15 @@ pub async fn serve(
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .with_state(Arc::new(Public { service, secrets }));
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
     let stop = CancellationToken::new();
-    let serving = axum::serve(listener, router).with_graceful_shutdown({
-        let stop = stop.clone();
-        async move { stop.cancelled().await }
-    });
     let ending = async {
         tokio::select! {
             () = cancel.cancelled() => {}
             () = ends.cancelled() => {}
         }
         stop.cancel();
-        tokio::time::sleep(Duration::from_secs(10)).await;
     };
-    tokio::select! {
-        served = serving.into_future() => served?,
-        () = ending => tracing::warn!("some requests were still open after 10 s; closed"),
-    }
+    tokio::join!(crate::listen::serve(listener, router, stop.clone()), ending);
     Ok(())
 }
 
