@@ -34,6 +34,8 @@ use watch::Watch;
 
 const BRANCH: &str = "feature/test123";
 const ENVIRONMENT: &str = "my-project-test123";
+/// A stage that `--keep` leaves out.
+const PUSHED: &str = "Pushed commit is live";
 const HOST: &str = "test123.my-project.localhost";
 
 /// Everything that has to be taken down again, filled in as it comes up.
@@ -169,7 +171,7 @@ async fn story(world: &mut World, stages: &mut Stages, keep: bool) -> CliResult<
     let settled = settled(world, containers).await;
     let watched = watch.stop().await;
     let seen = format!("curl {url} → {answer}; {} requests meanwhile, {} failed", watched.asked, watched.failed.len());
-    stages.end("Pushed commit is live", watched.failed.is_empty() && settled.is_ok(), Some(seen));
+    stages.end(PUSHED, watched.failed.is_empty() && settled.is_ok(), Some(seen));
     settled?;
     if let Some(first) = watched.failed.first() {
         return Err(CliError::new(
@@ -369,10 +371,15 @@ fn verdict(stages: &Stages, printer: &Printer, left: Vec<String>) -> CliResult<E
         printer.data(format_args!("\n{}", stages.table()))?;
     }
     if ok {
-        printer.note(
-            "The branch came up behind a URL, changed without a failed request, and is gone without a trace.\n\
+        let changed = if stages.done.iter().any(|stage| stage.what == PUSHED) {
+            ", changed without a failed request,"
+        } else {
+            ""
+        };
+        printer.note(format_args!(
+            "The branch came up behind a URL{changed} and is gone without a trace.\n\
              Next: `landfall init` in a repository of yours, docs/github.md for the webhook, `landfall demo --keep` to play.",
-        );
+        ));
         return Ok(code);
     }
     let mut error = CliError::new(code, "something was left behind, or a stage failed");

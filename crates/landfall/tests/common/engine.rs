@@ -102,6 +102,7 @@ pub(crate) fn base_image(state: &Path) -> String {
     if status == 200 {
         return name;
     }
+    forget_old_images(&socket);
     // The loader lists what it would load, and does not run the program.
     let listed = std::process::Command::new(program).env("LD_TRACE_LOADED_OBJECTS", "1").output().unwrap();
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
@@ -111,6 +112,19 @@ pub(crate) fn base_image(state: &Path) -> String {
     let (status, body) = call(&socket, "POST", &path, "application/x-tar", &context);
     assert!(status == 200 && !body.contains("\"error"), "the tests' image cannot be built: {status} {body}");
     name
+}
+
+/// Images of binaries that were built over before. The engine refuses where one is in use.
+fn forget_old_images(socket: &Path) {
+    let hour_ago = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() - 3600;
+    for image in list(socket, "/v1.41/images/json") {
+        let ours = image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        for tag in ours.filter(|tag| tag.starts_with("localhost/landfall-test-base:")) {
+            if image["Created"].as_u64().is_some_and(|created| created < hour_ago) {
+                call(socket, "DELETE", &format!("/v1.41/images/{tag}"), "application/json", b"");
+            }
+        }
+    }
 }
 
 /// `podman system service` for images only, where the machine has no engine service. It ends by itself when idle.
