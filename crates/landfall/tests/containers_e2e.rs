@@ -68,6 +68,21 @@ fn a_branch_comes_up_behind_a_url_and_goes_without_a_trace() {
     let other = sandbox.directory.path().join("other");
     let restored = sandbox.run(&["restore", backup.to_str().unwrap(), "--state", other.to_str().unwrap()]);
     assert!(restored.status.success(), "{restored:?}");
+    // Also over a state that cannot be opened any more, which is kept.
+    std::fs::write(other.join("landfall.db"), b"no database at all").unwrap();
+    let again = sandbox.run(&[
+        "restore",
+        "--force",
+        backup.to_str().unwrap(),
+        "--state",
+        other.to_str().unwrap(),
+        "--output",
+        "json",
+    ]);
+    assert!(again.status.success(), "{again:?}");
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    let kept = std::path::Path::new(again["kept"].as_str().unwrap()).join("landfall.db");
+    assert_eq!(std::fs::read(kept).unwrap(), b"no database at all");
 
     assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);
     sandbox.wait_nothing_left(HOST);

@@ -177,7 +177,10 @@ pub(crate) async fn restore(args: &RestoreArgs, global: &Global, printer: &Print
     let restored = landfall_sqlite::restore(&args.file, &state);
     if let Err(error) = restored {
         if let Some(aside) = &aside {
-            let _ = std::fs::rename(aside.join(landfall_sqlite::DATABASE_FILE), &database);
+            // Best effort: where it fails, the state is still there in `aside`.
+            for file in database_files() {
+                let _ = std::fs::rename(aside.join(&file), state.join(&file));
+            }
             let _ = std::fs::remove_dir(aside);
         }
         return Err(match error {
@@ -194,19 +197,24 @@ pub(crate) async fn restore(args: &RestoreArgs, global: &Global, printer: &Print
     Ok(ExitCode::Ok)
 }
 
-/// The database with what SQLite keeps beside it. Opened and closed first: then the write-ahead log is in the file, and
-/// nobody else owns it.
+/// The database and what SQLite keeps beside it.
+fn database_files() -> [String; 3] {
+    ["", "-wal", "-shm"].map(|suffix| format!("{}{suffix}", landfall_sqlite::DATABASE_FILE))
+}
+
+/// Opened and closed first: then the write-ahead log is in the file, and nobody else owns it. One that cannot be opened any
+/// more is what a restore is for: it is kept as it is.
 fn move_aside(state: &std::path::Path) -> CliResult<PathBuf> {
-    drop(
-        landfall_sqlite::SqliteStore::open(state, landfall_sqlite::OpenOptions::default())
-            .map_err(|error| open_error(&error))?,
-    );
+    match landfall_sqlite::SqliteStore::open(state, landfall_sqlite::OpenOptions::default()) {
+        Ok(store) => drop(store),
+        Err(error @ OpenError::Locked { .. }) => return Err(open_error(&error)),
+        Err(error) => tracing::warn!(%error, "the state that is there cannot be opened"),
+    }
     let name = format!("replaced-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
     let aside = state.join(name);
     let failed = |error: std::io::Error| CliError::io("the state that is there cannot be moved aside", &error);
     std::fs::create_dir(&aside).map_err(failed)?;
-    for suffix in ["", "-wal", "-shm"] {
-        let file = format!("{}{suffix}", landfall_sqlite::DATABASE_FILE);
+    for file in database_files() {
         if state.join(&file).exists() {
             std::fs::rename(state.join(&file), aside.join(&file)).map_err(failed)?;
         }
