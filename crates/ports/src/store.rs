@@ -89,6 +89,13 @@ pub trait Store: Send + Sync {
     ) -> StoreResult<()>;
     async fn deliveries(&self, limit: u32) -> StoreResult<Vec<DeliverySummary>>;
 
+    /// Deliveries not yet finished, and notices not yet sent.
+    async fn depths(&self) -> StoreResult<(usize, usize)> {
+        let inbox = self.pending_deliveries(u32::MAX).await?.len();
+        let outbox = self.due_notices(Timestamp::MAX, u32::MAX).await?.len();
+        Ok((inbox, outbox))
+    }
+
     async fn environments(&self) -> StoreResult<Vec<EnvironmentRecord>>;
     async fn environment(&self, id: &EnvironmentId) -> StoreResult<Option<EnvironmentRecord>>;
     /// All or nothing.

@@ -17,7 +17,8 @@ use crate::service::Inner;
 /// The event name of intents of our own; never accepted from outside.
 pub(crate) const OWN_EVENT: &str = "landfall";
 
-const BATCH: u32 = 64;
+/// Few, because each may hold 25 MB.
+const BATCH: u32 = 16;
 /// A look without being woken.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -85,8 +86,8 @@ async fn finish(inner: &Inner, delivery: &Delivery) -> StoreResult<()> {
                 inner.decided(&delivery.delivery.id);
                 return Ok(());
             }
-            // The controller wrote in between.
-            Err(StoreError::Conflict(_)) => {}
+            // The controller wrote in between: judged again, from what is there now.
+            Err(StoreError::Conflict(_)) => tokio::task::yield_now().await,
             Err(error) => return Err(error),
         }
     }
@@ -125,8 +126,8 @@ fn apply_all(inner: &Inner, intents: Vec<Intent>, why: &str) -> Judged {
             Verdict::Ignored { why } => DeliveryOutcome::Ignored { why },
             Verdict::Rejected { why } => DeliveryOutcome::Rejected { why },
         };
-        if let Some(mut record) = applied.record {
-            record.revision = inner.records.get(&record.id).map_or(0, |stored| stored.revision);
+        // The record carries the revision that was judged: whoever wrote since then makes this a conflict.
+        if let Some(record) = applied.record {
             judged.records.retain(|other| other.id != record.id);
             judged.records.push(record);
         }

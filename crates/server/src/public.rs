@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -18,6 +18,7 @@ use landfall_model::ids::DeliveryId;
 use landfall_ports::store::{NewDelivery, Received};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::inbox::OWN_EVENT;
@@ -28,6 +29,10 @@ pub const MAX_BODY: usize = 25 * 1024 * 1024;
 /// Slower senders than this are no webhooks.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Five of the largest bodies, or thousands of ordinary ones.
+const MEMORY_KIB: u32 = 128 * 1024;
+/// A health check writes at most this often.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -43,6 +48,10 @@ pub enum ServeError {
 struct Public {
     service: Service,
     secrets: Vec<Vec<u8>>,
+    /// KiB of bodies that may be held at once, before anybody has proved anything.
+    memory: Semaphore,
+    /// When a write was last tried for a health check, and how it went.
+    checked: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
 /// Serves until `cancel` or the service's own shutdown; requests that were begun are answered first (at most 10 s).
@@ -66,7 +75,12 @@ pub async fn serve(
         .route("/webhooks/github", post(webhook))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
-        .with_state(Arc::new(Public { service, secrets }));
+        .with_state(Arc::new(Public {
+            service,
+            secrets,
+            memory: Semaphore::new(MEMORY_KIB as usize),
+            checked: tokio::sync::Mutex::new(None),
+        }));
     let stop = CancellationToken::new();
     let ending = async {
         tokio::select! {
@@ -89,11 +103,27 @@ fn answer(public: &Public, status: StatusCode, word: &'static str, message: &str
 
 async fn webhook(State(public): State<Arc<Public>>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
+    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    // Whoever does not even claim to have signed is not listened to.
+    if !text("x-hub-signature-256").is_some_and(|signature| signature.starts_with("sha256=")) {
+        let unsigned = landfall_github::verify(&public.secrets, text("x-hub-signature-256"), &[]);
+        discard(body).await;
+        let message = unsigned.err().map(|error| error.to_string()).unwrap_or_default();
+        return answer(&public, StatusCode::UNAUTHORIZED, "unauthorized", &message);
+    }
+    let place = tokio::time::timeout(BODY_TIMEOUT, public.memory.acquire_many(kib(&parts.headers)));
+    let Ok(Ok(_place)) = place.await else {
+        return answer(
+            &public,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "too many deliveries at once; redeliver it later",
+        );
+    };
     let body = match read(&parts.headers, body).await {
         Ok(body) => body,
         Err((status, word, message)) => return answer(&public, status, word, message),
     };
-    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     if let Err(error) = landfall_github::verify(&public.secrets, text("x-hub-signature-256"), &body) {
         return answer(&public, StatusCode::UNAUTHORIZED, "unauthorized", &error.to_string());
     }
@@ -132,11 +162,21 @@ async fn webhook(State(public): State<Arc<Public>>, request: Request<Body>) -> R
     }
 }
 
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
+/// Memory to set aside for a body: as long as it says, or as the longest allowed.
+fn kib(headers: &HeaderMap) -> u32 {
+    let most = u64::try_from(MAX_BODY).unwrap_or(u64::MAX);
+    let bytes = content_length(headers).unwrap_or(most).min(most);
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(MEMORY_KIB).clamp(1, MEMORY_KIB)
+}
+
 async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, (StatusCode, &'static str, &'static str)> {
     const TOO_LARGE: (StatusCode, &str, &str) =
         (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "more than 25 MB, which is more than GitHub sends");
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > u64::try_from(MAX_BODY).unwrap_or(u64::MAX)) {
+    if content_length(headers).is_some_and(|length| length > u64::try_from(MAX_BODY).unwrap_or(u64::MAX)) {
         // Who asks first whether to send is told no; who sends anyway would not see the answer while sending.
         if !headers.contains_key(header::EXPECT) {
             discard(body).await;
@@ -191,21 +231,32 @@ fn broken(content_type: &str, body: &[u8]) -> Option<String> {
     serde_json::from_slice::<serde::de::IgnoredAny>(body).err().map(|error| format!("not JSON: {error}"))
 }
 
+/// Well: a small record can be written. Tried at most every few seconds, however often somebody asks.
 async fn health(State(public): State<Arc<Public>>) -> Response {
-    match public.service.inner.store.meta_get("instance").await {
-        Ok(_) => (StatusCode::OK, axum::Json(json!({"status": "ok"}))).into_response(),
-        Err(error) => {
-            tracing::warn!(%error, "unhealthy");
-            (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"status": "store unavailable"}))).into_response()
+    let mut checked = public.checked.lock().await;
+    let writable = match *checked {
+        Some((at, writable)) if at.elapsed() < CHECK_EVERY => writable,
+        _ => {
+            let store = &public.service.inner.store;
+            let now = public.service.inner.clock.now().to_string();
+            let written = tokio::time::timeout(CHECK_EVERY, store.meta_put("health.checked", &now)).await;
+            if !matches!(written, Ok(Ok(()))) {
+                tracing::warn!(?written, "unhealthy: nothing can be written");
+            }
+            let writable = matches!(written, Ok(Ok(())));
+            *checked = Some((Instant::now(), writable));
+            writable
         }
+    };
+    match writable {
+        true => (StatusCode::OK, axum::Json(json!({"status": "ok"}))).into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"status": "store unavailable"}))).into_response(),
     }
 }
 
 async fn metrics(State(public): State<Arc<Public>>) -> Response {
-    const COUNTED: u32 = 500;
     let inner = &public.service.inner;
-    let inbox = inner.store.pending_deliveries(COUNTED).await.map_or(0, |pending| pending.len());
-    let outbox = inner.store.due_notices(landfall_model::Timestamp::MAX, COUNTED).await.map_or(0, |due| due.len());
+    let (inbox, outbox) = inner.store.depths().await.unwrap_or_default();
     inner.metrics.depths(inbox, outbox);
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], inner.metrics.text()).into_response()

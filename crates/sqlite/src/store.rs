@@ -33,6 +33,10 @@ impl Store for SqliteStore {
         self.inner.readers.read(move |connection| pending_deliveries(connection, limit)).await
     }
 
+    async fn depths(&self) -> StoreResult<(usize, usize)> {
+        self.inner.readers.read(depths).await
+    }
+
     async fn finish_delivery(
         &self,
         seq: u64,
@@ -192,6 +196,14 @@ fn receive(connection: &Connection, delivery: &NewDelivery) -> Step<Received> {
         .prepare_cached("INSERT INTO delivery_bodies (seq, body) VALUES (?1, ?2)")?
         .execute(params![connection.last_insert_rowid(), delivery.body])?;
     Ok(Received::New)
+}
+
+/// Counted in the partial indexes, without a look at any body.
+fn depths(connection: &Connection) -> Step<(usize, usize)> {
+    let count = |sql: &str| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    let inbox = count("SELECT count(*) FROM deliveries WHERE outcome IS NULL")?;
+    let outbox = count("SELECT count(*) FROM outbox WHERE state = 'pending'")?;
+    Ok((usize::try_from(inbox).unwrap_or(0), usize::try_from(outbox).unwrap_or(0)))
 }
 
 fn pending_deliveries(connection: &Connection, limit: u32) -> Step<Vec<Delivery>> {

@@ -126,7 +126,7 @@ async fn status(inner: &Inner) -> Answer<ServerStatus> {
         }
     });
     let live = inner.records.read(|records| records.values().filter(|record| record.live.is_some()).count());
-    let pending = inner.store.pending_deliveries(500).await?.len();
+    let (pending, _) = inner.store.depths().await?;
     Ok(ServerStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
