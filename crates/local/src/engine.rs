@@ -1,8 +1,9 @@
 //! Which container engine, and keeping it there.
 //!
-//! In this order: what the caller names, `DOCKER_HOST`, Docker's socket, Podman's sockets; where none answers but `podman`
-//! is installed, a `podman system service` of our own, detached, so that it outlives us as the containers do. Its socket is
-//! found again by the next process; when it dies it is started again. Containers survive that: conmon holds them.
+//! In this order: what the caller names, `DOCKER_HOST`, a service of our own that was started before, the well-known sockets
+//! of Docker and Podman, the system's before the user's; where none answers but `podman` is installed, a `podman system
+//! service` of our own, detached, so that it outlives us as the containers do. Its socket is found again by the next process;
+//! when it dies it is started again. Containers survive that: conmon holds them.
 //!
 //! Two processes may start it at once: a file lock lets the second one find the first one's socket.
 

@@ -1,9 +1,23 @@
 //! The build context as a tar, without what `.dockerignore` leaves out.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 use landfall_ports::{PortError, PortResult};
+
+const MIB: u64 = 1024 * 1024;
+const IGNORE_BYTES: u64 = MIB;
+
+/// What a context may weigh: it is held in memory while the engine takes it.
+#[derive(Clone, Copy)]
+struct Limits {
+    bytes: u64,
+    entries: usize,
+}
+
+const LIMITS: Limits = Limits { bytes: 1024 * MIB, entries: 100_000 };
 
 /// `.dockerignore`: later lines win, `!` brings back.
 struct Ignore(Vec<(GlobMatcher, bool)>);
@@ -11,16 +25,38 @@ struct Ignore(Vec<(GlobMatcher, bool)>);
 impl Ignore {
     fn parse(text: &str) -> Self {
         let mut rules = Vec::new();
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for (number, line) in text.lines().map(str::trim).enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
             let (keep, pattern) = line.strip_prefix('!').map_or((false, line), |rest| (true, rest));
             let pattern = pattern.trim_start_matches("./").trim_matches('/');
             let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build();
             match glob {
                 Ok(glob) => rules.push((glob.compile_matcher(), keep)),
-                Err(error) => tracing::warn!(%error, pattern, ".dockerignore: pattern left out"),
+                // Not the line itself: logs hold no content of a checkout.
+                Err(_) => tracing::warn!(line = number + 1, ".dockerignore: invalid pattern left out"),
             }
         }
         Self(rules)
+    }
+
+    /// Only a regular file: a commit may hold a link to anything of this machine, `/dev/zero` among it.
+    fn read(directory: &Path) -> PortResult<Self> {
+        let path = directory.join(".dockerignore");
+        let refuse = |why: &str| Err(PortError::Invalid(format!("build context: .dockerignore {why}")));
+        match std::fs::symlink_metadata(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self(Vec::new())),
+            Err(e) => return refuse(&format!("cannot be read: {e}")),
+            Ok(metadata) if !metadata.is_file() => return refuse("is no regular file"),
+            Ok(_) => {}
+        }
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|file| file.take(IGNORE_BYTES + 1).read_to_end(&mut bytes)) {
+            Err(e) => refuse(&format!("cannot be read: {e}")),
+            Ok(read) if read as u64 > IGNORE_BYTES => refuse("is larger than 1 MiB"),
+            Ok(_) => Ok(Self::parse(&String::from_utf8_lossy(&bytes))),
+        }
     }
 
     /// Whether the path, or a directory above it, is left out.
@@ -48,8 +84,13 @@ fn inside(path: &str) -> PortResult<PathBuf> {
     Err(PortError::Invalid(format!("{} leaves the repository", path.display())))
 }
 
-/// Packs `context` of the checkout at `root`. A symbolic link is packed as one and never followed.
+/// Packs `context` of the checkout at `root`: regular files, directories and symbolic links, which are packed as links and
+/// never followed.
 pub(super) fn pack(root: &Path, context: &str, dockerfile: &str) -> PortResult<Vec<u8>> {
+    pack_within(root, context, dockerfile, LIMITS)
+}
+
+fn pack_within(root: &Path, context: &str, dockerfile: &str, limits: Limits) -> PortResult<Vec<u8>> {
     let dockerfile = inside(dockerfile)?;
     let base = root.join(inside(context)?);
     let fail = |path: &Path, e: std::io::Error| PortError::Invalid(format!("build context {}: {e}", path.display()));
@@ -62,35 +103,60 @@ pub(super) fn pack(root: &Path, context: &str, dockerfile: &str) -> PortResult<V
     if !real.join(&dockerfile).is_file() {
         return Err(PortError::Invalid(format!("no {} in {context:?} of that commit", dockerfile.display())));
     }
-    let ignore = Ignore::parse(&std::fs::read_to_string(real.join(".dockerignore")).unwrap_or_default());
     let mut tar = tar::Builder::new(Vec::new());
     tar.follow_symlinks(false);
-    add(&mut tar, &real, Path::new(""), &ignore, &dockerfile)?;
-    tar.into_inner().map_err(|e| fail(&real, e))
+    let ignore = Ignore::read(&real)?;
+    let mut packing = Packing { tar, base: &real, ignore, dockerfile: &dockerfile, left: limits, limits };
+    packing.add(Path::new(""))?;
+    packing.tar.into_inner().map_err(|e| fail(&real, e))
 }
 
-fn add(tar: &mut tar::Builder<Vec<u8>>, base: &Path, at: &Path, ignore: &Ignore, dockerfile: &Path) -> PortResult<()> {
-    let fail = |e: std::io::Error| PortError::Invalid(format!("build context {}: {e}", base.join(at).display()));
-    let mut entries: Vec<_> =
-        std::fs::read_dir(base.join(at)).map_err(fail)?.collect::<Result<_, _>>().map_err(fail)?;
-    // The same commit gives the same tar, and so hits the engine's layer cache.
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = at.join(entry.file_name());
-        let kind = entry.file_type().map_err(fail)?;
-        let ignored = ignore.ignores(&path) && path != *dockerfile && path != Path::new(".dockerignore");
-        if kind.is_dir() {
-            if !ignored {
-                tar.append_path_with_name(entry.path(), &path).map_err(fail)?;
+struct Packing<'a> {
+    tar: tar::Builder<Vec<u8>>,
+    base: &'a Path,
+    ignore: Ignore,
+    dockerfile: &'a Path,
+    left: Limits,
+    limits: Limits,
+}
+
+impl Packing<'_> {
+    fn add(&mut self, at: &Path) -> PortResult<()> {
+        let directory = self.base.join(at);
+        let fail = |e: std::io::Error| PortError::Invalid(format!("build context {}: {e}", directory.display()));
+        let mut entries: Vec<_> =
+            std::fs::read_dir(&directory).map_err(fail)?.collect::<Result<_, _>>().map_err(fail)?;
+        // The same commit gives the same tar, and so hits the engine's layer cache.
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let path = at.join(entry.file_name());
+            let kind = entry.file_type().map_err(fail)?;
+            let ignored = self.ignore.ignores(&path) && path != self.dockerfile && path != Path::new(".dockerignore");
+            if !ignored && (kind.is_dir() || kind.is_file() || kind.is_symlink()) {
+                let bytes = if kind.is_file() { entry.metadata().map_err(fail)?.len() } else { 0 };
+                self.count(bytes)?;
+                self.tar.append_path_with_name(entry.path(), &path).map_err(fail)?;
             }
-            if !ignored || ignore.brings_back() || dockerfile.starts_with(&path) {
-                add(tar, base, &path, ignore, dockerfile)?;
+            if kind.is_dir() && (!ignored || self.ignore.brings_back() || self.dockerfile.starts_with(&path)) {
+                self.add(&path)?;
             }
-        } else if !ignored && (kind.is_file() || kind.is_symlink()) {
-            tar.append_path_with_name(entry.path(), &path).map_err(fail)?;
         }
+        Ok(())
     }
-    Ok(())
+
+    fn count(&mut self, bytes: u64) -> PortResult<()> {
+        let left = self.left.bytes.checked_sub(bytes).zip(self.left.entries.checked_sub(1));
+        let Some((bytes, entries)) = left else {
+            return Err(PortError::Invalid(format!(
+                "the build context is larger than {} MiB or has more than {} files: leave out by .dockerignore what the \
+                 build does not need",
+                self.limits.bytes / MIB,
+                self.limits.entries
+            )));
+        };
+        self.left = Limits { bytes, entries };
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -134,5 +200,33 @@ mod tests {
         }
         assert!(pack(dir.path(), ".", "Dockerfile").is_ok());
         assert!(pack(dir.path(), ".", "Containerfile").unwrap_err().to_string().contains("no Containerfile"));
+    }
+
+    #[test]
+    fn dockerignore_is_a_regular_file_of_moderate_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let ignore = dir.path().join(".dockerignore");
+        std::fs::write(dir.path().join("Dockerfile"), "FROM scratch").unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &ignore).unwrap();
+        let error = pack(dir.path(), ".", "Dockerfile").unwrap_err().to_string();
+        assert!(error.contains(".dockerignore is no regular file"), "{error}");
+        std::fs::remove_file(&ignore).unwrap();
+        File::create(&ignore).unwrap().set_len(IGNORE_BYTES + 1).unwrap();
+        let error = pack(dir.path(), ".", "Dockerfile").unwrap_err().to_string();
+        assert!(error.contains("larger than 1 MiB"), "{error}");
+    }
+
+    #[test]
+    fn size_and_number_are_limited_and_only_what_a_tar_should_hold_goes_in() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("Dockerfile"), "FROM scratch").unwrap();
+        std::fs::write(dir.path().join("data"), [0; 100]).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        let pack = |bytes, entries| pack_within(dir.path(), ".", "Dockerfile", Limits { bytes, entries });
+        assert_eq!(names(&pack(112, 2).unwrap()), ["Dockerfile", "data"]);
+        for (bytes, entries) in [(111, 2), (112, 1)] {
+            let error = pack(bytes, entries).unwrap_err().to_string();
+            assert!(error.contains("leave out by .dockerignore"), "{error}");
+        }
     }
 }
