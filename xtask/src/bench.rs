@@ -18,8 +18,15 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Some("router") => router::run(&args[1..]),
         Some("scale") => scale(),
         Some("start") => start::run(),
+        Some("all") => {
+            intake::run()?;
+            preview::run()?;
+            router::run(&[])?;
+            scale()?;
+            start::run()
+        }
         Some(other) => bail!("no benchmark called {other}"),
-        None => bail!("name a benchmark: intake, preview, router, scale, start"),
+        None => bail!("name a benchmark: intake, preview, router, scale, start, all"),
     }
 }
 

@@ -89,9 +89,7 @@ impl Assembly {
         std::fs::write(state.join(INSTANCE_FILE), format!("{instance}\n"))
             .map_err(|error| CliError::io("cannot write the installation's id", &error))?;
         let webhook_secrets = match &listener {
-            Some(_) => {
-                app.webhook_secrets.iter().map(|secret| Ok(resolve(secret)?.into_bytes())).collect::<CliResult<_>>()?
-            }
+            Some(_) => webhook_secrets(&app.webhook_secrets, resolve)?,
             None => Vec::new(),
         };
 
@@ -232,6 +230,29 @@ fn target(notification: &landfall_model::app::Notification) -> CliResult<Target>
     Ok(Target { name: notification.name.clone(), kind, on: notification.on.clone() })
 }
 
+/// Every one of them is good. Our own variable may hold several, separated by commas, for the time of a rotation; any other
+/// source is one secret, commas included.
+fn webhook_secrets(
+    secrets: &[SecretRef],
+    resolve: impl Fn(&SecretRef) -> CliResult<String>,
+) -> CliResult<Vec<Vec<u8>>> {
+    let mut values = Vec::new();
+    for secret in secrets {
+        let value = resolve(secret)?;
+        if *secret == SecretRef::Env(env_vars::WEBHOOK_SECRET.to_owned()) {
+            let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
+            values.extend(parts.map(|part| part.as_bytes().to_vec()));
+        } else if !value.is_empty() {
+            values.push(value.into_bytes());
+        }
+    }
+    if values.is_empty() {
+        return Err(CliError::new(ExitCode::Usage, "the secrets that sign webhooks are empty")
+            .hint("docs/github.md says how to set up the webhook"));
+    }
+    Ok(values)
+}
+
 /// The value of a secret of ours (webhooks, notifications). Its name may be shown, its value never.
 fn resolve(secret: &SecretRef) -> CliResult<String> {
     match secret {
@@ -272,6 +293,23 @@ mod tests {
         let missing = resolve(&SecretRef::Env("LANDFALL_TEST_NO_SUCH_SECRET".into())).unwrap_err();
         assert_eq!(missing.code, ExitCode::NotFound);
         assert!(resolve(&SecretRef::Ssm("/x".into())).is_err());
+    }
+
+    #[test]
+    fn our_variable_holds_two_secrets_while_rotating() {
+        let ours = SecretRef::Env(env_vars::WEBHOOK_SECRET.to_owned());
+        let other = SecretRef::Env("OTHER".to_owned());
+        let values = |secret: &SecretRef, value: &str| {
+            webhook_secrets(std::slice::from_ref(secret), |_| Ok(value.to_owned()))
+                .map(|values| values.into_iter().map(|value| String::from_utf8(value).unwrap()).collect::<Vec<_>>())
+        };
+        assert_eq!(values(&ours, "old").unwrap(), ["old"]);
+        assert_eq!(values(&ours, "old,new").unwrap(), ["old", "new"]);
+        assert_eq!(values(&ours, " old, new ,").unwrap(), ["old", "new"]);
+        assert_eq!(values(&other, "a,b").unwrap(), ["a,b"], "elsewhere a comma is part of the secret");
+        // Nothing that anybody could sign with.
+        assert_eq!(values(&ours, ", ,").unwrap_err().code, ExitCode::Usage);
+        assert_eq!(values(&other, "").unwrap_err().code, ExitCode::Usage);
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// The load balancer process; started on demand by the others
     #[command(hide = true)]
-    Router,
+    Router(RouterArgs),
     /// Run a service of this manifest in the foreground, built from the working tree, until Ctrl-C
     #[command(
         after_help = "Examples:\n  landfall up                the only service, or the first one with a URL\n  landfall up web --port 8080"
@@ -141,6 +141,13 @@ pub(crate) struct ServeArgs {
     /// Address for webhooks, health and metrics
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8400")]
     pub(crate) listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RouterArgs {
+    /// Threads that serve requests; one per core up to four if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: Option<u16>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -31,7 +31,8 @@ env_vars! {
     RUST_LOG = "RUST_LOG";
     /// `text` or `json`, as `--log-format`.
     LOG_FORMAT = "LANDFALL_LOG_FORMAT";
-    /// The secret that signs GitHub webhooks, where the manifest names none. Two while rotating: separated by a comma.
+    /// The secret that signs GitHub webhooks, where the manifest names none. While rotating: the old and the new one, separated
+    /// by a comma.
     WEBHOOK_SECRET = "LANDFALL_WEBHOOK_SECRET";
     /// The container engine's socket: `unix:///var/run/docker.sock`. Wins over `DOCKER_HOST` and `CONTAINER_HOST`.
     ENGINE = "LANDFALL_ENGINE";
@@ -45,7 +46,7 @@ env_vars! {
     XDG_STATE_HOME = "XDG_STATE_HOME";
     /// Where there is no `XDG_STATE_HOME`: `~/.local/state/landfall`.
     HOME = "HOME";
-    /// Where engine sockets of a user's own are looked for, and other files that last as long as the session.
+    /// Where engine sockets of a user's own are looked for.
     XDG_RUNTIME_DIR = "XDG_RUNTIME_DIR";
     /// Used to open a preview's URL before `xdg-open`.
     BROWSER = "BROWSER";

@@ -40,9 +40,9 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
         Command::Schema => manifest::schema(&printer),
         Command::Init(args) => manifest::init(&args, &printer),
         Command::DemoApp(app) => demo_app::run(app),
-        Command::Router => {
+        Command::Router(args) => {
             let _guard = logging::init(&global, &printer, SERVER_LOG)?;
-            serve::router(&global)
+            serve::router(&args, &global)
         }
         Command::Serve(args) => {
             with_runtime(&global, &printer, SERVER_LOG, async || serve::serve(&args, &global, &printer).await)

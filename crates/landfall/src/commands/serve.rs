@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::assemble::Assembly;
-use crate::cli::{Global, ServeArgs};
+use crate::cli::{Global, RouterArgs, ServeArgs};
 use crate::commands::manifest;
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
@@ -61,9 +61,13 @@ async fn listen(addr: SocketAddr) -> CliResult<tokio::net::TcpListener> {
 }
 
 /// Its own runtime, made by the router for its purposes.
-pub(crate) fn router(global: &Global) -> CliResult<ExitCode> {
+pub(crate) fn router(args: &RouterArgs, global: &Global) -> CliResult<ExitCode> {
     let directory = paths::state_dir(global.state.clone())?;
-    landfall_router::run_blocking(landfall_router::ServeConfig::new(directory)).map_err(|error| {
+    let mut config = landfall_router::ServeConfig::new(directory);
+    if let Some(workers) = args.workers {
+        config.workers = usize::from(workers);
+    }
+    landfall_router::run_blocking(config).map_err(|error| {
         let code = match error {
             landfall_router::RouterError::Conflict(_) => ExitCode::Locked,
             landfall_router::RouterError::Unavailable(_) => ExitCode::Unavailable,
