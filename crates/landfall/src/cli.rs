@@ -213,7 +213,7 @@ pub(crate) enum PreviewCommand {
     },
     /// Allow one commit of a fork's pull request to run
     #[command(
-        after_help = "Examples:\n  landfall preview approve my-project-pr-7 1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b"
+        after_help = "Examples:\n  landfall preview approve '#7' 1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b"
     )]
     Approve {
         preview: String,
