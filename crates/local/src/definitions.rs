@@ -41,7 +41,7 @@ pub(crate) async fn register(core: &Core, definition: &TaskDefinition, tags: &Ta
     let _one = REGISTERING.lock().await;
     state::blocking(move || {
         let mut newest = 0;
-        for revision in state::read_all::<Revision>(&directory)? {
+        for revision in state::read_all::<Revision>(&directory)?.0 {
             if revision.definition.family != definition.family {
                 continue;
             }
@@ -73,7 +73,7 @@ pub(crate) async fn load(core: &Core, handle: &str) -> PortResult<TaskDefinition
 
 pub(crate) async fn list_owned(core: &Core, wanted: Option<&str>) -> PortResult<Vec<OwnedResource>> {
     let directory = core.directory.join("task-definitions");
-    let all = state::blocking(move || state::read_all::<Revision>(&directory)).await?;
+    let (all, _) = state::blocking(move || state::read_all::<Revision>(&directory)).await?;
     let of = |revision: &Revision| wanted.is_none_or(|wanted| environment(&revision.tags) == wanted);
     Ok(all
         .into_iter()

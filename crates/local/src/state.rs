@@ -51,14 +51,14 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> PortResult<Option<T
     serde_json::from_slice(&text).map(Some).map_err(|e| PortError::Bug(format!("{} is damaged: {e}", path.display())))
 }
 
-/// Every `*.json` of a directory; damaged ones are logged and left out.
-pub(crate) fn read_all<T: DeserializeOwned>(directory: &Path) -> PortResult<Vec<T>> {
+/// Every `*.json` of a directory, and how many more there are that cannot be read: those are logged and left out.
+pub(crate) fn read_all<T: DeserializeOwned>(directory: &Path) -> PortResult<(Vec<T>, usize)> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok((Vec::new(), 0)),
         Err(e) => return Err(fail(directory, &e)),
     };
-    let mut all = Vec::new();
+    let (mut all, mut damaged) = (Vec::new(), 0);
     for entry in entries {
         let path = entry.map_err(|e| fail(directory, &e))?.path();
         if path.extension().is_none_or(|extension| extension != "json") {
@@ -67,10 +67,13 @@ pub(crate) fn read_all<T: DeserializeOwned>(directory: &Path) -> PortResult<Vec<
         match read_json(&path) {
             Ok(Some(value)) => all.push(value),
             Ok(None) => {}
-            Err(error) => tracing::error!(%error, "state file left out"),
+            Err(error) => {
+                tracing::error!(%error, "state file left out");
+                damaged += 1;
+            }
         }
     }
-    Ok(all)
+    Ok((all, damaged))
 }
 
 /// Gone is fine.
@@ -110,7 +113,7 @@ mod tests {
         assert_eq!(read_json::<u32>(&path).unwrap(), Some(2));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         fs::write(dir.path().join("b.json"), "{").unwrap();
-        assert_eq!(read_all::<u32>(dir.path()).unwrap(), [2]);
+        assert_eq!(read_all::<u32>(dir.path()).unwrap(), (vec![2], 1));
         remove(&path).unwrap();
         remove(&path).unwrap();
         assert!(matches!(write_json(&dir.path().join("no/such/x.json"), &1), Err(PortError::Unavailable(_))));

@@ -1,9 +1,10 @@
 //! Begins, adopts and forgets: the join between what is on disk, what the engine has, and what is supervised.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_model::inventory::TAG_ENVIRONMENT;
 use landfall_ports::{PortError, PortResult};
 
 use crate::core::{Core, locked, now};
@@ -60,24 +61,26 @@ pub(crate) async fn forget_task(core: &Core, id: &str) -> PortResult<()> {
 }
 
 /// Takes over what a former process left: running tasks are watched and not restarted, half-made ones are finished, and
-/// containers that no record asks for are removed.
+/// containers that are certainly nobody's are removed.
 pub(crate) async fn take_over(core: &Arc<Core>) -> PortResult<()> {
     for directory in ["services", "tasks", "task-definitions", "logs"] {
         state::create_private_dir(&core.directory.join(directory))?;
     }
     let directory = core.directory.clone();
-    let (services, tasks) = state::blocking(move || {
+    let ((services, damaged_services), (tasks, damaged_tasks)) = state::blocking(move || {
         let services = state::read_all::<ServiceState>(&directory.join("services"))?;
         Ok((services, state::read_all::<TaskRecord>(&directory.join("tasks"))?))
     })
     .await?;
-    remove_strays(core, &tasks).await?;
+    remove_strays(core, &services, &tasks, damaged_services + damaged_tasks > 0).await?;
     let known: BTreeSet<String> = services.iter().map(|service| service.name.clone()).collect();
     for service in services {
         locked(&core.services).insert(service.name.clone(), ServiceCell::new(service));
     }
     for mut record in tasks {
-        let ownerless = record.service.as_ref().is_some_and(|service| !known.contains(service));
+        // While a service's record cannot be read, no task is known to be nobody's.
+        let ownerless =
+            damaged_services == 0 && record.service.as_ref().is_some_and(|service| !known.contains(service));
         if ownerless && record.stopped_at.is_some() {
             forget_task(core, &record.id).await?;
             continue;
@@ -97,12 +100,16 @@ pub(crate) async fn take_over(core: &Arc<Core>) -> PortResult<()> {
     Ok(())
 }
 
-async fn remove_strays(core: &Core, tasks: &[TaskRecord]) -> PortResult<()> {
-    let live: BTreeSet<&str> =
-        tasks.iter().filter(|task| task.stopped_at.is_none()).map(|task| task.id.as_str()).collect();
+async fn remove_strays(core: &Core, services: &[ServiceState], tasks: &[TaskRecord], damaged: bool) -> PortResult<()> {
+    let of_services = services.iter().map(ServiceState::environment);
+    let of_tasks = tasks.iter().map(TaskRecord::environment);
+    let records = Records {
+        tasks: tasks.iter().map(|task| (task.id.as_str(), task.stopped_at.is_some())).collect(),
+        environments: of_services.chain(of_tasks).filter(|name| !name.is_empty()).collect(),
+        damaged,
+    };
     let found = core.docker.list_containers(&labels::owned_by(&core.instance, None)).await?;
-    let stray = |task: Option<&String>| task.is_none_or(|task| !live.contains(task.as_str()));
-    let mut strays: Vec<_> = found.iter().filter(|container| stray(container.labels.get(labels::TASK))).collect();
+    let mut strays: Vec<_> = found.iter().filter(|container| records.stray(&container.labels)).collect();
     // Members before their pause container.
     strays.sort_by_key(|container| container.labels.get(labels::ROLE).is_some_and(|role| role == "pause"));
     for container in strays {
@@ -110,6 +117,32 @@ async fn remove_strays(core: &Core, tasks: &[TaskRecord]) -> PortResult<()> {
         core.docker.remove_container(&container.id).await?;
     }
     Ok(())
+}
+
+/// What the files say about containers.
+///
+/// A task's record is written before its first container and removed after its last one, so a crash leaves records without
+/// containers and not the other way round, but for one case: a create that the engine was still working on when the task
+/// was stopped. It is cleaned up here when the files are known to be whole where it belongs. A container without any record
+/// in its environment says that the files are gone (a restored or a fresh state directory), not that the container is
+/// wrong: the reconciler, which looks twice and knows the environments, decides about that.
+struct Records<'a> {
+    /// Whether it has stopped, by id.
+    tasks: BTreeMap<&'a str, bool>,
+    /// Those with at least one service or task.
+    environments: BTreeSet<&'a str>,
+    /// A record cannot be read: what it stood for is unknown.
+    damaged: bool,
+}
+
+impl Records<'_> {
+    fn stray(&self, of_container: &BTreeMap<String, String>) -> bool {
+        let label = |key: &str| of_container.get(key).map_or("", String::as_str);
+        match self.tasks.get(label(labels::TASK)) {
+            Some(stopped) => *stopped,
+            None => !self.damaged && self.environments.contains(label(TAG_ENVIRONMENT)),
+        }
+    }
 }
 
 /// Now and then: forgets old one-off tasks, and service tasks whose service is gone.
@@ -144,4 +177,30 @@ pub(crate) async fn purge(core: &Core, environment: &str) -> PortResult<()> {
     }
     let directory = core.log_directory(environment);
     state::blocking(move || state::remove_dir(&directory)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_certainly_nobodys_is_removed() {
+        let container = |task: &str, environment: &str| {
+            BTreeMap::from([
+                (labels::TASK.to_owned(), task.to_owned()),
+                (TAG_ENVIRONMENT.to_owned(), environment.to_owned()),
+            ])
+        };
+        let tasks = BTreeMap::from([("live", false), ("stopped", true)]);
+        let mut records = Records { tasks, environments: BTreeSet::from(["e"]), damaged: false };
+        assert!(!records.stray(&container("live", "e")));
+        assert!(records.stray(&container("stopped", "e")));
+        assert!(records.stray(&container("unrecorded", "e")));
+        assert!(!records.stray(&container("unrecorded", "restored")));
+        records.damaged = true;
+        assert!(!records.stray(&container("unrecorded", "e")));
+        assert!(records.stray(&container("stopped", "e")));
+        let empty = Records { tasks: BTreeMap::new(), environments: BTreeSet::new(), damaged: false };
+        assert!(!empty.stray(&container("live", "e")) && !empty.stray(&BTreeMap::new()));
+    }
 }

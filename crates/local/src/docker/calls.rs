@@ -43,7 +43,7 @@ impl Docker {
 
     /// Containers in any state that carry all these labels (`key` or `key=value`).
     pub async fn list_containers(&self, labels: &[String]) -> DockerResult<Vec<ContainerSummary>> {
-        self.get(&format!("/containers/json?all=1&filters={}", label_filter(labels))).await
+        self.list(&format!("/containers/json?all=1&filters={}", label_filter(labels))).await
     }
 
     pub async fn inspect_container(&self, id: &str) -> DockerResult<ContainerInspect> {
@@ -152,7 +152,7 @@ impl Docker {
     }
 
     pub async fn list_networks(&self, labels: &[String]) -> DockerResult<Vec<Network>> {
-        self.get(&format!("/networks?filters={}", label_filter(labels))).await
+        self.list(&format!("/networks?filters={}", label_filter(labels))).await
     }
 
     pub async fn inspect_network(&self, id: &str) -> DockerResult<Network> {
@@ -184,7 +184,7 @@ impl Docker {
     }
 
     pub async fn list_images(&self, labels: &[String]) -> DockerResult<Vec<ImageSummary>> {
-        self.get(&format!("/images/json?filters={}", label_filter(labels))).await
+        self.list(&format!("/images/json?filters={}", label_filter(labels))).await
     }
 
     /// Never forced: force would remove the containers that use it. Gone is fine, in use is `Conflict`.

@@ -78,6 +78,21 @@ impl Docker {
         decode(&path, &bytes)
     }
 
+    /// A listing. Podman answers "not known" to all of it when one item vanishes while it is read (also when that item would
+    /// have been filtered out), so it is asked again; a listing as such is never missing.
+    async fn list<T: DeserializeOwned>(&self, path: &str) -> DockerResult<T> {
+        for _ in 0..LIST_TRIES {
+            match self.get(path).await {
+                Err(DockerError::NotFound(_)) => tokio::time::sleep(LIST_PAUSE).await,
+                result => return result,
+            }
+        }
+        self.get(path).await.map_err(|error| match error {
+            DockerError::NotFound(message) => DockerError::Unavailable(message),
+            other => other,
+        })
+    }
+
     async fn post_json<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> DockerResult<T> {
         let bytes = self.post(path, body, CALL_TIMEOUT).await?;
         decode(path, &bytes)
