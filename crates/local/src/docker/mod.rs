@@ -28,6 +28,9 @@ pub use stream::{LogFrame, LogFrames, Source};
 /// The newest API version we speak; Docker 29 accepts nothing older than 1.44, Podman 4 speaks 1.41.
 const OUR_API: (u32, u32) = (1, 44);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often, and after which pause, a listing is repeated that failed over an item that vanished.
+const LIST_TRIES: u32 = 40;
+const LIST_PAUSE: Duration = Duration::from_millis(25);
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
