@@ -212,9 +212,7 @@ pub(crate) enum PreviewCommand {
         wait: Wait,
     },
     /// Allow one commit of a fork's pull request to run
-    #[command(
-        after_help = "Examples:\n  landfall preview approve '#7' 1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b"
-    )]
+    #[command(after_help = "Examples:\n  landfall preview approve '#7' 1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b")]
     Approve {
         preview: String,
         /// The full commit id: exactly this one may run, and no later one
