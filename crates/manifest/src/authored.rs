@@ -375,7 +375,7 @@ pub(crate) struct HttpHook {
     pub method: Option<HttpMethod>,
     /// Sent as they are.
     pub headers: Map<Text>,
-    /// Signs the body: `X-Landfall-Signature-256: sha256=<hmac>`.
+    /// Sent as `Authorization: Bearer …`.
     pub secret: Option<SecretRef>,
 }
 

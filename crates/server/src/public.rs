@@ -1,7 +1,8 @@
 //! The public listener: `POST /webhooks/github`, `GET /healthz`, `GET /metrics`, and nothing else.
 //!
-//! A delivery is answered 202 only after it is durable. In order: size (413), headers (400), signature over the raw bytes
-//! (401), a look at whether the body is whole, the inbox. Deciding what it means comes later and elsewhere.
+//! A delivery is answered 202 only after it is durable. In order: whether it claims to be signed (401), size (413) and time
+//! (408), signature over the raw bytes (401), headers (400), a look at whether the body is whole (400 too, but kept), the inbox.
+//! Deciding what it means comes later and elsewhere.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
