@@ -60,7 +60,9 @@ fn page() -> String {
     let mut out = String::from(
         "# Command line\n\n<!-- Generated: UPDATE_DOCS=1 cargo test -p landfall reference -->\n\n\
          stdout is data, stderr is everything else. `--output json` works on every command that reads, and prints one document. \
-         [Exit codes](exit-codes.md) are fixed; [errors](errors/README.md) have codes.\n\n## Environment variables\n\n\
+         [Exit codes](exit-codes.md) are fixed; [errors](errors/README.md) have codes.\n\n\
+         Commands about previews, executions and deliveries, and `gc`, talk to the running server. Where none runs they open the state \
+         themselves, which takes the manifest and the container engine, reads included.\n\n## Environment variables\n\n\
          | variable | meaning |\n|---|---|\n",
     );
     for variable in env_vars::ALL {
