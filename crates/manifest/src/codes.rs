@@ -46,5 +46,6 @@ codes! {
     REPOSITORY = "LF-M035", "A repository that is malformed or listed twice";
     PATH = "LF-M036", "A path that leaves the repository or is not a path";
     VARIABLE_NAME = "LF-M037", "A name that no environment variable can have, or one set twice";
+    SOURCE_PASSWORD = "LF-M038", "A repository's `source` holds a password";
     INTERNAL = "LF-M099", "A defect of Landfall: the checks and the types disagree";
 }

@@ -123,12 +123,12 @@ impl Checker<'_, '_> {
                 } else if let Some((user, _)) = source.split_once("://").and_then(|(_, rest)| rest.split_once('@'))
                     && user.contains(':')
                     && !user.contains('/')
-                    && !is_interpolated(at)
                 {
-                    let warning = Diagnostic::warning(codes::PLAIN_SECRET, "a password is written in the URL")
-                        .label(at.span(), "")
+                    // Also from a variable: plans and the journal keep `source` as it is.
+                    let error = Diagnostic::error(codes::SOURCE_PASSWORD, "`source` holds a password")
+                        .label(at.span(), "would be kept in plans")
                         .help("use a git credential helper or an SSH URL");
-                    self.push(warning);
+                    self.push(error);
                 }
             }
         }

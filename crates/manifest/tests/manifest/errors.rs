@@ -109,6 +109,14 @@ project: shop
 services: {web: {containers: {app: {image: nginx, ports: [80]}}, load_balancer: {}}}
 previews: {routing: {host: {domain: 'http://x.localhost:80', port: 0}}}
 ";
+    source_password: "\
+project: shop
+repositories:
+  shop: {source: 'https://bot:s3cret@git.example/shop.git'}
+  token: {source: 'ssh://git@git.example/token.git'}
+services:
+  web: {containers: {app: {image: nginx}}}
+";
     tab: "project: shop\nservices:\n\tweb: {}\n";
     unclosed: "project: shop\nservices: {web: [\n";
     two_documents: "project: a\nservices: {}\n---\nproject: b\n";
