@@ -18,6 +18,7 @@ mod logs;
 mod pause;
 mod platform;
 mod process;
+mod redact;
 mod scheduler;
 mod secrets;
 mod state;

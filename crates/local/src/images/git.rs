@@ -13,7 +13,7 @@ use landfall_ports::{PortError, PortResult};
 use tokio::process::Command;
 
 use crate::core::locked;
-use crate::{labels, state};
+use crate::{labels, redact, state};
 
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -64,8 +64,10 @@ impl Cache {
             return Err(PortError::Invalid(format!("{commit:?} is not a full commit id")));
         }
         if source.is_empty() || source.starts_with('-') {
+            let source = redact::credentials(source);
             return Err(PortError::Invalid(format!("{source:?} is neither a path nor a URL of a repository")));
         }
+        // A URL's credentials never leave this file: not in errors, and so not in the journal or a page.
         let key = labels::short_hash(&[source], 16);
         let bare = self.repositories.join(&key);
         let lock = Arc::clone(locked(&self.locks).entry(key).or_default());
@@ -93,6 +95,7 @@ impl Cache {
         if have.is_ok() {
             return Ok(());
         }
+        remove_leavings(bare).map_err(|e| PortError::Unavailable(format!("{}: {e}", bare.display())))?;
         // The commit alone where the server allows it; otherwise all branches, and pull requests' heads.
         let alone =
             run(git(bare).args(["fetch", "--quiet", "--no-tags", "--depth=1", "--", source, commit]), "git fetch")
@@ -100,12 +103,47 @@ impl Cache {
         if alone.is_ok() {
             return Ok(());
         }
-        let heads = ["+refs/heads/*:refs/landfall/heads/*", "+refs/tags/*:refs/landfall/tags/*"];
-        run(git(bare).args(["fetch", "--quiet", "--no-tags", "--prune", "--", source]).args(heads), "git fetch")
-            .await?;
+        let heads = [
+            "+refs/heads/*:refs/landfall/heads/*",
+            "+refs/tags/*:refs/landfall/tags/*",
+            "+refs/pull/*/head:refs/landfall/pull/*/head",
+        ];
+        let mut all = git(bare);
+        all.args(["fetch", "--quiet", "--no-tags", "--prune"]);
+        if bare.join("shallow").exists() {
+            // Commits below one that was fetched alone.
+            all.arg("--unshallow");
+        }
+        run(all.args(["--", source]).args(heads), "git fetch").await?;
         let found = run(git(bare).args(["cat-file", "-e"]).arg(format!("{commit}^{{commit}}")), "git cat-file").await;
-        found.map_err(|_| PortError::NotFound(format!("commit {commit} is not in {source}")))
+        found.map_err(|_| PortError::NotFound(format!("commit {commit} is not in {}", redact::credentials(source))))
     }
+}
+
+/// What a killed fetch left: its locks, which would refuse every later fetch, and half packs. Nobody else uses the cache,
+/// and our own fetches take turns.
+fn remove_leavings(bare: &Path) -> std::io::Result<()> {
+    fn walk(directory: &Path, left: &dyn Fn(&str) -> bool, deep: bool) -> std::io::Result<()> {
+        let entries = match std::fs::read_dir(directory) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                if deep {
+                    walk(&entry.path(), left, deep)?;
+                }
+            } else if left(&entry.file_name().to_string_lossy()) {
+                state::remove(&entry.path()).map_err(std::io::Error::other)?;
+            }
+        }
+        Ok(())
+    }
+    let lock = |name: &str| name.ends_with(".lock");
+    walk(bare, &lock, false)?;
+    walk(&bare.join("refs"), &lock, true)?;
+    walk(&bare.join("objects/pack"), &|name| name.starts_with("tmp_"), false)
 }
 
 fn git(bare: &Path) -> Command {
@@ -113,6 +151,9 @@ fn git(bare: &Path) -> Command {
     command.arg("--git-dir").arg(bare);
     command.args(["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "protocol.ext.allow=never"]);
     command.args(["-c", "safe.directory=*", "-c", "fetch.recurseSubmodules=false"]);
+    // A fetch becomes a pack, which appears whole or not at all: loose objects of a killed one would show a commit whose
+    // files are missing.
+    command.args(["-c", "fetch.unpackLimit=1", "-c", "transfer.unpackLimit=1"]);
     command
 }
 
@@ -130,7 +171,7 @@ async fn run(command: &mut Command, what: &str) -> PortResult<()> {
     if output.status.success() {
         return Ok(());
     }
-    let errors = String::from_utf8_lossy(&output.stderr);
+    let errors = redact::credentials(&String::from_utf8_lossy(&output.stderr));
     Err(PortError::Unavailable(format!("{what} failed: {}", errors.trim())))
 }
 
@@ -178,5 +219,39 @@ mod tests {
             let error = cache.checkout(source, commit).await.unwrap_err();
             assert!(matches!(error, PortError::Invalid(_)), "{source} {commit}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_killed_fetch_leaves_nothing_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = repository(dir.path());
+        // A pull request of a fork whose head moved on: no branch has its commit, and the server gives out heads only.
+        let script = "cd r; git config uploadpack.allowAnySHA1InWant false; git checkout -q --detach; \
+                      git commit -q --allow-empty -m pr; git rev-parse HEAD; git commit -q --allow-empty -m more; \
+                      git update-ref refs/pull/7/head HEAD; git checkout -q main";
+        let pull = shell(dir.path(), script);
+        let cache = Cache::new(&dir.path().join("git"), &dir.path().join("co")).unwrap();
+        let source = format!("file://{}", dir.path().join("r").display());
+        cache.checkout(&source, &second).await.unwrap();
+        let bare = std::fs::read_dir(dir.path().join("git")).unwrap().next().unwrap().unwrap().path();
+        shell(&bare, "git config protocol.version 0");
+        let count = |kind: &str| shell(&bare, &format!("git count-objects -v | grep '^{kind}:'"));
+        assert_eq!((count("count"), count("packs")), ("count: 0".to_owned(), "packs: 1".to_owned()));
+        for left in ["shallow.lock", "packed-refs.lock", "refs/landfall.lock", "objects/pack/tmp_pack_x"] {
+            std::fs::write(bare.join(left), "").unwrap();
+        }
+        for commit in [&pull, &first] {
+            cache.checkout(&source, commit).await.unwrap();
+        }
+        assert!(!bare.join("shallow.lock").exists() && !bare.join("objects/pack/tmp_pack_x").exists());
+    }
+
+    #[tokio::test]
+    async fn errors_hold_no_credentials() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(&dir.path().join("git"), &dir.path().join("co")).unwrap();
+        let error = cache.checkout("https://bot:s3cret@127.0.0.1:1/x.git", &"a".repeat(40)).await.unwrap_err();
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+        assert!(error.to_string().contains("127.0.0.1:1/x.git"), "{error}");
     }
 }

@@ -24,9 +24,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::{Core, locked, now};
 use crate::docker::{BuildOptions, DockerError};
-use crate::{labels, state};
+use crate::{labels, redact, state};
 
 const TAIL_LINES: usize = 20;
+/// A build's log is cut here.
+const LOG_BYTES: usize = 16 * 1024 * 1024;
 
 /// A name that is one path segment: what is not plain is replaced, and what was altered or long gets a hash.
 pub(crate) fn file_name(text: &str) -> String {
@@ -89,6 +91,23 @@ fn normal_id(id: &str) -> String {
     if id.starts_with("sha256:") { id.to_owned() } else { format!("sha256:{id}") }
 }
 
+/// A build may write without end, and its log is a convenience: a full disk fails the build by itself.
+struct BuildLog<W> {
+    file: W,
+    left: usize,
+}
+
+impl<W: Write> BuildLog<W> {
+    fn line(&mut self, line: &str) {
+        if self.left == 0 {
+            return;
+        }
+        self.left = self.left.saturating_sub(line.len() + 1);
+        let line = if self.left == 0 { "(cut here: the log has reached its maximal size)" } else { line };
+        let _ = writeln!(self.file, "{line}");
+    }
+}
+
 /// One build from checkout to image, without its queueing.
 struct Job {
     core: Arc<Core>,
@@ -105,7 +124,7 @@ impl Job {
             Ok(image) => Ok(image),
             Err(message) => {
                 let tail = lines.split_off(lines.len().saturating_sub(TAIL_LINES));
-                Err((message, tail))
+                Err((redact::credentials(&message), tail))
             }
         }
     }
@@ -131,12 +150,13 @@ impl Job {
             args: request.build.args.clone(),
             labels: image_labels,
         };
-        let mut log = std::fs::File::create(&self.log).map_err(|e| format!("{}: {e}", self.log.display()))?;
+        let log = std::fs::File::create(&self.log).map_err(|e| format!("{}: {e}", self.log.display()))?;
+        let mut log = BuildLog { file: log, left: LOG_BYTES };
         let built = self.core.docker.build(context.into(), &options, |line| {
-            // The log is a convenience: a full disk fails the build by itself.
-            let _ = writeln!(log, "{line}");
-            note(line);
-            lines.push(line.to_owned());
+            let line = redact::credentials(line);
+            log.line(&line);
+            note(&line);
+            lines.push(line);
             if lines.len() > 1000 {
                 lines.drain(..500);
             }
@@ -307,5 +327,12 @@ mod tests {
             assert!(!name.contains('/') && !name.starts_with('.') && name.len() < 130 && !name.is_empty(), "{name}");
         }
         assert_ne!(file_name("a/b"), file_name("a:b"));
+    }
+
+    #[test]
+    fn a_build_log_is_cut_once_and_says_so() {
+        let mut log = BuildLog { file: Vec::new(), left: 10 };
+        ["1234", "5678", "9", "x"].into_iter().for_each(|line| log.line(line));
+        assert_eq!(String::from_utf8(log.file).unwrap(), "1234\n(cut here: the log has reached its maximal size)\n");
     }
 }
