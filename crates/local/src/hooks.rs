@@ -31,7 +31,7 @@ const TAIL_BYTES: usize = 16 * 1024;
 pub(crate) struct LocalHooks {
     http: reqwest::Client,
     /// `STATE/hooks`
-    directory: PathBuf,
+    pub directory: PathBuf,
     running: Arc<Mutex<HashMap<String, Running>>>,
 }
 

@@ -24,7 +24,7 @@ use crate::logs::{self, LogLine};
 use crate::scheduler::actor::{self, ServiceCell};
 use crate::scheduler::service::ServiceState;
 use crate::task::record::{Stop, TaskRecord};
-use crate::{definitions, http, images, labels, state, supervisor};
+use crate::{definitions, housekeeping, http, images, labels, state, supervisor};
 
 /// How to set up the local platform.
 #[derive(Clone)]
@@ -81,7 +81,10 @@ impl LocalPlatform {
 
     /// Takes over what exists and supervises it from now on. Once per platform.
     pub async fn start(&self) -> PortResult<()> {
-        supervisor::take_over(&self.core).await
+        supervisor::take_over(&self.core).await?;
+        let (token, images, hooks) = (self.core.cancel.clone(), Arc::clone(&self.images), Arc::clone(&self.hooks));
+        tokio::spawn(async move { token.run_until_cancelled(housekeeping::run(&images, &hooks.directory)).await });
+        Ok(())
     }
 
     /// Stops supervising. Containers, routes and the router keep running. Final: make a new platform to go on.

@@ -7,15 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use landfall_ports::{PortError, PortResult};
 use tokio::process::Command;
 
 use crate::core::locked;
+use crate::housekeeping::is_old;
 use crate::{labels, redact, state};
 
 const TIMEOUT: Duration = Duration::from_secs(300);
+/// A file in each repository, written at each use.
+const USED: &str = "landfall-used";
 
 pub(super) struct Cache {
     repositories: PathBuf,
@@ -74,6 +77,8 @@ impl Cache {
         {
             let _one = lock.lock().await;
             self.fetch(&bare, source, commit).await?;
+            let used = bare.join(USED);
+            std::fs::write(&used, "").map_err(|e| PortError::Unavailable(format!("{}: {e}", used.display())))?;
         }
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let checkout = Checkout(self.checkouts.join(format!("{commit}-{}-{number}", std::process::id())));
@@ -84,6 +89,23 @@ impl Cache {
         let done = run(git.args(["checkout", "--force", commit, "--", "."]), "git checkout").await;
         state::remove(&index)?;
         done.map(|()| checkout)
+    }
+
+    /// Removes the repositories that nothing was built from for so long.
+    pub(super) async fn remove_unused(&self, now: SystemTime, keep: Duration) {
+        let entries = std::fs::read_dir(&self.repositories).into_iter().flatten().flatten();
+        for entry in entries {
+            let bare = entry.path();
+            let lock = locked(&self.locks).entry(entry.file_name().to_string_lossy().into_owned()).or_default().clone();
+            // A use in between has fetched again or written the mark.
+            let _one = lock.lock().await;
+            if [USED, "HEAD"].iter().any(|file| bare.join(file).exists() && !is_old(&bare.join(file), now, keep)) {
+                continue;
+            }
+            if let Err(error) = state::blocking(move || state::remove_dir(&bare)).await {
+                tracing::warn!(%error, "unused repository is left");
+            }
+        }
     }
 
     async fn fetch(&self, bare: &Path, source: &str, commit: &str) -> PortResult<()> {
@@ -253,5 +275,21 @@ mod tests {
         let error = cache.checkout("https://bot:s3cret@127.0.0.1:1/x.git", &"a".repeat(40)).await.unwrap_err();
         assert!(!error.to_string().contains("s3cret"), "{error}");
         assert!(error.to_string().contains("127.0.0.1:1/x.git"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn unused_repositories_go_and_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, _) = repository(dir.path());
+        let cache = Cache::new(&dir.path().join("git"), &dir.path().join("co")).unwrap();
+        let source = dir.path().join("r").to_string_lossy().into_owned();
+        let count = || std::fs::read_dir(dir.path().join("git")).unwrap().count();
+        let day = Duration::from_secs(24 * 3600);
+        for (days, left) in [(29, 1), (31, 0)] {
+            cache.checkout(&source, &first).await.unwrap();
+            cache.remove_unused(SystemTime::now() + day * days, day * 30).await;
+            assert_eq!(count(), left, "{days} days");
+        }
+        cache.checkout(&source, &first).await.unwrap();
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use landfall_model::app::BuildSource;
@@ -78,6 +78,10 @@ impl LocalImages {
             &[&self.core.instance, environment, &request.source, &request.commit, &build, &request.tag],
             64,
         )
+    }
+
+    pub(crate) async fn remove_unused_caches(&self, now: SystemTime, keep: Duration) {
+        self.git.remove_unused(now, keep).await;
     }
 
     async fn built_before(&self, hash: &str) -> PortResult<Option<String>> {
