@@ -59,7 +59,15 @@ async fn prune(store: Arc<SqliteStore>, cancel: CancellationToken) {
     }
 }
 
-/// A service with its loops running. Owns the state directory until `close` or the end of `serve`.
+/// What the state is opened for, where no server has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Nothing is begun, resumed or told: a read changes nothing.
+    Look,
+    Work,
+}
+
+/// A service with its loops running (to look, without). Owns the state directory until `close` or the end of `serve`.
 pub(crate) struct Assembly {
     pub(crate) service: Service,
     local: LocalPlatform,
@@ -69,12 +77,18 @@ pub(crate) struct Assembly {
     cancel: CancellationToken,
     loops: JoinHandle<()>,
     notices: JoinHandle<()>,
+    purpose: Purpose,
 }
 
 impl Assembly {
     /// Opens the state (`Locked` where somebody else has it), finds the container engine, takes over what runs, and goes to
     /// work on what is unfinished. With a listener it is a server: it also compares the world with the records by itself.
-    pub(crate) async fn open(state: &Path, app: App, listener: Option<TcpListener>) -> CliResult<Self> {
+    pub(crate) async fn open(
+        state: &Path,
+        app: App,
+        listener: Option<TcpListener>,
+        purpose: Purpose,
+    ) -> CliResult<Self> {
         let socket = state.join(CONTROL_SOCKET);
         let options = landfall_sqlite::OpenOptions {
             control_socket: listener.is_some().then(|| socket.clone()),
@@ -139,17 +153,25 @@ impl Assembly {
         let (cancel, notifier) = (CancellationToken::new(), Arc::new(notifier));
         let loops = tokio::spawn({
             let (service, cancel) = (service.clone(), cancel.clone());
-            async move { service.run(cancel).await }
+            async move {
+                if purpose == Purpose::Work {
+                    service.run(cancel).await;
+                }
+            }
         });
         let notices = tokio::spawn({
             let notifier = notifier.clone();
-            async move { notifier.run().await }
+            async move {
+                if purpose == Purpose::Work {
+                    notifier.run().await;
+                }
+            }
         });
         if listener.is_some() {
             tokio::spawn(prune(pruned, cancel.clone()));
         }
         let public = listener.map(|listener| (listener, webhook_secrets));
-        Ok(Self { service, local, notifier, socket, public, cancel, loops, notices })
+        Ok(Self { service, local, notifier, socket, public, cancel, loops, notices, purpose })
     }
 
     /// Takes webhooks and commands until `stop`, or until a command asks for the end.
@@ -200,7 +222,8 @@ impl Assembly {
         }
         self.notices.abort();
         let _ = self.notices.await;
-        if tokio::time::timeout(LAST_NOTICES, self.notifier.drain()).await.is_err() {
+        let tells = self.purpose == Purpose::Work;
+        if tells && tokio::time::timeout(LAST_NOTICES, self.notifier.drain()).await.is_err() {
             tracing::info!("notices are left for the next start");
         }
         self.local.shutdown();

@@ -6,6 +6,7 @@ use landfall_ports::journal::ExecutionSummary;
 use landfall_server::control::{ControlRequest, ControlResponse, ExecutionDetail};
 use landfall_workflow::{ExecutionState, Signal};
 
+use crate::assemble::Purpose;
 use crate::cli::{ExecutionsCommand, Global};
 use crate::commands::link::{Link, actor, unexpected};
 use crate::commands::preview;
@@ -15,7 +16,11 @@ use crate::printer::Printer;
 use crate::render;
 
 pub(crate) async fn run(command: ExecutionsCommand, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    let link = Link::open(global, printer).await?;
+    let purpose = match &command {
+        ExecutionsCommand::List { .. } | ExecutionsCommand::Show { .. } => Purpose::Look,
+        _ => Purpose::Work,
+    };
+    let link = Link::open(global, printer, purpose).await?;
     let result = with(&link, command, printer).await;
     link.close().await;
     result

@@ -6,7 +6,7 @@ use std::time::Duration;
 use landfall_model::event::{Ask, PreviewTrigger};
 use landfall_server::control::{Control, ControlClient, ControlError, ControlRequest, ControlResponse, Target};
 
-use crate::assemble::{Assembly, CONTROL_SOCKET};
+use crate::assemble::{Assembly, CONTROL_SOCKET, Purpose};
 use crate::cli::Global;
 use crate::commands::manifest;
 use crate::env_vars;
@@ -23,7 +23,7 @@ pub(crate) enum Link {
 
 impl Link {
     /// The running server, or else the state opened here, for which the manifest must be there.
-    pub(crate) async fn open(global: &Global, printer: &Printer) -> CliResult<Self> {
+    pub(crate) async fn open(global: &Global, printer: &Printer, purpose: Purpose) -> CliResult<Self> {
         let state = paths::state_dir(global.state.clone())?;
         if let Some(client) = server(&state).await {
             return Ok(Link::Server(client));
@@ -35,7 +35,7 @@ impl Link {
                 error
             }
         })?;
-        Ok(Link::Here(Box::new(Assembly::open(&state, app, None).await?)))
+        Ok(Link::Here(Box::new(Assembly::open(&state, app, None, purpose).await?)))
     }
 
     pub(crate) fn is_server(&self) -> bool {

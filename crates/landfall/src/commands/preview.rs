@@ -6,6 +6,7 @@ use landfall_model::event::Ask;
 use landfall_ports::store::DeliveryOutcome;
 use landfall_server::control::{ControlRequest, ControlResponse, PreviewDetail, Target};
 
+use crate::assemble::Purpose;
 use crate::cli::{Global, PreviewCommand, Wait};
 use crate::commands::link::{Link, ask_preview, submit, unexpected};
 use crate::commands::{logs, wait};
@@ -16,7 +17,14 @@ use crate::printer::Printer;
 use crate::render;
 
 pub(crate) async fn run(command: PreviewCommand, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    let link = Link::open(global, printer).await?;
+    let purpose = match &command {
+        PreviewCommand::List { .. }
+        | PreviewCommand::Show { .. }
+        | PreviewCommand::Logs { .. }
+        | PreviewCommand::Open { .. } => Purpose::Look,
+        _ => Purpose::Work,
+    };
+    let link = Link::open(global, printer, purpose).await?;
     let result = with(&link, command, printer).await;
     link.close().await;
     result

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::assemble::Assembly;
+use crate::assemble::{Assembly, Purpose};
 use crate::cli::{Global, RouterArgs, ServeArgs};
 use crate::commands::manifest;
 use crate::env_vars;
@@ -23,7 +23,7 @@ pub(crate) async fn serve(args: &ServeArgs, global: &Global, printer: &Printer) 
             .hint("docs/github.md says how to set up the webhook"));
     }
     let listener = listen(args.listen).await?;
-    let assembly = Assembly::open(&directory, app, Some(listener)).await?;
+    let assembly = Assembly::open(&directory, app, Some(listener), Purpose::Work).await?;
     printer.note(format_args!(
         "webhooks on http://{}/webhooks/github, state in {}",
         assembly.listen_text(),

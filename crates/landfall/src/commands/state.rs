@@ -7,6 +7,7 @@ use landfall_server::control::{ControlRequest, ControlResponse, GcAction, GcRepo
 use landfall_sqlite::{OpenError, RestoreError};
 use serde_json::json;
 
+use crate::assemble::Purpose;
 use crate::cli::{BackupArgs, DeliveriesArgs, GcArgs, Global, RestoreArgs};
 use crate::commands::link::{self, Link, unexpected};
 use crate::commands::{executions, preview};
@@ -78,7 +79,8 @@ pub(crate) async fn status(global: &Global, printer: &Printer) -> CliResult<Exit
 }
 
 pub(crate) async fn gc(args: &GcArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    let link = Link::open(global, printer).await?;
+    let purpose = if args.dry_run { Purpose::Look } else { Purpose::Work };
+    let link = Link::open(global, printer, purpose).await?;
     let result = link.call(ControlRequest::Gc { dry_run: args.dry_run }).await;
     link.close().await;
     let report = match result? {
@@ -116,7 +118,7 @@ fn gc_text(report: &GcReport, dry_run: bool) -> String {
 }
 
 pub(crate) async fn deliveries(args: &DeliveriesArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    let link = Link::open(global, printer).await?;
+    let link = Link::open(global, printer, Purpose::Look).await?;
     let result = link.call(ControlRequest::Deliveries { limit: args.limit }).await;
     link.close().await;
     match result? {
