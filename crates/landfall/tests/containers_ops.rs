@@ -280,6 +280,41 @@ fn a_paused_execution_is_aborted_retried_and_skipped() {
     none_unfinished();
 }
 
+/// A container and a network of the same name, made past Landfall with its labels. Dropped, they go.
+struct Stranger<'a> {
+    sandbox: &'a Sandbox,
+    name: String,
+    container: String,
+}
+
+impl<'a> Stranger<'a> {
+    fn planted(sandbox: &'a Sandbox, image: &str, what: &str, instance: &str) -> Self {
+        let labels = json!({ "landfall": "my-project-forgotten", "landfall.instance": instance });
+        let name = format!("landfall-test-{what}-{instance}");
+        let network = json!({ "Name": name, "Labels": labels });
+        let mut stranger = Self { sandbox, name, container: String::new() };
+        let (status, made) = sandbox.engine("POST", "/v1.41/networks/create", &network);
+        assert_eq!(status, 201, "{made}");
+        let container = json!({ "Image": image, "Cmd": ["demo-app", "web"], "Labels": labels });
+        let path = format!("/v1.41/containers/create?name={}", stranger.name);
+        let (status, made) = sandbox.engine("POST", &path, &container);
+        assert_eq!(status, 201, "{made}");
+        stranger.container = made["Id"].as_str().unwrap().to_owned();
+        stranger
+    }
+}
+
+impl Drop for Stranger<'_> {
+    fn drop(&mut self) {
+        if engine::socket(&self.sandbox.state).is_none() {
+            return;
+        }
+        for path in [format!("/v1.41/containers/{}?force=true", self.name), format!("/v1.41/networks/{}", self.name)] {
+            self.sandbox.engine("DELETE", &path, &Value::Null);
+        }
+    }
+}
+
 #[test]
 fn what_nobody_asked_for_is_watched_and_then_removed() {
     let mut sandbox = Sandbox::new();
@@ -291,20 +326,9 @@ fn what_nobody_asked_for_is_watched_and_then_removed() {
     assert_eq!(sandbox.json(&["gc"])["findings"], json!([]), "a preview that is up is nothing to repair");
 
     let instance = sandbox.instance();
-    let label = |instance: &str| json!({ "landfall": "my-project-forgotten", "landfall.instance": instance });
-    let [own, foreign] = [instance.clone(), format!("{instance}-other")];
-    let mut strangers = Vec::new();
-    for (owner, name) in
-        [(&own, format!("landfall-test-own-{instance}")), (&foreign, format!("landfall-test-foreign-{instance}"))]
-    {
-        let network = json!({ "Name": name, "Labels": label(owner) });
-        assert_eq!(sandbox.engine("POST", "/v1.41/networks/create", &network).0, 201);
-        let container = json!({ "Image": image, "Cmd": ["demo-app", "web"], "Labels": label(owner) });
-        let (status, made) = sandbox.engine("POST", &format!("/v1.41/containers/create?name={name}"), &container);
-        assert_eq!(status, 201, "{made}");
-        strangers.push((name, made["Id"].as_str().unwrap().to_owned()));
-    }
-    let started = sandbox.engine("POST", &format!("/v1.41/containers/{}/start", strangers[0].1), &Value::Null);
+    let own = Stranger::planted(&sandbox, &image, "own", &instance);
+    let foreign = Stranger::planted(&sandbox, &image, "foreign", &format!("{instance}-other"));
+    let started = sandbox.engine("POST", &format!("/v1.41/containers/{}/start", own.container), &Value::Null);
     assert_eq!(started.0, 204, "a running one goes, too: {started:?}");
 
     let look = |args: &[&str]| -> Vec<String> {
@@ -318,7 +342,7 @@ fn what_nobody_asked_for_is_watched_and_then_removed() {
         found.sort_unstable();
         found
     };
-    let name = &strangers[0].0;
+    let name = &own.name;
     let told = |action: &str| vec![format!("{action} Container {name}"), format!("{action} Network {name}")];
     // To look changes nothing, however often.
     assert_eq!(look(&["gc", "--dry-run"]), told("watch"));
@@ -334,10 +358,9 @@ fn what_nobody_asked_for_is_watched_and_then_removed() {
     sandbox.wait_text(HOST, "mine");
 
     // Another installation's are not ours to touch.
-    let (name, id) = &strangers[1];
-    assert_eq!(sandbox.engine("GET", &format!("/v1.41/containers/{id}/json"), &Value::Null).0, 200);
-    assert_eq!(sandbox.engine("DELETE", &format!("/v1.41/containers/{id}?force=true"), &Value::Null).0, 204);
-    assert_eq!(sandbox.engine("DELETE", &format!("/v1.41/networks/{name}"), &Value::Null).0, 204);
+    for path in [format!("/v1.41/containers/{}/json", foreign.container), format!("/v1.41/networks/{}", foreign.name)] {
+        assert_eq!(sandbox.engine("GET", &path, &Value::Null).0, 200, "{path}");
+    }
 }
 
 fn fork(action: &str, commit: &str) -> Value {
