@@ -113,7 +113,7 @@ fn socket(state: &Path) -> Result<PathBuf> {
     ["/var/run/docker.sock", "/run/podman/podman.sock"]
         .into_iter()
         .map(PathBuf::from)
-        .chain([state.join("engine.sock")])
+        .chain([state.join("engine/engine.sock")])
         .find(|path| Connection::unix(path).and_then(|mut c| c.get("engine", "/_ping")).is_ok_and(|r| r.status == 200))
         .context("no engine socket answers")
 }
