@@ -144,7 +144,13 @@ impl Core {
     pub(crate) async fn release_network(&self, environment: &str) {
         let name = labels::network_name(environment, &self.instance);
         match self.docker.remove_network(&name).await {
-            Ok(()) => self.forget_network(environment),
+            Ok(()) => {
+                self.forget_network(environment);
+                // A sweep finds no network any more to take the logs along with.
+                if let Err(error) = crate::supervisor::purge(self, environment).await {
+                    tracing::debug!(%error, environment, "logs kept");
+                }
+            }
             Err(error) => tracing::debug!(%error, network = name, "kept"),
         }
     }
