@@ -15,7 +15,9 @@ use crate::http::Connection;
 
 const ROUNDS: usize = 7;
 const IMAGE: &str = "localhost/landfall-bench:1";
-const PAUSE: &str = "localhost/landfall-pause";
+/// As the local platform builds it on first use.
+const PAUSE: &str =
+    if cfg!(target_arch = "aarch64") { "localhost/landfall-pause:1-arm64" } else { "localhost/landfall-pause:1-amd64" };
 
 pub(crate) fn run() -> Result<()> {
     let binary = server::release_binary()?;
