@@ -554,7 +554,7 @@ fn the_demonstration_succeeds_and_leaves_nothing() {
     let outside = outside();
     let temporary = outside.directory.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
-    let mut command = outside.command(&["demo"]);
+    let mut command = outside.command(&["demo", "--timeout", "50"]);
     command.env("TMPDIR", &temporary);
     let mut demo = Running::start(command, &outside.directory.path().join("demo.log"));
     // Its label, as long as it can be read.

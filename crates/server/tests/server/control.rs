@@ -31,7 +31,16 @@ async fn the_socket_answers_as_the_service_does_and_ends_with_it() {
     let serving = tokio::spawn(async move { socket::serve(service, listener, &at, CancellationToken::new()).await });
     let client = ControlClient::connect(&path).await.expect("it listens");
 
-    let ControlResponse::Status(status) = client.call(ControlRequest::Status).await.unwrap() else { panic!() };
+    // The listener says where it is when it begins to serve.
+    let mut looks = 0;
+    let status = loop {
+        let ControlResponse::Status(status) = client.call(ControlRequest::Status).await.unwrap() else { panic!() };
+        looks += 1;
+        if status.listen.is_some() || looks > 500 {
+            break status;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
     assert_eq!(status.project, "my-project");
     assert_eq!(status.listen, Some(server.address.to_string()));
     let ControlResponse::Submit(submitted) = client.call(ask()).await.unwrap() else { panic!() };
