@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use landfall_model::Timestamp;
 use landfall_model::app::Repository;
 use landfall_model::inventory::Listing;
+use landfall_model::redact;
 use landfall_ports::source::{Branch, BranchSource};
 use landfall_ports::{PortError, PortResult};
 use tokio::process::Command;
@@ -34,13 +35,13 @@ impl BranchSource for GitListing {
         let output = tokio::time::timeout(TIMEOUT, output)
             .await
             .map_err(|_| {
-                let source = without_credentials(source);
+                let source = redact::credentials(source);
                 PortError::Unavailable(format!("git ls-remote {source} gave no answer in {} s", TIMEOUT.as_secs()))
             })?
             .map_err(|error| PortError::Unavailable(format!("cannot run git: {error}")))?;
         if !output.status.success() {
             let message = String::from_utf8_lossy(&output.stderr);
-            let text = without_credentials(&format!("git ls-remote {source}: {}", message.trim()));
+            let text = redact::credentials(&format!("git ls-remote {source}: {}", message.trim()));
             return Err(PortError::Unavailable(text));
         }
         let text = String::from_utf8_lossy(&output.stdout);
@@ -59,17 +60,6 @@ fn parse_heads(text: &str) -> Vec<Branch> {
             Some(Branch { name: name.to_owned(), commit: commit.to_owned() })
         })
         .collect()
-}
-
-/// `https://user:token@host/…`, as git repeats it in its messages, without what only its owner may know.
-fn without_credentials(text: &str) -> String {
-    text.split(' ')
-        .map(|word| match (word.find("://"), word.rfind('@')) {
-            (Some(scheme), Some(at)) if scheme + 3 < at => format!("{}…{}", &word[..scheme + 3], &word[at..]),
-            _ => word.to_owned(),
-        })
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 #[cfg(test)]
@@ -93,10 +83,10 @@ mod tests {
     #[test]
     fn credentials_in_a_url_are_not_repeated() {
         assert_eq!(
-            without_credentials("fatal: Authentication failed for 'https://bot:s3cret@git.example/x.git/'"),
+            redact::credentials("fatal: Authentication failed for 'https://bot:s3cret@git.example/x.git/'"),
             "fatal: Authentication failed for 'https://…@git.example/x.git/'"
         );
-        assert_eq!(without_credentials("fatal: bad host a@b"), "fatal: bad host a@b");
+        assert_eq!(redact::credentials("fatal: bad host a@b"), "fatal: bad host a@b");
     }
 
     #[tokio::test]

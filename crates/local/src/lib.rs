@@ -19,7 +19,6 @@ mod logs;
 mod pause;
 mod platform;
 mod process;
-mod redact;
 mod scheduler;
 mod secrets;
 mod state;

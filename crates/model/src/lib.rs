@@ -8,6 +8,7 @@ pub mod event;
 pub mod ids;
 pub mod inventory;
 pub mod notice;
+pub mod redact;
 pub mod step;
 pub mod task;
 

@@ -14,7 +14,9 @@ use tokio::process::Command;
 
 use crate::core::locked;
 use crate::housekeeping::is_old;
-use crate::{labels, redact, state};
+use landfall_model::redact;
+
+use crate::{labels, state};
 
 const TIMEOUT: Duration = Duration::from_secs(300);
 /// A file in each repository, written at each use.

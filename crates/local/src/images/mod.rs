@@ -24,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::{Core, locked, now};
 use crate::docker::{BuildOptions, DockerError};
-use crate::{labels, redact, state};
+use landfall_model::redact;
+
+use crate::{labels, state};
 
 const TAIL_LINES: usize = 20;
 /// A build's log is cut here.

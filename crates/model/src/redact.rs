@@ -1,7 +1,7 @@
 //! Credentials in URLs, out of everything that is shown, logged or recorded.
 
 /// Programs repeat URLs as they got them: `https://user:token@host/…` becomes `https://…@host/…`, wherever in the text.
-pub(crate) fn credentials(text: &str) -> String {
+pub fn credentials(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
