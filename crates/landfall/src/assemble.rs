@@ -242,6 +242,12 @@ fn target(notification: &landfall_model::app::Notification) -> CliResult<Target>
         NotificationTarget::Webhook { url, secret } => {
             TargetKind::Webhook { url: url.clone(), secret: secret.as_ref().map(resolve).transpose()? }
         }
+        NotificationTarget::Sns { topic, .. } => {
+            return Err(CliError::new(
+                ExitCode::InvalidManifest,
+                format!("SNS topic {topic} cannot be reached from here"),
+            ));
+        }
         NotificationTarget::Slack { url, channel } => TargetKind::Slack {
             url: match url {
                 UrlOrSecret::Url(url) => url.clone(),

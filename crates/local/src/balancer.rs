@@ -142,7 +142,7 @@ impl LoadBalancer for LocalBalancer {
         let spec = TargetGroupSpec { tags: self.tags(&request.tags), ..TargetGroupSpec::from(request) };
         let spec = &spec;
         let put = self.core.router.call(|client| async move { client.put_target_group(spec).await }).await?;
-        Ok(Put { handle: request.name.clone(), created: put.created })
+        Ok(Put { handle: request.name.clone(), created: put.created, url: None })
     }
 
     async fn delete_target_group(&self, name: &str, environment: &str) -> PortResult<()> {
@@ -168,7 +168,7 @@ impl LoadBalancer for LocalBalancer {
         let spec = RouteSpec { route: route.clone(), target_group: target_group.to_owned(), tags: self.tags(tags) };
         let spec = &spec;
         let put = self.core.router.call(|client| async move { client.put_route(spec).await }).await?;
-        Ok(Put { handle: route_id(route), created: put.created })
+        Ok(Put { handle: route_id(route), created: put.created, url: None })
     }
 
     async fn delete_route(&self, route: &RouteTarget, environment: &str) -> PortResult<()> {

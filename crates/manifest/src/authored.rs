@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use landfall_model::app::{BalancingAlgorithm, HookFailure, HookPoint};
 use landfall_model::notice::NoticeKind;
-use landfall_model::task::{DependencyCondition, SecretRef};
+use landfall_model::task::{DependencyCondition, LaunchType, SecretRef};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -72,19 +72,6 @@ pub(crate) struct Service {
     pub deployment: Option<Deployment>,
     /// The container and port that receive traffic. A service without it is a worker.
     pub load_balancer: Option<LoadBalancer>,
-}
-
-/// Where tasks run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum LaunchType {
-    /// Fargate's pairs of cpu and memory and its limits are enforced.
-    #[default]
-    Fargate,
-    /// Any size.
-    Ec2,
-    /// Any size; never meant for AWS.
-    Local,
 }
 
 /// A container of a task. Exactly one of `image`, `build` and `await` says where its image comes from.

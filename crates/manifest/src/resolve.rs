@@ -5,8 +5,9 @@ use std::path::Path;
 
 use landfall_model::app::{
     App, AwaitSource, BalancingAlgorithm, BuildSource, CircuitBreaker, ContainerTemplate, DeploymentConfiguration,
-    Hook, HookAction, HookFailure, HookPoint, ImageSource, Limits, LoadBalancerBinding, LongLivedEnvironment,
-    Notification, NotificationTarget, Previews, Repository, Routing, Service, TargetHealthCheck, UrlOrSecret,
+    HealthCheckProtocol, Hook, HookAction, HookFailure, HookPoint, ImageSource, Limits, LoadBalancerBinding,
+    LongLivedEnvironment, Notification, NotificationTarget, Previews, Repository, Routing, Service, TargetHealthCheck,
+    UrlOrSecret,
 };
 use landfall_model::ids::RepositoryKey;
 use landfall_model::task::{ContainerSettings, Dependency, HealthCheck, SecretRef};
@@ -56,7 +57,7 @@ pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path
     let previews = manifest.previews.map(|previews| here.previews(previews, &project, &ordered, hooks_at));
     let environments = manifest.environments.into_iter().map(|(name, environment)| {
         let services = environment.services.unwrap_or_else(|| ordered.clone());
-        (name.clone(), LongLivedEnvironment { name, services, variables: texts(environment.variables) })
+        (name.clone(), LongLivedEnvironment { name, on: None, services, variables: texts(environment.variables) })
     });
     let environments = environments.collect();
     let notifications_at = at.get("notifications");
@@ -73,7 +74,16 @@ pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path
         .collect();
     let webhook_secrets = manifest.webhook.unwrap_or_default().secrets;
     let webhook_secrets = webhook_secrets.into_iter().map(|secret| here.secret(secret)).collect();
-    App { project, repositories, services, environments, previews, notifications, webhook_secrets }
+    App {
+        project,
+        repositories,
+        services,
+        environments,
+        previews,
+        notifications,
+        webhook_secrets,
+        aws: std::collections::BTreeMap::new(),
+    }
 }
 
 struct Here<'d> {
@@ -122,6 +132,7 @@ impl Here<'_> {
                 container,
                 port,
                 health_check: TargetHealthCheck {
+                    protocol: HealthCheckProtocol::Http,
                     path: check.path.unwrap_or_else(|| "/".to_owned()),
                     port: check.port.map(|port| port.0),
                     interval_ms,
@@ -149,6 +160,8 @@ impl Here<'_> {
         containers.sort_by_key(|container| containers_at.position(&container.name));
         Service {
             name,
+            launch_type: service.launch_type,
+            base_task_definition: None,
             cpu: service.cpu,
             memory: service.memory,
             containers,
@@ -227,6 +240,7 @@ impl Here<'_> {
         let mut hooks: Vec<_> = previews.hooks.into_iter().filter_map(|(name, hook)| self.hook(name, hook)).collect();
         hooks.sort_by_key(|hook| hooks_at.position(&hook.name));
         Previews {
+            on: None,
             branches: previews.branches.unwrap_or_else(|| vec![defaults::BRANCHES.to_owned()]),
             ignore: previews.ignore,
             pull_requests: previews.pull_requests,

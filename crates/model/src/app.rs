@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aws::AwsTarget;
 use crate::ids::RepositoryKey;
-use crate::task::{ContainerSettings, SecretRef};
+use crate::step::RouteTarget;
+use crate::task::{ContainerSettings, LaunchType, SecretRef};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct App {
@@ -21,6 +23,27 @@ pub struct App {
     pub notifications: Vec<Notification>,
     /// Secrets that sign GitHub webhooks; any one of them is accepted (rotation).
     pub webhook_secrets: Vec<SecretRef>,
+    /// Places on AWS, by name.
+    #[serde(default)]
+    pub aws: BTreeMap<String, AwsTarget>,
+}
+
+impl App {
+    /// Where previews run; `None`: on this machine.
+    pub fn preview_target(&self) -> Option<&AwsTarget> {
+        self.aws.get(self.previews.as_ref()?.on.as_ref()?)
+    }
+
+    /// Where a preview's route is reached. On AWS a listener is reached at the load balancer's address, not here.
+    pub fn route_url(&self, route: &RouteTarget) -> String {
+        match (route, self.preview_target()) {
+            (RouteTarget::Port { port }, Some(AwsTarget { address: Some(address), certificate, .. })) => {
+                let scheme = if certificate.is_some() { "https" } else { "http" };
+                format!("{scheme}://{address}:{port}/")
+            }
+            _ => route.url(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +62,11 @@ pub struct Repository {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     pub name: String,
+    #[serde(default)]
+    pub launch_type: LaunchType,
+    /// A task definition registered elsewhere that `containers` are laid over (AWS only).
+    #[serde(default)]
+    pub base_task_definition: Option<String>,
     /// Task-level CPU units and MiB.
     pub cpu: Option<u32>,
     pub memory: Option<u32>,
@@ -66,6 +94,8 @@ pub enum ImageSource {
     Build(BuildSource),
     /// Made by somebody else (CI): waited for until it can be resolved or the deadline passes.
     Await(AwaitSource),
+    /// Whatever the base task definition has.
+    Base,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +162,8 @@ pub enum BalancingAlgorithm {
 /// AWS accepts whole seconds only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetHealthCheck {
+    #[serde(default)]
+    pub protocol: HealthCheckProtocol,
     pub path: String,
     /// `None`: the traffic port.
     pub port: Option<u16>,
@@ -143,10 +175,23 @@ pub struct TargetHealthCheck {
     pub matcher: String,
 }
 
+/// What a target is asked in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthCheckProtocol {
+    #[default]
+    Http,
+    /// AWS only; the target's certificate is not verified (ELB's rule).
+    Https,
+}
+
 /// A named, lasting environment (dev, staging, prod).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LongLivedEnvironment {
     pub name: String,
+    /// A name under `aws`; `None`: this machine.
+    #[serde(default)]
+    pub on: Option<String>,
     pub services: Vec<String>,
     /// Values set over each container's own `environment`.
     pub variables: BTreeMap<String, String>,
@@ -154,6 +199,9 @@ pub struct LongLivedEnvironment {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Previews {
+    /// A name under `aws`; `None`: this machine.
+    #[serde(default)]
+    pub on: Option<String>,
     /// A branch gets a preview when it matches one of `branches` and none of `ignore` (globs; `*` stops at `/`, `**` does not).
     pub branches: Vec<String>,
     pub ignore: Vec<String>,
@@ -222,6 +270,8 @@ pub enum HookAction {
     Http { url: String, method: String, headers: BTreeMap<String, String>, secret: Option<SecretRef> },
     /// A one-off task of a service's task definition, one container's command replaced; exit code 0 is success.
     Task { service: String, container: Option<String>, command: Vec<String> },
+    /// A Lambda function of the preview's AWS account, invoked with the environment as JSON; a function error is a failure.
+    Lambda { function: String },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -252,6 +302,17 @@ pub enum NotificationTarget {
     Webhook { url: String, secret: Option<SecretRef> },
     /// `{"text": …}` as Slack's incoming webhooks take it.
     Slack { url: UrlOrSecret, channel: Option<String> },
+    /// An SNS topic, reached through the AWS target `on`. With `envelope` the message is what ECS Deity sent: a JSON
+    /// string with channel, username, icon_url and text under `default` (`MessageStructure=json`).
+    Sns { topic: String, on: String, envelope: Option<ChatEnvelope> },
+}
+
+/// What a Slack forwarder behind an SNS topic reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatEnvelope {
+    pub channel: String,
+    pub username: String,
+    pub icon_url: Option<String>,
 }
 
 /// A Slack webhook URL is itself a secret; it may be given in the open or by reference.

@@ -90,6 +90,10 @@ pub struct EnvironmentRecord {
     /// destroyed before anything new is made.
     #[serde(default)]
     pub made_generation: u64,
+    /// The generation that has answered as it was asked to at least once; 0: none. What has not is made anew, what has is
+    /// updated in place.
+    #[serde(default)]
+    pub ready_generation: u64,
     pub desired: Desired,
     /// Goes up with every change of `desired`.
     pub desired_seq: u64,
@@ -119,6 +123,9 @@ pub struct EnvironmentRecord {
     /// Failed attempts in a row at destroying; sets the back-off of the next.
     pub retries: u32,
     pub retry_at: Option<Timestamp>,
+    /// Plans for the present request that went stale in a row (a chosen port was taken); bounded, and sets their back-off.
+    #[serde(default)]
+    pub replans: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 //! Names follow ECS and Elastic Load Balancing wherever those have one; see ARCHITECTURE.md, "Words".
 
 pub mod app;
+pub mod aws;
 pub mod environment;
 pub mod event;
 pub mod ids;

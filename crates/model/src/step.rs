@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{BalancingAlgorithm, BuildSource, DeploymentConfiguration, HookAction, TargetHealthCheck};
 use crate::inventory::{ResourceKind, Tags};
-use crate::task::ContainerSettings;
+use crate::task::{ContainerSettings, LaunchType};
 
 /// A value known now, or the field of an earlier step's output: `{"$output": "image.app/image"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +123,11 @@ pub struct AwaitImage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterTaskDefinition {
     pub family: String,
+    /// As of `TaskDefinition::base`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    #[serde(default, skip_serializing_if = "LaunchType::is_default")]
+    pub launch_type: LaunchType,
     pub cpu: Option<u32>,
     pub memory: Option<u32>,
     pub containers: Vec<ContainerInput>,
@@ -136,10 +141,13 @@ pub struct ContainerInput {
     pub settings: ContainerSettings,
 }
 
-/// Output: `target_group`, the handle.
+/// Output: `target_group`, the handle; `created`; `former`, the settings of before where there were others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnsureTargetGroup {
     pub name: String,
+    /// Of the tasks it will hold: decides whether targets are addresses or instances.
+    #[serde(default, skip_serializing_if = "LaunchType::is_default")]
+    pub launch_type: LaunchType,
     pub port: u16,
     pub health_check: TargetHealthCheck,
     pub deregistration_delay: u32,
@@ -168,6 +176,7 @@ impl RouteTarget {
     pub fn url(&self) -> String {
         match self {
             RouteTarget::Host { host, port: 80 } => format!("http://{host}/"),
+            RouteTarget::Host { host, port: 443 } => format!("https://{host}/"),
             RouteTarget::Host { host, port } => format!("http://{host}:{port}/"),
             RouteTarget::Port { port } => format!("http://127.0.0.1:{port}/"),
         }
@@ -175,10 +184,13 @@ impl RouteTarget {
 }
 
 /// Creates the service or updates it in place, then polls until the deployment is completed or failed.
-/// Output: `service`; `created`; `previous_task_definition` and `previous_desired_count` where there was one before.
+/// Output: `service`; `created`; `previous_task_definition`, `previous_desired_count` and `previous_settings` where there
+/// was one before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployService {
     pub name: String,
+    #[serde(default, skip_serializing_if = "LaunchType::is_default")]
+    pub launch_type: LaunchType,
     pub task_definition: Input,
     pub desired_count: u32,
     pub deployment: DeploymentConfiguration,
@@ -263,6 +275,10 @@ pub struct SweepResources {
     /// Ids that must stay (the task definitions and images still in use, when sweeping after an update).
     #[serde(default)]
     pub keep: Vec<Input>,
+    /// The environment's routes other than this one go too; they do not count among `kinds`. Nothing of that happens
+    /// unless the listing has this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_route: Option<RouteTarget>,
 }
 
 /// Reads back that nothing with the environment's tag is left; fails with the list of what is.

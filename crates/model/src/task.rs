@@ -5,10 +5,37 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Where tasks run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LaunchType {
+    /// Fargate's pairs of cpu and memory and its limits are enforced.
+    #[default]
+    Fargate,
+    /// Any size.
+    Ec2,
+    /// Any size; never meant for AWS.
+    Local,
+}
+
+impl LaunchType {
+    /// Keeps the default out of canonical JSON, so that digests of what does not use it stay.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What a platform registers: every image is a reference that can be run, every secret still a reference.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskDefinition {
     pub family: String,
+    /// A registered task definition (`family` or `family:revision`) that this one is laid over: what it says stays, but
+    /// for the containers named here, whose image (unless empty), environment, secrets and non-empty settings are
+    /// replaced. AWS only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    #[serde(default, skip_serializing_if = "LaunchType::is_default")]
+    pub launch_type: LaunchType,
     /// CPU units, 1024 to a vCPU. `None`: not limited at task level (EC2 and local only).
     pub cpu: Option<u32>,
     /// MiB.

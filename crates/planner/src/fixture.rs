@@ -22,6 +22,7 @@ pub(crate) fn app() -> App {
         previews: Some(previews()),
         notifications: Vec::new(),
         webhook_secrets: Vec::new(),
+        aws: BTreeMap::new(),
     }
 }
 
@@ -51,6 +52,8 @@ fn deployment() -> DeploymentConfiguration {
 
 fn web() -> Service {
     Service {
+        launch_type: landfall_model::task::LaunchType::Fargate,
+        base_task_definition: None,
         name: "app".to_owned(),
         cpu: Some(256),
         memory: Some(512),
@@ -68,6 +71,7 @@ fn web() -> Service {
             container: "proxy".to_owned(),
             port: 8080,
             health_check: TargetHealthCheck {
+                protocol: landfall_model::app::HealthCheckProtocol::Http,
                 path: "/".to_owned(),
                 port: None,
                 interval_ms: 500,
@@ -85,6 +89,8 @@ fn web() -> Service {
 
 fn worker() -> Service {
     Service {
+        launch_type: landfall_model::task::LaunchType::Fargate,
+        base_task_definition: None,
         name: "worker".to_owned(),
         cpu: None,
         memory: None,
@@ -105,6 +111,7 @@ fn worker() -> Service {
 
 fn previews() -> Previews {
     Previews {
+        on: None,
         branches: vec!["feature/*".to_owned()],
         ignore: Vec::new(),
         pull_requests: true,

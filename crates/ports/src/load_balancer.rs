@@ -1,6 +1,7 @@
 //! What Elastic Load Balancing does: target groups, listeners, host rules, target health.
 
 use async_trait::async_trait;
+use landfall_model::app::{BalancingAlgorithm, TargetHealthCheck};
 use landfall_model::inventory::{Listing, OwnedResource, Tags};
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,11 @@ pub trait LoadBalancer: Send + Sync {
     /// Creates or changes the target group of that name. Natural; a foreign owner is `Conflict`. Returns its handle. Tags
     /// are those of its creation: a change leaves them, so that they tell which execution made it.
     async fn put_target_group(&self, request: &EnsureTargetGroup) -> PortResult<Put>;
+    /// The target group of that name, whoever owns it; `None`: there is none, or the platform cannot tell what it was set
+    /// to (then a failed update does not bring the former settings back).
+    async fn describe_target_group(&self, _name: &str) -> PortResult<Option<TargetGroupDescription>> {
+        Ok(None)
+    }
     /// Natural: gone is fine; still in use by a route is `Conflict`.
     async fn delete_target_group(&self, name: &str, environment: &str) -> PortResult<()>;
     async fn target_health(&self, target_group: &str) -> PortResult<Vec<TargetHealth>>;
@@ -36,6 +42,37 @@ pub trait LoadBalancer: Send + Sync {
 pub struct Put {
     pub handle: String,
     pub created: bool,
+    /// Of a route: where it is reached, where the platform knows better than the route's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetGroupDescription {
+    pub settings: TargetGroupSettings,
+    pub tags: Tags,
+}
+
+/// What a change of a target group may change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetGroupSettings {
+    pub health_check: TargetHealthCheck,
+    /// Seconds.
+    pub deregistration_delay: u32,
+    pub algorithm: BalancingAlgorithm,
+    /// Seconds.
+    pub idle_timeout: u32,
+}
+
+impl From<&EnsureTargetGroup> for TargetGroupSettings {
+    fn from(request: &EnsureTargetGroup) -> Self {
+        Self {
+            health_check: request.health_check.clone(),
+            deregistration_delay: request.deregistration_delay,
+            algorithm: request.algorithm,
+            idle_timeout: request.idle_timeout,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use landfall_model::Timestamp;
 use landfall_model::app::DeploymentConfiguration;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
-use landfall_model::task::TaskDefinition;
+use landfall_model::task::{LaunchType, TaskDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::PortResult;
@@ -50,6 +50,8 @@ pub struct Registered {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PutService {
     pub name: String,
+    #[serde(default)]
+    pub launch_type: LaunchType,
     pub task_definition: String,
     pub desired_count: u32,
     pub deployment: DeploymentConfiguration,
@@ -89,6 +91,15 @@ pub struct ServiceDescription {
     /// Newest first, at most 100.
     pub events: Vec<ServiceEvent>,
     pub tags: Tags,
+    /// What else an update may change, so that its undo can put it back. `None`: the platform cannot tell.
+    #[serde(default)]
+    pub settings: Option<ServiceSettings>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSettings {
+    pub deployment: DeploymentConfiguration,
+    pub target: Option<TargetBinding>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,7 +32,9 @@ impl Steps {
     pub(crate) async fn ensure_route(&self, params: &EnsureRoute) -> StepResult {
         let target_group = value(&params.target_group)?;
         match self.platform.load_balancer.put_route(&params.route, target_group, &params.tags).await {
-            Ok(put) => Ok(Progress::Done(json!({"url": params.route.url(), "created": put.created}))),
+            Ok(put) => Ok(Progress::Done(
+                json!({"url": put.url.unwrap_or_else(|| params.route.url()), "created": put.created}),
+            )),
             // The plan chose a port that was free then: the choice has gone stale, and the next plan chooses again.
             Err(PortError::Conflict(message)) if matches!(params.route, RouteTarget::Port { .. }) => {
                 Err(step_error(ErrorClass::Stale, codes::PORT_TAKEN, message))

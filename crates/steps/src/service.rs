@@ -213,6 +213,7 @@ fn request(params: &DeployService) -> Result<PutService, StepError> {
     };
     Ok(PutService {
         name: params.name.clone(),
+        launch_type: params.launch_type,
         task_definition: value(&params.task_definition)?.to_owned(),
         desired_count: params.desired_count,
         deployment: params.deployment.clone(),

@@ -14,8 +14,14 @@ impl Steps {
     /// Natural: an identical revision is found by its content.
     pub(crate) async fn register_task_definition(&self, params: &RegisterTaskDefinition) -> StepResult {
         let containers = params.containers.iter().map(container).collect::<Result<_, _>>()?;
-        let definition =
-            TaskDefinition { family: params.family.clone(), cpu: params.cpu, memory: params.memory, containers };
+        let definition = TaskDefinition {
+            family: params.family.clone(),
+            base: params.base.clone(),
+            launch_type: params.launch_type,
+            cpu: params.cpu,
+            memory: params.memory,
+            containers,
+        };
         let registered =
             self.platform.orchestrator.register_task_definition(&definition, &params.tags).await.map_err(port)?;
         Ok(Progress::Done(json!({"task_definition": registered.handle, "created": registered.created})))

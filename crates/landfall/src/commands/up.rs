@@ -14,7 +14,7 @@ use landfall_local::{LocalOptions, LocalPlatform};
 use landfall_model::app::{App, ImageSource, Service};
 use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, TAG_SERVICE, Tags};
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
-use landfall_model::task::{ContainerDefinition, TaskDefinition};
+use landfall_model::task::{ContainerDefinition, LaunchType, TaskDefinition};
 use landfall_ports::Platform;
 use landfall_ports::orchestrator::{PutService, RolloutState, TargetBinding};
 
@@ -156,6 +156,11 @@ impl Up<'_> {
                     );
                     image
                 }
+                ImageSource::Base => {
+                    let message = format!("container {} runs what is in ECS's base task definition", template.name);
+                    return Err(CliError::new(ExitCode::Usage, message)
+                        .hint("`landfall up` runs the working tree: give the container an `image` or a `build`"));
+                }
                 ImageSource::Await(wanted) => {
                     return Err(CliError::new(
                         ExitCode::Usage,
@@ -175,6 +180,8 @@ impl Up<'_> {
         }
         let definition = TaskDefinition {
             family: self.environment.clone(),
+            base: None,
+            launch_type: LaunchType::Local,
             cpu: self.service.cpu,
             memory: self.service.memory,
             containers,
@@ -186,6 +193,7 @@ impl Up<'_> {
         let mut lines = self.local.follow_logs(&self.environment, None, 100);
         let request = PutService {
             name: self.service_name(),
+            launch_type: LaunchType::Local,
             task_definition: registered.handle,
             desired_count: 1,
             deployment: self.service.deployment.clone(),
@@ -261,6 +269,7 @@ impl Up<'_> {
         let Some(binding) = &self.service.load_balancer else { return Ok(None) };
         let request = EnsureTargetGroup {
             name: self.target_group(),
+            launch_type: LaunchType::Local,
             port: binding.port,
             health_check: binding.health_check.clone(),
             deregistration_delay: 0,

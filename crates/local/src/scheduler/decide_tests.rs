@@ -15,6 +15,7 @@ fn at(ms: i64) -> Timestamp {
 
 fn request(definition: &str, desired: u32) -> PutService {
     PutService {
+        launch_type: landfall_model::task::LaunchType::Local,
         name: "web".to_owned(),
         task_definition: definition.to_owned(),
         desired_count: desired,

@@ -182,7 +182,7 @@ mod tests {
             image: "i".to_owned(),
             settings: ContainerSettings { memory, cpu, ..ContainerSettings::default() },
         };
-        let task = |memory, cpu| TaskDefinition { family: "f".to_owned(), cpu, memory, containers: Vec::new() };
+        let task = |memory, cpu| TaskDefinition { family: "f".to_owned(), cpu, memory, ..TaskDefinition::default() };
         let mib = 1024 * 1024;
         assert_eq!(
             limits(&task(Some(512), Some(256)), &container(Some(1024), Some(1))),

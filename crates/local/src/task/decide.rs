@@ -225,7 +225,7 @@ mod tests {
     }
 
     fn definition(containers: Vec<ContainerDefinition>) -> TaskDefinition {
-        TaskDefinition { family: "f".to_owned(), cpu: None, memory: None, containers }
+        TaskDefinition { family: "f".to_owned(), containers, ..TaskDefinition::default() }
     }
 
     fn phases(list: &[(&str, Phase)]) -> BTreeMap<String, Phase> {

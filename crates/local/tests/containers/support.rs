@@ -117,7 +117,7 @@ impl World {
     }
 
     pub(crate) async fn register(&self, containers: Vec<ContainerDefinition>) -> String {
-        let definition = TaskDefinition { family: self.environment.clone(), cpu: None, memory: None, containers };
+        let definition = TaskDefinition { family: self.environment.clone(), containers, ..TaskDefinition::default() };
         self.platform.register_task_definition(&definition, &self.tags()).await.unwrap().handle
     }
 
@@ -165,6 +165,7 @@ impl World {
 
     pub(crate) fn service(&self, task_definition: &str, desired: u32) -> PutService {
         PutService {
+            launch_type: landfall_model::task::LaunchType::Local,
             name: self.name(),
             task_definition: task_definition.to_owned(),
             desired_count: desired,
@@ -184,9 +185,11 @@ impl World {
     pub(crate) async fn web_service(&self, task_definition: &str, desired: u32) -> PutService {
         let group = format!("{}-tg", self.environment);
         let request = EnsureTargetGroup {
+            launch_type: landfall_model::task::LaunchType::Local,
             name: group.clone(),
             port: 8080,
             health_check: TargetHealthCheck {
+                protocol: landfall_model::app::HealthCheckProtocol::Http,
                 path: "/".to_owned(),
                 port: None,
                 interval_ms: 200,

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use landfall_model::task::DependencyCondition::{Complete, Healthy, Success};
+use landfall_model::task::LaunchType;
 
 use super::{Checker, SERVICE_LENGTH, known, shown_at, syntax};
-use crate::authored::{Container, HealthCheck, LaunchType, LoadBalancer, Service};
+use crate::authored::{Container, HealthCheck, LoadBalancer, Service};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::resolve::{binding, default_target_timeout, defaults, ms, secs};

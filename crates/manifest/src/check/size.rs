@@ -1,7 +1,9 @@
 //! How large a task may be: Fargate's pairs of cpu and memory, and whether its containers fit.
 
 use super::Checker;
-use crate::authored::{Container, LaunchType, Service};
+use landfall_model::task::LaunchType;
+
+use crate::authored::{Container, Service};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::tree::At;

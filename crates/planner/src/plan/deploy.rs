@@ -62,7 +62,7 @@ pub fn preview(
                 .ok_or_else(|| PlanError::Unplannable("no port has been chosen for the preview yet".to_owned()))?,
         ),
     };
-    let url = route.as_ref().map(RouteTarget::url);
+    let url = route.as_ref().map(|route| app.route_url(route));
     let mut deploy = Deploy {
         app,
         previews,
@@ -114,6 +114,8 @@ pub fn preview(
         title: format!("{word} preview {}{}", record.id, at_commit(commit)),
         steps: deploy.builder.steps,
         max_parallel: MAX_PARALLEL,
+        last_try: false,
+        quiet: false,
     };
     Ok(Planned { plan, warnings })
 }
@@ -129,7 +131,7 @@ impl Deploy<'_> {
     /// that a build which was done is not done again.
     fn sweep_leftovers(&mut self) {
         let kinds = ResourceKind::ALL.into_iter().filter(|kind| *kind != ResourceKind::Image).collect();
-        let params = SweepResources { environment: self.record.id.to_string(), kinds, keep: Vec::new() };
+        let params = SweepResources { environment: self.record.id.to_string(), kinds, keep: Vec::new(), keep_route: None };
         let title = "Clear what an earlier attempt left".to_owned();
         self.first = vec![self.builder.add("leftovers", title, &[], StepParams::SweepResources(params))];
         self.builder.timeout_s(STOP_S);
@@ -140,6 +142,7 @@ impl Deploy<'_> {
         let name = self.record.names.target_group.clone();
         let group = EnsureTargetGroup {
             name: name.clone(),
+            launch_type: service?.launch_type,
             port: binding.port,
             health_check: binding.health_check.clone(),
             deregistration_delay: binding.deregistration_delay,
@@ -155,7 +158,7 @@ impl Deploy<'_> {
             target_group: Input::output(target_group.as_str(), "target_group"),
             tags: self.tags.clone(),
         };
-        let title = format!("Ensure route {}", route.url());
+        let title = format!("Ensure route {}", self.app.route_url(route));
         let route =
             self.builder.add("route", title, std::slice::from_ref(&target_group), StepParams::EnsureRoute(ensure));
         Some(Routed { target_group, route })
@@ -183,6 +186,8 @@ impl Deploy<'_> {
         let family = family_name(&self.record.names, &service.name, first);
         let params = RegisterTaskDefinition {
             family: family.clone(),
+            base: service.base_task_definition.clone(),
+            launch_type: service.launch_type,
             cpu: service.cpu,
             memory: service.memory,
             containers,
@@ -197,6 +202,8 @@ impl Deploy<'_> {
         let id = format!("image.{}.{}", service.name, container.name);
         match &container.image {
             ImageSource::Reference(reference) => Ok(Input::Value(reference.clone())),
+            // Laid over the base, an empty image keeps the base's.
+            ImageSource::Base => Ok(Input::Value(String::new())),
             ImageSource::Build(build) => self.build(id, service, container, build),
             ImageSource::Await(wait) => {
                 let fill = |text: &str| self.fill(text, &container.name);
@@ -300,6 +307,7 @@ impl Deploy<'_> {
         };
         let params = DeployService {
             name: name.clone(),
+            launch_type: service.launch_type,
             task_definition: Input::output(definition.as_str(), "task_definition"),
             desired_count: self.desired_count(service),
             deployment: service.deployment.clone(),

@@ -53,13 +53,15 @@ fn params(hook: &Hook, cx: &HookContext<'_>) -> Option<StepParams> {
     let mut environment = cx.variables.clone();
     environment.insert("LANDFALL_HOOK".to_owned(), hook.name.clone());
     Some(match &hook.run {
-        HookAction::Command { .. } | HookAction::Http { .. } => StepParams::RunHook(RunHook {
-            name: hook.name.clone(),
-            action: hook.run.clone(),
-            environment,
-            timeout: hook.timeout,
-            rerunnable: hook.rerunnable,
-        }),
+        HookAction::Command { .. } | HookAction::Http { .. } | HookAction::Lambda { .. } => {
+            StepParams::RunHook(RunHook {
+                name: hook.name.clone(),
+                action: hook.run.clone(),
+                environment,
+                timeout: hook.timeout,
+                rerunnable: hook.rerunnable,
+            })
+        }
         HookAction::Task { service, container, command } => StepParams::RunTask(RunTask {
             task_definition: (cx.task_definition)(service)?,
             container: container.clone(),

@@ -92,7 +92,7 @@ pub enum PlanError {
 pub fn url(app: &App, record: &EnvironmentRecord) -> Option<String> {
     let previews = app.previews.as_ref()?;
     services(app, previews).ok()?.iter().find(|service| service.load_balancer.is_some())?;
-    route_target(previews, record).map(|route| route.url())
+    route_target(previews, record).map(|route| app.route_url(&route))
 }
 
 fn route_target(previews: &Previews, record: &EnvironmentRecord) -> Option<RouteTarget> {

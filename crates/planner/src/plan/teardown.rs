@@ -66,7 +66,7 @@ pub fn destroy(app: &App, record: &EnvironmentRecord, inputs: &PlanInputs) -> Pl
     // Where the manifest no longer tells the route, the sweep takes both, in their order: a target group cannot go before
     // the routes to it.
     let sweep =
-        SweepResources { environment: environment.clone(), kinds: ResourceKind::ALL.to_vec(), keep: Vec::new() };
+        SweepResources { environment: environment.clone(), kinds: ResourceKind::ALL.to_vec(), keep: Vec::new(), keep_route: None };
     needs = vec![builder.add(
         "sweep",
         "Delete all that carries the environment's tag".to_owned(),
@@ -89,6 +89,8 @@ pub fn destroy(app: &App, record: &EnvironmentRecord, inputs: &PlanInputs) -> Pl
         title: format!("Destroy preview {}", record.id),
         steps: builder.steps,
         max_parallel: MAX_PARALLEL,
+        last_try: false,
+        quiet: false,
     };
     Planned { plan, warnings }
 }

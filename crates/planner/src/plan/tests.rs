@@ -28,6 +28,7 @@ fn record(app: &App, source: SourceRef) -> EnvironmentRecord {
         revision: 1,
         generation: 3,
         made_generation: 0,
+        ready_generation: 0,
         desired: Desired::Present(Wanted::default()),
         desired_seq: 1,
         desired_at: Timestamp::UNIX_EPOCH,
@@ -47,6 +48,7 @@ fn record(app: &App, source: SourceRef) -> EnvironmentRecord {
         approved_commits: Vec::new(),
         retries: 0,
         retry_at: None,
+        replans: 0,
     }
 }
 

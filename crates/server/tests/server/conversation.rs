@@ -27,6 +27,8 @@ pub(crate) fn rig() -> Rig {
     let settings =
         ContainerSettings { essential: true, stop_timeout: 5, ports: vec![8080], ..ContainerSettings::default() };
     let service = Service {
+        launch_type: landfall_model::task::LaunchType::Fargate,
+        base_task_definition: None,
         name: "app".to_owned(),
         cpu: None,
         memory: None,
@@ -47,6 +49,7 @@ pub(crate) fn rig() -> Rig {
             container: "app".to_owned(),
             port: 8080,
             health_check: TargetHealthCheck {
+                protocol: landfall_model::app::HealthCheckProtocol::Http,
                 path: "/".to_owned(),
                 port: None,
                 interval_ms: 100,
@@ -63,6 +66,7 @@ pub(crate) fn rig() -> Rig {
     rig.app.services.insert("app".to_owned(), service);
     rig.app.repositories.values_mut().for_each(|repository| repository.source = Some("/srv/git/x".to_owned()));
     rig.app.previews = Some(Previews {
+        on: None,
         branches: vec!["feature/*".to_owned()],
         ignore: Vec::new(),
         pull_requests: true,

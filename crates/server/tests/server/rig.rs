@@ -84,6 +84,7 @@ pub(crate) fn app() -> App {
         previews: None,
         notifications: Vec::new(),
         webhook_secrets: Vec::new(),
+        aws: BTreeMap::new(),
     }
 }
 

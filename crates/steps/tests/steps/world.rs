@@ -46,6 +46,8 @@ fn web() -> Service {
         timeout: 600,
     };
     Service {
+        launch_type: landfall_model::task::LaunchType::Fargate,
+        base_task_definition: None,
         name: "app".to_owned(),
         cpu: Some(256),
         memory: Some(512),
@@ -63,6 +65,7 @@ fn web() -> Service {
             container: "proxy".to_owned(),
             port: 8080,
             health_check: TargetHealthCheck {
+                protocol: landfall_model::app::HealthCheckProtocol::Http,
                 path: "/".to_owned(),
                 port: None,
                 interval_ms: 500,
@@ -81,6 +84,8 @@ fn web() -> Service {
 fn worker() -> Service {
     let image = AwaitSource { image: "registry.example/worker:{short_commit}".to_owned(), label: None, deadline: 900 };
     Service {
+        launch_type: landfall_model::task::LaunchType::Fargate,
+        base_task_definition: None,
         name: "worker".to_owned(),
         cpu: None,
         memory: None,
@@ -111,6 +116,7 @@ pub(crate) fn app() -> App {
         services: BTreeMap::from([("app".to_owned(), web()), ("worker".to_owned(), worker())]),
         environments: BTreeMap::new(),
         previews: Some(Previews {
+            on: None,
             branches: vec!["feature/*".to_owned()],
             ignore: Vec::new(),
             pull_requests: true,
@@ -124,6 +130,7 @@ pub(crate) fn app() -> App {
         }),
         notifications: Vec::new(),
         webhook_secrets: Vec::new(),
+        aws: BTreeMap::new(),
     }
 }
 
@@ -178,6 +185,7 @@ pub(crate) fn record(app: &App, branch: &str) -> EnvironmentRecord {
         revision: 1,
         generation: 1,
         made_generation: 0,
+        ready_generation: 0,
         desired: Desired::Present(Wanted::default()),
         desired_seq: 1,
         desired_at: Timestamp::UNIX_EPOCH,
@@ -197,6 +205,7 @@ pub(crate) fn record(app: &App, branch: &str) -> EnvironmentRecord {
         approved_commits: Vec::new(),
         retries: 0,
         retry_at: None,
+        replans: 0,
     }
 }
 

@@ -21,13 +21,13 @@ impl LoadBalancer for FakePlatform {
                     )));
                 }
                 group.spec = EnsureTargetGroup { tags: group.spec.tags.clone(), ..request.clone() };
-                return Ok(Put { handle: request.name.clone(), created: false });
+                return Ok(Put { handle: request.name.clone(), created: false, url: None });
             }
             world.effect("put_target_group");
             world.note(ResourceKind::TargetGroup, &request.name, &request.tags);
             let group = TargetGroup { spec: request.clone(), service: None, routes: 0 };
             world.target_groups.insert(request.name.clone(), group);
-            Ok(Put { handle: request.name.clone(), created: true })
+            Ok(Put { handle: request.name.clone(), created: true, url: None })
         })
     }
 
@@ -80,7 +80,7 @@ impl LoadBalancer for FakePlatform {
             world.note(kind, &key, &tags);
             let entry = Route { route: route.clone(), target_group: target_group.to_owned(), tags };
             world.routes.insert(key.clone(), entry);
-            Ok(Put { handle: key, created })
+            Ok(Put { handle: key, created, url: None })
         })
     }
 

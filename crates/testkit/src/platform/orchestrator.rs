@@ -6,7 +6,7 @@ use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
     ContainerDescription, DeploymentDescription, Orchestrator, PutService, PutServiceOutcome, Registered, RolloutState,
-    RunTaskRequest, ServiceDescription, ServiceEvent, ServiceStatus, TaskDescription,
+    RunTaskRequest, ServiceDescription, ServiceEvent, ServiceSettings, ServiceStatus, TaskDescription,
 };
 use landfall_ports::{PortError, PortResult};
 
@@ -300,6 +300,10 @@ fn describe(service: &Service) -> ServiceDescription {
         deployments: service.deployments.clone(),
         events: vec![ServiceEvent { at: Timestamp::UNIX_EPOCH, message: "(fake) described".to_owned() }],
         tags: service.request.tags.clone(),
+        settings: Some(ServiceSettings {
+            deployment: service.request.deployment.clone(),
+            target: service.request.target.clone(),
+        }),
     }
 }
 
