@@ -11,6 +11,7 @@ mod definitions;
 pub mod docker;
 pub mod engine;
 mod hooks;
+pub mod host;
 mod housekeeping;
 mod http;
 mod images;

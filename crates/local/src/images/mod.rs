@@ -5,7 +5,7 @@
 
 mod context;
 mod git;
-mod registry;
+pub(crate) mod registry;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;

@@ -68,7 +68,7 @@ pub(super) fn same_repository(tag: &str, repository: &str) -> bool {
 }
 
 /// The reference with its digest; `None` while it does not exist.
-pub(super) async fn resolve(http: &Client, image: &str) -> PortResult<Option<String>> {
+pub(crate) async fn resolve(http: &Client, image: &str) -> PortResult<Option<String>> {
     let reference = Reference::parse(image)?;
     if reference.registry == "localhost" {
         // Never a registry: the engines' name for images without one.
