@@ -40,7 +40,9 @@ pub trait StepExecutor: Send + Sync {
         token: &serde_json::Value,
     ) -> Result<Progress, StepError>;
     /// Takes back what this execution's attempts at the step did; `output` is `None` when the step never finished (it may
-    /// have done something, or nothing: look first). `token`: `None` on the first call, then the last `Pending` one.
+    /// have done something, or nothing: look first). `token`: the last `Pending` one of this undo; on its first call that of
+    /// the step itself where it never finished: what a `start` looked up before its effect is known, whatever became of the
+    /// effect's record.
     async fn undo(
         &self,
         cx: &StepContext,

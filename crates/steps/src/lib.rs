@@ -48,9 +48,9 @@ impl StepExecutor for Steps {
             StepParams::BuildImage(p) => self.start_build(cx, &p).await,
             StepParams::AwaitImage(p) => self.await_image(&p).await,
             StepParams::RegisterTaskDefinition(p) => self.register_task_definition(&p).await,
-            StepParams::EnsureTargetGroup(p) => self.ensure_target_group(&p).await,
+            StepParams::EnsureTargetGroup(p) => self.start_target_group(cx, &p).await,
             StepParams::EnsureRoute(p) => self.ensure_route(&p).await,
-            StepParams::DeployService(p) => self.start_deploy(&p).await,
+            StepParams::DeployService(p) => self.start_deploy(cx, &p).await,
             StepParams::TargetsHealthy(p) => self.targets_healthy(&p).await,
             StepParams::ProbeUrl(p) => self.probe_url(&p).await,
             StepParams::RunHook(p) => self.start_hook(cx, &p).await,
@@ -68,6 +68,7 @@ impl StepExecutor for Steps {
         match typed(params)? {
             StepParams::BuildImage(p) => self.poll_build(cx, &p).await,
             StepParams::AwaitImage(p) => self.await_image(&p).await,
+            StepParams::EnsureTargetGroup(p) => self.poll_target_group(cx, &p, token).await,
             StepParams::DeployService(p) => self.poll_deploy(&p, token).await,
             StepParams::TargetsHealthy(p) => self.targets_healthy(&p).await,
             StepParams::ProbeUrl(p) => self.probe_url(&p).await,
@@ -78,7 +79,6 @@ impl StepExecutor for Steps {
             StepParams::SweepResources(p) => self.sweep_resources(&p).await,
             // These are done when they have started; a poll after a crash starts them again.
             StepParams::RegisterTaskDefinition(_)
-            | StepParams::EnsureTargetGroup(_)
             | StepParams::EnsureRoute(_)
             | StepParams::DeleteRoute(_)
             | StepParams::DeleteTargetGroup(_)
@@ -96,7 +96,7 @@ impl StepExecutor for Steps {
         match typed(params)? {
             StepParams::BuildImage(p) => self.undo_build(cx, &p, output).await,
             StepParams::RegisterTaskDefinition(p) => self.undo_register(cx, &p).await,
-            StepParams::EnsureTargetGroup(p) => self.undo_target_group(cx, &p).await,
+            StepParams::EnsureTargetGroup(p) => self.undo_target_group(cx, &p, output, token).await,
             StepParams::EnsureRoute(p) => self.undo_route(cx, &p).await,
             StepParams::DeployService(p) => self.undo_deploy(cx, &p, output, token).await,
             StepParams::RunHook(_) => self.undo_hook(cx).await,

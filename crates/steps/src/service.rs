@@ -4,10 +4,12 @@ use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION};
 use landfall_model::step::{DeployService, StopService};
 use landfall_ports::PortError;
 use landfall_ports::orchestrator::{
-    DeploymentDescription, PutService, RolloutState, ServiceDescription, TargetBinding, TaskDescription,
+    DeploymentDescription, PutService, RolloutState, ServiceDescription, ServiceSettings, ServiceStatus, TargetBinding,
+    TaskDescription,
 };
 use landfall_ports::steps::{Progress, StepContext};
 use landfall_workflow::event::StepError;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{deleting, fatal, port, with_detail};
@@ -15,25 +17,37 @@ use crate::routing::value;
 use crate::{SOON_MS, StepResult, Steps, codes, done, pending};
 
 impl Steps {
+    /// A service that is there is changed by the first poll only: by then what ran before is in the journal, so that no crash
+    /// between the change and its record loses it.
+    pub(crate) async fn start_deploy(&self, cx: &StepContext, params: &DeployService) -> StepResult {
+        match self.our_service(cx, &params.name).await? {
+            Some(service) if service.status == ServiceStatus::Active => Ok(Progress::Pending {
+                token: Before::of(service).write(),
+                poll_after_ms: 0,
+                note: Some("update begun".to_owned()),
+            }),
+            _ => self.put_service(params, None).await,
+        }
+    }
+
     /// Natural: the same request again starts no new deployment.
-    pub(crate) async fn start_deploy(&self, params: &DeployService) -> StepResult {
+    async fn put_service(&self, params: &DeployService, before: Option<Before>) -> StepResult {
         let put = self.platform.orchestrator.put_service(&request(params)?).await.map_err(port)?;
-        let token = json!({
-            "deployment": put.deployment,
-            "service": params.name,
-            "created": put.created,
-            "previous_task_definition": put.previous_task_definition,
-            "previous_desired_count": put.previous_desired_count,
-        });
+        let mut token = before.map_or_else(|| json!({}), |before| before.write());
+        token["deployment"] = json!(put.deployment);
+        token["service"] = json!(params.name);
+        token["created"] = json!(put.created);
         Ok(Progress::Pending { token, poll_after_ms: SOON_MS, note: Some("deployment begun".to_owned()) })
     }
 
     pub(crate) async fn poll_deploy(&self, params: &DeployService, token: &Value) -> StepResult {
+        let Some(id) = token["deployment"].as_str() else {
+            return self.put_service(params, Before::read(token)).await;
+        };
         let Some(service) = self.platform.orchestrator.describe_service(&params.name).await.map_err(port)? else {
             // Somebody took it away meanwhile: it is made again.
-            return self.start_deploy(params).await;
+            return self.put_service(params, None).await;
         };
-        let id = token["deployment"].as_str().unwrap_or_default();
         let Some(deployment) = service.deployments.iter().find(|d| d.id == id) else {
             let message = format!("another deployment of service {} took over", params.name);
             return Err(fatal(codes::SERVICE_REPLACED, message));
@@ -72,6 +86,7 @@ impl Steps {
         }
         let ours = value(&params.task_definition)?;
         let recorded = [token, output].into_iter().flatten().find_map(Before::read);
+        let request = request(params)?;
         let before = match recorded {
             Some(before) => before,
             None => match self.before(cx, &service, ours).await? {
@@ -80,11 +95,21 @@ impl Steps {
             },
         };
         let orchestrator = &self.platform.orchestrator;
-        if service.task_definition != before.task_definition || service.desired != before.desired_count {
+        // Before platforms told them, settings were not journalled: then they stay as this update made them.
+        let settings = before.settings.clone().unwrap_or_else(|| ServiceSettings {
+            deployment: request.deployment.clone(),
+            target: request.target.clone(),
+        });
+        let is_back = service.task_definition == before.task_definition
+            && service.desired == before.desired_count
+            && service.settings.as_ref().is_none_or(|now| *now == settings);
+        if !is_back {
             let back = PutService {
                 task_definition: before.task_definition.clone(),
                 desired_count: before.desired_count,
-                ..request(params)?
+                deployment: settings.deployment,
+                target: settings.target,
+                ..request
             };
             orchestrator.put_service(&back).await.map_err(port)?;
         }
@@ -133,6 +158,7 @@ impl Steps {
         Ok(previous.map(|previous| Before {
             task_definition: previous.task_definition.clone(),
             desired_count: service.desired,
+            settings: None,
         }))
     }
 
@@ -182,23 +208,28 @@ impl Steps {
 
 const GOING_BACK: &str = "going back to what ran before";
 
-/// What ran before an update: in the output of a finished step, or in the token of an undo under way.
+/// What ran before an update: in the token of a step or of an undo under way, and in the output of a finished step.
+#[derive(Serialize, Deserialize)]
 struct Before {
+    #[serde(rename = "previous_task_definition")]
     task_definition: String,
+    #[serde(rename = "previous_desired_count")]
     desired_count: u32,
+    #[serde(rename = "previous_settings", default)]
+    settings: Option<ServiceSettings>,
 }
 
 impl Before {
+    fn of(service: ServiceDescription) -> Self {
+        Self { task_definition: service.task_definition, desired_count: service.desired, settings: service.settings }
+    }
+
     fn read(from: &Value) -> Option<Self> {
-        let count = from.get("previous_desired_count")?.as_u64()?;
-        Some(Self {
-            task_definition: from.get("previous_task_definition")?.as_str()?.to_owned(),
-            desired_count: u32::try_from(count).ok()?,
-        })
+        serde_json::from_value(from.clone()).ok()
     }
 
     fn write(&self) -> Value {
-        json!({"previous_task_definition": self.task_definition, "previous_desired_count": self.desired_count})
+        json!(self)
     }
 }
 

@@ -1,8 +1,9 @@
 //! resources.sweep, resources.verify_gone, and the look-up by tag that every undo uses.
 
-use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_EXECUTION};
-use landfall_model::step::{SweepResources, VerifyGone};
+use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION};
+use landfall_model::step::{RouteTarget, SweepResources, VerifyGone};
 use landfall_ports::PortResult;
+use landfall_ports::load_balancer::RouteDescription;
 use landfall_ports::steps::StepContext;
 use landfall_workflow::event::StepError;
 
@@ -45,10 +46,19 @@ impl Steps {
         let mut left = self.owned(&params.environment, &params.kinds).await?;
         let keep = |r: &OwnedResource| params.keep.iter().filter_map(|k| k.value()).any(|k| k == r.id || k == r.name);
         left.retain(|resource| !keep(resource));
-        if left.is_empty() {
+        let mut failed = None;
+        let former = match &params.keep_route {
+            Some(route) => self.former_routes(&params.environment, route).await?,
+            None => Vec::new(),
+        };
+        for route in &former {
+            if let Err(error) = deleting(self.platform.load_balancer.delete_route(route, &params.environment).await) {
+                failed = Some(StepError { message: format!("route {}: {}", route.url(), error.message), ..error });
+            }
+        }
+        if left.is_empty() && former.is_empty() {
             return Ok(done());
         }
-        let mut failed = None;
         for resource in &left {
             if let Err(error) = deleting(self.delete_owned(resource).await) {
                 failed = Some(StepError { message: format!("{}: {}", describe(resource), error.message), ..error });
@@ -56,8 +66,24 @@ impl Steps {
         }
         match failed {
             Some(error) => Err(error),
-            None => Ok(pending(SOON_MS, format!("deleting {}", list(&left)))),
+            None => {
+                let what = former.iter().map(|route| format!("route {}", route.url())).chain(left.iter().map(describe));
+                Ok(pending(SOON_MS, format!("deleting {}", list(what))))
+            }
         }
+    }
+
+    /// The environment's routes besides `keep`; none unless `keep` is seen among them, so that a name written in another
+    /// way never takes the route away that serves.
+    async fn former_routes(&self, environment: &str, keep: &RouteTarget) -> Result<Vec<RouteTarget>, StepError> {
+        let routes = complete(self.platform.load_balancer.routes().await.map_err(port)?)?;
+        let ours = |route: &RouteDescription| route.tags.get(TAG_ENVIRONMENT).map(String::as_str) == Some(environment);
+        let ours: Vec<RouteTarget> = routes.into_iter().filter(ours).map(|route| route.route).collect();
+        let stays = |route: &RouteTarget| route.url().eq_ignore_ascii_case(&keep.url());
+        if !ours.iter().any(stays) {
+            return Ok(Vec::new());
+        }
+        Ok(ours.into_iter().filter(|route| !stays(route)).collect())
     }
 
     async fn delete_owned(&self, resource: &OwnedResource) -> PortResult<()> {
@@ -80,11 +106,11 @@ impl Steps {
         if left.is_empty() {
             return Ok(done());
         }
-        Err(retryable(codes::LEFT, format!("still there: {}", list(&left))))
+        Err(retryable(codes::LEFT, format!("still there: {}", list(left.iter().map(describe)))))
     }
 }
 
-fn complete(listing: Listing<OwnedResource>) -> Result<Vec<OwnedResource>, StepError> {
+fn complete<T>(listing: Listing<T>) -> Result<Vec<T>, StepError> {
     if listing.complete {
         return Ok(listing.items);
     }
@@ -97,8 +123,9 @@ fn describe(resource: &OwnedResource) -> String {
 }
 
 /// The first few by name.
-fn list(resources: &[OwnedResource]) -> String {
-    let shown: Vec<String> = resources.iter().take(5).map(describe).collect();
-    let more = resources.len().saturating_sub(shown.len());
-    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+fn list(things: impl Iterator<Item = String>) -> String {
+    let things: Vec<String> = things.collect();
+    let shown = things.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    let more = things.len().saturating_sub(5);
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }

@@ -118,7 +118,10 @@ impl Execution {
                 state.undo_attempt = *attempt;
                 state.wait = None;
                 if !again {
-                    state.token = None;
+                    // A step that never finished leaves its undo what it knew.
+                    if state.output.is_some() {
+                        state.token = None;
+                    }
                     state.failures = 0;
                     state.retries = 0;
                     state.ran_ms = 0;
@@ -202,7 +205,7 @@ impl Execution {
         let policy =
             self.plan.step(step).map_or(FailurePolicy::Unwind, |step| effective_policy(step.on_failure, error));
         let stop = match (error.class, policy) {
-            (ErrorClass::Stale, _) => Stop::Stale,
+            (ErrorClass::Stale, _) if !self.plan.last_try => Stop::Stale,
             (_, FailurePolicy::Unwind) => Stop::Unwind,
             (_, FailurePolicy::FailForward) => Stop::FailForward,
             (_, FailurePolicy::Pause | FailurePolicy::Warn) => return Ok(()),

@@ -9,6 +9,9 @@ use crate::plan::Step;
 use crate::status::StepStatus;
 
 pub(crate) fn started(execution: &Execution) -> Option<NoticeDraft> {
+    if execution.plan.quiet {
+        return None;
+    }
     let environment = &execution.plan.environment;
     let (kind, text) = match execution.plan.kind.as_str() {
         "preview.create" => (NoticeKind::Creating, format!("Creating preview {environment}")),
@@ -20,6 +23,9 @@ pub(crate) fn started(execution: &Execution) -> Option<NoticeDraft> {
 }
 
 pub(crate) fn warned(execution: &Execution, step: &Step) -> Option<NoticeDraft> {
+    if execution.plan.quiet {
+        return None;
+    }
     let error = execution.step_state(&step.id).error?;
     Some(NoticeDraft {
         key: format!("warning:{}", step.id),
@@ -101,6 +107,9 @@ pub(crate) fn verdict(execution: &Execution) -> (Outcome, String) {
 
 pub(crate) fn finished(execution: &Execution) -> Option<NoticeDraft> {
     let outcome = execution.outcome()?;
+    if execution.plan.quiet && outcome != Outcome::Succeeded {
+        return None;
+    }
     let environment = &execution.plan.environment;
     let what = match execution.plan.kind.as_str() {
         "preview.create" => "Creating",

@@ -20,6 +20,18 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Steps that may run at once; at least 1.
     pub max_parallel: u32,
+    /// No plan follows this one: a choice gone stale fails it as any other error does.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub last_try: bool,
+    /// The same again, by itself, after people were told that it failed: they are told when it has worked or waits for
+    /// them, and nothing else.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub quiet: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

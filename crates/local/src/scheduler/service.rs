@@ -5,7 +5,7 @@ use landfall_model::app::DeploymentConfiguration;
 use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, Tags};
 use landfall_ports::orchestrator::{
     DeploymentDescription, PutService, PutServiceOutcome, RolloutState, ServiceDescription, ServiceEvent,
-    ServiceStatus, TargetBinding, TaskDescription,
+    ServiceSettings, ServiceStatus, TargetBinding, TaskDescription,
 };
 use serde::{Deserialize, Serialize};
 
@@ -224,6 +224,10 @@ impl ServiceState {
             deployments,
             events: self.events.clone(),
             tags: self.tags_of_creation(),
+            settings: Some(ServiceSettings {
+                deployment: self.configuration.clone(),
+                target: self.target.clone(),
+            }),
         }
     }
 

@@ -94,6 +94,7 @@ fn new_record(app: &App, intent: &Intent, ask: &Preview<'_>, id_taken: bool, now
         revision: 0,
         generation: 1,
         made_generation: 0,
+        ready_generation: 0,
         desired: Desired::Present(ask.wanted()),
         desired_seq: 1,
         desired_at: now,
@@ -113,6 +114,7 @@ fn new_record(app: &App, intent: &Intent, ask: &Preview<'_>, id_taken: bool, now
         approved_commits: Vec::new(),
         retries: 0,
         retry_at: None,
+        replans: 0,
     }
 }
 

@@ -101,7 +101,7 @@ pub fn preview(
     }
     let done = deploy.hooks(after, deployed, &definitions, &mut warnings);
     if kind == PlanKind::Update {
-        deploy.sweep_unused(&services, &definitions, &images, &done);
+        deploy.sweep_unused(&services, &definitions, &images, route.as_ref(), &done);
     }
 
     let word = if kind == PlanKind::Update { "Update" } else { "Create" };
@@ -131,7 +131,8 @@ impl Deploy<'_> {
     /// that a build which was done is not done again.
     fn sweep_leftovers(&mut self) {
         let kinds = ResourceKind::ALL.into_iter().filter(|kind| *kind != ResourceKind::Image).collect();
-        let params = SweepResources { environment: self.record.id.to_string(), kinds, keep: Vec::new(), keep_route: None };
+        let params =
+            SweepResources { environment: self.record.id.to_string(), kinds, keep: Vec::new(), keep_route: None };
         let title = "Clear what an earlier attempt left".to_owned();
         self.first = vec![self.builder.add("leftovers", title, &[], StepParams::SweepResources(params))];
         self.builder.timeout_s(STOP_S);
@@ -371,12 +372,14 @@ impl Deploy<'_> {
     }
 
     /// The images and task definitions of before are of no use once the new ones serve, nor are services that the manifest
-    /// has lost: without their task definition they could not even start a task again.
+    /// has lost (without their task definition they could not even start a task again), nor the address of before where the
+    /// manifest routes in another way now.
     fn sweep_unused(
         &mut self,
         services: &[&Service],
         definitions: &BTreeMap<String, StepId>,
         images: &[Input],
+        route: Option<&RouteTarget>,
         after: &[StepId],
     ) {
         let mut keep: Vec<Input> =
@@ -393,11 +396,12 @@ impl Deploy<'_> {
                 }
             }
         }
-        let params = SweepResources {
-            environment: self.record.id.to_string(),
-            kinds: vec![ResourceKind::Service, ResourceKind::TaskDefinition, ResourceKind::Image],
-            keep,
-        };
+        let mut kinds = vec![ResourceKind::Service, ResourceKind::TaskDefinition, ResourceKind::Image];
+        if route.is_none() {
+            kinds.extend([ResourceKind::Rule, ResourceKind::Listener, ResourceKind::TargetGroup]);
+        }
+        let params =
+            SweepResources { environment: self.record.id.to_string(), kinds, keep, keep_route: route.cloned() };
         let title = "Clear what is no longer used".to_owned();
         self.builder.add("unused", title, &needs, StepParams::SweepResources(params));
         self.builder.timeout_s(STOP_S);

@@ -65,8 +65,12 @@ pub fn destroy(app: &App, record: &EnvironmentRecord, inputs: &PlanInputs) -> Pl
     }
     // Where the manifest no longer tells the route, the sweep takes both, in their order: a target group cannot go before
     // the routes to it.
-    let sweep =
-        SweepResources { environment: environment.clone(), kinds: ResourceKind::ALL.to_vec(), keep: Vec::new(), keep_route: None };
+    let sweep = SweepResources {
+        environment: environment.clone(),
+        kinds: ResourceKind::ALL.to_vec(),
+        keep: Vec::new(),
+        keep_route: None,
+    };
     needs = vec![builder.add(
         "sweep",
         "Delete all that carries the environment's tag".to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use landfall_model::app::{BalancingAlgorithm, HookAction, TargetHealthCheck};
+use landfall_model::app::HookAction;
 use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, Tags};
 use landfall_model::step::*;
 use landfall_ports::PortError;
@@ -295,23 +295,9 @@ fn foreign() -> Tags {
 #[test]
 fn a_foreign_target_group_is_refused_and_stays() {
     let place = Place::new(app());
-    place.fake.plant_target_group(EnsureTargetGroup {
-        name: "my-project-test123-tg".to_owned(),
-        port: 80,
-        health_check: TargetHealthCheck {
-            path: "/".to_owned(),
-            port: None,
-            interval_ms: 1_000,
-            timeout_ms: 500,
-            healthy_threshold: 2,
-            unhealthy_threshold: 2,
-            matcher: "200".to_owned(),
-        },
-        deregistration_delay: 5,
-        algorithm: BalancingAlgorithm::RoundRobin,
-        idle_timeout: 60,
-        tags: foreign(),
-    });
+    let ours = place.create(MAKER, FIRST).step(&"target_group".into()).unwrap().typed().unwrap();
+    let StepParams::EnsureTargetGroup(theirs) = ours else { panic!() };
+    place.fake.plant_target_group(EnsureTargetGroup { tags: foreign(), idle_timeout: 7, ..theirs });
     let before = place.fake.view();
     let step = at(&place, MAKER, &place.create(MAKER, FIRST), "target_group");
     let error = start(&place, &step).unwrap_err();
@@ -433,6 +419,7 @@ fn a_sweep_keeps_what_it_must_and_takes_the_rest() {
             environment: place.environment().to_owned(),
             kinds: vec![ResourceKind::TaskDefinition, ResourceKind::Image],
             keep,
+            keep_route: None,
         }))
     };
     let cx = context(NEXT, place.environment(), "sweep");

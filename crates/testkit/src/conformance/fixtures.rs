@@ -52,6 +52,8 @@ pub fn execution(name: &str, environment: &str) -> NewExecution {
         title: format!("Create preview {environment}"),
         steps: vec![],
         max_parallel: 1,
+        last_try: false,
+        quiet: false,
     };
     NewExecution {
         id: ExecutionId::new(format!("exe_{name}")),
@@ -114,6 +116,7 @@ pub fn environment(id: &str) -> EnvironmentRecord {
         revision: 0,
         generation: 1,
         made_generation: 1,
+        ready_generation: 0,
         desired: Desired::Present(Wanted { commit: Some("1a2b3c4".to_owned()), pull_request: None }),
         desired_seq: 1,
         desired_at: at(1),
@@ -133,6 +136,7 @@ pub fn environment(id: &str) -> EnvironmentRecord {
         approved_commits: vec![],
         retries: 0,
         retry_at: None,
+        replans: 0,
     }
 }
 

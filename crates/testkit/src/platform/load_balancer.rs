@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use landfall_model::Timestamp;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
-use landfall_ports::load_balancer::{LoadBalancer, Put, RouteDescription, TargetHealth, TargetState};
+use landfall_ports::load_balancer::{
+    LoadBalancer, Put, RouteDescription, TargetGroupDescription, TargetGroupSettings, TargetHealth, TargetState,
+};
 use landfall_ports::{PortError, PortResult};
 
 use super::{FakePlatform, Route, TargetGroup, World, route_key, same_owner};
@@ -20,7 +22,11 @@ impl LoadBalancer for FakePlatform {
                         request.name
                     )));
                 }
-                group.spec = EnsureTargetGroup { tags: group.spec.tags.clone(), ..request.clone() };
+                let spec = EnsureTargetGroup { tags: group.spec.tags.clone(), ..request.clone() };
+                let changed = std::mem::replace(&mut group.spec, spec) != group.spec;
+                if changed {
+                    world.effect("change_target_group");
+                }
                 return Ok(Put { handle: request.name.clone(), created: false, url: None });
             }
             world.effect("put_target_group");
@@ -28,6 +34,16 @@ impl LoadBalancer for FakePlatform {
             let group = TargetGroup { spec: request.clone(), service: None, routes: 0 };
             world.target_groups.insert(request.name.clone(), group);
             Ok(Put { handle: request.name.clone(), created: true, url: None })
+        })
+    }
+
+    async fn describe_target_group(&self, name: &str) -> PortResult<Option<TargetGroupDescription>> {
+        self.call("describe_target_group", |world| {
+            let describe = |group: &TargetGroup| TargetGroupDescription {
+                settings: TargetGroupSettings::from(&group.spec),
+                tags: group.spec.tags.clone(),
+            };
+            Ok(world.target_groups.get(name).map(describe))
         })
     }
 

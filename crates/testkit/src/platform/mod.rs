@@ -16,6 +16,7 @@ use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRO
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::images::BuildState;
+use landfall_ports::load_balancer::TargetGroupSettings;
 use landfall_ports::orchestrator::{DeploymentDescription, PutService, RunTaskRequest};
 use landfall_ports::steps::HookState;
 use landfall_ports::{Platform, PortError, PortResult};
@@ -113,6 +114,8 @@ pub struct WorldView {
     pub running_tasks: BTreeSet<String>,
     pub task_definitions: BTreeSet<String>,
     pub target_groups: BTreeSet<String>,
+    /// Name of a service or a target group → what it is set to, besides the above.
+    pub settings: BTreeMap<String, String>,
     /// Route → target group.
     pub routes: BTreeMap<String, String>,
     pub images: BTreeSet<String>,
@@ -164,7 +167,14 @@ impl FakePlatform {
 
     pub fn view(&self) -> WorldView {
         let world = self.lock();
+        let of_service = |(name, s): (&String, &Service)| {
+            (name.clone(), format!("{:?} {:?}", s.request.deployment, s.request.target))
+        };
+        let of_group = |(name, g): (&String, &TargetGroup)| {
+            (name.clone(), format!("{:?} for {:?}", TargetGroupSettings::from(&g.spec), g.service))
+        };
         WorldView {
+            settings: world.services.iter().map(of_service).chain(world.target_groups.iter().map(of_group)).collect(),
             services: world
                 .services
                 .iter()

@@ -6,7 +6,7 @@ use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
     ContainerDescription, DeploymentDescription, Orchestrator, PutService, PutServiceOutcome, Registered, RolloutState,
-    RunTaskRequest, ServiceDescription, ServiceEvent, ServiceSettings, ServiceStatus, TaskDescription,
+    RunTaskRequest, ServiceDescription, ServiceEvent, ServiceSettings, ServiceStatus, TargetBinding, TaskDescription,
 };
 use landfall_ports::{PortError, PortResult};
 
@@ -181,6 +181,24 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
         if current.task_definition == request.task_definition
             && service.desired == request.desired_count
             && current.target == request.target
+            && current.deployment != request.deployment
+        {
+            // As ECS: the configuration alone starts no deployment.
+            let outcome = PutServiceOutcome {
+                created: false,
+                previous_task_definition: Some(current.task_definition.clone()),
+                previous_desired_count: Some(service.desired),
+                deployment: service.deployments[0].id.clone(),
+            };
+            if let Some(service) = world.services.get_mut(&request.name) {
+                service.request.deployment = request.deployment.clone();
+            }
+            world.effect("update_service");
+            return Ok(outcome);
+        }
+        if current.task_definition == request.task_definition
+            && service.desired == request.desired_count
+            && current.target == request.target
         {
             let (previous, count) = service.stable.clone().unzip();
             return Ok(PutServiceOutcome {
@@ -198,12 +216,18 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
     let id = deployment.id.clone();
     let created = previous_task_definition.is_none();
     world.effect(if created { "create_service" } else { "update_service" });
-    if let Some(target) = &request.target
-        && let Some(group) = world.target_groups.get_mut(&target.target_group)
+    let old = world.services.remove(&request.name);
+    let binding = |target: Option<&TargetBinding>| target.map(|target| target.target_group.clone());
+    let (bound, to_bind) =
+        (old.as_ref().and_then(|old| binding(old.request.target.as_ref())), binding(request.target.as_ref()));
+    if bound != to_bind
+        && let Some(group) = bound.and_then(|name| world.target_groups.get_mut(&name))
     {
+        group.service = None;
+    }
+    if let Some(group) = to_bind.and_then(|name| world.target_groups.get_mut(&name)) {
         group.service = Some(request.name.clone());
     }
-    let old = world.services.remove(&request.name);
     let tags = old.as_ref().map_or_else(|| request.tags.clone(), |s| s.request.tags.clone());
     // What never came up is nothing to go back to.
     let stable = old.as_ref().and_then(|s| match s.deployments[0].rollout {

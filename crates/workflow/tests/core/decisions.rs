@@ -232,3 +232,52 @@ fn a_record_that_cannot_follow_is_a_damaged_journal() {
     let error = landfall_workflow::Execution::fold(&sim.plan, &id(), None, &records).unwrap_err();
     assert_eq!(error.to_string(), "record 4: undo_finished cannot follow here: the execution is Running at version 3");
 }
+
+#[test]
+fn a_choice_gone_stale_is_planned_again_except_by_the_last_plan() {
+    for (last_try, outcome) in [(false, Outcome::NeedsReplan), (true, Outcome::RolledBack)] {
+        let mut two = plan(vec![step("group", &[]), step("route", &["group"])]);
+        two.last_try = last_try;
+        let mut sim = Sim::started(two);
+        sim.report("group", done());
+        sim.report("route", failed(ErrorClass::Stale));
+        while let Some((step, ..)) = sim.calls.front().cloned() {
+            sim.report(step.as_str(), done());
+        }
+        let seen = view(&sim.execution);
+        assert_eq!(seen.outcome, Some(outcome));
+        let told: Vec<_> = sim.notices.iter().map(|notice| notice.kind).collect();
+        let end = last_try.then_some(NoticeKind::RolledBack);
+        assert_eq!(told, [NoticeKind::Creating].into_iter().chain(end).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_quiet_plan_tells_when_it_has_worked_and_nothing_else() {
+    for (works, told) in [(true, vec![NoticeKind::Destroyed]), (false, vec![])] {
+        let mut two = plan(vec![step("sweep", &[]), step("verify", &["sweep"])]);
+        (two.quiet, two.kind) = (true, "preview.destroy".to_owned());
+        two.steps[0].on_failure = FailurePolicy::Warn;
+        two.steps[1].on_failure = FailurePolicy::FailForward;
+        let mut sim = Sim::started(two);
+        sim.report("sweep", failed(ErrorClass::Fatal));
+        sim.report("verify", if works { done() } else { failed(ErrorClass::Fatal) });
+        assert_eq!(sim.notices.iter().map(|notice| notice.kind).collect::<Vec<_>>(), told);
+    }
+}
+
+#[test]
+fn an_undo_begins_with_what_an_unfinished_step_knew() {
+    let mut sim = Sim::started(plan(vec![step("a", &[]), step("b", &["a"])]));
+    sim.report("a", pending("of a"));
+    sim.fire("a");
+    sim.report("a", Report::Done(json!({"made": 1})));
+    sim.report("b", pending("of b"));
+    sim.fire("b");
+    let undone = |actions: &[Action]| match actions.iter().find(|action| matches!(action, Action::Undo { .. })) {
+        Some(Action::Undo { token, output, .. }) => (token.clone(), output.clone()),
+        _ => panic!("nothing is undone: {actions:?}"),
+    };
+    assert_eq!(undone(&sim.report("b", failed(ErrorClass::Fatal)).actions), (Some(json!("of b")), None));
+    assert_eq!(undone(&sim.report("b", done()).actions), (None, Some(json!({"made": 1}))));
+}

@@ -40,6 +40,8 @@ pub(crate) fn plan(steps: Vec<Step>) -> Plan {
         title: "Create preview my-project-test123".to_owned(),
         steps,
         max_parallel: 4,
+        last_try: false,
+        quiet: false,
     }
 }
 
