@@ -33,6 +33,19 @@ const INSTANCE_FILE: &str = "instance";
 /// How long a stop waits for notices that can be sent at once.
 const LAST_NOTICES: Duration = Duration::from_secs(5);
 
+/// The id of the installation in this state directory; `None` before its first server.
+pub(crate) fn instance_of(state: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(state.join(INSTANCE_FILE)).ok()?;
+    Some(text.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+/// By rename: whoever read an empty id and asked Podman for that label would get everybody's resources.
+fn write_instance(state: &Path, instance: &str) -> std::io::Result<()> {
+    let temporary = state.join(format!("{INSTANCE_FILE}.{}", std::process::id()));
+    std::fs::write(&temporary, format!("{instance}\n"))?;
+    std::fs::rename(&temporary, state.join(INSTANCE_FILE))
+}
+
 struct SystemClock;
 
 impl Clock for SystemClock {
@@ -100,8 +113,7 @@ impl Assembly {
             CliError::new(ExitCode::Io, "the state cannot be read").cause(&error)
         };
         let instance = instance_id(&*store, &*clock).await.map_err(unavailable)?;
-        std::fs::write(state.join(INSTANCE_FILE), format!("{instance}\n"))
-            .map_err(|error| CliError::io("cannot write the installation's id", &error))?;
+        write_instance(state, &instance).map_err(|error| CliError::io("cannot write the installation's id", &error))?;
         let webhook_secrets = match &listener {
             Some(_) => webhook_secrets(&app.webhook_secrets, resolve)?,
             None => Vec::new(),

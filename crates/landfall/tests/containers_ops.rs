@@ -552,6 +552,24 @@ fn up_runs_the_working_tree_until_it_is_interrupted() {
 #[test]
 fn the_demonstration_succeeds_and_leaves_nothing() {
     let outside = outside();
+    // Another installation of this machine has a preview of the demonstration's name: not to be waited for nor touched.
+    let other = format!("demo-test-{}", std::process::id());
+    std::fs::write(outside.state.join("instance"), &other).unwrap();
+    let planted = json!({
+        "Image": engine::base_image(&outside.state),
+        "Labels": { "landfall": "my-project-test123", "landfall.instance": other },
+    });
+    for _ in 0..6 {
+        assert_eq!(outside.engine("POST", "/v1.41/containers/create", &planted).0, 201);
+    }
+    let others = || {
+        let mut found = outside.resources();
+        found.sort();
+        found
+    };
+    let before = others();
+    assert_eq!(before.len(), 6, "{before:?}");
+
     let temporary = outside.directory.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
     let mut command = outside.command(&["demo", "--timeout", "50"]);
@@ -580,6 +598,7 @@ fn the_demonstration_succeeds_and_leaves_nothing() {
         assert!(output.contains(told), "no {told:?} in {output}");
     }
     assert_eq!(outside.labelled("landfall.instance", |label| label == instance), [""; 0]);
+    assert_eq!(others(), before);
     assert_eq!(common::processes_of(&temporary), [0; 0], "{output}");
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "its directory is gone");
 }

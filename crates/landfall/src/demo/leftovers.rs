@@ -5,35 +5,25 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use landfall_local::docker::Docker;
-use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_INSTANCE};
+use landfall_model::inventory::TAG_INSTANCE;
 
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::http::{Ask, send};
 
-#[derive(Debug, Clone)]
-pub(super) struct Owner {
-    /// The label's value of this installation; until it is known, the environment alone is looked for.
-    pub(super) instance: Option<String>,
-    pub(super) environment: String,
+/// The label of everything that one installation made. Never the environment's alone: another installation on this machine
+/// may have a preview of the same name, which is not ours to wait for or to remove.
+fn label(instance: &str) -> String {
+    format!("{TAG_INSTANCE}={instance}")
 }
 
-impl Owner {
-    fn label(&self) -> String {
-        match &self.instance {
-            Some(instance) => format!("{TAG_INSTANCE}={instance}"),
-            None => format!("{TAG_ENVIRONMENT}={}", self.environment),
-        }
-    }
-}
-
-/// Containers, networks and images that carry the owner's label, each as `container my-project-…`.
+/// Containers, networks and images of the installation, each as `container my-project-…`.
 ///
 /// Podman fails a whole listing when something of it vanishes meanwhile: then once more.
-pub(super) async fn resources(docker: &Docker, owner: &Owner) -> CliResult<Vec<String>> {
+pub(super) async fn resources(docker: &Docker, instance: &str) -> CliResult<Vec<String>> {
     let mut tries = 20;
     loop {
-        match listed(docker, owner).await {
+        match listed(docker, instance).await {
             Err(_) if tries > 0 => tries -= 1,
             result => return result,
         }
@@ -41,8 +31,8 @@ pub(super) async fn resources(docker: &Docker, owner: &Owner) -> CliResult<Vec<S
     }
 }
 
-async fn listed(docker: &Docker, owner: &Owner) -> CliResult<Vec<String>> {
-    let labels = [owner.label()];
+async fn listed(docker: &Docker, instance: &str) -> CliResult<Vec<String>> {
+    let labels = [label(instance)];
     let failed = |what: &str| {
         let what = format!("the engine cannot list {what}");
         move |error: landfall_local::docker::DockerError| CliError::new(ExitCode::Unavailable, what).cause(&error)
@@ -60,9 +50,9 @@ async fn listed(docker: &Docker, owner: &Owner) -> CliResult<Vec<String>> {
     Ok(found)
 }
 
-/// Removes whatever carries the label, members of a task before the container that holds their network.
-pub(super) async fn remove(docker: &Docker, owner: &Owner) {
-    let labels = [owner.label()];
+/// Removes whatever the installation made, members of a task before the container that holds their network.
+pub(super) async fn remove(docker: &Docker, instance: &str) {
+    let labels = [label(instance)];
     for _ in 0..3 {
         let containers = docker.list_containers(&labels).await.unwrap_or_default();
         if containers.is_empty() {

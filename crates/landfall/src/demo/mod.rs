@@ -26,7 +26,6 @@ use crate::exit::ExitCode;
 use crate::http::{Ask, send};
 use crate::printer::Printer;
 use github::GitHub;
-use leftovers::Owner;
 use repo::Repo;
 use server::Server;
 use stages::Stages;
@@ -46,7 +45,8 @@ struct World {
     /// Images of Landfall's that were there before.
     foreign_images: Vec<String>,
     server: Option<Server>,
-    owner: Owner,
+    /// The installation's id, once its server has one.
+    instance: Option<String>,
     server_addr: SocketAddr,
     router_addr: SocketAddr,
     timeout: Duration,
@@ -55,6 +55,12 @@ struct World {
 impl World {
     fn state(&self) -> std::path::PathBuf {
         self.directory.path().join("state")
+    }
+
+    /// What the engine still shows of the installation.
+    async fn resources(&self) -> CliResult<Vec<String>> {
+        let instance = self.instance.as_deref().ok_or_else(|| CliError::internal("no installation"))?;
+        leftovers::resources(engine_docker(self)?, instance).await
     }
 }
 
@@ -71,7 +77,7 @@ pub(crate) async fn run(args: &DemoArgs, printer: &Printer) -> CliResult<ExitCod
         base_image: format!("localhost/landfall-demo-base:{id}"),
         foreign_images: Vec::new(),
         server: None,
-        owner: Owner { instance: None, environment: ENVIRONMENT.to_owned() },
+        instance: None,
         server_addr,
         router_addr,
         timeout: Duration::from_secs(args.timeout),
@@ -139,6 +145,7 @@ async fn story(world: &mut World, stages: &mut Stages, keep: bool) -> CliResult<
     let secret = ulid::Ulid::generate().to_string();
     world.server = Some(Server::start(&manifest, &world.state(), world.server_addr, &secret)?);
     server_up(world).await?;
+    world.instance = crate::assemble::instance_of(&world.state());
     stages.end("landfall serve is up", true, Some(format!("http://{}/webhooks/github", world.server_addr)));
 
     let github = GitHub { server: world.server_addr, secret, branch: BRANCH.to_owned() };
@@ -151,8 +158,7 @@ async fn story(world: &mut World, stages: &mut Stages, keep: bool) -> CliResult<
     let url = format!("http://{HOST}:{}/", world.router_addr.port());
     stages.end("Two containers up behind a URL", true, Some(format!("curl {url} → {answer}")));
     stages.begin("Looking from outside");
-    world.owner.instance = instance(engine_docker(world)?).await?;
-    let running = leftovers::resources(engine_docker(world)?, &world.owner).await?;
+    let running = world.resources().await?;
     let containers = running.iter().filter(|name| name.starts_with("container ")).count();
     let seen = format!("target group {ENVIRONMENT}-tg, service {ENVIRONMENT}-service, {containers} containers");
     stages.end("Names as expected", containers >= 3, Some(seen));
@@ -214,19 +220,9 @@ fn engine_docker(world: &World) -> CliResult<&Docker> {
 
 /// What the engine and the load balancer still show of the preview.
 async fn traces(world: &World) -> CliResult<Vec<String>> {
-    let mut left = leftovers::resources(engine_docker(world)?, &world.owner).await?;
+    let mut left = world.resources().await?;
     left.extend(leftovers::route(world.router_addr, HOST).await);
     Ok(left)
-}
-
-/// The installation's id, read off a container that it made.
-async fn instance(docker: &Docker) -> CliResult<Option<String>> {
-    let label = format!("{}={ENVIRONMENT}", landfall_model::inventory::TAG_ENVIRONMENT);
-    let containers = docker
-        .list_containers(&[label])
-        .await
-        .map_err(|error| CliError::new(ExitCode::Unavailable, "the engine cannot list containers").cause(&error))?;
-    Ok(containers.iter().find_map(|c| c.labels.get(landfall_model::inventory::TAG_INSTANCE).cloned()))
 }
 
 async fn server_up(world: &mut World) -> CliResult<()> {
@@ -291,7 +287,7 @@ async fn given_up(world: &World) -> CliResult<()> {
 async fn settled(world: &World, containers: usize) -> CliResult<()> {
     let deadline = Instant::now() + world.timeout;
     loop {
-        let found = leftovers::resources(engine_docker(world)?, &world.owner).await?;
+        let found = world.resources().await?;
         if found.iter().filter(|name| name.starts_with("container ")).count() <= containers {
             return Ok(());
         }
@@ -329,8 +325,12 @@ async fn take_down(world: &mut World) -> Vec<String> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+    // A server that never came up may have got as far as making something; without an id it has not.
+    let instance = world.instance.take().or_else(|| crate::assemble::instance_of(&world.state()));
     if let Some(docker) = &world.docker {
-        leftovers::remove(docker, &world.owner).await;
+        if let Some(instance) = &instance {
+            leftovers::remove(docker, instance).await;
+        }
         let _ = docker.remove_image(&world.base_image).await;
         for image in leftovers::pause_images(docker).await {
             if !world.foreign_images.contains(&image) {
@@ -338,9 +338,11 @@ async fn take_down(world: &mut World) -> Vec<String> {
                 let _ = docker.remove_image(&image).await;
             }
         }
-        match leftovers::resources(docker, &world.owner).await {
-            Ok(found) => left.extend(found),
-            Err(error) => left.push(format!("unknown: {error}")),
+        if let Some(instance) = &instance {
+            match leftovers::resources(docker, instance).await {
+                Ok(found) => left.extend(found),
+                Err(error) => left.push(format!("unknown: {error}")),
+            }
         }
     }
     for addr in [world.router_addr, world.server_addr] {

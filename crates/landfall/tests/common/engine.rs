@@ -42,6 +42,8 @@ fn encode(text: &str) -> String {
 /// it is known when no server runs.
 fn filter(state: &Path) -> Option<String> {
     let instance = std::fs::read_to_string(state.join("instance")).ok()?;
+    // Podman takes an empty value for any.
+    assert!(!instance.trim().is_empty(), "an installation without an id");
     Some(encode(&format!(r#"{{"label":["landfall.instance={}"]}}"#, instance.trim())))
 }
 
