@@ -39,7 +39,7 @@ pub(crate) struct Core {
     /// Something about a task or service changed.
     pub changed: Notify,
     networks: Mutex<HashMap<String, Arc<OnceCell<String>>>>,
-    pause_image: OnceCell<String>,
+    pause_image: Mutex<Arc<OnceCell<String>>>,
 }
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -67,7 +67,7 @@ impl Core {
             cancel: CancellationToken::new(),
             changed: Notify::new(),
             networks: Mutex::default(),
-            pause_image: OnceCell::new(),
+            pause_image: Mutex::default(),
         }
     }
 
@@ -161,7 +161,13 @@ impl Core {
     }
 
     pub(crate) async fn pause_image(&self) -> DockerResult<String> {
-        self.pause_image.get_or_try_init(|| pause::ensure_image(&self.docker)).await.cloned()
+        let cell = Arc::clone(&locked(&self.pause_image));
+        cell.get_or_try_init(|| pause::ensure_image(&self.docker)).await.cloned()
+    }
+
+    /// After it was found to be removed: it is shared by all installations, and prunes take it when no task runs.
+    pub(crate) fn forget_pause_image(&self) {
+        *locked(&self.pause_image) = Arc::default();
     }
 
     pub(crate) fn tell(&self, service: Option<&str>) {

@@ -171,8 +171,8 @@ impl Job {
             DockerError::Other { message, .. } => message,
             other => other.to_string(),
         })?;
-        // The stream's id may be short: the tag tells the whole one.
-        let inspect = self.core.docker.inspect_image(&options.tag).await;
+        // The stream's id may be short. Not asked for by its tag: another installation may just have moved that to its own.
+        let inspect = self.core.docker.inspect_image(&id).await;
         Ok(normal_id(&inspect.map_or(id, |inspect| inspect.id)))
     }
 }

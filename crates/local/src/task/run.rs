@@ -329,8 +329,9 @@ impl Actor {
             return Ok(inspect.clone());
         }
         if let Err(first) = create_pause(&core, &record).await {
-            // A network that was removed from outside since we last used it: once more with a new one.
+            // A network or the image was removed from outside since we last used it: once more with a new one.
             core.forget_network(record.environment());
+            core.forget_pause_image();
             if !first.is_not_found() {
                 tracing::debug!(error = %first, "pause container refused, trying once more");
             }

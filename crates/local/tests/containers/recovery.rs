@@ -105,3 +105,25 @@ fn the_engine_may_go_and_come_back() {
         world
     });
 }
+
+#[test]
+fn a_pruned_pause_image_is_made_anew() {
+    with_world(|world| async move {
+        let run = async |code: i64| {
+            let id = world.run(vec![container("app", &format!("exit {code}"))]).await;
+            let task = world.stopped(&id).await;
+            assert_eq!(task.containers[0].exit_code, Some(code), "{task:?}");
+        };
+        run(0).await;
+        // Tasks of other installations that run now keep it: until there is none for a moment.
+        let deadline = Instant::now() + Duration::from_secs(90);
+        let name =
+            format!("localhost/landfall-pause:1-{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" });
+        while let Err(error) = world.docker().remove_image(&name).await {
+            assert!(Instant::now() < deadline, "{error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        run(7).await;
+        world
+    });
+}
