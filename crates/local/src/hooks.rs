@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use landfall_model::app::HookAction;
@@ -18,6 +19,7 @@ use landfall_ports::steps::{HookRunner, HookState};
 use landfall_ports::{PortError, PortResult};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +29,10 @@ use crate::{process, secrets, state};
 
 const TAIL_LINES: usize = 20;
 const TAIL_BYTES: usize = 16 * 1024;
+/// Of an answer, this much is read.
+const ANSWER_BYTES: usize = 64 * 1024;
+/// How long the result of a hook can be asked for; a restart forgets it too.
+const KEEP_RESULT: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) struct LocalHooks {
     http: reqwest::Client,
@@ -38,6 +44,7 @@ pub(crate) struct LocalHooks {
 struct Running {
     state: HookState,
     cancel: CancellationToken,
+    finished: Option<Instant>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,6 +69,16 @@ fn last_lines(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]).into_owned();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+async fn read_end(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = tokio::fs::File::open(path).await?;
+    let length = file.metadata().await?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES as u64))).await?;
+    let mut bytes = Vec::new();
+    // What a stray process goes on writing is not waited for.
+    file.take(TAIL_BYTES as u64).read_to_end(&mut bytes).await?;
+    Ok(bytes)
 }
 
 async fn command(
@@ -112,7 +129,7 @@ async fn command(
     if let Err(error) = removed {
         tracing::warn!(%error, "hook's record is left");
     }
-    let tail = last_lines(&tokio::fs::read(&log_path).await.unwrap_or_default());
+    let tail = last_lines(&read_end(&log_path).await.unwrap_or_default());
     match outcome {
         Ok(Ok(status)) => match status.code() {
             Some(0) => HookState::Succeeded { code: 0, tail },
@@ -148,17 +165,22 @@ async fn http_call(client: &reqwest::Client, hook: &RunHook, base: &Path, cancel
     }
     let timeout = Duration::from_secs(u64::from(hook.timeout.max(1)));
     let call = async {
-        let response = request.timeout(timeout).send().await.map_err(|e| e.without_url().to_string())?;
+        let mut response = request.timeout(timeout).send().await.map_err(|e| e.without_url().to_string())?;
         let status = response.status();
-        let body = response.bytes().await.unwrap_or_default();
+        let mut body = Vec::new();
+        while body.len() < ANSWER_BYTES
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            body.extend_from_slice(&chunk);
+        }
+        body.truncate(ANSWER_BYTES);
         Ok::<_, String>((status, body))
     };
     let Some(outcome) = cancel.run_until_cancelled(call).await else { return fail("cancelled".to_owned()) };
     match outcome {
         Ok((status, body)) => {
             let tail = last_lines(&body);
-            let kept = body.slice(..body.len().min(1024 * 1024));
-            if let Err(e) = tokio::fs::write(base.with_extension("log"), kept).await {
+            if let Err(e) = tokio::fs::write(base.with_extension("log"), body).await {
                 tracing::warn!(error = %e, "hook's answer is not kept");
             }
             let code = i64::from(status.as_u16());
@@ -181,10 +203,12 @@ impl HookRunner for LocalHooks {
         let cancel = CancellationToken::new();
         {
             let mut running = locked(&self.running);
+            running.retain(|_, hook| hook.finished.is_none_or(|finished| finished.elapsed() < KEEP_RESULT));
             if let Some(found) = running.get(key) {
                 return Ok(found.state.clone());
             }
-            running.insert(key.to_owned(), Running { state: HookState::Running, cancel: cancel.clone() });
+            running
+                .insert(key.to_owned(), Running { state: HookState::Running, cancel: cancel.clone(), finished: None });
         }
         let base = self.directory.join(file_name(key));
         // with_extension replaces what follows a dot; keys hold none that matter.
@@ -204,6 +228,7 @@ impl HookRunner for LocalHooks {
             };
             if let Some(entry) = locked(&running).get_mut(&key) {
                 entry.state = state;
+                entry.finished = Some(Instant::now());
             }
         });
         Ok(HookState::Running)
@@ -224,7 +249,6 @@ impl HookRunner for LocalHooks {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Instant;
 
     use super::*;
 
@@ -270,6 +294,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_long_output_the_end_is_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let hooks = hooks(dir.path());
+        hooks.start("long", &shell("seq 1 100000", 20)).await.unwrap();
+        let HookState::Succeeded { tail, .. } = finish(&hooks, "long").await else { panic!("not succeeded") };
+        assert_eq!((tail.len(), tail[0].as_str(), tail[19].as_str()), (20, "99981", "100000"));
+    }
+
+    #[tokio::test]
     async fn timeout_and_cancel_kill_the_whole_group() {
         let dir = tempfile::tempdir().unwrap();
         let hooks = hooks(dir.path());
@@ -291,7 +324,7 @@ mod tests {
 
     #[tokio::test]
     async fn http_hooks_send_the_environment() {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        use tokio::io::AsyncWriteExt;
         let dir = tempfile::tempdir().unwrap();
         let hooks = hooks(dir.path());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -21,6 +21,9 @@ use crate::task::record::TaskRecord;
 /// Of a container that is gone, this much of the end of its log is kept.
 const KEPT_BYTES: u64 = 4 * 1024 * 1024;
 
+/// An engine that sends nothing for so long has sent all that it will.
+const API_IDLE: Duration = Duration::from_secs(30);
+
 /// One line as it was written, and which container wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
@@ -123,7 +126,7 @@ async fn live_lines(core: &Core, task: &str, container: &str) -> Vec<String> {
 async fn api_lines(core: &Core, name: &str) -> Vec<String> {
     let Ok(mut frames) = core.docker.logs(name, Some(10_000), false).await else { return Vec::new() };
     let mut lines = Vec::new();
-    while let Ok(Some(frame)) = frames.next().await {
+    while let Ok(Ok(Some(frame))) = tokio::time::timeout(API_IDLE, frames.next()).await {
         for line in String::from_utf8_lossy(&frame.bytes).lines() {
             lines.push(line.split_once(' ').map_or(line, |(_, text)| text).to_owned());
         }

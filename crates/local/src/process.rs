@@ -42,6 +42,23 @@ pub(crate) fn kill_group(pid: i32, signal: Signal) {
     }
 }
 
+/// Kills the process if it shares the mount namespace of `other`, which must not be ours: so a pid that an engine named can
+/// only hit what runs in that container, also when the pid was reused or is one of another machine. Whether it was ended.
+pub(crate) fn kill_beside(pid: i64, other: i64) -> bool {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    // The descriptor first: what is looked at is what is killed.
+    let fd = match rustix::process::pidfd_open(raw, PidfdFlags::empty()) {
+        Ok(fd) => fd,
+        Err(error) => return error == rustix::io::Errno::SRCH,
+    };
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let (of_it, of_other) = (namespace(&pid.to_string()), namespace(&other.to_string()));
+    if other <= 0 || of_it.is_none() || of_it != of_other || of_it == namespace("self") {
+        return false;
+    }
+    rustix::process::pidfd_send_signal(&fd, Signal::KILL).is_ok()
+}
+
 /// Resolves when the process has ended; at once where it is gone. `false` when it cannot be watched from here (an engine in
 /// another machine, an old kernel).
 pub(crate) async fn ended(pid: i64) -> bool {
@@ -86,6 +103,18 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap());
         child.wait().unwrap();
         assert!(ended(pid).await);
+    }
+
+    #[test]
+    fn a_process_of_this_machine_is_no_containers() {
+        let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        let pid = i64::from(child.id());
+        for other in [pid, i64::from(std::process::id()), 0, -1] {
+            assert!(!kill_beside(pid, other));
+        }
+        assert!(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

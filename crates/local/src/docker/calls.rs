@@ -14,6 +14,9 @@ use super::types::{
     Network, Version,
 };
 use super::{CALL_TIMEOUT, Docker, encode};
+use crate::process;
+
+const PULL_IDLE: Duration = Duration::from_secs(300);
 
 /// What an exec gave back. `exit_code` is `None` when it was killed for taking too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,11 +129,14 @@ impl Docker {
             let inspect = self.settled_exec(&exec.id, inspect).await?;
             return Ok(ExecOutcome { exit_code: Some(inspect.exit_code), output });
         }
-        if inspect.running
-            && let Some(pid) = i32::try_from(inspect.pid).ok().and_then(rustix::process::Pid::from_raw)
-        {
-            // Gone in between is fine; on a remote engine the pid is not ours and the engine ends it with the container.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        if inspect.running {
+            let of_container = self.inspect_container(container).await?.state.pid;
+            if !process::kill_beside(inspect.pid, of_container) {
+                tracing::warn!(
+                    container,
+                    "a command that took too long is not ours to kill and ends with its container"
+                );
+            }
         }
         Ok(ExecOutcome { exit_code: None, output })
     }
@@ -209,7 +215,12 @@ impl Docker {
             return self.read(response).await.map(|_| ());
         }
         let mut progress = Progress::new(response.into_body());
-        while let Some(line) = progress.next().await? {
+        // Not `Unavailable`: that would be repeated without end.
+        let silent = |_| DockerError::Other {
+            status: 504,
+            message: format!("the pull of {reference} showed no progress for {} s", PULL_IDLE.as_secs()),
+        };
+        while let Some(line) = tokio::time::timeout(PULL_IDLE, progress.next()).await.map_err(silent)?? {
             if let Some(message) = line.failure() {
                 return Err(DockerError::Other { status: 404, message });
             }
