@@ -20,6 +20,8 @@ codes! {
     UNAVAILABLE = "LF-PLATFORM-UNAVAILABLE", "The platform (container engine, load balancer, AWS) does not answer.",
         "It is tried again by itself. If it lasts: is the engine running, is its socket reachable?";
     THROTTLED = "LF-PLATFORM-THROTTLED", "The platform asked to slow down.", "Nothing to do; it is tried again by itself.";
+    FULL = "LF-PLATFORM-FULL", "A limit of the platform is reached; the message says which.",
+        "Destroy what is not needed or have the limit raised; it is tried again by itself for a while.";
     DENIED = "LF-PLATFORM-DENIED", "The platform refused: a right is missing.", "Grant the right that the message names.";
     NOT_FOUND = "LF-PLATFORM-NOT-FOUND", "Something that the step needs does not exist.",
         "Somebody removed it meanwhile; ask for the preview again.";

@@ -5,6 +5,8 @@ use landfall_workflow::event::{ErrorClass, StepError};
 
 use crate::codes;
 
+const FULL_RETRY_MS: u64 = 10_000;
+
 pub(crate) fn step_error(class: ErrorClass, code: &str, message: impl Into<String>) -> StepError {
     StepError { class, code: code.to_owned(), message: message.into(), detail: None, retry_after_ms: None }
 }
@@ -30,6 +32,10 @@ pub(crate) fn port(error: PortError) -> StepError {
         PortError::Unavailable(_) => retryable(codes::UNAVAILABLE, message),
         PortError::Throttled { retry_after_ms, .. } => {
             StepError { retry_after_ms, ..step_error(ErrorClass::Throttled, codes::THROTTLED, message) }
+        }
+        // As long as the step may take, room may still be made.
+        PortError::Full(_) => {
+            StepError { retry_after_ms: Some(FULL_RETRY_MS), ..step_error(ErrorClass::Throttled, codes::FULL, message) }
         }
         PortError::Denied(_) => fatal(codes::DENIED, message),
         PortError::NotFound(_) => fatal(codes::NOT_FOUND, message),

@@ -1,7 +1,7 @@
 //! The crash matrix: every shipped plan shape goes through it.
 //!
 //! For one plan and one kind of world it checks that
-//! - a failure at each step, before and after its effect, ends in the world of before, in a declared residue, or where the
+//! - a failure at each step, before and after its effect and after that of its first poll, ends in the world of before, in a declared residue, or where the
 //!   plan's own policy says that it stays;
 //! - each call made twice gives the same world as once;
 //! - a death after the k-th commit, for every k, and after each effect before its record, followed by another process that
@@ -64,7 +64,8 @@ pub async fn crash_matrix<W: World>(plan: &Plan, make_world: impl Fn() -> W, run
 
     let before = make_world().picture();
     for step in &plan.steps {
-        for fault in [Fault::FailBefore(step.id.clone()), Fault::FailAfter(step.id.clone())] {
+        let id = || step.id.clone();
+        for fault in [Fault::FailBefore(id()), Fault::FailAfter(id()), Fault::FailAfterPoll(id())] {
             let end = matrix.case(&fault, None).await;
             tried.failures += 1;
             match end.view.outcome {
@@ -81,7 +82,7 @@ pub async fn crash_matrix<W: World>(plan: &Plan, make_world: impl Fn() -> W, run
     tried
 }
 
-/// As `crash_matrix`, but for deaths while the failure of `step` is unwound.
+/// As `crash_matrix`, but for deaths while the failure of `step` is unwound, be it of its start or of its first poll.
 pub async fn crash_matrix_unwinding<W: World>(
     plan: &Plan,
     step: &StepId,
@@ -91,6 +92,7 @@ pub async fn crash_matrix_unwinding<W: World>(
     let mut tried = Tried::default();
     let matrix = Matrix { plan, make_world: &make_world, run: &run };
     matrix.deaths(&Fault::FailAfter(step.clone()), &mut tried).await;
+    matrix.deaths(&Fault::FailAfterPoll(step.clone()), &mut tried).await;
     tried
 }
 

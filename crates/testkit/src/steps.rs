@@ -19,6 +19,8 @@ pub enum Fault {
     FailBefore(StepId),
     /// `start` has its effect and then fails.
     FailAfter(StepId),
+    /// The first `poll` has its effect and then fails.
+    FailAfterPoll(StepId),
     /// Every call is made twice with the same key; the second answer counts.
     Twice,
 }
@@ -62,7 +64,7 @@ impl Faulty {
     }
 }
 
-/// The failure that `FailBefore` and `FailAfter` report.
+/// The failure that `FailBefore`, `FailAfter` and `FailAfterPoll` report.
 pub fn injected() -> StepError {
     StepError {
         class: ErrorClass::Fatal,
@@ -98,6 +100,9 @@ impl StepExecutor for Faulty {
         }
         let result = self.inner.poll(cx, params, token).await;
         self.leave().await;
+        if self.fault == Fault::FailAfterPoll(cx.step.clone()) {
+            return Err(injected());
+        }
         result
     }
 

@@ -116,6 +116,17 @@ fn an_error_of_a_port_becomes_one_of_its_remedy() {
 }
 
 #[test]
+fn what_is_full_is_tried_again_and_says_which_limit() {
+    let place = Place::new(app());
+    let error = PortError::Full("100 target groups".into());
+    place.fake.fail(Fault { method: "put_target_group", nth: 1, when: When::Before, error });
+    let step = at(&place, MAKER, &place.create(MAKER, FIRST), "target_group");
+    let error = start(&place, &step).unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Throttled, "LF-PLATFORM-FULL"));
+    assert!(error.message.contains("100 target groups") && error.retry_after_ms.is_some(), "{error:?}");
+}
+
+#[test]
 fn parameters_of_another_version_are_refused() {
     let place = Place::new(app());
     let error = now(place.steps().start(&context(MAKER, "e", "s"), &json!({"moon.land": {}}))).unwrap_err();
@@ -260,6 +271,25 @@ fn undo_of_an_update_goes_back_with_a_record_or_without() {
         assert_ne!(place.fake.view().services, before);
         undo(&place, &step, Some(&output).filter(|_| recorded)).unwrap();
         assert_eq!(place.fake.view().services, before);
+    }
+}
+
+#[test]
+fn a_sweep_of_former_routes_does_nothing_unless_it_sees_the_one_that_stays() {
+    let place = running();
+    let before = place.fake.view();
+    let sweep = |host: &str| {
+        params(StepParams::SweepResources(SweepResources {
+            environment: place.environment().to_owned(),
+            kinds: Vec::new(),
+            keep: Vec::new(),
+            keep_route: Some(RouteTarget::Host { host: host.to_owned(), port: 8080 }),
+        }))
+    };
+    let cx = context(NEXT, place.environment(), "unused");
+    for host in ["elsewhere.my-project.localhost", "TEST123.my-project.localhost", "test123.my-project.localhost"] {
+        finish(&place.steps(), &cx, &sweep(host)).unwrap();
+        assert_eq!(place.fake.view(), before, "{host}");
     }
 }
 

@@ -93,7 +93,7 @@ fn running(app: fn() -> landfall_model::app::App) -> impl Fn() -> Place {
 async fn everything(plan: &Plan, world: impl Fn() -> Place, failing: &[&str]) -> Tried {
     let tried = crash_matrix(plan, &world, run).await;
     assert!(tried.commits >= plan.steps.len() as u64 && tried.calls >= plan.steps.len() as u64, "{tried:?}");
-    assert_eq!(tried.failures, 2 * plan.steps.len() as u64);
+    assert_eq!(tried.failures, 3 * plan.steps.len() as u64);
     for step in failing {
         assert!(plan.step(&StepId::from(*step)).is_some(), "no step {step}");
         crash_matrix_unwinding(plan, &StepId::from(*step), &world, run).await;
@@ -215,6 +215,62 @@ async fn update_to_the_commit_that_runs() {
     let plan = world().update(EXECUTION, SECOND);
     crash_matrix(&plan, world, run).await;
     crash_matrix_unwinding(&plan, &StepId::from("service.app"), world, run).await;
+}
+
+/// Health check, delays, percentages, the container and port of the traffic: everything that an update in place changes
+/// besides what runs. The picture has all of it, so each failure must have set it back.
+#[tokio::test(start_paused = true)]
+async fn update_with_other_settings() {
+    let world = || {
+        let mut place = running(full)();
+        let service = place.app.services.get_mut("app").unwrap();
+        service.deployment.minimum_healthy_percent = 50;
+        let binding = service.load_balancer.as_mut().unwrap();
+        (binding.container, binding.port) = ("app".to_owned(), 3000);
+        binding.health_check.path = "/ready".to_owned();
+        (binding.deregistration_delay, binding.idle_timeout) = (30, 7);
+        place.app.services.get_mut("worker").unwrap().deployment.timeout = 77;
+        place
+    };
+    let plan = world().update(EXECUTION, SECOND);
+    let whole = live(&plan, world()).await;
+    assert_eq!(whole.view.outcome, Some(Outcome::Succeeded), "{:#?}", whole.view);
+    assert_ne!(whole.place.fake.view().settings, world().fake.view().settings);
+    everything(&plan, world, &["target_group", "service.app", "hook.once-refresh"]).await;
+    // Nothing but the settings changes.
+    let plan = world().update(EXECUTION, FIRST);
+    crash_matrix_unwinding(&plan, &StepId::from("service.worker"), world, run).await;
+}
+
+/// A manifest that routes in another way: the new address answers before the old one goes, and a failure leaves the old.
+#[tokio::test(start_paused = true)]
+async fn update_to_another_route() {
+    let world = || {
+        let mut place = running(full)();
+        place.app = with_ports(place.app);
+        place
+    };
+    let plan = world().update(EXECUTION, SECOND);
+    let whole = live(&plan, world()).await;
+    assert_eq!(whole.view.outcome, Some(Outcome::Succeeded), "{:#?}", whole.view);
+    assert_eq!(whole.place.fake.view().routes.keys().collect::<Vec<_>>(), [":9003"]);
+    everything(&plan, world, &["route", "probe"]).await;
+}
+
+/// No service takes traffic any more: route and target group go with the update.
+#[tokio::test(start_paused = true)]
+async fn update_to_no_route() {
+    let world = || {
+        let mut place = running(full)();
+        place.app.services.get_mut("app").unwrap().load_balancer = None;
+        place
+    };
+    let plan = world().update(EXECUTION, SECOND);
+    let whole = live(&plan, world()).await;
+    assert_eq!(whole.view.outcome, Some(Outcome::Succeeded), "{:#?}", whole.view);
+    let view = whole.place.fake.view();
+    assert_eq!((view.services.len(), view.routes.len(), view.target_groups.len()), (2, 0, 0));
+    everything(&plan, world, &["service.app"]).await;
 }
 
 #[tokio::test(start_paused = true)]
