@@ -10,7 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
-use landfall_ports::load_balancer::{LoadBalancer, Put, RouteDescription, TargetHealth, TargetState};
+use landfall_ports::load_balancer::{
+    LoadBalancer, Put, RouteDescription, TargetGroupDescription, TargetGroupSettings, TargetHealth, TargetState,
+};
 use landfall_ports::{PortError, PortResult};
 use landfall_router::api::{HealthReport, RouteSpec, TargetGroupSpec, TargetState as RouterState, WaitUntil};
 use landfall_router::client::RouterClient;
@@ -143,6 +145,19 @@ impl LoadBalancer for LocalBalancer {
         let spec = &spec;
         let put = self.core.router.call(|client| async move { client.put_target_group(spec).await }).await?;
         Ok(Put { handle: request.name.clone(), created: put.created, url: None })
+    }
+
+    async fn describe_target_group(&self, name: &str) -> PortResult<Option<TargetGroupDescription>> {
+        let groups = self.core.router.call(|client| async move { client.target_groups().await }).await?;
+        Ok(groups.into_iter().find(|group| group.spec.name == name).map(|group| TargetGroupDescription {
+            settings: TargetGroupSettings {
+                health_check: group.spec.health_check,
+                deregistration_delay: group.spec.deregistration_delay,
+                algorithm: group.spec.algorithm,
+                idle_timeout: group.spec.idle_timeout,
+            },
+            tags: group.spec.tags,
+        }))
     }
 
     async fn delete_target_group(&self, name: &str, environment: &str) -> PortResult<()> {

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use landfall_model::inventory::TAG_ENVIRONMENT;
 use landfall_model::task::HealthCheck;
 use landfall_ports::PortError;
 use landfall_ports::load_balancer::TargetState;
-use landfall_ports::orchestrator::{Orchestrator, RolloutState};
+use landfall_ports::orchestrator::{Orchestrator, RolloutState, ServiceSettings};
 
 use crate::support::{container, of, web, with_world};
 
@@ -192,6 +193,36 @@ fn logs_are_followed_across_tasks() {
             let line = tokio::time::timeout(Duration::from_secs(20), lines.recv()).await.unwrap().unwrap();
             assert_eq!((line.container.as_str(), line.line.as_str()), ("app", expected));
         }
+        world
+    });
+}
+
+/// What the undo of a failed update works from.
+#[test]
+fn former_settings_are_told_and_can_be_set_again() {
+    with_world(|world| async move {
+        let definition = world.register(vec![web("one")]).await;
+        let first = world.web_service(&definition, 1).await;
+        let deployment = world.put(&first).await;
+        world.completed(&deployment).await;
+        let settings = |service: &landfall_ports::orchestrator::PutService| {
+            Some(ServiceSettings { deployment: service.deployment.clone(), target: service.target.clone() })
+        };
+        assert_eq!(world.describe().await.settings, settings(&first));
+        let mut update = first.clone();
+        update.deployment.health_check_grace_period = 77;
+        assert_eq!(world.put(&update).await, deployment, "the configuration alone starts no deployment");
+        assert_eq!(world.describe().await.settings, settings(&update));
+        assert_eq!(world.put(&first).await, deployment);
+        assert_eq!(world.describe().await.settings, settings(&first));
+
+        let balancer = world.platform.ports().load_balancer;
+        let group = first.target.unwrap().target_group;
+        let described = balancer.describe_target_group(&group).await.unwrap().unwrap();
+        assert_eq!((described.settings.deregistration_delay, described.settings.idle_timeout), (1, 30));
+        assert_eq!(described.settings.health_check.matcher, "200-404");
+        assert_eq!(described.tags.get(TAG_ENVIRONMENT), first.tags.get(TAG_ENVIRONMENT));
+        assert_eq!(balancer.describe_target_group("nobody-tg").await.unwrap(), None);
         world
     });
 }
