@@ -7,7 +7,7 @@ use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
 use landfall_model::task::{LaunchType, TaskDefinition};
 use serde::{Deserialize, Serialize};
 
-use crate::PortResult;
+use crate::{PortError, PortResult};
 
 #[async_trait]
 pub trait Orchestrator: Send + Sync {
@@ -33,12 +33,34 @@ pub trait Orchestrator: Send + Sync {
     async fn stop_task(&self, task: &str, reason: &str) -> PortResult<()>;
     /// The last `lines` lines of a task's containers, oldest first, each prefixed with its container's name.
     async fn task_log_tail(&self, task: &str, lines: usize) -> PortResult<Vec<String>>;
+    /// Lines of all tasks of an environment: the last `history` of each container that runs, then new ones as they are
+    /// written, also of tasks that start later. `Invalid` where the platform cannot.
+    async fn follow_logs(&self, environment: &str, history: usize) -> PortResult<Box<dyn LogStream>> {
+        let _ = (environment, history);
+        Err(PortError::Invalid("logs of this environment cannot be followed from here".to_owned()))
+    }
 
     /// Everything of these kinds that carries our instance's tag, of one environment or of all.
     async fn list_owned(&self, environment: Option<&str>, kinds: &[ResourceKind])
     -> PortResult<Listing<OwnedResource>>;
     /// Deletes one listed resource of a kind that this port owns. Natural.
     async fn delete_owned(&self, resource: &OwnedResource) -> PortResult<()>;
+}
+
+/// Log lines as they come. Dropping it ends the work behind it.
+#[async_trait]
+pub trait LogStream: Send {
+    /// The next line, when there is one; `None`: the platform ended the stream. Cancel safe: no line is lost when the
+    /// future is dropped.
+    async fn next(&mut self) -> Option<LogLine>;
+}
+
+/// One line as it was written, and which container wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    pub task: String,
+    pub container: String,
+    pub line: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
