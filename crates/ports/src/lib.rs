@@ -21,6 +21,9 @@ pub enum PortError {
     Unavailable(String),
     #[error("slow down: {message}")]
     Throttled { message: String, retry_after_ms: Option<u64> },
+    /// A limit of the platform is reached; says which. There is room again when something else goes or the limit is raised.
+    #[error("{0}")]
+    Full(String),
     #[error("not allowed: {0}")]
     Denied(String),
     #[error("not found: {0}")]

@@ -103,7 +103,7 @@ pub(crate) fn engine_options() -> EngineOptions {
 
 pub(crate) fn port_error(error: PortError) -> CliError {
     let code = match &error {
-        PortError::Unavailable(_) | PortError::Throttled { .. } => ExitCode::Unavailable,
+        PortError::Unavailable(_) | PortError::Throttled { .. } | PortError::Full(_) => ExitCode::Unavailable,
         PortError::Denied(_) => ExitCode::Denied,
         PortError::NotFound(_) => ExitCode::NotFound,
         PortError::Conflict(_) => ExitCode::Conflict,
