@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sqlite", &["model", "workflow", "ports"]),
     ("router", &["model"]),
     ("local", &["model", "ports", "router"]),
+    ("aws", &["model", "ports"]),
     ("github", &["model", "ports"]),
     ("notify", &["model", "ports"]),
     ("server", &["model", "workflow", "planner", "ports", "engine", "github"]),

@@ -1,0 +1,342 @@
+//! Quotas of AWS's APIs as token buckets, so that Landfall waits instead of being throttled.
+//!
+//! AWS counts per account, region and API family; so do we, for everything in this process. A bucket may go into debt: whoever
+//! takes a token is told how long to wait, so waiting is first come, first served. Others share the account, so a throttling
+//! answer halves the rate for a while, whatever the table says.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// API families as AWS counts them. ECS: "Throttle quotas for the Amazon ECS API"; Elastic Load Balancing: "Request throttling
+/// for the ELB API". The rest publish none per call or far higher ones, and share a modest bucket per service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Family {
+    TaskDefinitionModify,
+    TaskDefinitionDelete,
+    TaskDefinitionRead,
+    ServiceModify,
+    ServiceRead,
+    ServiceDeployment,
+    ClusterResourceModify,
+    ClusterResourceRead,
+    ClusterRead,
+    EcsTagRead,
+    EcsTagModify,
+    ElbModify,
+    ElbRead,
+    Ecr,
+    LogsRead,
+    SecretsRead,
+    SsmRead,
+    Sts,
+    Sns,
+    Lambda,
+}
+
+/// Tokens at most, and tokens that come back each second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Quota {
+    pub burst: f64,
+    pub per_second: f64,
+}
+
+impl Family {
+    pub(crate) const ALL: [Family; 20] = [
+        Family::TaskDefinitionModify,
+        Family::TaskDefinitionDelete,
+        Family::TaskDefinitionRead,
+        Family::ServiceModify,
+        Family::ServiceRead,
+        Family::ServiceDeployment,
+        Family::ClusterResourceModify,
+        Family::ClusterResourceRead,
+        Family::ClusterRead,
+        Family::EcsTagRead,
+        Family::EcsTagModify,
+        Family::ElbModify,
+        Family::ElbRead,
+        Family::Ecr,
+        Family::LogsRead,
+        Family::SecretsRead,
+        Family::SsmRead,
+        Family::Sts,
+        Family::Sns,
+        Family::Lambda,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Family::TaskDefinitionModify => "ecs-task-definition-modify",
+            Family::TaskDefinitionDelete => "ecs-task-definition-delete",
+            Family::TaskDefinitionRead => "ecs-task-definition-read",
+            Family::ServiceModify => "ecs-service-modify",
+            Family::ServiceRead => "ecs-service-read",
+            Family::ServiceDeployment => "ecs-service-deployment",
+            Family::ClusterResourceModify => "ecs-cluster-resource-modify",
+            Family::ClusterResourceRead => "ecs-cluster-resource-read",
+            Family::ClusterRead => "ecs-cluster-read",
+            Family::EcsTagRead => "ecs-tag-read",
+            Family::EcsTagModify => "ecs-tag-modify",
+            Family::ElbModify => "elb-modify",
+            Family::ElbRead => "elb-read",
+            Family::Ecr => "ecr",
+            Family::LogsRead => "logs-read",
+            Family::SecretsRead => "secretsmanager-read",
+            Family::SsmRead => "ssm-read",
+            Family::Sts => "sts",
+            Family::Sns => "sns",
+            Family::Lambda => "lambda",
+        }
+    }
+
+    /// Whether a call of this family may change something: such calls wait until the account is known to be the right one.
+    pub(crate) fn writes(self) -> bool {
+        matches!(
+            self,
+            Family::TaskDefinitionModify
+                | Family::TaskDefinitionDelete
+                | Family::ServiceModify
+                | Family::ClusterResourceModify
+                | Family::EcsTagModify
+                | Family::ElbModify
+                | Family::Sns
+                | Family::Lambda
+        )
+    }
+
+    pub(crate) fn quota(self) -> Quota {
+        let (burst, per_second) = match self {
+            Family::TaskDefinitionModify => (20.0, 1.0),
+            Family::TaskDefinitionDelete => (5.0, 1.0),
+            Family::TaskDefinitionRead => (50.0, 20.0),
+            Family::ServiceModify => (50.0, 5.0),
+            Family::ServiceRead => (100.0, 20.0),
+            Family::ServiceDeployment => (50.0, 20.0),
+            Family::ClusterResourceModify => (100.0, 40.0),
+            Family::ClusterResourceRead => (100.0, 20.0),
+            Family::ClusterRead => (50.0, 20.0),
+            Family::EcsTagRead | Family::EcsTagModify => (20.0, 10.0),
+            Family::ElbRead => (40.0, 10.0),
+            Family::ElbModify => (20.0, 3.0),
+            Family::LogsRead | Family::Ecr => (10.0, 10.0),
+            Family::SecretsRead | Family::SsmRead | Family::Sts | Family::Sns | Family::Lambda => (20.0, 20.0),
+        };
+        Quota { burst, per_second }
+    }
+}
+
+/// How long a throttling answer slows a family down; after it, the rate doubles every so often until it is back.
+const SLOW_MS: u64 = 15_000;
+/// Answers to requests that were under way together tell of one and the same excess.
+const ONE_EXCESS_MS: u64 = 1_000;
+const LEAST_FACTOR: f64 = 1.0 / 16.0;
+
+/// One family's bucket. Time in milliseconds since any fixed moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Bucket {
+    quota: Quota,
+    tokens: f64,
+    at_ms: u64,
+    /// Of the documented rate, after throttling.
+    factor: f64,
+    slow_until_ms: u64,
+    slowed_at_ms: Option<u64>,
+}
+
+impl Bucket {
+    pub(crate) fn new(quota: Quota, now_ms: u64) -> Self {
+        Self { quota, tokens: quota.burst, at_ms: now_ms, factor: 1.0, slow_until_ms: 0, slowed_at_ms: None }
+    }
+
+    /// Takes a token, if need be one that is still to come, and says in how many milliseconds it may be used.
+    pub(crate) fn take(&mut self, now_ms: u64) -> u64 {
+        self.refill(now_ms);
+        self.tokens -= 1.0;
+        if self.tokens >= 0.0 {
+            return 0;
+        }
+        let seconds = -self.tokens / (self.quota.per_second * self.factor);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and far below u64::MAX")]
+        let wait = (seconds * 1000.0).ceil() as u64;
+        wait
+    }
+
+    /// AWS said no: whatever we believed to have is gone.
+    pub(crate) fn throttled(&mut self, now_ms: u64) {
+        self.refill(now_ms);
+        self.tokens = self.tokens.min(0.0);
+        if self.slowed_at_ms.is_some_and(|at| now_ms.saturating_sub(at) < ONE_EXCESS_MS) {
+            return;
+        }
+        self.slowed_at_ms = Some(now_ms);
+        self.factor = (self.factor / 2.0).max(LEAST_FACTOR);
+        self.slow_until_ms = now_ms + SLOW_MS;
+    }
+
+    fn refill(&mut self, now_ms: u64) {
+        while self.factor < 1.0 && self.slow_until_ms <= now_ms {
+            self.add_until(self.slow_until_ms);
+            self.factor = (self.factor * 2.0).min(1.0);
+            self.slow_until_ms += SLOW_MS;
+        }
+        self.add_until(now_ms);
+    }
+
+    fn add_until(&mut self, until_ms: u64) {
+        let passed = until_ms.saturating_sub(self.at_ms);
+        #[allow(clippy::cast_precision_loss, reason = "milliseconds of a process's life")]
+        let seconds = passed as f64 / 1000.0;
+        self.tokens = (self.tokens + seconds * self.quota.per_second * self.factor).min(self.quota.burst);
+        self.at_ms = self.at_ms.max(until_ms);
+    }
+}
+
+struct Slot {
+    bucket: Mutex<Bucket>,
+    sent: AtomicU64,
+}
+
+/// All buckets of one account and region, and how many requests each family has sent.
+pub(crate) struct Budgets {
+    begun: Instant,
+    slots: HashMap<Family, Slot>,
+}
+
+impl Budgets {
+    pub(crate) fn new(quota: impl Fn(Family) -> Quota) -> Self {
+        let slot =
+            |family| (family, Slot { bucket: Mutex::new(Bucket::new(quota(family), 0)), sent: AtomicU64::new(0) });
+        Self { begun: Instant::now(), slots: Family::ALL.into_iter().map(slot).collect() }
+    }
+
+    /// The one of this process for an account and region.
+    pub(crate) fn shared(key: String) -> Arc<Self> {
+        static ALL: LazyLock<Mutex<HashMap<String, Arc<Budgets>>>> = LazyLock::new(Mutex::default);
+        Arc::clone(locked(&ALL).entry(key).or_insert_with(|| Arc::new(Self::new(Family::quota))))
+    }
+
+    /// Waits until a request of this family may be sent. Jitter of at most a tenth of the wait keeps processes that share an
+    /// account apart.
+    pub(crate) async fn take(&self, family: Family) -> Duration {
+        let Some(slot) = self.slots.get(&family) else { return Duration::ZERO };
+        let wait = locked(&slot.bucket).take(self.now_ms());
+        slot.sent.fetch_add(1, Ordering::Relaxed);
+        if wait == 0 {
+            return Duration::ZERO;
+        }
+        let wait = Duration::from_millis(wait + random() % (wait / 10 + 1));
+        tokio::time::sleep(wait).await;
+        wait
+    }
+
+    pub(crate) fn throttled(&self, family: Family) {
+        if let Some(slot) = self.slots.get(&family) {
+            locked(&slot.bucket).throttled(self.now_ms());
+        }
+    }
+
+    /// Requests sent, of families that sent any.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let count = |(family, slot): (&Family, &Slot)| (family.name(), slot.sent.load(Ordering::Relaxed));
+        self.slots.iter().map(count).filter(|(_, sent)| *sent > 0)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Good enough to spread retries.
+pub(crate) fn random() -> u64 {
+    RandomState::new().hash_one(0_u8)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUOTA: Quota = Quota { burst: 5.0, per_second: 2.0 };
+
+    #[test]
+    fn a_burst_is_free_and_the_rest_comes_at_the_rate() {
+        let mut bucket = Bucket::new(QUOTA, 0);
+        let waits: Vec<u64> = (0..9).map(|_| bucket.take(0)).collect();
+        assert_eq!(waits, [0, 0, 0, 0, 0, 500, 1000, 1500, 2000]);
+        // A quiet second later, two of the four owed have come back.
+        assert_eq!(bucket.take(1000), 1500);
+    }
+
+    #[test]
+    fn an_idle_bucket_holds_no_more_than_its_burst() {
+        let mut bucket = Bucket::new(QUOTA, 0);
+        assert_eq!((0..6).map(|_| bucket.take(3_600_000)).filter(|wait| *wait == 0).count(), 5);
+    }
+
+    #[test]
+    fn throttling_halves_the_rate_for_a_while_and_it_comes_back_by_doubling() {
+        let mut bucket = Bucket::new(QUOTA, 0);
+        bucket.throttled(0);
+        assert_eq!(bucket.take(0), 1000);
+        // The same excess seen by a second request under way.
+        bucket.throttled(300);
+        assert_eq!(bucket.factor, 0.5);
+        bucket.throttled(2_000);
+        assert_eq!(bucket.factor, 0.25);
+        bucket.refill(2_000 + SLOW_MS);
+        assert_eq!(bucket.factor, 0.5);
+        bucket.refill(2_000 + 2 * SLOW_MS);
+        assert_eq!(bucket.factor, 1.0);
+    }
+
+    #[test]
+    fn throttling_never_stops_a_family() {
+        let mut bucket = Bucket::new(QUOTA, 0);
+        (0..20).for_each(|n| bucket.throttled(n * ONE_EXCESS_MS));
+        assert_eq!(bucket.factor, LEAST_FACTOR);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_gives_nothing() {
+        let mut bucket = Bucket::new(QUOTA, 10_000);
+        (0..5).for_each(|_| assert_eq!(bucket.take(10_000), 0));
+        assert_eq!(bucket.take(4_000), 500);
+    }
+
+    /// 50 registrations at once: the burst of 20, then one a second.
+    #[tokio::test(start_paused = true)]
+    async fn registering_fifty_task_definitions_takes_half_a_minute_of_virtual_time() {
+        let budgets = Arc::new(Budgets::new(Family::quota));
+        let begun = Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let budgets = Arc::clone(&budgets);
+            tasks.spawn(async move { budgets.take(Family::TaskDefinitionModify).await });
+        }
+        tasks.join_all().await;
+        let took = begun.elapsed().as_secs_f64();
+        assert!((30.0..=33.1).contains(&took), "{took}");
+        assert_eq!(budgets.counts().collect::<Vec<_>>(), [("ecs-task-definition-modify", 50)]);
+    }
+
+    #[test]
+    fn one_process_has_one_budget_per_account_and_region() {
+        let (first, again) = (Budgets::shared("1 eu".to_owned()), Budgets::shared("1 eu".to_owned()));
+        assert!(Arc::ptr_eq(&first, &again));
+        assert!(!Arc::ptr_eq(&first, &Budgets::shared("2 eu".to_owned())));
+    }
+
+    #[test]
+    fn every_family_is_listed_once() {
+        let names: std::collections::BTreeSet<_> = Family::ALL.iter().map(|family| family.name()).collect();
+        assert_eq!(names.len(), Family::ALL.len());
+    }
+}

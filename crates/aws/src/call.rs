@@ -1,0 +1,222 @@
+//! The one way to AWS: every call waits for its quota, is timed, counted, traced, and retried while AWS says it comes too fast.
+//!
+//! A throttled request was not carried out, so repeating it is always safe. Nothing else is repeated here: after a time-out
+//! or a cut connection nobody knows whether the effect is there, and the engine repeats the whole, idempotent step.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use landfall_ports::{PortError, PortResult};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::budget::{Budgets, Family, random};
+use crate::error::{Failed, failed};
+
+/// What is called, in IAM's words, and on what: `ecs`, `UpdateService`, `service web`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub service: &'static str,
+    pub action: &'static str,
+    pub family: Family,
+    pub resource: &'a str,
+}
+
+impl Call<'_> {
+    /// For messages.
+    pub(crate) fn what(&self) -> String {
+        format!("{}:{} on {}", self.service, self.action, self.resource)
+    }
+}
+
+const THROTTLED_TRIES: u32 = 8;
+const FIRST_BACKOFF_MS: u64 = 200;
+const LONGEST_BACKOFF_MS: u64 = 5_000;
+
+pub(crate) struct Caller {
+    budgets: Arc<Budgets>,
+    sts: aws_sdk_sts::Client,
+    /// The account that the target names.
+    expected: Option<String>,
+    account: OnceCell<String>,
+}
+
+impl Caller {
+    pub(crate) fn new(key: String, sts: aws_sdk_sts::Client, expected: Option<String>) -> Self {
+        Self { budgets: Budgets::shared(key), sts, expected, account: OnceCell::new() }
+    }
+
+    /// Sends a request, again while it is throttled. Where the target names an account, nothing is written before the
+    /// credentials are known to belong to it.
+    pub(crate) async fn call<T, E, F, S>(&self, call: Call<'_>, send: S) -> Result<T, Failed>
+    where
+        S: Fn() -> F,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let once = || async { send().await.map_err(|error| failed(&call.what(), error)) };
+        self.guarded(call, once).await
+    }
+
+    /// As `call`, for requests that are signed without an SDK client; `once` maps its own errors (`error::answered`).
+    pub(crate) async fn guarded<T, F, S>(&self, call: Call<'_>, once: S) -> Result<T, Failed>
+    where
+        S: Fn() -> F,
+        F: Future<Output = Result<T, Failed>>,
+    {
+        if call.family.writes() {
+            self.right_account(&call).await?;
+        }
+        self.paced(call, once).await
+    }
+
+    async fn paced<T, F, S>(&self, call: Call<'_>, once: S) -> Result<T, Failed>
+    where
+        S: Fn() -> F,
+        F: Future<Output = Result<T, Failed>>,
+    {
+        let span = tracing::debug_span!(
+            "aws",
+            service = call.service,
+            operation = call.action,
+            resource = call.resource,
+            waited_ms = tracing::field::Empty,
+            duration_ms = tracing::field::Empty,
+            tries = tracing::field::Empty,
+            error = tracing::field::Empty,
+        );
+        let recorder = span.clone();
+        let work = async move {
+            let mut waited = Duration::ZERO;
+            let mut tries = 0;
+            loop {
+                waited += self.budgets.take(call.family).await;
+                let begun = Instant::now();
+                tries += 1;
+                let result = once().await;
+                recorder.record("waited_ms", millis(waited));
+                recorder.record("duration_ms", millis(begun.elapsed()));
+                recorder.record("tries", tries);
+                let Err(mut failure) = result else { return result };
+                recorder.record("error", failure.error.to_string());
+                let PortError::Throttled { retry_after_ms, .. } = &mut failure.error else { return Err(failure) };
+                self.budgets.throttled(call.family);
+                let backoff = backoff_ms(tries, random());
+                if tries >= THROTTLED_TRIES {
+                    retry_after_ms.get_or_insert(LONGEST_BACKOFF_MS);
+                    return Err(failure);
+                }
+                tracing::debug!(service = call.service, operation = call.action, backoff, "throttled");
+                let pause = Duration::from_millis(backoff);
+                waited += pause;
+                tokio::time::sleep(pause).await;
+            }
+        };
+        work.instrument(span).await
+    }
+
+    /// The account that the credentials belong to.
+    pub(crate) async fn account(&self) -> Result<&str, Failed> {
+        let ask = || async {
+            let call =
+                Call { service: "sts", action: "GetCallerIdentity", family: Family::Sts, resource: "the credentials" };
+            let once = || async {
+                let sent = self.sts.get_caller_identity().send().await;
+                sent.map_err(|error| failed(&call.what(), error))
+            };
+            let identity = self.paced(call, once).await?;
+            let account = identity.account.filter(|account| !account.is_empty());
+            account.ok_or_else(|| Failed::from(PortError::Bug(format!("{}: the answer has no account", call.what()))))
+        };
+        Ok(self.account.get_or_try_init(ask).await?)
+    }
+
+    async fn right_account(&self, call: &Call<'_>) -> PortResult<()> {
+        let Some(expected) = &self.expected else { return Ok(()) };
+        let actual = self.account().await?;
+        if actual == expected {
+            return Ok(());
+        }
+        Err(PortError::Denied(format!(
+            "{}: not sent: the credentials belong to account {actual}, and the target names {expected}",
+            call.what()
+        )))
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.budgets.counts().collect()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Doubling, with a random half ("equal jitter").
+fn backoff_ms(tries: u32, random: u64) -> u64 {
+    let whole = FIRST_BACKOFF_MS.saturating_mul(1 << tries.min(10)).min(LONGEST_BACKOFF_MS);
+    whole / 2 + random % (whole / 2 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::error::answered;
+
+    fn caller(key: &str) -> Caller {
+        let config = aws_sdk_sts::Config::builder()
+            .behavior_version(aws_sdk_sts::config::BehaviorVersion::latest())
+            .region(aws_sdk_sts::config::Region::new("us-east-1"))
+            .build();
+        Caller::new(key.to_owned(), aws_sdk_sts::Client::from_conf(config), None)
+    }
+
+    const READ: Call<'_> =
+        Call { service: "ecs", action: "DescribeServices", family: Family::ServiceRead, resource: "service web" };
+
+    #[tokio::test(start_paused = true)]
+    async fn throttled_requests_are_sent_again_and_counted() {
+        let (caller, asked) = (caller("test throttled"), AtomicU32::new(0));
+        let once = || async {
+            if asked.fetch_add(1, Ordering::Relaxed) < 2 {
+                Err(answered("x", 400, "ThrottlingException", "Rate exceeded"))
+            } else {
+                Ok(7)
+            }
+        };
+        assert_eq!(caller.guarded(READ, once).await.unwrap(), 7);
+        assert_eq!(caller.counts().get("ecs-service-read"), Some(&3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn endless_throttling_is_told_with_a_time_to_wait() {
+        let caller = caller("test endless");
+        let once = || async { Err::<(), _>(answered("x", 400, "ThrottlingException", "Rate exceeded")) };
+        let failure = caller.guarded(READ, once).await.unwrap_err();
+        assert!(matches!(failure.error, PortError::Throttled { retry_after_ms: Some(_), .. }));
+        assert_eq!(caller.counts().get("ecs-service-read"), Some(&u64::from(THROTTLED_TRIES)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_else_is_repeated() {
+        let caller = caller("test once");
+        let once = || async { Err::<(), _>(answered("x", 500, "ServerException", "")) };
+        assert!(matches!(caller.guarded(READ, once).await.unwrap_err().error, PortError::Unavailable(_)));
+        assert_eq!(caller.counts().get("ecs-service-read"), Some(&1));
+    }
+
+    #[test]
+    fn backoff_grows_and_stays_within_its_bounds() {
+        assert_eq!(backoff_ms(1, 0), 200);
+        assert_eq!(backoff_ms(1, u64::MAX % 201), 200 + u64::MAX % 201 % 201);
+        assert!((1..60).all(|tries| (200..=LONGEST_BACKOFF_MS).contains(&backoff_ms(tries, 12_345))));
+    }
+}

@@ -1,0 +1,223 @@
+//! AWS's errors by remedy.
+
+use std::error::Error as StdError;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::display::DisplayErrorContext;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use landfall_ports::PortError;
+
+/// An error of one call. `?` turns it into a `PortError`; adapters that must tell codes apart look first.
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    /// AWS's error code; empty where no answer came.
+    pub code: String,
+    pub message: String,
+    pub error: PortError,
+}
+
+impl Failed {
+    pub(crate) fn is(&self, code: &str) -> bool {
+        self.code == code
+    }
+
+    pub(crate) fn not_found(&self) -> bool {
+        matches!(self.error, PortError::NotFound(_))
+    }
+}
+
+impl From<Failed> for PortError {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
+impl From<PortError> for Failed {
+    fn from(error: PortError) -> Self {
+        Self { code: String::new(), message: error.to_string(), error }
+    }
+}
+
+/// `what` names the action and the resource: `ecs:UpdateService on service web`.
+pub(crate) fn failed<E>(what: &str, error: SdkError<E, HttpResponse>) -> Failed
+where
+    E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    let bare = |error: PortError| Failed { code: String::new(), message: error.to_string(), error };
+    match &error {
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status().as_u16();
+            let code = service.err().code().unwrap_or_default();
+            let message = service.err().message().unwrap_or_default();
+            answered(what, status, code, message)
+        }
+        SdkError::TimeoutError(_) => bare(PortError::Unavailable(format!("{what}: no answer in time"))),
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => match credentials(&error) {
+            Some(text) => bare(no_credentials(what, &text)),
+            None => bare(PortError::Unavailable(format!("{what}: {}", DisplayErrorContext(&error)))),
+        },
+        _ => bare(PortError::Unavailable(format!("{what}: {}", DisplayErrorContext(&error)))),
+    }
+}
+
+/// An answer that is an error, whoever asked. `status` is HTTP's.
+pub(crate) fn answered(what: &str, status: u16, code: &str, message: &str) -> Failed {
+    // "com.amazonaws.ecs#ClusterNotFoundException:http://…" where a proxy or an old protocol says it all.
+    let code = code.rsplit('#').next().unwrap_or(code);
+    let code = code.split(':').next().unwrap_or(code);
+    let text = match (code, message) {
+        ("", "") => format!("{what}: HTTP {status}"),
+        (code, "") => format!("{what}: {code}"),
+        ("", message) => format!("{what}: HTTP {status}: {message}"),
+        (code, message) => format!("{what}: {code}: {message}"),
+    };
+    let error = match kind(status, code, message) {
+        Kind::Throttled => PortError::Throttled { message: text, retry_after_ms: None },
+        Kind::Denied => PortError::Denied(text),
+        Kind::Credentials(hint) => PortError::Denied(format!("{text} ({hint})")),
+        Kind::NotFound => PortError::NotFound(text),
+        Kind::Conflict => PortError::Conflict(text),
+        Kind::Unavailable => PortError::Unavailable(text),
+        Kind::Invalid => PortError::Invalid(text),
+    };
+    Failed { code: code.to_owned(), message: message.to_owned(), error }
+}
+
+enum Kind {
+    Throttled,
+    Denied,
+    Credentials(&'static str),
+    NotFound,
+    Conflict,
+    Unavailable,
+    Invalid,
+}
+
+fn kind(status: u16, code: &str, message: &str) -> Kind {
+    match code {
+        "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "BandwidthLimitExceeded"
+        | "ProvisionedThroughputExceededException"
+        | "PriorRequestNotComplete"
+        | "EC2ThrottledException"
+        | "SlowDown" => return Kind::Throttled,
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            return Kind::Credentials("the credentials have expired: get new ones, for instance by `aws sso login`");
+        }
+        "InvalidClientTokenId" | "UnrecognizedClientException" | "AuthFailure" | "MissingAuthenticationToken" => {
+            return Kind::Credentials("AWS does not know these credentials: see `aws sts get-caller-identity`");
+        }
+        "RequestTimeTooSkewed" => return Kind::Credentials(CLOCK),
+        "SignatureDoesNotMatch" | "InvalidSignatureException" | "IncompleteSignature" => {
+            let skewed = message.contains("expired") || message.contains("not yet current");
+            return Kind::Credentials(if skewed { CLOCK } else { "the secret access key is not this key's" });
+        }
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "UnauthorizedOperation"
+        | "UnauthorizedException"
+        | "NotAuthorized"
+        | "AuthorizationError"
+        | "AuthorizationErrorException"
+        | "BlockedException"
+        | "OptInRequired" => return Kind::Denied,
+        "RequestTimeout" | "RequestTimeoutException" | "UpdateInProgressException" => return Kind::Unavailable,
+        _ => {}
+    }
+    if message.starts_with("Rate exceeded") || status == 429 {
+        Kind::Throttled
+    } else if status >= 500 {
+        Kind::Unavailable
+    } else if code.contains("NotFound") || code.starts_with("NoSuch") {
+        Kind::NotFound
+    } else if ["Conflict", "Duplicate", "AlreadyExists", "InUse", "IdempotentParameterMismatch"]
+        .iter()
+        .any(|part| code.contains(part))
+    {
+        Kind::Conflict
+    } else {
+        Kind::Invalid
+    }
+}
+
+const CLOCK: &str = "this machine's clock is off by minutes: AWS takes at most five";
+
+/// The text of a failure to get credentials, if that is what it was.
+fn credentials(error: &(dyn StdError + 'static)) -> Option<(String, bool)> {
+    let mut at = Some(error);
+    while let Some(current) = at {
+        if let Some(found) = current.downcast_ref::<CredentialsError>() {
+            let passes = matches!(found, CredentialsError::ProviderTimedOut(_));
+            return Some((DisplayErrorContext(found).to_string(), passes));
+        }
+        at = current.source();
+    }
+    None
+}
+
+fn no_credentials(what: &str, (text, passes): &(String, bool)) -> PortError {
+    if *passes || text.contains("dispatch failure") || text.contains("timed out") {
+        return PortError::Unavailable(format!("{what}: no credentials for now: {text}"));
+    }
+    let hint = if text.contains("expired") || text.contains("Expired") {
+        "they have expired: get new ones, for instance by `aws sso login`"
+    } else {
+        "give a profile, AWS_ACCESS_KEY_ID, a web identity or a role; `aws sts get-caller-identity` tries the same chain"
+    };
+    PortError::Denied(format!("{what}: no AWS credentials ({hint}): {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: u16, code: &str, message: &str) -> PortError {
+        answered("ecs:UpdateService on service web", status, code, message).error
+    }
+
+    #[test]
+    fn codes_are_split_by_remedy() {
+        assert!(matches!(of(400, "ThrottlingException", "Rate exceeded"), PortError::Throttled { .. }));
+        assert!(matches!(of(400, "ClientException", "Rate exceeded"), PortError::Throttled { .. }));
+        assert!(matches!(of(429, "", ""), PortError::Throttled { .. }));
+        assert!(matches!(of(400, "ClusterNotFoundException", ""), PortError::NotFound(_)));
+        assert!(matches!(of(400, "TargetGroupNotFound", ""), PortError::NotFound(_)));
+        assert!(matches!(of(400, "NoSuchBucket", ""), PortError::NotFound(_)));
+        assert!(matches!(of(400, "PriorityInUse", ""), PortError::Conflict(_)));
+        assert!(matches!(of(400, "DuplicateListener", ""), PortError::Conflict(_)));
+        assert!(matches!(of(400, "ConflictException", ""), PortError::Conflict(_)));
+        assert!(matches!(of(500, "ServerException", ""), PortError::Unavailable(_)));
+        assert!(matches!(of(503, "", "busy"), PortError::Unavailable(_)));
+        assert!(matches!(of(400, "InvalidParameterException", "x"), PortError::Invalid(_)));
+    }
+
+    #[test]
+    fn a_denial_names_action_and_resource() {
+        let error = of(400, "AccessDeniedException", "User: arn:x is not authorized to perform: ecs:UpdateService");
+        let PortError::Denied(text) = error else { panic!("{error}") };
+        assert!(text.starts_with("ecs:UpdateService on service web: AccessDeniedException: User"), "{text}");
+    }
+
+    #[test]
+    fn expired_unknown_and_skewed_credentials_say_what_to_do() {
+        assert!(of(403, "ExpiredToken", "").to_string().contains("aws sso login"));
+        assert!(of(403, "InvalidClientTokenId", "").to_string().contains("get-caller-identity"));
+        let skewed = of(403, "InvalidSignatureException", "Signature expired: 2026 is now earlier than 2026");
+        assert!(skewed.to_string().contains("clock"));
+        assert!(of(403, "SignatureDoesNotMatch", "no").to_string().contains("secret access key"));
+    }
+
+    #[test]
+    fn a_qualified_code_is_cut_to_its_name() {
+        let found = answered("x", 400, "com.amazonaws.ecs#ServiceNotFoundException:http://internal", "");
+        assert!(found.is("ServiceNotFoundException") && found.not_found());
+    }
+}

@@ -1,0 +1,15 @@
+//! Amazon ECS and Elastic Load Balancing behind the ports, through the official SDK.
+//!
+//! Every call goes through `call::Caller`: it waits for its quota, retries throttling, is timed, counted and traced, and its
+//! error comes out as a `PortError`. The SDK's own retries are off, so that the engine's are the only others. What
+//! decides (mappings, budgets, what an update changes) is pure.
+
+mod budget;
+mod call;
+mod clients;
+mod config;
+mod core;
+mod error;
+mod platform;
+
+pub use platform::{AwsOptions, AwsPlatform};
