@@ -28,5 +28,5 @@ mod task;
 
 pub use balancer::RouterCommand;
 pub use engine::{Engine, EngineKind, EngineOptions};
-pub use logs::LogLine;
+pub use landfall_ports::orchestrator::LogLine;
 pub use platform::{LocalOptions, LocalPlatform};

@@ -8,8 +8,8 @@ use landfall_model::app::BuildSource;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
-    Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription, ServiceStatus,
-    TaskDescription,
+    LogLine, LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription,
+    ServiceStatus, TaskDescription,
 };
 use landfall_ports::{Platform, PortError, PortResult};
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ use crate::docker::types::ContainerSummary;
 use crate::engine::{Engine, EngineOptions};
 use crate::hooks::LocalHooks;
 use crate::images::LocalImages;
-use crate::logs::{self, LogLine};
+use crate::logs;
 use crate::scheduler::actor::{self, ServiceCell};
 use crate::scheduler::service::ServiceState;
 use crate::task::record::{Stop, TaskRecord};
@@ -284,6 +284,10 @@ impl Orchestrator for LocalPlatform {
 
     async fn task_log_tail(&self, task: &str, lines: usize) -> PortResult<Vec<String>> {
         logs::tail(&self.core, task, lines).await
+    }
+
+    async fn follow_logs(&self, environment: &str, history: usize) -> PortResult<Box<dyn LogStream>> {
+        Ok(Box::new(logs::Followed(LocalPlatform::follow_logs(self, environment, None, history))))
     }
 
     async fn list_owned(

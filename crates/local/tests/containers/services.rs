@@ -6,7 +6,7 @@ use landfall_model::inventory::TAG_ENVIRONMENT;
 use landfall_model::task::HealthCheck;
 use landfall_ports::PortError;
 use landfall_ports::load_balancer::TargetState;
-use landfall_ports::orchestrator::{Orchestrator, RolloutState, ServiceSettings};
+use landfall_ports::orchestrator::{LogStream, Orchestrator, RolloutState, ServiceSettings};
 
 use crate::support::{container, of, web, with_world};
 
@@ -184,15 +184,39 @@ fn a_dead_task_is_replaced_and_scaling_and_deleting_work() {
 #[test]
 fn logs_are_followed_across_tasks() {
     with_world(|world| async move {
-        let definition = world
-            .register(vec![container("app", "echo first; echo second; while :; do /bin/busybox sleep 1; done")])
-            .await;
-        let mut lines = world.platform.follow_logs(&world.environment, None, 100);
+        let script = "echo before; echo first; echo second; while :; do /bin/busybox sleep 1; done";
+        let definition = world.register(vec![container("app", script)]).await;
+        let mut lines = Orchestrator::follow_logs(&world.platform, &world.environment, 100).await.unwrap();
+        let told = async |lines: &mut Box<dyn LogStream>, expected: &[&str]| {
+            for expected in expected {
+                let line = tokio::time::timeout(Duration::from_secs(20), lines.next()).await.unwrap().unwrap();
+                assert_eq!((line.container.as_str(), line.line.as_str()), ("app", *expected));
+            }
+        };
         world.put(&world.service(&definition, 1)).await;
-        for expected in ["first", "second"] {
-            let line = tokio::time::timeout(Duration::from_secs(20), lines.recv()).await.unwrap().unwrap();
-            assert_eq!((line.container.as_str(), line.line.as_str()), ("app", expected));
+        told(&mut lines, &["before", "first", "second"]).await;
+        // Also of a task that is there for a moment only.
+        for n in 0..5 {
+            let text = format!("gone {n}");
+            world.run(vec![container("app", &format!("echo {text}"))]).await;
+            told(&mut lines, &[&text]).await;
         }
+        // Who comes later is told as much of what was as was asked for.
+        let mut later = Orchestrator::follow_logs(&world.platform, &world.environment, 2).await.unwrap();
+        told(&mut later, &["first", "second"]).await;
+
+        // Over the engine's API, for those who cannot read its files: ends with the container.
+        let (member, _) = world.containers().await.into_iter().find(|(name, _)| name.ends_with("-app")).unwrap();
+        let mut frames = world.docker().logs(&member, Some(2), true).await.unwrap();
+        let mut text = String::new();
+        while !text.contains("second") {
+            let frame = tokio::time::timeout(Duration::from_secs(20), frames.next()).await.unwrap().unwrap().unwrap();
+            text.push_str(std::str::from_utf8(&frame.bytes).unwrap());
+        }
+        assert!(text.contains("first") && !text.contains("before"), "{text}");
+        world.docker().kill_container(&member).await.unwrap();
+        let end = tokio::time::timeout(Duration::from_secs(20), frames.next()).await;
+        assert_eq!(end.unwrap().unwrap(), None);
         world
     });
 }
