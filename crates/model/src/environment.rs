@@ -37,7 +37,8 @@ impl std::fmt::Display for SourceRef {
 pub struct EnvironmentNames {
     /// `my-project-test123`; equals the `EnvironmentId`.
     pub base: String,
-    /// The host's first label: `test123`.
+    /// The host's first label: `test123`. Chosen again, with a hash, where another environment that exists has it when a
+    /// plan is made.
     pub host_label: String,
     /// `my-project-test123-tg`, at most 32 characters.
     pub target_group: String,
@@ -109,7 +110,7 @@ pub struct EnvironmentRecord {
     /// One line: what is awaited, or why it failed.
     pub message: Option<String>,
     pub url: Option<String>,
-    /// The listener's port under port routing, chosen once and kept until the environment is gone.
+    /// The listener's port under port routing, kept until the environment is gone or the manifest's range has it no more.
     pub port: Option<u16>,
     pub commit: Option<String>,
     pub last_execution: Option<ExecutionId>,

@@ -228,6 +228,7 @@ fn context(inner: &Inner, record: &EnvironmentRecord, live: Option<LiveStatus>) 
         place: inner.records.read(|records| place(records.values(), &record.id, cap)),
         ttl: previews.and_then(|previews| previews.ttl),
         url: plan::url(&inner.app, record),
+        port: plan::port(&inner.app, record),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Begins an execution: looks up the commit, chooses a port, plans, lints, writes the record, creates the execution.
 //!
 //! What takes long (listing branches, looking at the platform) comes first and holds nothing. Choosing a place and a port and
-//! writing the record that holds them is one step under a lock, so two environments never choose the same.
+//! writing the record that holds them is one step under a lock, so two environments never choose the same. So is the host
+//! label, where another environment has it already.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -75,6 +76,14 @@ pub(crate) async fn start(inner: &Inner, record: &EnvironmentRecord, kind: PlanK
         return Ok(Next::Again);
     }
     let mut record = record.clone();
+    if kind != PlanKind::Destroy {
+        let label = inner.records.read(|records| plan::host_label(&inner.app, &record, records.values()));
+        if label != record.names.host_label {
+            let id = &record.id;
+            tracing::warn!(environment = %id, label, "another environment has its host label; it gets one with a hash");
+            record.names.host_label = label;
+        }
+    }
     if let Some((first, last, busy)) = ports {
         let taken: BTreeSet<u16> = inner.records.read(|records| {
             records.values().filter(|other| other.id != record.id).filter_map(|other| other.port).collect()
@@ -178,7 +187,9 @@ async fn ports(
 ) -> Result<Option<(u16, u16, BTreeSet<u16>)>, PortError> {
     let routing = inner.app.previews.as_ref().map(|previews| &previews.routing);
     match routing {
-        Some(Routing::Ports { first, last }) if record.port.is_none() && kind != PlanKind::Destroy => {
+        Some(Routing::Ports { first, last })
+            if kind != PlanKind::Destroy && record.port.is_none_or(|port| !(*first..=*last).contains(&port)) =>
+        {
             let busy = inner.platform.load_balancer.busy_ports(*first, *last).await?;
             Ok(Some((*first, *last, busy.into_iter().collect())))
         }

@@ -246,6 +246,10 @@ fn want(record: &mut EnvironmentRecord, intent: &Intent, ask: &Preview<'_>, now:
     if record.phase != Phase::Queued {
         record.desired_at = now;
     }
+    if record.replans > 0 {
+        record.replans = 0;
+        record.retry_at = None;
+    }
     record.last_activity = now;
     record.cause = intent.id.clone();
     record.event_at = record.event_at.max(ask.forge_time(intent));
@@ -286,6 +290,8 @@ fn destroy(
         let waits = record.retry_at.is_some();
         if reason == AbsentReason::Requested && (given_up || waits) {
             next.retry_at = None;
+            // A person waits for it: told as if it were the first time.
+            next.retries = 0;
             next.desired_seq += u64::from(given_up);
             next.cause = intent.id.clone();
             return Applied {
@@ -303,6 +309,7 @@ fn destroy(
     next.cause = intent.id.clone();
     next.pinned = false;
     next.retries = 0;
+    next.replans = 0;
     next.retry_at = None;
     next.message = None;
     let what = format!("destroy {}", next.id);

@@ -101,7 +101,8 @@ fn present(record: &EnvironmentRecord, cx: &DecideContext) -> Decision {
         return wait;
     }
     if holds_place(record) {
-        let updates = record.url.is_some() || record.commit.is_some();
+        // Records of before `ready_generation` tell by their URL or commit; a worker without a commit has neither.
+        let updates = record.ready_generation != 0 || record.url.is_some() || record.commit.is_some();
         return Decision::Start(if updates { PlanKind::Update } else { PlanKind::Create });
     }
     match cx.place {

@@ -21,7 +21,7 @@ mod tests;
 
 pub use apply::apply;
 pub use decide::{decide, holds_place, place};
-pub use settle::{plan_failed, started};
+pub use settle::{MAX_REPLANS, plan_failed, started};
 
 use landfall_model::Timestamp;
 use landfall_model::environment::{Desired, EnvironmentRecord, SourceRef, Wanted};
@@ -86,6 +86,8 @@ pub struct DecideContext {
     pub ttl: Option<u64>,
     /// Where the environment answers once it is made (`plan::url`).
     pub url: Option<String>,
+    /// The port it keeps once it is made (`plan::port`).
+    pub port: Option<u16>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

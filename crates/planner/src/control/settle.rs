@@ -14,8 +14,10 @@ use crate::plan::PlanKind;
 /// First wait after a failed destroy; doubles up to `DESTROY_RETRY_MAX`.
 const DESTROY_RETRY: i64 = 5;
 const DESTROY_RETRY_MAX: i64 = 600;
-/// A stale choice is made again after this long.
+/// A stale choice is made again after this long; doubles with each in a row.
 const REPLAN_AFTER: i64 = 1;
+/// Plans that may go stale in a row for one request (half a minute); the one after them is the last, and fails.
+pub const MAX_REPLANS: u32 = 5;
 
 /// The record that says that `execution` works on it, to be written *before* the execution is created in the journal, and
 /// the notices to write with it. `commit`: what the plan deploys.
@@ -61,6 +63,7 @@ pub fn plan_failed(record: &EnvironmentRecord, kind: PlanKind, message: &str, no
     } else {
         next.phase = Phase::Failed;
         next.applied_seq = record.desired_seq;
+        next.replans = 0;
     }
     let first = next.retries <= 1;
     let text = format!("{} failed before it began: {message}", record.id);
@@ -86,6 +89,8 @@ pub(super) fn destroyed_unmade(record: &EnvironmentRecord, now: Timestamp) -> Se
 fn gone(record: &mut EnvironmentRecord) {
     record.phase = Phase::Destroyed;
     record.made_generation = 0;
+    record.ready_generation = 0;
+    record.replans = 0;
     record.url = None;
     record.commit = None;
     record.port = None;
@@ -107,11 +112,12 @@ pub(super) fn settle(
     let mut told = if kind == PlanKind::Destroy.as_str() {
         settle_destroy(&mut next, live, outcome, message, cx.now)
     } else {
-        settle_deploy(&mut next, live, outcome, message, cx)
+        settle_deploy(&mut next, live, outcome, message, cause, cx)
     };
     if let Some(told) = &mut told {
         told.id = format!("{}/{}/{}", record.id, live.id, word(told.kind));
-        told.execution = Some(live.id.clone());
+        // An execution that only wants another plan tells nothing itself.
+        told.execution = Some(live.id.clone()).filter(|_| outcome != Outcome::NeedsReplan);
         told.cause = cause.map(str::to_owned);
         told.url = next.url.clone();
     }
@@ -136,9 +142,11 @@ fn settle_deploy(
     live: &LiveExecution,
     outcome: Outcome,
     message: &str,
+    cause: Option<&str>,
     cx: &DecideContext,
 ) -> Option<Notice> {
     let id = next.id.clone();
+    let stale = std::mem::take(&mut next.replans);
     let at = at_commit(live.commit.as_deref());
     let update = live.kind == PlanKind::Update.as_str();
     let tell = |record: &EnvironmentRecord, kind, text| Some(notice(record, kind, "", text, cx.now));
@@ -147,6 +155,8 @@ fn settle_deploy(
             next.applied_seq = live.seq;
             next.commit = live.commit.clone();
             next.url = cx.url.clone();
+            next.port = cx.port;
+            next.ready_generation = next.made_generation;
             next.phase = Phase::Ready;
             next.message = None;
             hold_newer(next);
@@ -163,11 +173,22 @@ fn settle_deploy(
             tell(next, NoticeKind::Superseded, format!("{id}{at}: superseded by a newer request"))
         }
         Outcome::NeedsReplan => {
-            next.message = Some(format!("planning again: {message}"));
-            next.retry_at = later(cx.now, REPLAN_AFTER);
-            if next.url.is_none() {
+            // A port that does not answer yet is given up with the plan that chose it.
+            if next.url.is_none() || next.url != cx.url {
                 next.port = None;
             }
+            if stale >= MAX_REPLANS {
+                // Of a plan that did not know that it was the last.
+                next.applied_seq = live.seq;
+                next.phase = Phase::Failed;
+                let why = format!("failed: {message}{}", stale_hint(stale, cause));
+                next.message = Some(why.clone());
+                hold_newer(next);
+                return tell(next, NoticeKind::Failed, format!("{id}{at} {why}"));
+            }
+            next.replans = stale + 1;
+            next.message = Some(format!("planning again: {message}"));
+            next.retry_at = later(cx.now, REPLAN_AFTER << stale);
             hold_newer(next);
             None
         }
@@ -188,11 +209,26 @@ fn settle_deploy(
                 (Outcome::RollbackFailed, _) => (NoticeKind::Failed, "failed, and could not be undone"),
                 _ => (NoticeKind::Failed, "failed"),
             };
-            next.message = Some(format!("{what}: {message}"));
+            if stale > 0 && next.url != cx.url {
+                next.port = None;
+            }
+            let why = format!("{what}: {message}{}", stale_hint(stale, cause));
+            next.message = Some(why.clone());
             hold_newer(next);
-            tell(next, kind, format!("{id}{at} {what}: {message}"))
+            tell(next, kind, format!("{id}{at} {why}"))
         }
     }
+}
+
+/// How often it was tried, and what the failure's detail says that a person may do.
+fn stale_hint(stale: u32, cause: Option<&str>) -> String {
+    if stale == 0 {
+        return String::new();
+    }
+    let hint = cause.and_then(|cause| cause.split_once('\n')).map_or("", |(_, detail)| detail);
+    let hint = hint.split_whitespace().collect::<Vec<_>>().join(" ");
+    let colon = if hint.is_empty() { "" } else { "; " };
+    format!(" (planned {} times, each time what was chosen had been taken{colon}{hint})", stale + 1)
 }
 
 /// A fork's newer commit that came in the meantime waits for its approval in plain sight.
@@ -236,12 +272,12 @@ fn settle_destroy(
         ));
     }
     next.message = Some(format!("could not be destroyed, will be tried again: {message}"));
-    if matches!(outcome, Outcome::Superseded | Outcome::NeedsReplan) {
+    if outcome == Outcome::Superseded {
         next.retry_at = later(now, REPLAN_AFTER);
         return None;
     }
     retry_destroy(next, now);
-    // People hear of the first failure; the ones after it are in the log of executions.
+    // People hear of the first failure; the ones after it are in the log of executions (their plans are quiet).
     let text = format!("{id} could not be destroyed, will be tried again: {message}");
     (next.retries == 1).then(|| notice(next, NoticeKind::Failed, "", text, now))
 }

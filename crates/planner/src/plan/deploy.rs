@@ -17,7 +17,7 @@ use super::step::Builder;
 use super::{
     MAX_PARALLEL, PlanError, PlanInputs, PlanKind, Planned, SCHEMA, STOP_S, route_target, services, tags, variables,
 };
-use crate::control::{at_commit, short_commit};
+use crate::control::{MAX_REPLANS, at_commit, short_commit};
 use crate::names::{family_name, service_name};
 
 /// Seconds that a build may wait for its turn, on top of its own time.
@@ -114,7 +114,7 @@ pub fn preview(
         title: format!("{word} preview {}{}", record.id, at_commit(commit)),
         steps: deploy.builder.steps,
         max_parallel: MAX_PARALLEL,
-        last_try: false,
+        last_try: record.replans >= MAX_REPLANS,
         quiet: false,
     };
     Ok(Planned { plan, warnings })

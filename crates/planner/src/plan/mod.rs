@@ -30,6 +30,9 @@ use landfall_model::inventory::{
 use landfall_model::step::RouteTarget;
 use landfall_workflow::Plan;
 
+use crate::control::holds_place;
+use crate::names::hashed_names;
+
 pub use deploy::preview;
 pub use teardown::destroy;
 
@@ -80,7 +83,9 @@ pub struct Planned {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    #[error("no port of {first}-{last} is free: {previews} held by other previews, {busy} by something else")]
+    #[error(
+        "no port of {first}-{last} is free: {previews} held by other previews, {busy} by something else; destroy a preview or widen previews.routing.ports.range"
+    )]
     PortRangeExhausted { first: u16, last: u16, busy: usize, previews: usize },
     #[error("the manifest has no `previews` section")]
     NoPreviews,
@@ -93,6 +98,32 @@ pub fn url(app: &App, record: &EnvironmentRecord) -> Option<String> {
     let previews = app.previews.as_ref()?;
     services(app, previews).ok()?.iter().find(|service| service.load_balancer.is_some())?;
     route_target(previews, record).map(|route| app.route_url(&route))
+}
+
+/// The listener's port that the preview keeps while it is there: none where the manifest does not route by port.
+pub fn port(app: &App, record: &EnvironmentRecord) -> Option<u16> {
+    match &app.previews.as_ref()?.routing {
+        Routing::Ports { .. } => record.port,
+        Routing::Host { .. } => None,
+    }
+}
+
+/// The host's first label for a plan about to be made: the record's own, or the one with a hash where another environment
+/// that exists has the same (another repository's, from before the manifest had both). Who answers there keeps it.
+pub fn host_label<'a>(
+    app: &App,
+    record: &EnvironmentRecord,
+    others: impl IntoIterator<Item = &'a EnvironmentRecord>,
+) -> String {
+    let own = &record.names.host_label;
+    let by_host = app.previews.as_ref().is_some_and(|previews| matches!(previews.routing, Routing::Host { .. }));
+    let answers = record.url.is_some() && record.url == url(app, record);
+    let same =
+        |other: &EnvironmentRecord| other.id != record.id && other.names.host_label == *own && holds_place(other);
+    if by_host && !answers && others.into_iter().any(same) {
+        return hashed_names(app, &record.key).host_label;
+    }
+    own.clone()
 }
 
 fn route_target(previews: &Previews, record: &EnvironmentRecord) -> Option<RouteTarget> {

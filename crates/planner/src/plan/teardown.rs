@@ -94,7 +94,7 @@ pub fn destroy(app: &App, record: &EnvironmentRecord, inputs: &PlanInputs) -> Pl
         steps: builder.steps,
         max_parallel: MAX_PARALLEL,
         last_try: false,
-        quiet: false,
+        quiet: record.retries > 0,
     };
     Planned { plan, warnings }
 }

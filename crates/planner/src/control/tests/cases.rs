@@ -5,7 +5,7 @@ use landfall_model::notice::NoticeKind;
 use landfall_workflow::Outcome;
 
 use super::model::{Model, ask, at, branch, fork, gone};
-use crate::control::{Verdict, holds_place};
+use crate::control::{DecideContext, Decision, LiveStatus, MAX_REPLANS, Place, Verdict, decide, holds_place};
 
 fn create() -> Ask {
     ask(None, PreviewTrigger::BranchCreated)
@@ -277,4 +277,99 @@ fn what_cannot_be_destroyed_is_not_built_upon() {
     assert_eq!(model.created.len(), 1);
     model.rest();
     assert_eq!((model.created.len(), model.record(&x).commit.as_deref()), (2, Some("b")));
+}
+
+/// A port that somebody takes again and again: ever longer waits, then a failure that says why.
+#[test]
+fn a_choice_that_is_always_stale_ends_in_a_failure() {
+    let x = branch("feature/x");
+    let mut model = Model::new();
+    model.ask(&x, push("a"), None);
+    model.settle();
+    let mut waits = Vec::new();
+    for _ in 0..MAX_REPLANS {
+        model.finish(Outcome::NeedsReplan);
+        let wake = model.settle().expect("it is planned again");
+        assert!(!model.running());
+        waits.push(wake.duration_since(model.now).as_secs());
+        model.now = wake;
+        model.settle();
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16]);
+    assert_eq!(model.record(&x).replans, MAX_REPLANS, "the plan that is made now is the last");
+    model.finish(Outcome::NeedsReplan);
+    model.rest();
+    let record = model.record(&x);
+    let message = record.message.clone().unwrap_or_default();
+    assert_eq!((record.phase, record.replans, record.port), (Phase::Failed, 0, None));
+    assert!(message.contains("why (planned 6 times, each time what was chosen had been taken; free it)"), "{message}");
+    // Nobody is told of the plans in between.
+    let kinds: Vec<_> = model.told.iter().map(|(_, kind)| *kind).filter(|kind| *kind != NoticeKind::Creating).collect();
+    assert_eq!(kinds, [NoticeKind::RolledBack]);
+    model.ask(&x, push("b"), None);
+    model.rest();
+    assert_eq!(model.record(&x).phase, Phase::Ready);
+}
+
+#[test]
+fn a_new_request_starts_the_count_of_stale_plans_anew() {
+    let x = branch("feature/x");
+    let mut model = Model::new();
+    model.ask(&x, push("a"), None);
+    for _ in 0..3 {
+        model.settle();
+        model.finish(Outcome::NeedsReplan);
+        let wake = model.settle();
+        model.now = wake.unwrap_or(model.now);
+    }
+    model.settle();
+    model.finish(Outcome::NeedsReplan);
+    model.settle();
+    assert_eq!(model.record(&x).replans, 4);
+    model.ask(&x, push("b"), None);
+    model.settle();
+    assert!(model.running(), "it does not wait for the older request's turn");
+    assert_eq!(model.record(&x).replans, 0);
+    model.rest();
+    assert_eq!(model.record(&x).commit.as_deref(), Some("b"));
+}
+
+/// The journal of an older version has plans that never know that they are the last.
+#[test]
+fn a_last_plan_that_wants_another_is_a_failure_that_is_told() {
+    let x = branch("feature/x");
+    let mut model = Model::new();
+    model.ask(&x, push("a"), None);
+    model.settle();
+    let mut record = model.record(&x).clone();
+    record.replans = MAX_REPLANS;
+    let outcome = Outcome::NeedsReplan;
+    let live = LiveStatus::Finished { outcome, message: "port 8000 is taken".to_owned(), cause: None };
+    let cx = DecideContext { now: model.now, live: Some(live), place: Place::Free, ttl: None, url: None, port: None };
+    let Decision::Settle(settled) = decide(&record, &cx) else { panic!() };
+    assert_eq!((settled.record.phase, settled.record.applied_seq), (Phase::Failed, record.desired_seq));
+    let told = &settled.notices[0];
+    assert_eq!((told.kind, &told.execution), (NoticeKind::Failed, &None), "no execution tells it");
+    assert!(told.text.contains("port 8000 is taken (planned 6 times"), "{}", told.text);
+}
+
+/// It has neither URL nor, where nothing can be listed, a commit.
+#[test]
+fn a_worker_that_was_ready_is_updated_in_place() {
+    let x = branch("feature/x");
+    let mut model = Model::new();
+    model.workers_only = true;
+    let request = || ask(None, PreviewTrigger::Requested);
+    model.ask(&x, request(), None);
+    model.rest();
+    assert_eq!((model.record(&x).phase, model.record(&x).commit.clone()), (Phase::Ready, None));
+    model.ask(&x, request(), None);
+    model.rest();
+    assert_eq!(model.created.len(), 1);
+    model.ask(&x, gone(AbsentReason::Requested), None);
+    model.rest();
+    assert_eq!(model.record(&x).ready_generation, 0);
+    model.ask(&x, request(), None);
+    model.rest();
+    assert_eq!(model.created.len(), 2, "nothing is left to be updated");
 }

@@ -73,6 +73,8 @@ pub(super) struct Model {
     /// The next execution that starts is not journalled.
     pub(super) lose_next: bool,
     intents: u64,
+    /// Previews answer nowhere.
+    pub(super) workers_only: bool,
 }
 
 impl Model {
@@ -91,6 +93,7 @@ impl Model {
             runs: BTreeMap::new(),
             lose_next: false,
             intents: 0,
+            workers_only: false,
         }
     }
 
@@ -173,9 +176,11 @@ impl Model {
     fn context(&self, record: &EnvironmentRecord) -> DecideContext {
         let live = record.live.as_ref().map(|live| match self.runs.get(&live.id) {
             Some(Run { in_journal: false, .. }) | None => LiveStatus::Lost,
-            Some(Run { finished: Some(outcome), .. }) => {
-                LiveStatus::Finished { outcome: *outcome, message: "why".to_owned(), cause: None }
-            }
+            Some(Run { finished: Some(outcome), .. }) => LiveStatus::Finished {
+                outcome: *outcome,
+                message: "why".to_owned(),
+                cause: Some("Route: why\nfree it".to_owned()),
+            },
             Some(run) => LiveStatus::Running { superseding: run.superseding },
         });
         DecideContext {
@@ -183,7 +188,8 @@ impl Model {
             live,
             place: place(self.records.values(), &record.id, self.cap),
             ttl: self.ttl,
-            url: Some(format!("http://{}/", record.names.host_label)),
+            url: Some(format!("http://{}/", record.names.host_label)).filter(|_| !self.workers_only),
+            port: record.port,
         }
     }
 
@@ -290,6 +296,8 @@ impl Model {
         // An engine never says that it was superseded when nobody asked it to.
         let outcome = match outcome {
             Outcome::Superseded if !run.superseding => Outcome::Succeeded,
+            // The last plan fails instead.
+            Outcome::NeedsReplan if self.records[&run.environment].replans >= MAX_REPLANS => Outcome::RolledBack,
             other => other,
         };
         run.finished = Some(outcome);
@@ -366,7 +374,7 @@ impl Model {
                     let made = made.unwrap();
                     assert_eq!((made.generation, &made.commit), (record.generation, &record.commit), "{record:?}");
                     assert!(wanted.commit.is_none() || wanted.commit == record.commit, "{record:?}");
-                    assert!(record.url.is_some());
+                    assert!(record.url.is_some() || self.workers_only);
                 }
             }
         }
