@@ -76,47 +76,39 @@ pub(crate) trait TransactionError: Send + 'static {
     }
 }
 
-impl TransactionError for JournalError {
-    fn unavailable(message: String) -> Self {
-        Self::Unavailable(message)
-    }
+/// The journal's and the store's errors are the same in all that matters here.
+macro_rules! transaction_error {
+    ($($error:ident),*) => {$(
+        impl TransactionError for $error {
+            fn unavailable(message: String) -> Self {
+                Self::Unavailable(message)
+            }
 
-    fn corrupt(message: String) -> Self {
-        Self::Corrupt(message)
-    }
+            fn corrupt(message: String) -> Self {
+                Self::Corrupt(message)
+            }
 
-    fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
-    }
+            fn is_unavailable(&self) -> bool {
+                matches!(self, Self::Unavailable(_))
+            }
 
-    fn text(&self) -> String {
-        match self {
-            Self::Unavailable(message) => message.clone(),
-            other => other.to_string(),
+            fn text(&self) -> String {
+                match self {
+                    Self::Unavailable(message) => message.clone(),
+                    other => other.to_string(),
+                }
+            }
         }
-    }
+
+        impl From<$error> for Failure<$error> {
+            fn from(error: $error) -> Self {
+                Self(error)
+            }
+        }
+    )*};
 }
 
-impl TransactionError for StoreError {
-    fn unavailable(message: String) -> Self {
-        Self::Unavailable(message)
-    }
-
-    fn corrupt(message: String) -> Self {
-        Self::Corrupt(message)
-    }
-
-    fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::Unavailable(message) => message.clone(),
-            other => other.to_string(),
-        }
-    }
-}
+transaction_error!(JournalError, StoreError);
 
 /// The error inside a transaction: ours, or SQLite's on its way to becoming ours. Exists so that `?` works on both.
 pub(crate) struct Failure<E>(pub(crate) E);
@@ -130,18 +122,6 @@ impl<E: TransactionError> From<rusqlite::Error> for Failure<E> {
 impl<E: TransactionError> Failure<E> {
     pub(crate) fn corrupt(message: impl Into<String>) -> Self {
         Self(E::corrupt(message.into()))
-    }
-}
-
-impl From<JournalError> for Failure<JournalError> {
-    fn from(error: JournalError) -> Self {
-        Self(error)
-    }
-}
-
-impl From<StoreError> for Failure<StoreError> {
-    fn from(error: StoreError) -> Self {
-        Self(error)
     }
 }
 

@@ -7,11 +7,15 @@
 //! then answers ([`writer`]). A refused logical transaction (conflict, fenced) leaves its neighbours alone; a failed commit
 //! (disk full) fails every one of them, and nothing of any is written.
 //!
+//! **The log.** A second thread copies the write-ahead log into the database, so that no commit waits for that
+//! ([`checkpoint`]).
+//!
 //! **Many readers.** A small pool of read-only connections serves reads on blocking threads; WAL lets them work beside the
 //! writer, and whoever reads after an acknowledgement sees what was acknowledged ([`reader`]).
 
 mod backup;
 mod changes;
+mod checkpoint;
 mod clock;
 mod codec;
 mod error;
@@ -83,8 +87,7 @@ impl SqliteStore {
         if let Some(bytes) = options.max_bytes {
             writer::limit_size(&connection, bytes).map_err(|e| OpenError::sqlite(&path, &e))?;
         }
-        let writer =
-            writer::Writer::start(connection, &path).map_err(|e| OpenError::io("start the writer", &path, e))?;
+        let writer = writer::Writer::start(connection, &path)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 writer,

@@ -23,6 +23,8 @@ pub(crate) const APPLICATION_ID: i32 = 0x4C66_4A31;
 
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_CACHE: usize = 64;
+/// What the log's file keeps when it begins anew.
+const JOURNAL_BYTES: i64 = 64 * 1024 * 1024;
 
 /// Opens, checks and migrates the database, with the pragmas of the one connection that writes.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
@@ -81,10 +83,22 @@ fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
     // Statement journals of savepoints stay in memory.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -16 * 1024)?;
-    connection.pragma_update_and_check(None, "wal_autocheckpoint", 1000, |_| Ok(()))?;
-    connection.pragma_update_and_check(None, "journal_size_limit", 64 * 1024 * 1024, |_| Ok(()))?;
+    // Checkpoints are `crate::checkpoint`'s.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", JOURNAL_BYTES, |_| Ok(()))?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     Ok(())
+}
+
+/// A connection that only copies from the write-ahead log, with the syncs that make the copy safe.
+pub(crate) fn open_checkpointer(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", JOURNAL_BYTES, |_| Ok(()))?;
+    Ok(connection)
 }
 
 /// A connection that cannot write, for the pool.

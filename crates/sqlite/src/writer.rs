@@ -8,8 +8,11 @@
 //! * a job refuses (conflict, fenced): its savepoint is rolled back, the others go on, it gets its own error;
 //! * SQLite gives up on the whole transaction (disk full, I/O error), or the commit fails: everything is rolled back and
 //!   every job of the group is told that nothing was written, even one that had succeeded, because none was answered yet;
-//! * a caller stops waiting: its job is committed all the same.
+//! * a caller stops waiting: its job is committed all the same;
+//! * a job panics: it gets an error and counts as refused. A panic anywhere else rolls the transaction back, fails its
+//!   group, and the thread goes on with the next: without a writer nothing works, and only a restart would bring it back.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -17,7 +20,10 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::error::{Failure, TransactionError, explain};
+use crate::checkpoint::{self, Checkpoints};
+use crate::error::{Failure, OpenError, TransactionError, explain};
+
+const DEFECT: &str = "nothing was written; a defect in Landfall ended the transaction, the log says where";
 
 /// Jobs in one physical transaction at most: bounds how long the first one waits.
 const GROUP_LIMIT: usize = 256;
@@ -57,7 +63,10 @@ where
 
     fn run(&mut self, connection: &Connection) -> Result<(), String> {
         let Some(body) = self.body.take() else { return Err("run twice".to_owned()) };
-        let result = body(connection).map_err(|Failure(error)| error);
+        let result = match catch_unwind(AssertUnwindSafe(|| body(connection))) {
+            Ok(result) => result.map_err(|Failure(error)| error),
+            Err(_) => Err(E::unavailable(DEFECT.to_owned())),
+        };
         let verdict = result.as_ref().map(|_| ()).map_err(E::text);
         self.result = Some(result);
         verdict
@@ -83,12 +92,14 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, path: &Path) -> std::io::Result<Self> {
+    pub(crate) fn start(mut connection: Connection, path: &Path) -> Result<Self, OpenError> {
         let (queue, jobs) = channel();
-        let path = path.to_owned();
+        let checkpoints = Checkpoints::start(&mut connection, path, checkpoint::LENGTHS)?;
+        let mut worker = Worker { checkpoints, connection, name: path.display().to_string() };
         let thread = std::thread::Builder::new()
             .name("landfall-journal".to_owned())
-            .spawn(move || Worker { connection, name: path.display().to_string() }.run(&jobs))?;
+            .spawn(move || worker.run(&jobs))
+            .map_err(|e| OpenError::io("start the writer", path, e))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
@@ -151,7 +162,6 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // It can only have panicked, and then there is nothing left to wait for.
             let _ = thread.join();
         }
     }
@@ -168,20 +178,40 @@ pub(crate) fn limit_size(connection: &Connection, bytes: u64) -> rusqlite::Resul
 /// Runs between commits, outside any transaction.
 type Configure = Box<dyn FnOnce(&Connection) + Send>;
 
-/// What the thread owns.
+/// What the thread owns. The writing connection closes last, and then copies what is left of the log.
 struct Worker {
+    checkpoints: Checkpoints,
     connection: Connection,
     name: String,
 }
 
 impl Worker {
-    fn run(&self, jobs: &Receiver<Message>) {
+    fn run(&mut self, jobs: &Receiver<Message>) {
         let mut group = Vec::with_capacity(GROUP_LIMIT);
         while let Ok(message) = jobs.recv() {
-            match message {
+            let work = || match message {
                 Message::Between(body) => body(&self.connection),
-                Message::Transaction(first) => self.run_group(first, jobs, &mut group),
+                Message::Transaction(first) => {
+                    self.run_group(first, jobs, &mut group);
+                    self.checkpoints.after_commit();
+                }
+            };
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                self.pick_up(&mut group);
             }
+        }
+    }
+
+    /// After a panic: nothing of the transaction stays, nobody is left without an answer.
+    fn pick_up(&self, group: &mut Vec<Box<dyn Job>>) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.step("ROLLBACK")
+        {
+            tracing::error!(database = %self.name, error, "cannot roll back; the next transaction will say more");
+        }
+        tracing::error!(database = %self.name, jobs = group.len(), "the writer panicked and goes on; this is a defect");
+        for job in group.drain(..) {
+            job.answer(Some(DEFECT));
         }
     }
 
@@ -259,5 +289,51 @@ impl Worker {
 
     fn step(&self, sql: &str) -> Result<(), String> {
         self.connection.prepare_cached(sql).and_then(|mut s| s.execute([])).map(|_| ()).map_err(|e| explain(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_ports::store::StoreError;
+
+    use super::*;
+    use crate::schema;
+
+    type Refused = Failure<StoreError>;
+
+    fn put(connection: &Connection, key: &str) -> Result<usize, Refused> {
+        Ok(connection.execute("INSERT INTO meta (key, value) VALUES (?1, '')", [key])?)
+    }
+
+    fn keys(connection: &Connection) -> Result<Vec<String>, Refused> {
+        let mut statement = connection.prepare("SELECT key FROM meta ORDER BY key")?;
+        Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_its_own_transaction_and_the_writer_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("landfall.db");
+        let writer = Writer::start(schema::open_writer(&path).unwrap(), &path).unwrap();
+        let cut = |connection: &Connection| -> Result<(), Refused> {
+            put(connection, "half")?;
+            panic!("a defect, as ordered");
+        };
+        // Together, so that they share a physical transaction where the thread is slow enough.
+        let (first, cut_off, last) = tokio::join!(
+            writer.transact(|connection| put(connection, "a")),
+            writer.transact(cut),
+            writer.transact(|connection| put(connection, "b")),
+        );
+        assert_eq!((first.unwrap(), last.unwrap()), (1, 1), "its neighbours stay");
+        let error = cut_off.unwrap_err().to_string();
+        assert!(error.contains("nothing was written") && error.contains("defect"), "{error}");
+        // Without a savepoint of its own its group goes with it.
+        let alone: Result<(), StoreError> = writer.transact_unrefused(cut).await;
+        assert!(matches!(alone, Err(StoreError::Unavailable(_))), "{alone:?}");
+        // Outside any job.
+        let between: Result<(), StoreError> = writer.configure(|_| panic!("another one")).await;
+        assert!(matches!(between, Err(StoreError::Unavailable(_))), "{between:?}");
+        assert_eq!(writer.transact(keys).await.unwrap(), ["a", "b"]);
     }
 }
