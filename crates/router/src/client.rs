@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use landfall_model::step::RouteTarget;
+use tokio::io::BufReader;
 use tokio::net::UnixStream;
 
 use crate::api::{
@@ -40,7 +41,7 @@ pub struct RouterClient {
 #[derive(Debug)]
 struct Inner {
     socket: PathBuf,
-    idle: Mutex<Vec<UnixStream>>,
+    idle: Mutex<Vec<BufReader<UnixStream>>>,
 }
 
 impl RouterClient {
@@ -227,10 +228,10 @@ impl RouterClient {
             return Ok(response);
         }
         let stream = UnixStream::connect(&self.inner.socket).await?;
-        self.exchange_on(stream, request).await
+        self.exchange_on(BufReader::new(stream), request).await
     }
 
-    async fn exchange_on(&self, mut stream: UnixStream, request: &Request) -> std::io::Result<Response> {
+    async fn exchange_on(&self, mut stream: BufReader<UnixStream>, request: &Request) -> std::io::Result<Response> {
         frame::write(&mut stream, request).await?;
         let response = frame::read(&mut stream).await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
         let mut idle = self.inner.idle.lock().unwrap_or_else(PoisonError::into_inner);

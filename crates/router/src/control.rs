@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::io::BufReader;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::api::{HealthReport, Op, Reply, Request, Response, TargetState, WaitUntil};
@@ -28,7 +29,8 @@ pub(crate) async fn accept(plane: Rc<Plane>, socket: UnixListener) {
     }
 }
 
-async fn serve(plane: Rc<Plane>, mut stream: UnixStream) {
+async fn serve(plane: Rc<Plane>, stream: UnixStream) {
+    let mut stream = BufReader::new(stream);
     loop {
         let request: Request = match frame::read(&mut stream).await {
             Ok(Some(request)) => request,

@@ -1,13 +1,19 @@
 //! Messages on the control socket: a length (four bytes, big endian) and that much JSON.
 
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 /// Enough for 5,000 target groups in one answer, small enough that garbage cannot exhaust memory.
 const MAX_FRAME: u32 = 64 << 20;
 
-/// The next message; `None` when the peer closed between messages.
-pub(crate) async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Option<T>> {
+/// What is first set aside for a message; one that is longer shows its bytes before it gets more.
+const FIRST: usize = 64 << 10;
+
+/// The next message; `None` when the peer closed between messages. A buffered stream hands over a short one, which most
+/// are, in one system call.
+pub(crate) async fn read<T: DeserializeOwned>(
+    stream: &mut BufReader<impl AsyncRead + Unpin>,
+) -> std::io::Result<Option<T>> {
     let mut length = [0u8; 4];
     match stream.read_exact(&mut length).await {
         Ok(_) => {}
@@ -18,7 +24,7 @@ pub(crate) async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unp
     if length > MAX_FRAME {
         return Err(invalid(format!("a message of {length} bytes exceeds the limit of {MAX_FRAME}")));
     }
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(FIRST.min(length as usize));
     stream.take(u64::from(length)).read_to_end(&mut body).await?;
     if body.len() != length as usize {
         return Err(std::io::ErrorKind::UnexpectedEof.into());

@@ -3,6 +3,8 @@
 //! A message is re-framed here: `Transfer-Encoding` and everything else that speaks about one connection is dropped, and
 //! the next hop gets framing of our own making. So what two parsers could read differently never travels on.
 
+use std::borrow::Cow;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
@@ -18,8 +20,48 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
+/// Which of the headers that concern a proxy a message has: found in one pass, so that none is looked up in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found(u16);
+
+impl Found {
+    pub(crate) const TRANSFER_ENCODING: Self = Self(1);
+    pub(crate) const ACCEPT: Self = Self(1 << 1);
+    const CONNECTION: Self = Self(1 << 2);
+    const UPGRADE: Self = Self(1 << 3);
+    const TE: Self = Self(1 << 4);
+    const KEEP_ALIVE: Self = Self(1 << 5);
+    const PROXY_CONNECTION: Self = Self(1 << 6);
+    const PROXY_AUTHENTICATE: Self = Self(1 << 7);
+    const PROXY_AUTHORIZATION: Self = Self(1 << 8);
+    const EXPECT: Self = Self(1 << 9);
+    const X_FORWARDED_FOR: Self = Self(1 << 10);
+
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let one = |name: &HeaderName| match name.as_str() {
+            "transfer-encoding" => Self::TRANSFER_ENCODING,
+            "accept" => Self::ACCEPT,
+            "connection" => Self::CONNECTION,
+            "upgrade" => Self::UPGRADE,
+            "te" => Self::TE,
+            "keep-alive" => Self::KEEP_ALIVE,
+            "proxy-connection" => Self::PROXY_CONNECTION,
+            "proxy-authenticate" => Self::PROXY_AUTHENTICATE,
+            "proxy-authorization" => Self::PROXY_AUTHORIZATION,
+            "expect" => Self::EXPECT,
+            "x-forwarded-for" => Self::X_FORWARDED_FOR,
+            _ => Self(0),
+        };
+        headers.keys().fold(Self(0), |found, name| Self(found.0 | one(name).0))
+    }
+
+    pub(crate) fn has(self, one: Self) -> bool {
+        self.0 & one.0 != 0
+    }
+}
+
 /// The host a request is for, in lower case without port. An absolute URI wins over `Host`, as RFC 9112 3.2.2 says.
-pub(crate) fn host<B>(request: &Request<B>) -> Result<String, Refusal> {
+pub(crate) fn host<B>(request: &Request<B>) -> Result<Cow<'_, str>, Refusal> {
     if request.method() == Method::CONNECT {
         return Err(Refusal::bad_request("CONNECT is not served here."));
     }
@@ -36,7 +78,7 @@ pub(crate) fn host<B>(request: &Request<B>) -> Result<String, Refusal> {
         None if request.version() >= Version::HTTP_11 => {
             Err(Refusal::bad_request("An HTTP/1.1 request needs a Host header."))
         }
-        None => Ok(String::new()),
+        None => Ok(Cow::Borrowed("")),
     }
 }
 
@@ -45,7 +87,7 @@ fn bad_host() -> Refusal {
 }
 
 /// `Test123.Example:8080` → `test123.example`; a dot at the end is dropped. `None`: not a host.
-pub(crate) fn normal_host(value: &str) -> Option<String> {
+pub(crate) fn normal_host(value: &str) -> Option<Cow<'_, str>> {
     let (host, port) = match value.rsplit_once(':') {
         // An IPv6 literal without port has colons of its own.
         Some((host, _)) if host.starts_with('[') && !host.ends_with(']') => (value, ""),
@@ -61,7 +103,9 @@ pub(crate) fn normal_host(value: &str) -> Option<String> {
     if !host_is_legal || host.len() > 255 || !port.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    Some(host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase())
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let lower = !host.bytes().any(|b| b.is_ascii_uppercase());
+    Some(if lower { Cow::Borrowed(host) } else { Cow::Owned(host.to_ascii_lowercase()) })
 }
 
 /// What the request says about where it came from.
@@ -71,23 +115,22 @@ pub(crate) struct Forwarding<'a> {
 }
 
 /// The upgrade protocol that the client asks for, before `forward_request` removes the headers.
-pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
-    if request.version() < Version::HTTP_11 || !names(request.headers(), &CONNECTION, "upgrade") {
+pub(crate) fn upgrade<B>(request: &Request<B>, found: Found) -> Option<HeaderValue> {
+    if !found.has(Found::UPGRADE)
+        || request.version() < Version::HTTP_11
+        || !names(request.headers(), &CONNECTION, "upgrade")
+    {
         return None;
     }
     request.headers().get(UPGRADE).cloned()
 }
 
 /// Makes the client's request the one that goes to the target.
-pub(crate) fn forward_request<B>(request: &mut Request<B>, from: &Forwarding<'_>) {
+pub(crate) fn forward_request<B>(request: &mut Request<B>, found: Found, from: &Forwarding<'_>) {
     let headers = request.headers_mut();
-    remove_hop_by_hop(headers);
-    headers.remove(EXPECT);
-    headers.remove(PROXY_AUTHORIZATION);
-    let chain = match headers.get(X_FORWARDED_FOR) {
-        None => from.peer.clone(),
-        Some(_) => joined(headers, from.peer),
-    };
+    remove_hop_by_hop(headers, found);
+    remove_found(headers, found, [(Found::EXPECT, EXPECT), (Found::PROXY_AUTHORIZATION, PROXY_AUTHORIZATION)]);
+    let chain = if found.has(Found::X_FORWARDED_FOR) { joined(headers, from.peer) } else { from.peer.clone() };
     headers.insert(X_FORWARDED_FOR, chain);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     headers.insert(X_FORWARDED_PORT, from.port.clone());
@@ -110,8 +153,9 @@ pub(crate) fn forward_request<B>(request: &mut Request<B>, from: &Forwarding<'_>
 
 /// Makes the target's answer the one that goes to the client.
 pub(crate) fn forward_response(headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers);
-    headers.remove(PROXY_AUTHENTICATE);
+    let found = Found::of(headers);
+    remove_hop_by_hop(headers, found);
+    remove_found(headers, found, [(Found::PROXY_AUTHENTICATE, PROXY_AUTHENTICATE)]);
 }
 
 /// All values of the chain in one line, then ours.
@@ -125,23 +169,44 @@ fn joined(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
     HeaderValue::from_bytes(&chain).unwrap_or_else(|_| peer.clone())
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // Names listed in Connection first; `close` and `keep-alive` are the usual ones and are no headers to remove.
-    if headers.contains_key(CONNECTION) {
+fn remove_hop_by_hop(headers: &mut HeaderMap, found: Found) {
+    if found.has(Found::CONNECTION) {
+        // Names listed there first; the usual words are no headers, or go anyway.
+        let usual = |name: &&[u8]| {
+            ["close", "keep-alive", "upgrade", "te"].iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes()))
+        };
         let listed: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
-            .flat_map(|value| value.as_bytes().split(|b| *b == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .map(HeaderValue::as_bytes)
+            .filter(|value| !usual(value))
+            .flat_map(|value| value.split(|b| *b == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|name| !usual(name))
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             // Host and Content-Length carry meaning from end to end: a client must not be able to strip them.
             .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
             .collect();
         for name in listed {
             headers.remove(name);
         }
-        headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+    remove_found(
+        headers,
+        found,
+        [
+            (Found::CONNECTION, CONNECTION),
+            (Found::KEEP_ALIVE, KEEP_ALIVE),
+            (Found::PROXY_CONNECTION, PROXY_CONNECTION),
+            (Found::TE, TE),
+            (Found::TRANSFER_ENCODING, TRANSFER_ENCODING),
+            (Found::UPGRADE, UPGRADE),
+        ],
+    );
+}
+
+fn remove_found<const N: usize>(headers: &mut HeaderMap, found: Found, names: [(Found, HeaderName); N]) {
+    for (_, name) in names.into_iter().filter(|(one, _)| found.has(*one)) {
         headers.remove(name);
     }
 }
@@ -150,6 +215,23 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 pub(crate) fn names(headers: &HeaderMap, header: &HeaderName, word: &str) -> bool {
     let matches = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(word.as_bytes());
     headers.get_all(header).iter().any(|value| value.as_bytes().split(|b| *b == b',').any(matches))
+}
+
+/// The request, without body, whose head was sent as these bytes. `None`: it is not whole.
+pub(crate) fn parse_request(bytes: &[u8]) -> Option<Request<()>> {
+    let mut lines = [httparse::EMPTY_HEADER; 128];
+    let mut head = httparse::Request::new(&mut lines);
+    if !head.parse(bytes).ok()?.is_complete() {
+        return None;
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(head.method?.as_bytes()).ok()?;
+    *request.uri_mut() = head.path?.parse().ok()?;
+    for line in head.headers.iter() {
+        let (name, value) = (HeaderName::from_bytes(line.name.as_bytes()), HeaderValue::from_bytes(line.value));
+        request.headers_mut().append(name.ok()?, value.ok()?);
+    }
+    Some(request)
 }
 
 /// Whether a raw head carries a `Content-Length` line.
@@ -201,7 +283,8 @@ mod tests {
             .body(())
             .unwrap();
         let (peer, port) = (HeaderValue::from_static("9.9.9.9"), HeaderValue::from_static("80"));
-        forward_request(&mut request, &Forwarding { peer: &peer, port: &port });
+        let found = Found::of(request.headers());
+        forward_request(&mut request, found, &Forwarding { peer: &peer, port: &port });
         let headers = request.headers();
         for gone in ["connection", "x-mine", "te", "upgrade"] {
             assert!(!headers.contains_key(gone), "{gone}");
@@ -214,6 +297,36 @@ mod tests {
         assert_eq!(headers["x-forwarded-port"], "80");
         assert_eq!(headers["x-forwarded-host"], "a.b");
         assert_eq!(request.uri(), "/x?y=1");
+    }
+
+    #[test]
+    fn answers_lose_what_concerns_one_hop() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "Keep-Alive, X-Mine"),
+            ("keep-alive", "timeout=5"),
+            ("x-mine", "1"),
+            ("transfer-encoding", "chunked"),
+            ("proxy-authenticate", "Basic"),
+            ("upgrade", "h2c"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        forward_response(&mut headers);
+        let left: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(left, [("set-cookie", "a=1"), ("set-cookie", "b=2")]);
+    }
+
+    #[test]
+    fn a_sent_head_is_read_back_whole_or_not_at_all() {
+        let sent = b"PUT /x?y=1 HTTP/1.1\r\nhost: a.b\r\ncookie: a\r\ncookie: b\r\ncontent-length: 0\r\n\r\n";
+        let request = parse_request(sent).unwrap();
+        assert_eq!((request.method(), request.uri().to_string().as_str()), (&Method::PUT, "/x?y=1"));
+        assert_eq!(request.headers().get_all("cookie").iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(request.headers().len(), 4);
+        assert!((0..sent.len()).all(|cut| parse_request(&sent[..cut]).is_none()));
     }
 
     #[test]

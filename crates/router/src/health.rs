@@ -103,6 +103,7 @@ mod tests {
 
     fn check() -> TargetHealthCheck {
         TargetHealthCheck {
+            protocol: Default::default(),
             path: "/".into(),
             port: None,
             interval_ms: 1000,

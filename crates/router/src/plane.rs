@@ -3,6 +3,7 @@
 //! An operation checks, opens what it needs (a port), writes the change to the log, and only then shows it to the
 //! workers and answers. What fails before the log leaves nothing behind.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -286,7 +287,8 @@ impl Plane {
         check_owner(&route.tags, &what)?;
         if let RouteTarget::Host { host, .. } = &mut route.route {
             let normal = normal_host(host).filter(|normal| normal.len() == host.trim_end_matches('.').len());
-            *host = normal.filter(|host| !host.is_empty()).ok_or_else(|| {
+            let normal = normal.filter(|host| !host.is_empty()).map(Cow::into_owned);
+            *host = normal.ok_or_else(|| {
                 RouterError::Invalid(format!("{host:?} is not a host name (letters, digits, hyphens, dots; no port)"))
             })?;
         }
@@ -309,7 +311,7 @@ impl Plane {
         if existing.is_none()
             && let Some(listener) = &listener
         {
-            let hosts = !read(&listener.hosts).is_empty();
+            let hosts = !read(&listener.rules).hosts.is_empty();
             match &route.route {
                 RouteTarget::Port { .. } if hosts => {
                     return Err(RouterError::Conflict(format!("port {port} is shared by host rules")));
@@ -351,7 +353,7 @@ impl Plane {
         let listener = self.listeners.borrow().get(&port).cloned();
         if let Some(listener) = listener {
             publish(&listener, &existing.route, None);
-            if read(&listener.hosts).is_empty() {
+            if read(&listener.rules).hosts.is_empty() {
                 self.listeners.borrow_mut().remove(&port);
                 self.failed.borrow_mut().remove(&port);
                 self.close(port);
@@ -512,12 +514,12 @@ async fn drain(plane: Rc<Plane>, group: Arc<Group>, target: Arc<Target>) {
 fn publish(listener: &Listener, route: &RouteTarget, group: Option<Arc<Group>>) {
     match (route, group) {
         (RouteTarget::Host { host, .. }, Some(group)) => {
-            write(&listener.hosts).insert(host.as_str().into(), group);
+            write(&listener.rules).hosts.insert(host.as_str().into(), group);
         }
         (RouteTarget::Host { host, .. }, None) => {
-            write(&listener.hosts).remove(host.as_str());
+            write(&listener.rules).hosts.remove(host.as_str());
         }
-        (RouteTarget::Port { .. }, group) => *write(&listener.default) = group,
+        (RouteTarget::Port { .. }, group) => write(&listener.rules).default = group,
     }
 }
 
@@ -552,7 +554,7 @@ fn bind(addresses: &[IpAddr], port: u16) -> RouterResult<Vec<TcpListener>> {
     let mut sockets = Vec::new();
     let mut missing = None;
     for address in addresses {
-        match TcpListener::bind((*address, port)).and_then(|socket| socket.set_nonblocking(true).map(|()| socket)) {
+        match bind_one(*address, port) {
             Ok(socket) => sockets.push(socket),
             Err(error) => match error.kind() {
                 std::io::ErrorKind::AddrInUse => {
@@ -577,4 +579,12 @@ fn bind(addresses: &[IpAddr], port: u16) -> RouterResult<Vec<TcpListener>> {
         }
         _ => Ok(sockets),
     }
+}
+
+fn bind_one(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
+    let socket = TcpListener::bind((address, port))?;
+    socket.set_nonblocking(true)?;
+    // The connections accepted from it inherit this, which spares each of them a call.
+    rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
+    Ok(socket)
 }

@@ -5,20 +5,18 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, TRANSFER_ENCODING, UPGRADE};
+use http::header::{ACCEPT, CONNECTION, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use tokio::net::TcpStream;
 
 use crate::api::TargetState;
-use crate::headers::{self, Forwarding};
+use crate::headers::{self, Forwarding, Found};
 use crate::pages::Refusal;
 use crate::table::{Group, InFlight, Listener};
 use crate::upstream::{Failure, RequestBody, ResponseBody, Upstream};
@@ -52,13 +50,15 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     client.watch.waiting(u64::MAX);
-    let wants_page = request
-        .headers()
-        .get(ACCEPT)
-        .is_some_and(|accept| accept.as_bytes().windows(9).any(|window| window.eq_ignore_ascii_case(b"text/html")));
+    let found = Found::of(request.headers());
+    let wants_page = found.has(Found::ACCEPT)
+        && request
+            .headers()
+            .get(ACCEPT)
+            .is_some_and(|accept| accept.as_bytes().windows(9).any(|window| window.eq_ignore_ascii_case(b"text/html")));
     let is_head = request.method() == Method::HEAD;
     let shared = &client.worker.shared;
-    let group = match route(&client, &request) {
+    let group = match route(&client, &request, found) {
         Ok(group) => group,
         Err(refusal) => {
             shared.unrouted.fetch_add(1, Ordering::Relaxed);
@@ -68,7 +68,7 @@ pub(crate) async fn handle(
     group.stats.requests.fetch_add(1, Ordering::Relaxed);
     group.stats.last_request.store(client.worker.unix_ms.get(), Ordering::Relaxed);
     client.watch.waiting(group.idle_timeout_ms());
-    match forward(&client, &group, request).await {
+    match forward(&client, &group, request, found).await {
         Ok(response) => {
             let status = response.status().as_u16();
             if let Some(counter) = group.stats.target_codes.get(usize::from(status / 100).wrapping_sub(1)) {
@@ -96,8 +96,8 @@ fn refuse(client: &Client, refusal: &Refusal, html: bool, is_head: bool) -> Resp
     page.map(|bytes| ResponseBody::page(if is_head { Bytes::new() } else { bytes }, client.watch.clone()))
 }
 
-fn route(client: &Client, request: &Request<Incoming>) -> Result<Arc<Group>, Refusal> {
-    let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+fn route(client: &Client, request: &Request<Incoming>, found: Found) -> Result<Arc<Group>, Refusal> {
+    let chunked = found.has(Found::TRANSFER_ENCODING);
     // hyper obeys Transfer-Encoding, drops Content-Length and does not say so; a client that sends both is confused or
     // hostile, so look at what it sent.
     let head = client.watch.take_head(!request.body().is_end_stream(), chunked);
@@ -113,10 +113,12 @@ async fn forward(
     client: &Rc<Client>,
     group: &Arc<Group>,
     mut request: Request<Incoming>,
+    found: Found,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let worker = &client.worker;
-    let upgrade = headers::upgrade(&request);
-    headers::forward_request(&mut request, &Forwarding { peer: &client.peer, port: &client.listener.port_value });
+    let upgrade = headers::upgrade(&request, found);
+    let from = Forwarding { peer: &client.peer, port: &client.listener.port_value };
+    headers::forward_request(&mut request, found, &from);
     if let Some(protocol) = &upgrade {
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         request.headers_mut().insert(UPGRADE, protocol.clone());
@@ -132,7 +134,7 @@ async fn forward(
             Err(none_left) => return Err(refusal.unwrap_or(none_left)),
         };
         client.watch.at_target(Some(flight.target.clone()));
-        let pooled = poll_fn(|cx| Poll::Ready(worker.pools.borrow_mut().take(&flight.target, cx))).await;
+        let pooled = worker.pools.borrow_mut().take(&flight.target);
         let reused = pooled.is_some();
         let mut upstream = match pooled {
             Some(upstream) => upstream,
@@ -151,7 +153,6 @@ async fn forward(
         if flight.target.state() == TargetState::Draining {
             continue;
         }
-        let spare = (reused && repeatable).then(|| head_of(&request));
         match upstream.exchange(request, &client.watch).await {
             Ok(response) => return answer(client, response, upstream, flight, upgrade.is_some()).await,
             Err(Failure::Unsent(unsent)) => {
@@ -160,10 +161,11 @@ async fn forward(
                 let detail = format!("Target {} closed the connection.", flight.target.addr);
                 refusal = Some(Refusal::new(StatusCode::BAD_GATEWAY, "connection_lost", detail));
             }
-            Err(Failure::Lost(reason)) => {
+            Err(Failure::Lost { reason, head }) => {
                 worker.pools.borrow_mut().forget(&flight.target);
-                match spare {
-                    Some(spare) => request = spare,
+                let again = head.filter(|_| reused && repeatable).and_then(|head| headers::parse_request(&head));
+                match again {
+                    Some(again) => request = again.map(|()| RequestBody::Empty),
                     None => {
                         let detail = format!("Target {} gave no answer: {reason}.", flight.target.addr);
                         return Err(Refusal::new(StatusCode::BAD_GATEWAY, "connection_lost", detail));
@@ -221,13 +223,4 @@ async fn answer(
     let (stream, early) = upstream.into_tunnel().await.map_err(|error| bad(format!("Target {addr}: {error}.")))?;
     *client.tunnel.borrow_mut() = Some(Tunnel { stream, early, flight });
     Ok(response.map(|_| ResponseBody::page(Bytes::new(), client.watch.clone())))
-}
-
-/// A copy without body.
-fn head_of(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    copy
 }

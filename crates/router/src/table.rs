@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use foldhash::fast::RandomState;
 use http::HeaderValue;
 use landfall_model::app::BalancingAlgorithm;
 use tokio::sync::Notify;
@@ -37,28 +38,30 @@ pub(crate) struct Listener {
     pub(crate) port: u16,
     /// For `X-Forwarded-Port`.
     pub(crate) port_value: HeaderValue,
+    pub(crate) rules: RwLock<Rules>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
     /// Lower case; `*.domain` answers for every host below it that has no rule of its own.
-    pub(crate) hosts: RwLock<HashMap<Box<str>, Arc<Group>>>,
-    pub(crate) default: RwLock<Option<Arc<Group>>>,
+    pub(crate) hosts: HashMap<Box<str>, Arc<Group>, RandomState>,
+    pub(crate) default: Option<Arc<Group>>,
 }
 
 impl Listener {
     pub(crate) fn new(port: u16) -> Self {
-        Self { port, port_value: HeaderValue::from(port), hosts: RwLock::default(), default: RwLock::default() }
+        Self { port, port_value: HeaderValue::from(port), rules: RwLock::default() }
     }
 
     /// `host`: lower case, without port.
     pub(crate) fn find(&self, host: &str) -> Option<Arc<Group>> {
-        if let Some(group) = &*read(&self.default) {
-            return Some(group.clone());
-        }
-        let hosts = read(&self.hosts);
-        if let Some(group) = hosts.get(host) {
+        let rules = read(&self.rules);
+        if let Some(group) = rules.default.as_ref().or_else(|| rules.hosts.get(host)) {
             return Some(group.clone());
         }
         let mut rest = host;
         while let Some((_, parent)) = rest.split_once('.') {
-            if let Some(group) = hosts.get(format!("*.{parent}").as_str()) {
+            if let Some(group) = rules.hosts.get(format!("*.{parent}").as_str()) {
                 return Some(group.clone());
             }
             rest = parent;
@@ -69,7 +72,7 @@ impl Listener {
     /// The domains below which there are hosts, for the page of an unknown one; at most five.
     pub(crate) fn domains(&self) -> Vec<String> {
         let mut domains: Vec<String> =
-            read(&self.hosts).keys().filter_map(|host| Some(host.split_once('.')?.1.to_owned())).collect();
+            read(&self.rules).hosts.keys().filter_map(|host| Some(host.split_once('.')?.1.to_owned())).collect();
         domains.sort_unstable();
         domains.dedup();
         domains.truncate(5);
@@ -137,10 +140,11 @@ impl Group {
     /// A healthy target that is not in `tried`, with the request counted as in flight.
     pub(crate) fn pick(self: &Arc<Self>, tried: &[u64]) -> Result<InFlight, Refusal> {
         let targets = read(&self.targets);
-        let count = targets.len();
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let usable = (0..count)
-            .filter_map(|offset| targets.get(first.wrapping_add(offset) % count))
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let (later, first) = targets.split_at(turn.checked_rem(targets.len()).unwrap_or(0));
+        let usable = first
+            .iter()
+            .chain(later)
             .filter(|target| target.state() == TargetState::Healthy && !tried.contains(&target.uid));
         let chosen = if self.least_outstanding.load(Ordering::Relaxed) {
             usable.min_by_key(|target| target.in_flight.load(Ordering::Relaxed))

@@ -5,6 +5,7 @@
 //! Idle connections are kept per worker and per target registration (`Target::uid`), so no pool is ever shared between
 //! target groups, and an address that is registered elsewhere starts with an empty one.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -14,6 +15,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -22,8 +24,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::api::TargetState;
+use crate::gate::Gate;
+use crate::socket::Direct;
 use crate::table::{Group, InFlight, Target};
-use crate::watch::{Direct, Watch};
+use crate::watch::Watch;
 use crate::worker::Worker;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -64,7 +68,9 @@ impl Body for RequestBody {
 
 pub(crate) struct Upstream {
     sender: SendRequest<RequestBody>,
-    conn: Connection<TokioIo<Direct>, RequestBody>,
+    /// `None` once it has ended.
+    conn: Option<Connection<TokioIo<Direct>, RequestBody>>,
+    gate: Gate,
     pub(crate) target: Arc<Target>,
 }
 
@@ -72,8 +78,11 @@ pub(crate) struct Upstream {
 pub(crate) enum Failure {
     /// Nothing was sent; here is the request back.
     Unsent(Box<Request<RequestBody>>),
-    /// The connection ended after the request may have been read.
-    Lost(String),
+    /// The connection ended after the request may have been read. With the head as it was sent.
+    Lost {
+        reason: String,
+        head: Option<Vec<u8>>,
+    },
     TimedOut,
     Cut,
 }
@@ -96,17 +105,27 @@ impl Upstream {
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let mut builder = hyper::client::conn::http1::Builder::new();
         builder.max_buf_size(MAX_BUFFER);
-        let (sender, conn) = builder.handshake(TokioIo::new(Direct(stream))).await.map_err(|error| failed(&error))?;
+        let io = TokioIo::new(Direct::new(stream));
+        let (sender, conn) = builder.handshake(io).await.map_err(|error| failed(&error))?;
         group.stats.connections.fetch_add(1, Ordering::Relaxed);
-        let mut upstream = Box::new(Self { sender, conn, target: target.clone() });
+        let mut upstream = Box::new(Self { sender, conn: Some(conn), gate: Gate::new(), target: target.clone() });
         // hyper takes a request only after the connection has asked for one.
-        poll_fn(|cx| Poll::Ready(upstream.is_alive(cx))).await;
+        upstream.is_alive();
         Ok(upstream)
     }
 
-    /// Whether a request can be sent now.
-    fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
-        self.conn.poll_without_shutdown(cx).is_pending() && self.sender.is_ready()
+    /// Whether a request can be sent now. Nobody is woken when that changes.
+    fn is_alive(&mut self) -> bool {
+        let Self { sender, conn: Some(conn), gate, .. } = self else { return false };
+        let unchanged = !gate.stirred() && sender.is_ready();
+        unchanged || gate.poll(|cx| conn.poll_without_shutdown(cx)).is_pending() && sender.is_ready()
+    }
+
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        match &mut self.conn {
+            Some(conn) => self.gate.poll_for(cx.waker(), |cx| conn.poll_without_shutdown(cx)),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     /// Sends and waits for the head of the answer.
@@ -115,37 +134,56 @@ impl Upstream {
         request: Request<RequestBody>,
         watch: &Watch,
     ) -> Result<Response<Incoming>, Failure> {
-        let Self { sender, conn, target } = self;
-        let mut answer = pin!(sender.try_send_request(request));
-        let mut over: Option<String> = None;
-        poll_fn(|cx| {
-            if over.is_none()
-                && let Poll::Ready(end) = conn.poll_without_shutdown(cx)
-            {
-                over = Some(end.err().map_or("it closed the connection".to_owned(), |error| error.to_string()));
+        let answer = self.gate.quiet(|| self.sender.try_send_request(request));
+        // Only the connection can answer, and it is polled right before; so nobody needs to be woken when it does. That
+        // holds as long as the channel between them is not made to wait for the task's next turn.
+        let mut answer = pin!(tokio::task::unconstrained(answer));
+        let mut answer = move || match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(response)) => Some(Ok(response)),
+            Poll::Ready(Err(mut error)) => Some(Err(match error.take_message() {
+                Some(request) => Failure::Unsent(Box::new(request)),
+                None => Failure::Lost { reason: describe(error.error()), head: None },
+            })),
+            Poll::Pending => None,
+        };
+        let result = poll_fn(|cx| {
+            let end = self.poll(cx);
+            if let Some(result) = answer() {
+                return Poll::Ready(result);
             }
-            match answer.as_mut().poll(cx) {
-                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-                Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
-                    Some(request) => Failure::Unsent(Box::new(request)),
-                    None => Failure::Lost(describe(error.error())),
-                })),
-                Poll::Pending if watch.is_cut() || target.cut.load(Ordering::Acquire) => Poll::Ready(Err(Failure::Cut)),
-                Poll::Pending if watch.expired() => Poll::Ready(Err(Failure::TimedOut)),
-                Poll::Pending => match over.take() {
-                    Some(reason) => Poll::Ready(Err(Failure::Lost(reason))),
-                    None => Poll::Pending,
-                },
+            if let Poll::Ready(end) = end {
+                let reason = end.err().map_or("it closed the connection".to_owned(), |error| describe(&error));
+                let head = self.take_unanswered();
+                // What the connection had not begun to send comes back now.
+                return Poll::Ready(match answer() {
+                    Some(Err(Failure::Unsent(request))) => Err(Failure::Unsent(request)),
+                    _ => Err(Failure::Lost { reason, head }),
+                });
             }
+            if watch.is_cut() || self.target.cut.load(Ordering::Acquire) {
+                return Poll::Ready(Err(Failure::Cut));
+            }
+            if watch.expired() { Poll::Ready(Err(Failure::TimedOut)) } else { Poll::Pending }
         })
-        .await
+        .await;
+        match result {
+            Err(Failure::Lost { reason, head }) => {
+                Err(Failure::Lost { reason, head: head.or_else(|| self.take_unanswered()) })
+            }
+            other => other,
+        }
+    }
+
+    /// Ends the connection; the head that it sent and that was not answered.
+    fn take_unanswered(&mut self) -> Option<Vec<u8>> {
+        self.conn.take()?.into_parts().io.into_inner().into_unanswered()
     }
 
     /// After a 101: the socket, and what the target has already said on it.
-    pub(crate) async fn into_tunnel(mut self: Box<Self>) -> Result<(TcpStream, Bytes), hyper::Error> {
-        poll_fn(|cx| self.conn.poll_without_shutdown(cx)).await?;
-        let Parts { io, read_buf, .. } = self.conn.into_parts();
-        Ok((io.into_inner().0, read_buf))
+    pub(crate) async fn into_tunnel(mut self: Box<Self>) -> Result<(TcpStream, Bytes), String> {
+        poll_fn(|cx| self.poll(cx)).await.map_err(|error| describe(&error))?;
+        let Parts { io, read_buf, .. } = self.conn.take().ok_or("it closed the connection")?.into_parts();
+        Ok((io.into_inner().stream, read_buf))
     }
 }
 
@@ -165,7 +203,7 @@ fn describe(error: &hyper::Error) -> String {
 pub(crate) struct Pools {
     /// Boxed, since a connection is large and moves with every request.
     #[allow(clippy::vec_box, reason = "taken out and put back with every request")]
-    idle: std::collections::HashMap<u64, Vec<Box<Upstream>>>,
+    idle: HashMap<u64, Vec<Box<Upstream>>, RandomState>,
 }
 
 /// Idle connections to one target and worker.
@@ -173,10 +211,10 @@ const MAX_IDLE: usize = 512;
 
 impl Pools {
     /// An idle connection that is still open, the youngest first.
-    pub(crate) fn take(&mut self, target: &Target, cx: &mut Context<'_>) -> Option<Box<Upstream>> {
+    pub(crate) fn take(&mut self, target: &Target) -> Option<Box<Upstream>> {
         let idle = self.idle.get_mut(&target.uid)?;
         while let Some(mut upstream) = idle.pop() {
-            if upstream.is_alive(cx) {
+            if upstream.is_alive() {
                 return Some(upstream);
             }
         }
@@ -184,10 +222,7 @@ impl Pools {
     }
 
     fn put(&mut self, mut upstream: Box<Upstream>) {
-        if upstream.target.state() == TargetState::Draining {
-            return;
-        }
-        if !upstream.sender.is_ready() && !upstream.is_alive(&mut Context::from_waker(Waker::noop())) {
+        if upstream.target.state() == TargetState::Draining || !upstream.is_alive() {
             return;
         }
         let idle = self.idle.entry(upstream.target.uid).or_default();
@@ -203,9 +238,8 @@ impl Pools {
 
     /// Closes what targets have closed, and everything of targets that are leaving.
     pub(crate) fn sweep(&mut self) {
-        let cx = &mut Context::from_waker(Waker::noop());
         self.idle.retain(|_, idle| {
-            idle.retain_mut(|upstream| upstream.target.state() != TargetState::Draining && upstream.is_alive(cx));
+            idle.retain_mut(|upstream| upstream.target.state() != TargetState::Draining && upstream.is_alive());
             !idle.is_empty()
         });
     }
@@ -247,15 +281,22 @@ impl Body for ResponseBody {
         match &mut self.source {
             Source::Page(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Target { incoming, upstream, .. } => {
-                if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) {
+                // Taking a frame tells the connection that there is room for another: it is polled for that one.
+                let mut next = |upstream: &Option<Box<Upstream>>| {
+                    let mut frame = || Pin::new(&mut *incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+                    match upstream {
+                        Some(upstream) => upstream.gate.quiet(frame),
+                        None => frame(),
+                    }
+                };
+                if let Poll::Ready(frame) = next(upstream) {
                     return Poll::Ready(frame);
                 }
-                // The body moves only when its connection does.
-                let over = upstream.as_mut().is_some_and(|upstream| upstream.conn.poll_without_shutdown(cx).is_ready());
-                if over {
+                // The body moves only when its connection does, so its own waker is of no use.
+                if upstream.as_mut().is_some_and(|upstream| upstream.poll(cx).is_ready()) {
                     *upstream = None;
                 }
-                Pin::new(incoming).poll_frame(cx)
+                next(upstream)
             }
         }
     }

@@ -5,15 +5,10 @@
 //! sees `expired` and acts by phase: a request without an answer gets 504, everything else is closed.
 
 use std::cell::{Cell, RefCell};
-use std::io::IoSlice;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::Waker;
 use std::time::Duration;
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::table::Target;
 
@@ -143,14 +138,14 @@ impl Watch {
         }
     }
 
-    fn moved(&self) {
+    pub(crate) fn moved(&self) {
         // A head must arrive whole in its time, however steadily it drips.
         if self.phase.get() != Phase::Head {
             self.last.set(self.now.get());
         }
     }
 
-    fn received(&self, bytes: &[u8]) {
+    pub(crate) fn received(&self, bytes: &[u8]) {
         match self.phase.get() {
             Phase::Idle => {
                 self.enter(Phase::Head, HEAD_MS);
@@ -178,114 +173,4 @@ fn end_of_head(bytes: &[u8]) -> usize {
         }
     }
     bytes.len()
-}
-
-/// A client's socket that tells its watch about every byte.
-#[derive(Debug)]
-pub(crate) struct Watched {
-    pub(crate) stream: TcpStream,
-    pub(crate) watch: Rc<Watch>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        let bytes = buf.filled().get(before..).unwrap_or_default();
-        if !bytes.is_empty() {
-            self.watch.received(bytes);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.watch.moved();
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        let count = ready!(poll_write_few(&mut self.stream, cx, bufs))?;
-        self.watch.moved();
-        Poll::Ready(Ok(count))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// Writes that are small, which most heads and answers are, go out in one plain `send`: a copy of some hundred bytes is
-/// cheaper than the kernel's work on a vector.
-pub(crate) fn poll_write_few(
-    stream: &mut TcpStream,
-    cx: &mut Context<'_>,
-    bufs: &[IoSlice<'_>],
-) -> Poll<std::io::Result<usize>> {
-    let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
-    let (first, second) = (filled.next(), filled.next());
-    let Some(first) = first else { return Poll::Ready(Ok(0)) };
-    if second.is_none() {
-        return Pin::new(stream).poll_write(cx, first);
-    }
-    let mut joined = [0u8; 1024];
-    let mut used = 0;
-    for buf in bufs {
-        match joined.get_mut(used..used + buf.len()) {
-            Some(room) => room.copy_from_slice(buf),
-            None => return Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
-        used += buf.len();
-    }
-    Pin::new(stream).poll_write(cx, joined.get(..used).unwrap_or_default())
-}
-
-/// A target's socket.
-#[derive(Debug)]
-pub(crate) struct Direct(pub(crate) TcpStream);
-
-impl AsyncRead for Direct {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Direct {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        poll_write_few(&mut self.0, cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
 }

@@ -21,9 +21,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::proxy::{Client, Tunnel, handle};
+use crate::socket::Watched;
 use crate::table::{Listener, Shared};
 use crate::upstream::Pools;
-use crate::watch::{Phase, TICK, Watch, Watched};
+use crate::watch::{Phase, TICK, Watch};
 
 /// Longest head of a request.
 const MAX_HEAD: usize = 64 << 10;
@@ -219,9 +220,6 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStream, p
     let key = worker.next.replace(worker.next.get() + 1);
     worker.watches.borrow_mut().insert(key, watch.clone());
     let _admitted = Admitted { worker: worker.clone(), key };
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
     let peer = HeaderValue::from_str(&peer.ip().to_string()).unwrap_or(HeaderValue::from_static("unknown"));
     let client =
         Rc::new(Client { worker: worker.clone(), listener, peer, watch: watch.clone(), tunnel: RefCell::default() });

@@ -284,6 +284,39 @@ async fn connections_that_the_target_closes_cost_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_lost_on_an_old_connection_is_repeated_whole_if_it_may_be() {
+    let (fixture, backend, port) = one().await;
+    const REQUEST: &str =
+        "GET /first?a=b HTTP/1.1\r\nHost: X\r\nCookie: one\r\nCookie: two\r\nConnection: x\r\nX: y\r\n\r\n";
+    for connection in 0..8 {
+        let mut client = Client::connect(port).await;
+        for _ in 0..3 {
+            client.send(REQUEST).await;
+            let answer = client.answer().await;
+            assert_eq!(answer.status, 200, "connection {connection}: {}", answer.body);
+            assert!(answer.body.starts_with("GET /first?a=b HTTP/1.1\r\n"), "{}", answer.body);
+            let lines: Vec<&str> = answer.body.lines().collect();
+            for line in ["host: X", "cookie: one", "cookie: two", "x-forwarded-for: 127.0.0.1", "x-forwarded-host: X"] {
+                assert_eq!(lines.iter().filter(|one| **one == line).count(), 1, "{line} in {}", answer.body);
+            }
+            assert!(!lines.contains(&"x: y"), "{}", answer.body);
+        }
+    }
+    assert!(backend.requests.load(Ordering::SeqCst) > 24, "no connection was used twice");
+    let before = backend.requests.load(Ordering::SeqCst);
+    let mut client = Client::connect(port).await;
+    let mut lost = 0;
+    for _ in 0..4 {
+        client.send("POST /first?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
+        let answer = client.answer().await;
+        lost += usize::from(answer.status == 502);
+    }
+    assert!(lost > 0);
+    assert_eq!(backend.requests.load(Ordering::SeqCst), before + 4);
+    drop(fixture);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn least_outstanding_requests_avoids_the_busy_target() {
     let fixture = Fixture::start().await;
     let mut spec = group("tg", "env");

@@ -30,6 +30,7 @@ pub fn group(name: &str, environment: &str) -> TargetGroupSpec {
         name: name.to_owned(),
         tags: tags(environment),
         health_check: TargetHealthCheck {
+            protocol: Default::default(),
             path: "/health".into(),
             port: None,
             interval_ms: 50,
@@ -171,7 +172,7 @@ struct Context {
 
 async fn converse(context: Context, mut stream: TcpStream) -> std::io::Result<()> {
     let mut buffer = Vec::new();
-    loop {
+    for number in 0.. {
         let Some(head) = read_head(&mut stream, &mut buffer).await? else { return Ok(()) };
         let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
         if path == "/health" {
@@ -197,6 +198,8 @@ async fn converse(context: Context, mut stream: TcpStream) -> std::io::Result<()
                 std::future::pending::<()>().await;
             }
             "/die" => return Ok(()),
+            "/first?a=b" if number > 0 => return Ok(()),
+            "/first?a=b" => reply(&mut stream, head.as_bytes()).await?,
             "/once" => {
                 reply(&mut stream, context.name.as_bytes()).await?;
                 return Ok(());
@@ -228,6 +231,7 @@ async fn converse(context: Context, mut stream: TcpStream) -> std::io::Result<()
             _ => reply(&mut stream, context.name.as_bytes()).await?,
         }
     }
+    Ok(())
 }
 
 async fn reply(stream: &mut TcpStream, body: &[u8]) -> std::io::Result<()> {
