@@ -73,7 +73,8 @@ impl Caller {
         if call.family.writes() {
             self.right_account(&call).await?;
         }
-        self.paced(call, once).await
+        // Boxed: the SDK's futures nest so deep that the compiler gives up on what awaits several of them.
+        Box::pin(self.paced(call, once)).await
     }
 
     async fn paced<T, F, S>(&self, call: Call<'_>, once: S) -> Result<T, Failed>
@@ -130,7 +131,7 @@ impl Caller {
                 let sent = self.sts.get_caller_identity().send().await;
                 sent.map_err(|error| failed(&call.what(), error))
             };
-            let identity = self.paced(call, once).await?;
+            let identity = Box::pin(self.paced(call, once)).await?;
             let account = identity.account.filter(|account| !account.is_empty());
             account.ok_or_else(|| Failed::from(PortError::Bug(format!("{}: the answer has no account", call.what()))))
         };

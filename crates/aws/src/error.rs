@@ -80,6 +80,7 @@ pub(crate) fn answered(what: &str, status: u16, code: &str, message: &str) -> Fa
         Kind::NotFound => PortError::NotFound(text),
         Kind::Conflict => PortError::Conflict(text),
         Kind::Unavailable => PortError::Unavailable(text),
+        Kind::Full => PortError::Full(text),
         Kind::Invalid => PortError::Invalid(text),
     };
     Failed { code: code.to_owned(), message: message.to_owned(), error }
@@ -92,6 +93,7 @@ enum Kind {
     NotFound,
     Conflict,
     Unavailable,
+    Full,
     Invalid,
 }
 
@@ -136,6 +138,8 @@ fn kind(status: u16, code: &str, message: &str) -> Kind {
         Kind::Throttled
     } else if status >= 500 {
         Kind::Unavailable
+    } else if code.starts_with("TooMany") || code.contains("LimitExceeded") || code.contains("QuotaExceeded") {
+        Kind::Full
     } else if code.contains("NotFound") || code.starts_with("NoSuch") {
         Kind::NotFound
     } else if ["Conflict", "Duplicate", "AlreadyExists", "InUse", "IdempotentParameterMismatch"]
@@ -194,6 +198,9 @@ mod tests {
         assert!(matches!(of(400, "PriorityInUse", ""), PortError::Conflict(_)));
         assert!(matches!(of(400, "DuplicateListener", ""), PortError::Conflict(_)));
         assert!(matches!(of(400, "ConflictException", ""), PortError::Conflict(_)));
+        assert!(matches!(of(400, "TooManyListeners", ""), PortError::Full(_)));
+        assert!(matches!(of(400, "TooManyRequestsException", ""), PortError::Throttled { .. }));
+        assert!(matches!(of(400, "LimitExceededException", ""), PortError::Full(_)));
         assert!(matches!(of(500, "ServerException", ""), PortError::Unavailable(_)));
         assert!(matches!(of(503, "", "busy"), PortError::Unavailable(_)));
         assert!(matches!(of(400, "InvalidParameterException", "x"), PortError::Invalid(_)));

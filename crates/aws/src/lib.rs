@@ -9,7 +9,10 @@ mod call;
 mod clients;
 mod config;
 mod core;
+mod elb;
 mod error;
+mod http;
 mod platform;
+mod tags;
 
 pub use platform::{AwsOptions, AwsPlatform};

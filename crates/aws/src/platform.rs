@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use landfall_model::aws::AwsTarget;
 use landfall_ports::PortResult;
+use landfall_ports::load_balancer::LoadBalancer;
 
 use crate::core::Core;
+use crate::elb::Elb;
+use crate::http;
 
 #[derive(Debug, Clone)]
 pub struct AwsOptions {
@@ -19,12 +22,24 @@ pub struct AwsOptions {
 #[derive(Clone)]
 pub struct AwsPlatform {
     pub(crate) core: Arc<Core>,
+    elb: Arc<Elb>,
 }
 
 impl AwsPlatform {
     /// Reads configuration and credentials' sources; calls nothing of AWS yet.
     pub async fn connect(target: &AwsTarget, options: AwsOptions) -> PortResult<Self> {
-        Ok(Self { core: Arc::new(Core::connect(target, options).await?) })
+        let core = Arc::new(Core::connect(target, options).await?);
+        let elb = Arc::new(Elb::new(Arc::clone(&core), http::client()?));
+        Ok(Self { core, elb })
+    }
+
+    pub fn load_balancer(&self) -> Arc<dyn LoadBalancer> {
+        self.elb.clone()
+    }
+
+    /// What URLs of listeners name: the target's `address`, else the DNS name of its load balancer, looked up once.
+    pub async fn load_balancer_address(&self) -> PortResult<String> {
+        self.elb.address().await
     }
 
     /// The account that the credentials belong to, by GetCallerIdentity; asked once.
