@@ -82,7 +82,7 @@ pub async fn crash_matrix<W: World>(plan: &Plan, make_world: impl Fn() -> W, run
     tried
 }
 
-/// As `crash_matrix`, but for deaths while the failure of `step` is unwound, be it of its start or of its first poll.
+/// As `crash_matrix`, but for deaths while the failure of `step` is unwound.
 pub async fn crash_matrix_unwinding<W: World>(
     plan: &Plan,
     step: &StepId,
@@ -92,6 +92,19 @@ pub async fn crash_matrix_unwinding<W: World>(
     let mut tried = Tried::default();
     let matrix = Matrix { plan, make_world: &make_world, run: &run };
     matrix.deaths(&Fault::FailAfter(step.clone()), &mut tried).await;
+    tried
+}
+
+/// As `crash_matrix_unwinding`, with a failure after the effect of the step's first poll: for steps that are polled whatever
+/// a death has left.
+pub async fn crash_matrix_unwinding_poll<W: World>(
+    plan: &Plan,
+    step: &StepId,
+    make_world: impl Fn() -> W,
+    run: impl AsyncFn(Process),
+) -> Tried {
+    let mut tried = Tried::default();
+    let matrix = Matrix { plan, make_world: &make_world, run: &run };
     matrix.deaths(&Fault::FailAfterPoll(step.clone()), &mut tried).await;
     tried
 }

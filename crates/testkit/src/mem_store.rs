@@ -24,6 +24,7 @@ pub(crate) struct StoreTables {
     outbox: BTreeMap<u64, Outgoing>,
     next_outgoing: u64,
     meta: BTreeMap<String, String>,
+    full: bool,
 }
 
 struct Outgoing {
@@ -32,7 +33,22 @@ struct Outgoing {
     dead: bool,
 }
 
+impl Mem {
+    /// Whether deliveries, records and settings are refused, as by a full disk. What is there can be read.
+    pub fn refuse_writes(&self, refuse: bool) {
+        self.lock().store.full = refuse;
+        self.changed.notify_waiters();
+    }
+}
+
 impl StoreTables {
+    fn writable(&self) -> StoreResult<()> {
+        match self.full {
+            true => Err(StoreError::Unavailable("no space left on device".to_owned())),
+            false => Ok(()),
+        }
+    }
+
     /// A notice of a known id was told before.
     pub(crate) fn add_notices(&mut self, notices: Vec<Notice>) {
         for notice in notices {
@@ -70,7 +86,9 @@ impl StoreTables {
 #[async_trait]
 impl Store for Mem {
     async fn receive(&self, delivery: NewDelivery) -> StoreResult<Received> {
-        let deliveries = &mut self.lock().store.deliveries;
+        let store = &mut self.lock().store;
+        store.writable()?;
+        let deliveries = &mut store.deliveries;
         if deliveries.iter().any(|(known, _)| known.id == delivery.id) {
             return Ok(Received::Duplicate);
         }
@@ -94,6 +112,7 @@ impl Store for Mem {
         notices: Vec<Notice>,
     ) -> StoreResult<()> {
         let tables = &mut self.lock().store;
+        tables.writable()?;
         let index = usize::try_from(seq).unwrap_or(0).wrapping_sub(1);
         if tables.deliveries.get(index).is_none_or(|(_, outcome)| outcome.is_some()) {
             return Err(StoreError::Corrupt(format!("delivery {seq} is not pending: unknown, or finished before")));
@@ -131,6 +150,7 @@ impl Store for Mem {
 
     async fn write_environments(&self, writes: Vec<EnvironmentWrite>, notices: Vec<Notice>) -> StoreResult<()> {
         let tables = &mut self.lock().store;
+        tables.writable()?;
         tables.write(writes)?;
         tables.add_notices(notices);
         self.changed.notify_waiters();
@@ -181,7 +201,9 @@ impl Store for Mem {
     }
 
     async fn meta_put(&self, key: &str, value: &str) -> StoreResult<()> {
-        self.lock().store.meta.insert(key.to_owned(), value.to_owned());
+        let store = &mut self.lock().store;
+        store.writable()?;
+        store.meta.insert(key.to_owned(), value.to_owned());
         Ok(())
     }
 

@@ -14,9 +14,11 @@ pub(super) fn outputs(kind: &str) -> &'static [&'static str] {
     match kind {
         "image.build" | "image.await" => &["image"],
         "task_definition.register" => &["task_definition", "created"],
-        "target_group.ensure" => &["target_group"],
-        "route.ensure" => &["url"],
-        "service.deploy" => &["service", "created", "previous_task_definition", "previous_desired_count"],
+        "target_group.ensure" => &["target_group", "created", "former"],
+        "route.ensure" => &["url", "created"],
+        "service.deploy" => {
+            &["service", "created", "previous_task_definition", "previous_desired_count", "previous_settings"]
+        }
         "hook.run" => &["exit", "status", "tail"],
         "task.run" => &["task", "tail"],
         _ => &[],

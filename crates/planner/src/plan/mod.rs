@@ -6,10 +6,11 @@
 //! create   sweep of what a superseded attempt left (only then)
 //!          image.* → task_definition.* → hooks before ─┐
 //!          target_group → route ───────────────────────┴→ service.* → targets → probe → hooks after
-//! update   the same without the first sweep; at the end a sweep of services, task definitions and images no
-//!          longer used
+//! update   the same without the first sweep; at the end a sweep of services, task definitions, images and routes
+//!          no longer used
 //! destroy  hooks before → service.stop → service.delete → route → target_group → sweep by tag → hooks after → verify
-//!          (route and target_group only where the manifest still tells the route)
+//!          (route and target_group only where the manifest still tells the route; with a task among the hooks after,
+//!          the sweep leaves task definitions and images to a second one after the hooks)
 //! ```
 
 mod deploy;
@@ -68,7 +69,8 @@ pub struct PlanInputs {
     pub execution: ExecutionId,
     /// The plan that made what there is now, if it is known.
     pub parent: Option<PlanDigest>,
-    /// Task definitions that run now, by service name of the manifest: one-off task hooks of a destroy run from these.
+    /// Task definitions that run now, by service name of the manifest: one-off task hooks of a destroy run from these, or
+    /// from what `owned` has registered for the service.
     pub running: BTreeMap<String, String>,
     /// What carries the environment's tag now; may be empty. A destroy stops the services it finds here too.
     pub owned: Vec<OwnedResource>,

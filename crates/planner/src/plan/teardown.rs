@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use landfall_model::app::{App, HookPoint, Previews};
+use landfall_model::app::{App, Hook, HookAction, HookPoint, Previews};
 use landfall_model::environment::EnvironmentRecord;
 use landfall_model::ids::StepId;
-use landfall_model::inventory::ResourceKind;
+use landfall_model::inventory::{OwnedResource, ResourceKind, TAG_EXECUTION, TAG_SERVICE};
 use landfall_model::step::{
     DeleteRoute, DeleteService, DeleteTargetGroup, Input, RouteTarget, StepParams, StopService, SweepResources,
     VerifyGone,
@@ -28,7 +28,7 @@ pub fn destroy(app: &App, record: &EnvironmentRecord, inputs: &PlanInputs) -> Pl
     let tags = tags(record, record.commit.as_deref(), inputs);
     let mut builder = Builder::new(FailurePolicy::Warn);
     let mut warnings = Vec::new();
-    let running = |service: &str| inputs.running.get(service).map(|handle| Input::Value(handle.clone()));
+    let definition = |service: &str| definition(record, inputs, service).map(Input::Value);
     let hooks = |builder: &mut Builder, point, after: Vec<StepId>, warnings: &mut Vec<String>| match &app.previews {
         None => after,
         Some(previews) => {
@@ -36,7 +36,7 @@ pub fn destroy(app: &App, record: &EnvironmentRecord, inputs: &PlanInputs) -> Pl
                 previews,
                 variables: &variables,
                 tags: &tags,
-                task_definition: &running,
+                task_definition: &definition,
                 fail: FailurePolicy::FailForward,
             };
             hooks::add(builder, &cx, point, after, warnings)
@@ -65,21 +65,22 @@ pub fn destroy(app: &App, record: &EnvironmentRecord, inputs: &PlanInputs) -> Pl
     }
     // Where the manifest no longer tells the route, the sweep takes both, in their order: a target group cannot go before
     // the routes to it.
-    let sweep = SweepResources {
-        environment: environment.clone(),
-        kinds: ResourceKind::ALL.to_vec(),
-        keep: Vec::new(),
-        keep_route: None,
+    // A task that runs after all that has only its definition and its image left: those go last.
+    let after = |hook: &&Hook| hook.when == HookPoint::AfterDestroy;
+    let task = |hook: &Hook| match &hook.run {
+        HookAction::Task { service, .. } => definition(service).is_some(),
+        _ => false,
     };
-    needs = vec![builder.add(
-        "sweep",
-        "Delete all that carries the environment's tag".to_owned(),
-        &needs,
-        StepParams::SweepResources(sweep),
-    )];
-    builder.timeout_s(STOP_S);
-    // A task hook has nothing to run from any more: such hooks belong before.
+    let tasks = app.previews.iter().flat_map(|previews| &previews.hooks).filter(after).any(task);
+    let last = |kind: &ResourceKind| tasks && matches!(kind, ResourceKind::TaskDefinition | ResourceKind::Image);
+    let first: Vec<ResourceKind> = ResourceKind::ALL.into_iter().filter(|kind| !last(kind)).collect();
+    let title = "Delete all that carries the environment's tag";
+    needs = vec![sweep(&mut builder, "sweep", title, &environment, first, &needs)];
     needs = hooks(&mut builder, HookPoint::AfterDestroy, needs, &mut warnings);
+    if tasks {
+        let title = "Delete what the last tasks ran from";
+        needs = vec![sweep(&mut builder, "sweep.last", title, &environment, ResourceKind::ALL.to_vec(), &needs)];
+    }
     let verify = StepParams::VerifyGone(VerifyGone { environment });
     builder.add("verify", "Read back that nothing is left".to_owned(), &needs, verify);
     builder.last(|step| step.on_failure = FailurePolicy::FailForward);
@@ -107,6 +108,35 @@ fn delete_route(builder: &mut Builder, route: RouteTarget, environment: &str, ne
         needs,
         StepParams::DeleteRoute(DeleteRoute { route, environment: environment.to_owned() }),
     )
+}
+
+fn sweep(
+    builder: &mut Builder,
+    id: &str,
+    title: &str,
+    environment: &str,
+    kinds: Vec<ResourceKind>,
+    needs: &[StepId],
+) -> StepId {
+    let params = SweepResources { environment: environment.to_owned(), kinds, keep: Vec::new(), keep_route: None };
+    let step = builder.add(id, title.to_owned(), needs, StepParams::SweepResources(params));
+    builder.timeout_s(STOP_S);
+    step
+}
+
+/// What a task of this service runs from: what the service runs, or, where it is gone already, what was registered for it
+/// last.
+fn definition(record: &EnvironmentRecord, inputs: &PlanInputs, service: &str) -> Option<String> {
+    let registered = || {
+        let of_service = |resource: &&OwnedResource| {
+            resource.kind == ResourceKind::TaskDefinition
+                && resource.environment == record.id.as_str()
+                && resource.tags.get(TAG_SERVICE).map(String::as_str) == Some(service)
+        };
+        let age = |resource: &&OwnedResource| (resource.tags.get(TAG_EXECUTION).cloned(), resource.id.clone());
+        inputs.owned.iter().filter(of_service).max_by_key(age).map(|resource| resource.id.clone())
+    };
+    inputs.running.get(service).cloned().or_else(registered)
 }
 
 /// By the manifest as it is now, and by the tags of what is there: each once.

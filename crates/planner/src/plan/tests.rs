@@ -8,8 +8,8 @@ use landfall_model::Timestamp;
 use landfall_model::app::{App, Hook, HookAction, HookFailure, HookPoint, ImageSource, Routing};
 use landfall_model::environment::{Desired, EnvironmentKey, EnvironmentRecord, Phase, SourceRef, Wanted};
 use landfall_model::ids::{DeliveryId, EnvironmentId, ExecutionId, PlanDigest, RepositoryKey};
-use landfall_model::inventory::{OwnedResource, ResourceKind, Tags};
-use landfall_model::step::{Input, StepParams};
+use landfall_model::inventory::{OwnedResource, ResourceKind, TAG_EXECUTION, TAG_SERVICE, Tags};
+use landfall_model::step::{Input, RouteTarget, StepParams};
 use landfall_workflow::{FailurePolicy, Plan};
 
 use super::*;
@@ -416,4 +416,91 @@ fn the_same_inputs_give_the_same_plan() {
     assert_eq!(typed(&create(&full()), "hook.prepare"), typed(&create(&full()), "hook.prepare"));
     let plan = create(&full());
     assert_eq!(plan.step(&"hook.migrate".into()).unwrap().on_failure, FailurePolicy::Pause);
+}
+
+#[test]
+fn what_a_last_task_runs_from_is_swept_after_it() {
+    let mut app = full();
+    let task = HookAction::Task { service: "app".to_owned(), container: None, command: vec!["drop".to_owned()] };
+    let hook = Hook {
+        name: "drop-database".to_owned(),
+        when: HookPoint::AfterDestroy,
+        run: task,
+        timeout: 60,
+        on_failure: HookFailure::Fail,
+        rerunnable: false,
+    };
+    app.previews.as_mut().unwrap().hooks.push(hook);
+    let registered = |id: &str, service: &str, execution: &str| {
+        let tags = [(TAG_SERVICE, service), (TAG_EXECUTION, execution)];
+        let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        OwnedResource { tags, ..owned(ResourceKind::TaskDefinition, id) }
+    };
+    let mut inputs = inputs();
+    inputs.owned = vec![registered("app:2", "app", "exe_2"), registered("app:9", "app", "exe_1")];
+    inputs.owned.push(registered("worker:1", "worker", "exe_3"));
+    let planned = destroy(&app, &branch(&app), &inputs);
+    assert_eq!(planned.warnings, Vec::<String>::new());
+    insta::assert_snapshot!(shape(&valid(planned.plan.clone())));
+    let StepParams::RunTask(run) = typed(&planned.plan, "hook.drop-database") else { panic!() };
+    assert_eq!(run.task_definition, Input::Value("app:2".to_owned()), "what was registered last");
+    inputs.running.insert("app".to_owned(), "app:9".to_owned());
+    let planned = destroy(&app, &branch(&app), &inputs);
+    let StepParams::RunTask(run) = typed(&planned.plan, "hook.drop-database") else { panic!() };
+    assert_eq!(run.task_definition, Input::Value("app:9".to_owned()), "what runs");
+    // Nothing to run from: left out, said, and no second sweep.
+    let planned = destroy(&app, &branch(&app), &self::inputs());
+    assert_eq!(planned.warnings.len(), 2);
+    assert!(planned.plan.step(&"sweep.last".into()).is_none());
+}
+
+#[test]
+fn the_last_try_and_a_repeated_destroy_say_so() {
+    let app = app();
+    let mut record = branch(&app);
+    assert!(!made(&app, &record, PlanKind::Create).last_try);
+    record.replans = crate::control::MAX_REPLANS;
+    assert!(made(&app, &record, PlanKind::Create).last_try);
+    assert!(!destroy(&app, &record, &inputs()).plan.quiet);
+    record.retries = 1;
+    assert!(destroy(&app, &record, &inputs()).plan.quiet);
+}
+
+#[test]
+fn an_update_takes_the_former_address_away_after_its_hooks() {
+    let mut app = full();
+    let unused = |app: &App, record: &EnvironmentRecord| {
+        let StepParams::SweepResources(sweep) = typed(&made(app, record, PlanKind::Update), "unused") else { panic!() };
+        sweep
+    };
+    let host = RouteTarget::Host { host: "test123.my-project.localhost".to_owned(), port: 8080 };
+    assert_eq!(unused(&app, &branch(&app)).keep_route, Some(host));
+    app.services.get_mut("app").unwrap().load_balancer = None;
+    let sweep = unused(&app, &branch(&app));
+    assert_eq!(sweep.keep_route, None);
+    assert!(sweep.kinds.ends_with(&[ResourceKind::Rule, ResourceKind::Listener, ResourceKind::TargetGroup]));
+}
+
+#[test]
+fn a_host_label_that_another_environment_has_gets_a_hash() {
+    let mut app = app();
+    let record = branch(&app);
+    let mut other = record.clone();
+    other.id = "other-test123".into();
+    let label =
+        |app: &App, record: &EnvironmentRecord, other: &EnvironmentRecord| host_label(app, record, [record, other]);
+    assert_eq!(label(&app, &record, &other), "test123", "the other is gone, or has not begun");
+    other.made_generation = 1;
+    let hashed = label(&app, &record, &other);
+    assert!(hashed.starts_with("test123-") && hashed == hashed_names(&app, &record.key).host_label, "{hashed}");
+    let mut answers = record.clone();
+    answers.url = url(&app, &record);
+    assert_eq!(label(&app, &answers, &other), "test123", "who answers there keeps it");
+    app.previews.as_mut().unwrap().routing = Routing::Ports { first: 9000, last: 9009 };
+    assert_eq!(label(&app, &record, &other), "test123", "nobody has a host");
+    let mut ported = record.clone();
+    ported.port = Some(9001);
+    assert_eq!(port(&app, &ported), Some(9001));
+    app.previews.as_mut().unwrap().routing = Routing::Host { domain: "x.localhost".to_owned(), port: 80 };
+    assert_eq!(port(&app, &ported), None);
 }

@@ -9,12 +9,14 @@ use landfall_model::ids::{ExecutionId, StepId};
 use landfall_ports::PortError;
 use landfall_ports::orchestrator::Orchestrator;
 use landfall_ports::steps::StepExecutor;
-use landfall_testkit::crash::{Process, Tried, World, crash_matrix, crash_matrix_unwinding};
+use landfall_testkit::crash::{
+    Process, Tried, World, crash_matrix, crash_matrix_unwinding, crash_matrix_unwinding_poll,
+};
 use landfall_testkit::platform::{Fault, When};
 use landfall_testkit::{Mem, TestClock};
 use landfall_workflow::{ExecutionState, ExecutionView, Outcome, Plan};
 
-use crate::world::{FIRST, Place, SECOND, app, full, now, with_ports};
+use crate::world::{FIRST, Place, SECOND, app, full, now, with_last_task, with_ports};
 
 const EXECUTION: &str = "exe_2";
 /// The execution that made the world of before.
@@ -236,7 +238,10 @@ async fn update_with_other_settings() {
     let whole = live(&plan, world()).await;
     assert_eq!(whole.view.outcome, Some(Outcome::Succeeded), "{:#?}", whole.view);
     assert_ne!(whole.place.fake.view().settings, world().fake.view().settings);
-    everything(&plan, world, &["target_group", "service.app", "hook.once-refresh"]).await;
+    everything(&plan, world, &["service.app", "hook.once-refresh"]).await;
+    for step in ["target_group", "service.app"] {
+        crash_matrix_unwinding_poll(&plan, &StepId::from(step), world, run).await;
+    }
     // Nothing but the settings changes.
     let plan = world().update(EXECUTION, FIRST);
     crash_matrix_unwinding(&plan, &StepId::from("service.worker"), world, run).await;
@@ -311,6 +316,31 @@ async fn destroy() {
     let world = running(full);
     let plan = world().destroy(EXECUTION);
     everything(&plan, world, &["hook.dump", "target_group", "sweep", "verify"]).await;
+}
+
+/// A task hook after the destroy runs from the definition that was registered, also when the service is gone already.
+#[tokio::test(start_paused = true)]
+async fn destroy_with_a_task_at_the_end() {
+    for service_gone in [false, true] {
+        let world = || {
+            let place = running(with_last_task)();
+            if service_gone {
+                place.fake.vanish_service(&place.record.names.service);
+            }
+            place
+        };
+        let plan = world().destroy(EXECUTION);
+        let whole = live(&plan, world()).await;
+        assert_eq!(whole.view.outcome, Some(Outcome::Succeeded), "{:#?}", whole.view);
+        let tasks = plan.steps.iter().filter(|step| step.kind() == "task.run").count() as u64;
+        assert_eq!((tasks, whole.place.fake.task_runs() - whole.place.earlier_tasks.get()), (2, 2));
+        assert!(whole.view.steps.iter().all(|step| step.error.is_none()), "{:#?}", whole.view);
+        if service_gone {
+            crash_matrix_unwinding(&plan, &StepId::from("no such step"), world, run).await;
+        } else {
+            everything(&plan, world, &["sweep", "hook.drop-database", "sweep.last"]).await;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

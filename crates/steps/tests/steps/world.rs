@@ -174,6 +174,13 @@ pub(crate) fn full() -> App {
     app
 }
 
+/// As `full`, with a task to run when all else is gone.
+pub(crate) fn with_last_task() -> App {
+    let mut app = full();
+    app.previews.as_mut().unwrap().hooks.push(hook("drop-database", HookPoint::AfterDestroy, task(), false));
+    app
+}
+
 pub(crate) fn record(app: &App, branch: &str) -> EnvironmentRecord {
     let key =
         EnvironmentKey { repository: RepositoryKey::new("my-project"), source: SourceRef::Branch(branch.to_owned()) };

@@ -17,9 +17,10 @@ use landfall_model::step::{EnsureTargetGroup, RouteTarget};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::images::BuildState;
 use landfall_ports::load_balancer::TargetGroupSettings;
-use landfall_ports::orchestrator::{DeploymentDescription, PutService, RunTaskRequest};
+use landfall_ports::orchestrator::{DeploymentDescription, LogLine, PutService, RunTaskRequest};
 use landfall_ports::steps::HookState;
 use landfall_ports::{Platform, PortError, PortResult};
+use tokio::sync::mpsc::UnboundedSender;
 
 pub use faults::{Fault, When};
 
@@ -69,6 +70,8 @@ pub(crate) struct World {
     hook_runs: Vec<(String, String)>,
     task_runs: u64,
     deployments: u64,
+    /// Who follows which environment's logs.
+    followers: Vec<(String, UnboundedSender<LogLine>)>,
 }
 
 #[derive(Debug)]
@@ -212,6 +215,14 @@ impl FakePlatform {
     /// One-off tasks that were really started.
     pub fn task_runs(&self) -> u64 {
         self.lock().task_runs
+    }
+
+    /// A container writes a line; returns to how many followers it goes.
+    pub fn write_log(&self, environment: &str, line: LogLine) -> usize {
+        let mut world = self.lock();
+        world.followers.retain(|(_, to)| !to.is_closed());
+        let of_it = world.followers.iter().filter(|(followed, _)| followed == environment);
+        of_it.filter(|(_, to)| to.send(line.clone()).is_ok()).count()
     }
 
     /// Puts a resource of another environment (or another installation) into the world.

@@ -5,12 +5,23 @@ use landfall_model::Timestamp;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
-    ContainerDescription, DeploymentDescription, Orchestrator, PutService, PutServiceOutcome, Registered, RolloutState,
-    RunTaskRequest, ServiceDescription, ServiceEvent, ServiceSettings, ServiceStatus, TargetBinding, TaskDescription,
+    ContainerDescription, DeploymentDescription, LogLine, LogStream, Orchestrator, PutService, PutServiceOutcome,
+    Registered, RolloutState, RunTaskRequest, ServiceDescription, ServiceEvent, ServiceSettings, ServiceStatus,
+    TargetBinding, TaskDescription,
 };
 use landfall_ports::{PortError, PortResult};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{FakePlatform, Service, Task, World, same_owner};
+
+struct Followed(UnboundedReceiver<LogLine>);
+
+#[async_trait]
+impl LogStream for Followed {
+    async fn next(&mut self) -> Option<LogLine> {
+        self.0.recv().await
+    }
+}
 
 #[async_trait]
 impl Orchestrator for FakePlatform {
@@ -123,6 +134,14 @@ impl Orchestrator for FakePlatform {
     async fn task_log_tail(&self, task: &str, _lines: usize) -> PortResult<Vec<String>> {
         self.call("task_log_tail", |world| {
             Ok(if world.tasks.contains_key(task) { vec!["app: ran".to_owned()] } else { vec![] })
+        })
+    }
+
+    async fn follow_logs(&self, environment: &str, _history: usize) -> PortResult<Box<dyn LogStream>> {
+        self.call("follow_logs", |world| {
+            let (to, lines) = unbounded_channel();
+            world.followers.push((environment.to_owned(), to));
+            Ok(Box::new(Followed(lines)) as Box<dyn LogStream>)
         })
     }
 
