@@ -187,7 +187,7 @@ pub(crate) enum PreviewCommand {
     )]
     Logs {
         preview: String,
-        /// Go on until Ctrl-C
+        /// Go on until Ctrl-C or until the preview is gone
         #[arg(long, short)]
         follow: bool,
         /// Lines of each container to begin with

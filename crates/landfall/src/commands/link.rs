@@ -4,7 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use landfall_model::event::{Ask, PreviewTrigger};
-use landfall_server::control::{Control, ControlClient, ControlError, ControlRequest, ControlResponse, Target};
+use landfall_model::ids::EnvironmentId;
+use landfall_server::control::{
+    Control, ControlClient, ControlError, ControlRequest, ControlResponse, LogLines, Target,
+};
 
 use crate::assemble::{Assembly, CONTROL_SOCKET, Purpose};
 use crate::cli::Global;
@@ -48,6 +51,13 @@ impl Link {
             Link::Here(assembly) => assembly.service.call(request).await,
         };
         answer.map_err(|error| control_error(&error))
+    }
+
+    pub(crate) async fn follow_logs(&self, environment: &EnvironmentId, history: usize) -> LogLines {
+        match self {
+            Link::Server(client) => client.follow_logs(environment.clone(), history).await,
+            Link::Here(assembly) => assembly.service.follow_logs(environment.clone(), history).await,
+        }
     }
 
     /// Nothing to do with a server; here: work in flight is finished, the state is closed, containers and load balancer stay.

@@ -1,13 +1,12 @@
 //! Lines of a preview's containers, each with its container's name, in colours that tell them apart.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use landfall_model::ids::EnvironmentId;
 use landfall_server::control::{ControlRequest, ControlResponse};
 use owo_colors::{AnsiColors, OwoColorize};
 
-use crate::commands::link::{Link, unexpected};
+use crate::commands::link::{Link, control_error, unexpected};
 use crate::error::CliResult;
 use crate::exit::ExitCode;
 use crate::printer::Printer;
@@ -33,6 +32,8 @@ impl Palette {
     }
 }
 
+/// The ends of what the preview's containers wrote; with `follow` what they write from now on too, until Ctrl-C or until the
+/// preview is gone.
 pub(crate) async fn run(
     link: &Link,
     environment: &EnvironmentId,
@@ -41,67 +42,43 @@ pub(crate) async fn run(
     printer: &Printer,
 ) -> CliResult<ExitCode> {
     let mut palette = Palette::default();
-    let mut seen: Vec<String> = Vec::new();
-    loop {
-        let lines = if seen.is_empty() { tail } else { tail.max(500) };
-        let request = ControlRequest::Logs { environment: environment.clone(), lines };
-        let all = match link.call(request).await? {
-            ControlResponse::Logs(lines) => lines,
-            other => return Err(unexpected(&other)),
-        };
-        for line in new_lines(&seen, &all) {
-            print(line, &mut palette, printer)?;
-        }
-        seen = all;
-        if !follow {
-            return Ok(ExitCode::Ok);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(500)) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::Ok),
-        }
-    }
-}
-
-fn print(line: &str, palette: &mut Palette, printer: &Printer) -> CliResult<()> {
-    if printer.json() {
-        let (container, text) = line.split_once(' ').unwrap_or(("", line));
-        return printer.data(serde_json::json!({ "container": container.trim_end_matches(':'), "text": text }));
-    }
-    match line.split_once(' ') {
-        Some((name, text)) => printer.data(format_args!("{} {text}", palette.paint(name))),
-        None => printer.data(line),
-    }
-}
-
-/// Lines of `all` that come after what `seen` ended with, container by container (each one's own order is kept, theirs among
-/// each other is not).
-fn new_lines<'a>(seen: &[String], all: &'a [String]) -> Vec<&'a str> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for line in seen {
-        *counts.entry(line.as_str()).or_default() += 1;
-    }
-    all.iter()
-        .filter(|line| match counts.get_mut(line.as_str()) {
-            Some(left) if *left > 0 => {
-                *left -= 1;
-                false
+    if !follow {
+        let request = ControlRequest::Logs { environment: environment.clone(), lines: tail };
+        return match link.call(request).await? {
+            ControlResponse::Logs(lines) => {
+                for line in &lines {
+                    // As the port words it: `CONTAINER | TEXT`.
+                    let (container, text) = line.split_once(" | ").unwrap_or(("", line));
+                    print(container, text, &mut palette, printer)?;
+                }
+                Ok(ExitCode::Ok)
             }
-            _ => true,
-        })
-        .map(String::as_str)
-        .collect()
+            other => Err(unexpected(&other)),
+        };
+    }
+    let mut lines = link.follow_logs(environment, tail).await;
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    loop {
+        tokio::select! {
+            line = lines.recv() => match line {
+                Some(line) => {
+                    let line = line.map_err(|error| control_error(&error))?;
+                    print(&line.container, &line.line, &mut palette, printer)?;
+                }
+                None => {
+                    printer.note(format_args!("{environment} is gone"));
+                    return Ok(ExitCode::Ok);
+                }
+            },
+            _ = &mut interrupted => return Ok(ExitCode::Ok),
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_new_is_printed() {
-        let lines = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let seen = lines(&["app a", "app b", "app b"]);
-        let all = lines(&["app b", "app b", "app c", "app b", "proxy a"]);
-        assert_eq!(new_lines(&seen, &all), ["app c", "app b", "proxy a"]);
+fn print(container: &str, text: &str, palette: &mut Palette, printer: &Printer) -> CliResult<()> {
+    if printer.json() {
+        return printer.data(serde_json::json!({ "container": container, "text": text }));
     }
+    printer.data(format_args!("{} | {text}", palette.paint(container)))
 }

@@ -15,8 +15,8 @@ use landfall_ports::store::{DeliveryOutcome, StoreError};
 use landfall_workflow::{ExecutionState, ExecutionView};
 
 use super::{
-    Control, ControlError, ControlRequest, ControlResponse, ExecutionDetail, PreviewDetail, ServerStatus,
-    SettledReport, Submitted, Target,
+    Control, ControlError, ControlRequest, ControlResponse, ExecutionDetail, LogLines, PreviewDetail, ServerStatus,
+    SettledReport, Submitted, Target, follow,
 };
 use crate::service::{Inner, Service};
 use crate::{inbox, reconcile};
@@ -115,6 +115,10 @@ impl Control for Service {
                 ControlResponse::Shutdown
             }
         })
+    }
+
+    async fn follow_logs(&self, environment: EnvironmentId, history: usize) -> LogLines {
+        follow::follow(self, environment, history.min(10_000))
     }
 }
 

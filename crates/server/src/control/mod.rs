@@ -2,6 +2,7 @@
 //! [`Service`](crate::Service) and, over HTTP and JSON on the Unix socket, by [`socket::serve`] for [`ControlClient`].
 
 mod client;
+mod follow;
 mod handle;
 pub mod socket;
 
@@ -18,11 +19,15 @@ use landfall_workflow::{ExecutionView, Record, Signal};
 use serde::{Deserialize, Serialize};
 
 pub use client::ControlClient;
+pub use follow::LogLines;
 
 /// Answers control requests: a [`Service`](crate::Service) in this process, or a [`ControlClient`] of another.
 #[async_trait]
 pub trait Control: Send + Sync {
     async fn call(&self, request: ControlRequest) -> Result<ControlResponse, ControlError>;
+    /// Log lines of the environment's tasks: the last `history` of each container that runs, then new ones as they are
+    /// written. Ends when the environment is gone; dropping it ends the work behind it.
+    async fn follow_logs(&self, environment: EnvironmentId, history: usize) -> LogLines;
 }
 
 /// Answered by the [`ControlResponse`] of the same name.

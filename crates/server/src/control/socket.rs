@@ -1,5 +1,7 @@
 //! The control socket: HTTP and JSON on a Unix socket that only its owner can open. `POST /control` takes a
-//! [`ControlRequest`] and answers `{"ok": ControlResponse}` or `{"error": ControlError}`.
+//! [`ControlRequest`] and answers `{"ok": ControlResponse}` or `{"error": ControlError}`. `POST /control/logs` takes
+//! `{"environment", "history"}` and answers a JSON object a line, `{"line": LogLine}` or at last `{"error": ControlError}`,
+//! until the environment is gone.
 //!
 //! Whoever binds it holds the state directory's lock already, so a socket file that is there is either stale or somebody
 //! else's mistake. It is removed only when nobody answers on it.
@@ -9,15 +11,21 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use super::follow::{Follow, LineBody};
 use super::{Control, ControlError, ControlRequest, ControlResponse};
 use crate::service::Service;
+
+pub(super) const LOGS: &str = "/control/logs";
 
 /// What travels back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,8 +74,11 @@ pub async fn bind(path: &Path) -> io::Result<UnixListener> {
 /// Of the listener.
 pub async fn serve(service: Service, listener: UnixListener, path: &Path, cancel: CancellationToken) -> io::Result<()> {
     let ends = service.shutdown_token();
-    let router =
-        Router::new().route("/control", post(answer)).layer(DefaultBodyLimit::max(1 << 20)).with_state(service);
+    let router = Router::new()
+        .route("/control", post(answer))
+        .route(LOGS, post(logs))
+        .layer(DefaultBodyLimit::max(1 << 20))
+        .with_state(service);
     let stop = CancellationToken::new();
     let serving = axum::serve(listener, router).with_graceful_shutdown({
         let stop = stop.clone();
@@ -95,4 +106,9 @@ async fn answer(State(service): State<Service>, Json(request): Json<ControlReque
         Ok(response) => Envelope::Ok(response),
         Err(error) => Envelope::Error(error),
     })
+}
+
+async fn logs(State(service): State<Service>, Json(request): Json<Follow>) -> Response {
+    let lines = service.follow_logs(request.environment, request.history).await;
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(LineBody(lines))).into_response()
 }

@@ -3,13 +3,17 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use landfall_model::environment::Phase;
 use landfall_model::event::{Ask, PreviewTrigger};
+use landfall_ports::orchestrator::LogLine;
 use landfall_ports::store::DeliveryOutcome;
-use landfall_server::control::{Target, socket};
+use landfall_server::control::{LogLines, Target, socket};
 use landfall_server::{Control, ControlClient, ControlError, ControlRequest, ControlResponse};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::rig::{Rig, eventually};
+use crate::conversation::{self, BRANCH, ENVIRONMENT, becomes, deleted, say};
+use crate::rig::{Rig, Server, created, eventually};
 
 fn ask() -> ControlRequest {
     ControlRequest::Submit {
@@ -89,4 +93,86 @@ async fn a_request_waits_for_the_inbox_and_is_told_the_outcome() {
         (status.inbox == 0).then_some(())
     })
     .await;
+}
+
+/// A server with one preview, and its control socket.
+async fn with_preview(rig: &Rig, directory: &std::path::Path) -> (Server, ControlClient, JoinHandle<()>) {
+    let server = rig.start().await;
+    say(&server, "create", "d-1", &created(BRANCH)).await;
+    becomes(&server, ENVIRONMENT, Phase::Ready).await;
+    let path = directory.join("control.sock");
+    let listener = socket::bind(&path).await.unwrap();
+    let (service, at) = (server.service.clone(), path.clone());
+    let serving = tokio::spawn(async move {
+        socket::serve(service, listener, &at, CancellationToken::new()).await.unwrap();
+    });
+    (server, ControlClient::connect(&path).await.expect("it listens"), serving)
+}
+
+fn line(text: &str) -> LogLine {
+    LogLine { task: "t".to_owned(), container: "app".to_owned(), line: text.to_owned() }
+}
+
+/// As soon as as many follow, a line goes to each.
+async fn written(rig: &Rig, text: &str, followers: usize) {
+    eventually(&format!("{followers} follow"), async || {
+        (rig.world.write_log(ENVIRONMENT, line(text)) == followers).then_some(())
+    })
+    .await;
+}
+
+async fn next(lines: &mut LogLines) -> Option<Result<LogLine, ControlError>> {
+    tokio::time::timeout(Duration::from_secs(20), lines.recv()).await.expect("nothing comes")
+}
+
+#[tokio::test]
+async fn log_lines_come_as_they_are_written_until_the_environment_is_gone() {
+    let rig = conversation::rig();
+    let directory = tempfile::tempdir().unwrap();
+    let (server, client, _serving) = with_preview(&rig, directory.path()).await;
+    let mut staying = client.follow_logs(ENVIRONMENT.into(), 10).await;
+    written(&rig, "to one", 1).await;
+    assert_eq!(next(&mut staying).await, Some(Ok(line("to one"))));
+
+    // Who goes away ends what was done for it, on the other side of the socket too.
+    let mut leaving = client.follow_logs(ENVIRONMENT.into(), 10).await;
+    eventually("both are told", async || (rig.world.write_log(ENVIRONMENT, line("to both")) == 2).then_some(())).await;
+    assert_eq!(next(&mut leaving).await, Some(Ok(line("to both"))));
+    drop(leaving);
+    written(&rig, "to one again", 1).await;
+
+    // More than the socket holds, with nobody reading meanwhile: all of it, in order.
+    let numbered = |n: u32| line(&format!("{n} {}", "x".repeat(100)));
+    for n in 0..5_000 {
+        rig.world.write_log(ENVIRONMENT, numbered(n));
+    }
+    while next(&mut staying).await != Some(Ok(numbered(0))) {}
+    for n in 1..5_000 {
+        assert_eq!(next(&mut staying).await, Some(Ok(numbered(n))));
+    }
+
+    say(&server, "delete", "d-2", &deleted(BRANCH)).await;
+    assert_eq!(next(&mut staying).await, None);
+    becomes(&server, ENVIRONMENT, Phase::Destroyed).await;
+    assert_eq!(next(&mut client.follow_logs(ENVIRONMENT.into(), 10).await).await, None);
+    let unknown = next(&mut client.follow_logs("nobody".into(), 10).await).await;
+    assert!(matches!(unknown, Some(Err(ControlError::NotFound(_)))), "{unknown:?}");
+    eventually("nobody follows", async || (rig.world.write_log(ENVIRONMENT, line("")) == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn who_follows_logs_is_told_that_the_server_stops_and_does_not_hold_it_up() {
+    let rig = conversation::rig();
+    let directory = tempfile::tempdir().unwrap();
+    let (_server, client, serving) = with_preview(&rig, directory.path()).await;
+    let mut lines = client.follow_logs(ENVIRONMENT.into(), 10).await;
+    written(&rig, "one", 1).await;
+    assert_eq!(next(&mut lines).await, Some(Ok(line("one"))));
+    assert_eq!(client.call(ControlRequest::Shutdown).await, Ok(ControlResponse::Shutdown));
+    let last = next(&mut lines).await;
+    assert!(matches!(last, Some(Err(ControlError::Unavailable(_)))), "{last:?}");
+    assert_eq!(next(&mut lines).await, None);
+    tokio::time::timeout(Duration::from_secs(10), serving).await.expect("it ends").unwrap();
+    let after = next(&mut client.follow_logs(ENVIRONMENT.into(), 10).await).await;
+    assert!(matches!(after, Some(Err(ControlError::Unavailable(_)))), "{after:?}");
 }

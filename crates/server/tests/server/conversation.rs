@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{Post, Rig, Server, created, eventually};
 
-const ENVIRONMENT: &str = "my-project-test123";
+pub(crate) const ENVIRONMENT: &str = "my-project-test123";
 pub(crate) const BRANCH: &str = "feature/test123";
 
 fn commit(digit: char) -> String {
@@ -107,7 +107,7 @@ fn pull_request(action: &str, commit: &str) -> Value {
     })
 }
 
-async fn say(server: &Server, event: &str, id: &str, body: &Value) {
+pub(crate) async fn say(server: &Server, event: &str, id: &str, body: &Value) {
     assert_eq!(server.post(Post::new(event, id, body)).await.0, 202);
 }
 

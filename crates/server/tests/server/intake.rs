@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::rig::{Post, Rig, created};
+use crate::rig::{Post, Rig, created, eventually};
 
 #[tokio::test]
 async fn a_signed_delivery_is_kept_and_decided_once() {
@@ -153,4 +153,30 @@ async fn what_was_answered_202_survives_a_crash_before_it_was_decided() {
     let next = rig.start().await;
     next.outcome("d-1").await;
     assert_eq!(rig.mem.pending_deliveries(10).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn while_nothing_can_be_stored_deliveries_are_refused_and_it_is_not_well() {
+    let rig = Rig::new();
+    let server = rig.start().await;
+    rig.mem.refuse_writes(true);
+    let body = created("feature/x");
+    let (status, answer) = server.post(Post::new("create", "d-1", &body)).await;
+    assert_eq!((status, answer["status"].as_str()), (503, Some("unavailable")), "{answer}");
+    // Refused, and so not kept: GitHub shows it as failed, and it can be redelivered.
+    assert_eq!(server.store.deliveries(10).await.unwrap().len(), 0);
+    let (status, text) = server.get("/healthz").await;
+    assert_eq!(status, 503);
+    assert!(text.contains("store unavailable"), "{text}");
+    // Reading works, so the metrics say how many were refused.
+    let (status, text) = server.get("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(text.contains("landfall_webhook_requests_total{answer=\"unavailable\"} 1"), "{text}");
+
+    rig.mem.refuse_writes(false);
+    let (status, answer) = server.post(Post::new("create", "d-1", &body)).await;
+    assert_eq!((status, answer["status"].as_str()), (202, Some("accepted")), "{answer}");
+    server.outcome("d-1").await;
+    eventually("it is well again", async || (server.get("/healthz").await.0 == 200).then_some(())).await;
+    server.stop().await;
 }
