@@ -109,3 +109,43 @@ fn a_failed_build_tells_why() {
         world
     });
 }
+
+#[test]
+fn no_more_builds_at_once_than_allowed() {
+    with_world(|world| async move {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q", "-b", "main", "."]);
+        let images = world.platform.ports().images;
+        let mut keys = Vec::new();
+        for n in 0..5 {
+            // Not from the layer cache: a step of its own for each.
+            let step =
+                format!("FROM {IMAGE}\nENV N={}-{n}\nRUN [\"/bin/busybox\", \"sleep\", \"1\"]\n", world.environment);
+            let build = request(&world, dir.path(), &commit(dir.path(), &step));
+            let key = format!("build-{n}");
+            images.start_build(&key, &build).await.unwrap();
+            keys.push(key);
+        }
+        let (mut most, mut queued_beside) = (0, false);
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let mut states = Vec::new();
+            for key in &keys {
+                states.push(images.poll_build(key).await.unwrap());
+            }
+            let count = |wanted: fn(&BuildState) -> bool| states.iter().filter(|state| wanted(state)).count();
+            let running = count(|state| matches!(state, BuildState::Running { .. }));
+            assert!(running <= 2, "{states:?}");
+            assert!(!states.iter().any(|state| matches!(state, BuildState::Failed { .. })), "{states:?}");
+            most = most.max(running);
+            queued_beside |= running == 2 && count(|state| matches!(state, BuildState::Queued)) > 0;
+            if count(|state| matches!(state, BuildState::Done { .. })) == keys.len() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{states:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(most == 2 && queued_beside, "as many as allowed, and the others waited: {most}");
+        world
+    });
+}
