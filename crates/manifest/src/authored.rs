@@ -4,14 +4,17 @@
 //!
 //! Externally tagged enums only and nothing flattened, so that every error has its place.
 
+mod aws;
+
 use std::collections::BTreeMap;
 
-use landfall_model::app::{BalancingAlgorithm, HookFailure, HookPoint};
+use landfall_model::app::{BalancingAlgorithm, HealthCheckProtocol, HookFailure, HookPoint};
 use landfall_model::notice::NoticeKind;
 use landfall_model::task::{DependencyCondition, LaunchType, SecretRef};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(crate) use self::aws::{AwsTarget, LambdaHook, SnsTarget};
 use crate::scalar::{CheckCommand, Duration, PortRange, Text};
 
 type Map<T> = BTreeMap<String, T>;
@@ -36,6 +39,8 @@ pub(crate) struct Manifest {
     pub notifications: Map<Notification>,
     /// Incoming GitHub webhooks.
     pub webhook: Option<Webhook>,
+    /// Places on AWS by name; previews and environments say `on: NAME`.
+    pub aws: Map<AwsTarget>,
 }
 
 /// A repository that may ask for environments.
@@ -60,6 +65,9 @@ pub(crate) struct Repository {
 pub(crate) struct Service {
     /// Where the tasks are meant to run; decides which sizes are legal. Default: fargate.
     pub launch_type: LaunchType,
+    /// A task definition registered elsewhere, on AWS: `family`, `family:revision` or its ARN. What `containers` say is laid
+    /// over it; a container without an image keeps the one it has there.
+    pub base_task_definition: Option<Text>,
     /// CPU units of the whole task, 1024 to a vCPU.
     pub cpu: Option<u32>,
     /// MiB of the whole task.
@@ -74,7 +82,8 @@ pub(crate) struct Service {
     pub load_balancer: Option<LoadBalancer>,
 }
 
-/// A container of a task. Exactly one of `image`, `build` and `await` says where its image comes from.
+/// A container of a task. Exactly one of `image`, `build` and `await` says where its image comes from, or none where the
+/// service has a `base_task_definition`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Container {
@@ -156,9 +165,9 @@ pub(crate) struct Await {
 pub(crate) struct HealthCheck {
     /// A shell line, or `["CMD", arg, …]` or `["CMD-SHELL", line]`. Exit code 0 is healthy.
     pub command: Option<CheckCommand>,
-    /// Whole seconds. Default: 2s (ECS: 30s; on AWS at least 5s).
+    /// Whole seconds. Default: 2s, on AWS 5s (ECS: 30s). On AWS 5s to 300s.
     pub interval: Option<Duration>,
-    /// Whole seconds, at most the interval. Default: 2s (ECS: 5s).
+    /// Whole seconds, at most the interval. Default: 2s (ECS: 5s). On AWS 2s to 60s.
     pub timeout: Option<Duration>,
     /// Failures in a row until unhealthy. Default: 3.
     pub retries: Option<u32>,
@@ -216,17 +225,19 @@ pub(crate) struct LoadBalancer {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TargetCheck {
+    /// Default: http. `https` on AWS only; the target's certificate is not verified.
+    pub protocol: Option<HealthCheckProtocol>,
     /// Default: `/`
     pub path: Option<String>,
     /// Default: the port that receives traffic.
     pub port: Option<Port>,
-    /// Default: 2s (ELB: 30s; on AWS at least 5s).
+    /// Default: 2s, on AWS 5s (ELB: 30s). On AWS whole seconds, 5s to 300s.
     pub interval: Option<Duration>,
-    /// Less than the interval. Default: 1s, or half of a shorter interval (ELB: 5s).
+    /// Less than the interval. Default: 1s or half of a shorter interval, on AWS 2s (ELB: 5s). On AWS 2s to 120s.
     pub timeout: Option<Duration>,
-    /// Successes in a row until healthy. Default: 2.
+    /// Successes in a row until healthy. Default: 2. On AWS 2 to 10.
     pub healthy_threshold: Option<u32>,
-    /// Failures in a row until unhealthy. Default: 2.
+    /// Failures in a row until unhealthy. Default: 2. On AWS 2 to 10.
     pub unhealthy_threshold: Option<u32>,
     /// Status codes that are healthy: `200`, `200,202`, `200-299` or a mix. Default: `200-399`
     pub matcher: Option<Text>,
@@ -236,6 +247,8 @@ pub(crate) struct TargetCheck {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Environment {
+    /// A name under `aws`. Default: this machine.
+    pub on: Option<Text>,
     /// Default: all services.
     pub services: Option<Vec<String>>,
     /// Set over each container's own `environment`.
@@ -246,6 +259,8 @@ pub(crate) struct Environment {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Previews {
+    /// A name under `aws`. Default: this machine.
+    pub on: Option<Text>,
     /// Globs of branches that get one; `*` stops at `/`, `**` does not. Default: `["feature/*"]`
     pub branches: Option<Vec<String>>,
     /// Globs of branches that do not.
@@ -258,7 +273,7 @@ pub(crate) struct Previews {
     pub desired_count: Option<u32>,
     /// Set over each container's own `environment`.
     pub variables: Map<Text>,
-    /// How a preview is reached. Default: by host, `http://{branch}.{project}.localhost:8080/`.
+    /// How a preview is reached. Default: by host, `http://{branch}.{project}.localhost:8080/`; on AWS it must be given.
     pub routing: Option<Routing>,
     /// A preview without activity for this long is destroyed. Default: never.
     pub ttl: Option<Duration>,
@@ -282,9 +297,10 @@ pub(crate) enum Routing {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HostRouting {
-    /// Default: `{project}.localhost`, which browsers and curl resolve by themselves.
+    /// Default: `{project}.localhost`, which browsers and curl resolve by themselves. On AWS a domain whose wildcard
+    /// points to the load balancer.
     pub domain: Option<String>,
-    /// Default: 8080.
+    /// Default: 8080; on AWS 443 with a `certificate`, else 80.
     pub port: Option<Port>,
 }
 
@@ -338,6 +354,8 @@ pub(crate) enum HookRun {
     Http(HttpHook),
     /// A one-off task of a service's task definition; exit code 0 is success.
     Task(TaskHook),
+    /// A Lambda function, where previews run on AWS; a function error is a failure.
+    Lambda(LambdaHook),
 }
 
 /// A program, run on Landfall's host in a directory.
@@ -390,7 +408,7 @@ pub(crate) struct TaskHook {
     pub command: Vec<Text>,
 }
 
-/// Who is told. Exactly one of `log`, `webhook` and `slack`.
+/// Who is told. Exactly one of `log`, `webhook`, `slack` and `sns`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Notification {
@@ -400,6 +418,8 @@ pub(crate) struct Notification {
     pub webhook: Option<WebhookTarget>,
     /// A message in Slack's incoming-webhook format.
     pub slack: Option<SlackTarget>,
+    /// A message to an SNS topic.
+    pub sns: Option<SnsTarget>,
     /// Kinds that are sent. Default: all.
     pub on: Vec<NoticeKind>,
 }

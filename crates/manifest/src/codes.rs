@@ -47,5 +47,13 @@ codes! {
     PATH = "LF-M036", "A path that leaves the repository or is not a path";
     VARIABLE_NAME = "LF-M037", "A name that no environment variable can have, or one set twice";
     SOURCE_PASSWORD = "LF-M038", "A repository's `source` holds a password";
+    UNKNOWN_TARGET = "LF-M039", "A target that is not defined under `aws`";
+    AWS_ID = "LF-M040", "Not an ARN, id, name, account or region as AWS has them";
+    PLACEHOLDER = "LF-M041", "An identifier that AWS never gave to anybody (warning)";
+    AWS_NEEDS = "LF-M042", "Something that AWS needs is not given";
+    NOT_ON_AWS = "LF-M043", "Something that does not exist on AWS";
+    ONLY_ON_AWS = "LF-M044", "Something that exists on AWS only";
+    AWS_QUOTA = "LF-M045", "More than a quota of AWS allows unless it was raised (warning)";
+    NO_EFFECT = "LF-M046", "Something that has no effect on AWS (warning)";
     INTERNAL = "LF-M099", "A defect of Landfall: the checks and the types disagree";
 }

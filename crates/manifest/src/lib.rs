@@ -18,6 +18,7 @@ pub mod codes;
 mod diagnostic;
 pub mod init;
 mod interpolate;
+mod place;
 mod resolve;
 mod scalar;
 mod shape;

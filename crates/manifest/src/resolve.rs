@@ -1,18 +1,22 @@
 //! Authored → resolved: defaults filled in, names in the order written. Runs only on a manifest without errors; anything a
 //! check should have refused falls back to the default instead of failing.
 
+mod aws;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use landfall_model::app::{
     App, AwaitSource, BalancingAlgorithm, BuildSource, CircuitBreaker, ContainerTemplate, DeploymentConfiguration,
-    HealthCheckProtocol, Hook, HookAction, HookFailure, HookPoint, ImageSource, Limits, LoadBalancerBinding,
-    LongLivedEnvironment, Notification, NotificationTarget, Previews, Repository, Routing, Service, TargetHealthCheck,
-    UrlOrSecret,
+    Hook, HookAction, HookFailure, HookPoint, ImageSource, Limits, LoadBalancerBinding, LongLivedEnvironment,
+    Notification, NotificationTarget, Previews, Repository, Routing, Service, TargetHealthCheck, UrlOrSecret,
 };
 use landfall_model::ids::RepositoryKey;
 use landfall_model::task::{ContainerSettings, Dependency, HealthCheck, SecretRef};
 
+pub(crate) use self::aws::TargetTimes;
 use crate::authored;
+use crate::place;
 use crate::scalar::{Duration, Text};
 use crate::tree::At;
 
@@ -29,6 +33,10 @@ pub(crate) mod defaults {
     pub(crate) const IDLE_TIMEOUT: u32 = 60;
     pub(crate) const TARGET_INTERVAL_MS: u32 = 2_000;
     pub(crate) const TARGET_TIMEOUT_MS: u32 = 1_000;
+    pub(crate) const AWS_TARGET_INTERVAL_MS: u32 = 5_000;
+    pub(crate) const AWS_TARGET_TIMEOUT_MS: u32 = 2_000;
+    /// ECS runs a container's check no more often than this.
+    pub(crate) const AWS_CHECK_INTERVAL: u32 = 5;
     pub(crate) const THRESHOLD: u32 = 2;
     pub(crate) const MATCHER: &str = "200-399";
     pub(crate) const BRANCHES: &str = "feature/*";
@@ -39,9 +47,11 @@ pub(crate) mod defaults {
 }
 
 pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path) -> App {
-    let here = Here { directory };
+    let usual_target = place::usual_target(&manifest).map(str::to_owned);
+    let preview_target = place::preview_target(&manifest).cloned();
+    let here = Here { directory, on_aws: place::on_aws(&manifest), usual_target, preview_target };
     let project = manifest.project.clone();
-    let mut repositories: std::collections::BTreeMap<_, _> = manifest
+    let mut repositories: BTreeMap<_, _> = manifest
         .repositories
         .into_iter()
         .map(|(key, repository)| (RepositoryKey::from(key.clone()), here.repository(key, repository)))
@@ -57,7 +67,8 @@ pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path
     let previews = manifest.previews.map(|previews| here.previews(previews, &project, &ordered, hooks_at));
     let environments = manifest.environments.into_iter().map(|(name, environment)| {
         let services = environment.services.unwrap_or_else(|| ordered.clone());
-        (name.clone(), LongLivedEnvironment { name, on: None, services, variables: texts(environment.variables) })
+        let on = aws::text(environment.on);
+        (name.clone(), LongLivedEnvironment { name, on, services, variables: texts(environment.variables) })
     });
     let environments = environments.collect();
     let notifications_at = at.get("notifications");
@@ -82,12 +93,16 @@ pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path
         previews,
         notifications,
         webhook_secrets,
-        aws: std::collections::BTreeMap::new(),
+        aws: aws::targets(manifest.aws),
     }
 }
 
 struct Here<'d> {
     directory: &'d Path,
+    /// Services that run on AWS somewhere.
+    on_aws: BTreeSet<String>,
+    usual_target: Option<String>,
+    preview_target: Option<authored::AwsTarget>,
 }
 
 impl Here<'_> {
@@ -124,19 +139,21 @@ impl Here<'_> {
     }
 
     fn service(&self, name: String, service: authored::Service, at: At<'_>) -> Service {
+        let on_aws = self.on_aws.contains(&name);
         let binding = binding(&service);
         let load_balancer = service.load_balancer.zip(binding).map(|(authored, (container, port))| {
             let check = authored.health_check.unwrap_or_default();
-            let interval_ms = ms(check.interval, defaults::TARGET_INTERVAL_MS);
+            let times = TargetTimes::of(on_aws);
+            let interval_ms = ms(check.interval, times.interval_ms);
             LoadBalancerBinding {
                 container,
                 port,
                 health_check: TargetHealthCheck {
-                    protocol: HealthCheckProtocol::Http,
+                    protocol: check.protocol.unwrap_or_default(),
                     path: check.path.unwrap_or_else(|| "/".to_owned()),
                     port: check.port.map(|port| port.0),
                     interval_ms,
-                    timeout_ms: ms(check.timeout, default_target_timeout(interval_ms)),
+                    timeout_ms: ms(check.timeout, times.timeout_ms(interval_ms)),
                     healthy_threshold: check.healthy_threshold.unwrap_or(defaults::THRESHOLD),
                     unhealthy_threshold: check.unhealthy_threshold.unwrap_or(defaults::THRESHOLD),
                     matcher: check.matcher.map_or_else(|| defaults::MATCHER.to_owned(), |text| text.0.replace(' ', "")),
@@ -154,14 +171,14 @@ impl Here<'_> {
             .into_iter()
             .map(|(name, container)| {
                 let depends_at = containers_at.get(&name).get("depends_on");
-                self.container(name, container, depends_at)
+                self.container(name, container, on_aws, depends_at)
             })
             .collect();
         containers.sort_by_key(|container| containers_at.position(&container.name));
         Service {
             name,
             launch_type: service.launch_type,
-            base_task_definition: None,
+            base_task_definition: aws::text(service.base_task_definition),
             cpu: service.cpu,
             memory: service.memory,
             containers,
@@ -181,7 +198,13 @@ impl Here<'_> {
         }
     }
 
-    fn container(&self, name: String, container: authored::Container, depends_at: At<'_>) -> ContainerTemplate {
+    fn container(
+        &self,
+        name: String,
+        container: authored::Container,
+        on_aws: bool,
+        depends_at: At<'_>,
+    ) -> ContainerTemplate {
         let image = match (container.build, container.r#await) {
             (Some(build), _) => ImageSource::Build(BuildSource {
                 context: build.context.unwrap_or_else(|| ".".to_owned()),
@@ -195,7 +218,7 @@ impl Here<'_> {
                 label: awaited.label.into_iter().next().map(|(label, value)| (label, value.0)),
                 deadline: secs(awaited.deadline, defaults::AWAIT_DEADLINE),
             }),
-            (None, None) => ImageSource::Reference(container.image.unwrap_or_default()),
+            (None, None) => container.image.map_or(ImageSource::Base, ImageSource::Reference),
         };
         let mut depends_on: Vec<_> = container
             .depends_on
@@ -214,8 +237,8 @@ impl Here<'_> {
             depends_on,
             health_check: container.health_check.map(|check| HealthCheck {
                 command: check.command.unwrap_or_default().0,
-                interval: secs(check.interval, defaults::CHECK_INTERVAL),
-                timeout: secs(check.timeout, default_check_timeout(check.interval)),
+                interval: secs(check.interval, check_interval(on_aws)),
+                timeout: secs(check.timeout, default_check_timeout(check.interval, on_aws)),
                 retries: check.retries.unwrap_or(defaults::CHECK_RETRIES),
                 start_period: secs(check.start_period, 0),
             }),
@@ -233,14 +256,14 @@ impl Here<'_> {
             Some(authored::Routing::Ports(authored::PortsRouting { range: Some(range) })) => {
                 Routing::Ports { first: range.0.0, last: range.0.1 }
             }
-            Some(authored::Routing::Host(host)) => host_routing(host, project),
-            _ => host_routing(authored::HostRouting::default(), project),
+            Some(authored::Routing::Host(host)) => self.host_routing(host, project),
+            _ => self.host_routing(authored::HostRouting::default(), project),
         };
         let limits = previews.limits.unwrap_or_default();
         let mut hooks: Vec<_> = previews.hooks.into_iter().filter_map(|(name, hook)| self.hook(name, hook)).collect();
         hooks.sort_by_key(|hook| hooks_at.position(&hook.name));
         Previews {
-            on: None,
+            on: aws::text(previews.on),
             branches: previews.branches.unwrap_or_else(|| vec![defaults::BRANCHES.to_owned()]),
             ignore: previews.ignore,
             pull_requests: previews.pull_requests,
@@ -255,6 +278,19 @@ impl Here<'_> {
                 concurrent_executions: limits.concurrent_executions.unwrap_or(defaults::EXECUTIONS),
             },
             hooks,
+        }
+    }
+
+    fn host_routing(&self, host: authored::HostRouting, project: &str) -> Routing {
+        let domain = host.domain.map(|domain| domain.trim_end_matches('.').to_ascii_lowercase());
+        let usual_port = match &self.preview_target {
+            Some(target) if target.certificate.is_some() => 443,
+            Some(_) => 80,
+            None => defaults::PORT,
+        };
+        Routing::Host {
+            domain: domain.unwrap_or_else(|| format!("{project}.localhost")),
+            port: host.port.map_or(usual_port, |port| port.0),
         }
     }
 
@@ -274,6 +310,7 @@ impl Here<'_> {
             authored::HookRun::Task(task) => {
                 HookAction::Task { service: task.service, container: task.container, command: list(task.command) }
             }
+            authored::HookRun::Lambda(lambda) => HookAction::Lambda { function: lambda.function.0 },
         };
         Some(Hook {
             name,
@@ -291,6 +328,8 @@ impl Here<'_> {
         } else if let Some(webhook) = one.webhook {
             let secret = webhook.secret.map(|secret| self.secret(secret));
             NotificationTarget::Webhook { url: webhook.url, secret }
+        } else if let Some(sns) = one.sns {
+            aws::sns(sns, self.usual_target.as_deref())?
         } else {
             let slack = one.slack?;
             let url = match (slack.url, slack.url_secret) {
@@ -310,7 +349,12 @@ pub(crate) fn binding(service: &authored::Service) -> Option<(String, u16)> {
         Some(name) => name.clone(),
         None => {
             let mut with_ports = service.containers.iter().filter(|(_, container)| !container.ports.is_empty());
-            let (name, _) = with_ports.next()?;
+            // With a base task definition the ports may stand there; the only container is meant all the same.
+            let only = match service.base_task_definition {
+                Some(_) if service.containers.len() == 1 => service.containers.iter().next(),
+                _ => None,
+            };
+            let (name, _) = with_ports.next().or(only)?;
             if with_ports.next().is_some() {
                 return None;
             }
@@ -331,20 +375,12 @@ pub(crate) fn is_remote(source: &str) -> bool {
 }
 
 /// No longer than the interval, which may be set below the usual timeout.
-pub(crate) fn default_check_timeout(interval: Option<Duration>) -> u32 {
-    defaults::CHECK_TIMEOUT.min(secs(interval, defaults::CHECK_INTERVAL).max(1))
+fn default_check_timeout(interval: Option<Duration>, on_aws: bool) -> u32 {
+    defaults::CHECK_TIMEOUT.min(secs(interval, check_interval(on_aws)).max(1))
 }
 
-pub(crate) fn default_target_timeout(interval_ms: u32) -> u32 {
-    defaults::TARGET_TIMEOUT_MS.min((interval_ms / 2).max(1))
-}
-
-fn host_routing(host: authored::HostRouting, project: &str) -> Routing {
-    let domain = host.domain.map(|domain| domain.trim_end_matches('.').to_ascii_lowercase());
-    Routing::Host {
-        domain: domain.unwrap_or_else(|| format!("{project}.localhost")),
-        port: host.port.map_or(defaults::PORT, |port| port.0),
-    }
+pub(crate) fn check_interval(on_aws: bool) -> u32 {
+    if on_aws { defaults::AWS_CHECK_INTERVAL } else { defaults::CHECK_INTERVAL }
 }
 
 fn method(method: Option<authored::HttpMethod>) -> &'static str {
@@ -366,7 +402,7 @@ pub(crate) fn secs(duration: Option<Duration>, default: u32) -> u32 {
     duration.map_or(default, |duration| u32::try_from(duration.0 / 1_000).unwrap_or(u32::MAX))
 }
 
-fn texts(map: std::collections::BTreeMap<String, Text>) -> std::collections::BTreeMap<String, String> {
+fn texts(map: BTreeMap<String, Text>) -> BTreeMap<String, String> {
     map.into_iter().map(|(name, text)| (name, text.0)).collect()
 }
 

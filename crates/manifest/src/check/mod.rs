@@ -1,12 +1,15 @@
 //! What only a look at the whole can tell: sizes, references, cycles, ports, names. Every check adds to one list and goes
 //! on. Values that the shape already refused are absent here, so a check says nothing about what is not there.
 
+mod arn;
+mod aws;
+mod placed;
 mod previews;
 mod service;
 mod size;
 pub(crate) mod syntax;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_model::task::SecretRef;
 
@@ -22,8 +25,10 @@ const PROJECT_LENGTH: usize = 40;
 const SERVICE_LENGTH: usize = 40;
 
 pub(crate) fn check(manifest: &Manifest, at: At<'_>, found: &mut Vec<Diagnostic>) {
-    let mut checker = Checker { found, root: at };
+    let on_aws = crate::place::on_aws(manifest);
+    let mut checker = Checker { found, root: at, on_aws };
     checker.project(manifest);
+    checker.targets(manifest);
     checker.repositories(&manifest.repositories, at.get("repositories"));
     let services = at.get("services");
     if services.is_map() && services.keys().next().is_none() {
@@ -37,6 +42,7 @@ pub(crate) fn check(manifest: &Manifest, at: At<'_>, found: &mut Vec<Diagnostic>
     if let Some(previews) = &manifest.previews {
         checker.previews(manifest, previews, at.get("previews"));
     }
+    checker.placed(manifest);
     checker.notifications(manifest);
     if let Some(webhook) = &manifest.webhook {
         for (index, secret) in webhook.secrets.iter().enumerate() {
@@ -48,6 +54,8 @@ pub(crate) fn check(manifest: &Manifest, at: At<'_>, found: &mut Vec<Diagnostic>
 struct Checker<'f, 't> {
     found: &'f mut Vec<Diagnostic>,
     root: At<'t>,
+    /// Services that run on AWS somewhere.
+    on_aws: BTreeSet<String>,
 }
 
 impl Checker<'_, '_> {

@@ -2,10 +2,11 @@
 
 use landfall_model::app::HookPoint;
 
-use super::{Checker, known, shown_at, syntax};
+use super::{Checker, arn, known, shown_at, syntax};
 use crate::authored::{Hook, HookRun, Manifest, Previews, Routing};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::place;
 use crate::tree::{At, shorten};
 
 impl Checker<'_, '_> {
@@ -110,6 +111,7 @@ impl Checker<'_, '_> {
         let sources = repositories_at.keys().any(|key| repositories_at.get(key).get("source").is_given());
         if let Some(build_at) = built
             && !sources
+            && previews.on.is_none()
         {
             let warning = Diagnostic::warning(codes::NEVER_BUILT, "no repository has a `source` to build from")
                 .label(build_at.key_span(), "previews could not build this")
@@ -140,7 +142,10 @@ impl Checker<'_, '_> {
                         .label(at.span(), "")
                         .help(format!("write `{}-{first}`", last.max(1024)));
                     self.push(error);
-                } else if first < 1024 {
+                } else if previews.on.is_some() && first == 0 {
+                    let error = Diagnostic::error(codes::PORT_RANGE, "there is no port 0");
+                    self.push(error.label(at.span(), "must be within 1-65535"));
+                } else if previews.on.is_none() && first < 1024 {
                     let error = Diagnostic::error(codes::PORT_RANGE, "ports below 1024 are the system's")
                         .label(at.span(), "must be within 1024-65535");
                     self.push(error);
@@ -183,6 +188,16 @@ impl Checker<'_, '_> {
                     self.secret_ref(secret, at.get("secret"));
                 }
             }
+            Some(HookRun::Lambda(lambda)) => {
+                let at = run_at.get("lambda");
+                self.identifier(Some(&lambda.function), at.get("function"), "Lambda function", arn::function);
+                if manifest.previews.as_ref().is_some_and(|previews| previews.on.is_none()) {
+                    let error = Diagnostic::error(codes::ONLY_ON_AWS, "a Lambda function needs previews on AWS")
+                        .label(at.key_span(), "previews run on this machine")
+                        .help("add `on: TARGET` to `previews`, or use a `command` or `http` hook");
+                    self.push(error);
+                }
+            }
             Some(HookRun::Task(task)) => {
                 let at = run_at.get("task");
                 self.argv(task.command.len(), at.get("command"));
@@ -206,6 +221,7 @@ impl Checker<'_, '_> {
 
     fn hook_container(&mut self, manifest: &Manifest, service: &str, container: Option<&str>, at: At<'_>) {
         let containers = self.root.get("services").get(service).get("containers");
+        let based = self.root.get("services").get(service).get("base_task_definition").is_given();
         let Some(name) = container else {
             let balanced = manifest.services.get(service).is_none_or(|service| service.load_balancer.is_some());
             if containers.keys().count() > 1 && !balanced && !at.get("container").is_given() {
@@ -216,7 +232,7 @@ impl Checker<'_, '_> {
             }
             return;
         };
-        if !containers.keys().any(|known| known == name) {
+        if !based && !containers.keys().any(|known| known == name) {
             let message = format!("service `{}` has no container {}", shorten(service), shown_at(at.get("container")));
             let error = Diagnostic::error(codes::UNKNOWN_SERVICE, message)
                 .label(at.get("container").span(), "not one of its containers")
@@ -236,12 +252,38 @@ impl Checker<'_, '_> {
         let at = self.root.get("notifications");
         for (name, one) in &manifest.notifications {
             let at = at.get(name);
-            self.exactly_one(&format!("notification `{}`", shorten(name)), at, &["log", "webhook", "slack"]);
+            self.exactly_one(&format!("notification `{}`", shorten(name)), at, &["log", "webhook", "slack", "sns"]);
             if let Some(webhook) = &one.webhook {
                 let at = at.get("webhook");
                 self.url(&webhook.url, at.get("url"));
                 if let Some(secret) = &webhook.secret {
                     self.secret_ref(secret, at.get("secret"));
+                }
+            }
+            if let Some(sns) = &one.sns {
+                let at = at.get("sns");
+                self.identifier(Some(&sns.topic), at.get("topic"), "topic", arn::topic);
+                match &sns.on {
+                    Some(on) => {
+                        self.target_ref(&on.0, at.get("on"));
+                    }
+                    None if place::usual_target(manifest).is_none() && !at.get("on").is_given() => {
+                        let targets = self.root.get("aws");
+                        let error = Diagnostic::error(codes::AWS_NEEDS, "through which target is the topic reached?")
+                            .label(at.key_span(), "no `on`, and no usual target")
+                            .help(known("target", targets.keys()));
+                        self.push(error);
+                    }
+                    None => {}
+                }
+                if let Some(envelope) = &sns.envelope {
+                    let at = at.get("envelope");
+                    if envelope.channel.0.trim().is_empty() && at.get("channel").is_given() {
+                        self.error(codes::BAD_VALUE, at.get("channel"), "`channel` names nothing", "empty");
+                    }
+                    if let Some(url) = &envelope.icon_url {
+                        self.url(url, at.get("icon_url"));
+                    }
                 }
             }
             if let Some(slack) = &one.slack {

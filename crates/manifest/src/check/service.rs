@@ -5,42 +5,53 @@ use std::collections::BTreeMap;
 use landfall_model::task::DependencyCondition::{Complete, Healthy, Success};
 use landfall_model::task::LaunchType;
 
-use super::{Checker, SERVICE_LENGTH, known, shown_at, syntax};
+use super::{Checker, SERVICE_LENGTH, arn, known, shown_at, syntax};
 use crate::authored::{Container, HealthCheck, LoadBalancer, Service};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, did_you_mean};
-use crate::resolve::{binding, default_target_timeout, defaults, ms, secs};
+use crate::resolve::{TargetTimes, binding, check_interval, ms, secs};
 use crate::tree::{At, shorten};
 
 impl Checker<'_, '_> {
     pub(super) fn service(&mut self, name: &str, service: &Service, at: At<'_>) {
         self.name("service", name, SERVICE_LENGTH, at);
+        let on_aws = self.on_aws.contains(name);
         let containers_at = at.get("containers");
         if containers_at.is_map() && containers_at.keys().next().is_none() {
             let error = Diagnostic::error(codes::MISSING, format!("service `{}` has no containers", shorten(name)));
             self.push(error.label(containers_at.span(), "needs at least one"));
         }
-        self.number(service.desired_count, at.get("desired_count"), 0, 1_000);
+        self.number(service.desired_count, at.get("desired_count"), 0, if on_aws { 5_000 } else { 1_000 });
         self.task_size(service, at);
         for (name, container) in &service.containers {
-            self.container(name, container, service.launch_type, containers_at.get(name));
+            self.container(name, container, service, on_aws, containers_at.get(name));
         }
-        self.essential(service, containers_at);
-        self.dependencies(&service.containers, containers_at);
+        let based = at.get("base_task_definition").is_given();
+        self.identifier(
+            service.base_task_definition.as_ref(),
+            at.get("base_task_definition"),
+            "task definition",
+            arn::task_definition,
+        );
+        if !based {
+            self.essential(service, containers_at);
+        }
+        self.dependencies(&service.containers, based, containers_at);
         self.ports(&service.containers, containers_at);
         self.deployment(service, at.get("deployment"));
         if let Some(balancer) = &service.load_balancer {
-            self.load_balancer(service, balancer, at);
+            self.load_balancer(service, balancer, on_aws, at);
         }
     }
 
-    fn container(&mut self, name: &str, container: &Container, launch: LaunchType, at: At<'_>) {
-        if !syntax::container_name(name) {
+    fn container(&mut self, name: &str, container: &Container, service: &Service, on_aws: bool, at: At<'_>) {
+        let as_on_aws = on_aws && arn::plain_name(name, 255);
+        if !as_on_aws && !syntax::container_name(name) {
             let message = format!("`{}` cannot be the name of a container", shorten(name));
             let error = Diagnostic::error(codes::NAME, message);
             self.push(error.label(at.key_span(), "up to 63 letters, digits, `-` and `_`"));
         }
-        self.image(name, container, at);
+        self.image(name, container, service.base_task_definition.is_some(), at);
         self.variables(&container.environment, at.get("environment"));
         for (name, secret) in &container.secrets {
             let secret_at = at.get("secrets").get(name);
@@ -55,10 +66,10 @@ impl Checker<'_, '_> {
             }
         }
         if let Some(check) = &container.health_check {
-            self.health_check(check, at.get("health_check"));
+            self.health_check(check, on_aws, at.get("health_check"));
         }
         let stop_at = at.get("stop_timeout");
-        if launch == LaunchType::Fargate
+        if service.launch_type == LaunchType::Fargate
             && let Some(stop) = container.stop_timeout
             && stop.0 > 120_000
         {
@@ -80,8 +91,11 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn image(&mut self, name: &str, container: &Container, at: At<'_>) {
-        self.exactly_one(&format!("container `{}`", shorten(name)), at, &["image", "build", "await"]);
+    fn image(&mut self, name: &str, container: &Container, based: bool, at: At<'_>) {
+        let keys = ["image", "build", "await"];
+        if !based || at.keys().any(|key| keys.contains(&key)) {
+            self.exactly_one(&format!("container `{}`", shorten(name)), at, &keys);
+        }
         if let Some(image) = &container.image
             && let Err(rule) = syntax::image(image, false)
         {
@@ -122,7 +136,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn health_check(&mut self, check: &HealthCheck, at: At<'_>) {
+    fn health_check(&mut self, check: &HealthCheck, on_aws: bool, at: At<'_>) {
         if let Some(command) = &check.command {
             let sound = match command.0.first().map(String::as_str) {
                 Some("CMD") => command.0.len() > 1,
@@ -140,8 +154,10 @@ impl Checker<'_, '_> {
         self.seconds(check.timeout, at.get("timeout"), 1, 60);
         self.seconds(check.start_period, at.get("start_period"), 0, 300);
         self.number(check.retries, at.get("retries"), 1, 10);
-        let interval = secs(check.interval, defaults::CHECK_INTERVAL);
+        let interval = secs(check.interval, check_interval(on_aws));
+        // ECS itself does not mind; here the next check would begin before the last one ended.
         if let Some(timeout) = check.timeout
+            && !on_aws
             && secs(Some(timeout), 0) > interval
         {
             let error = Diagnostic::error(codes::HEALTH_TIMES, "the timeout is longer than the interval")
@@ -165,7 +181,8 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn dependencies(&mut self, containers: &BTreeMap<String, Container>, at: At<'_>) {
+    /// `based`: the base task definition may have what is not here.
+    fn dependencies(&mut self, containers: &BTreeMap<String, Container>, based: bool, at: At<'_>) {
         for (name, container) in containers {
             for (other, condition) in &container.depends_on {
                 let edge_at = at.get(name).get("depends_on").get(other);
@@ -176,6 +193,9 @@ impl Checker<'_, '_> {
                     continue;
                 }
                 if !at.keys().any(|known| known == other) {
+                    if based {
+                        continue;
+                    }
                     let message = format!("`{}` waits for an unknown container `{}`", shorten(name), shorten(other));
                     let error = Diagnostic::error(codes::DEPENDENCY, message)
                         .label(edge_at.key_span(), "no such container in this service")
@@ -186,6 +206,9 @@ impl Checker<'_, '_> {
                 }
                 let Some(target) = containers.get(other) else { continue };
                 let target_at = at.get(other);
+                if based {
+                    continue;
+                }
                 if *condition == Healthy && !target_at.get("health_check").is_given() {
                     let error = Diagnostic::error(
                         codes::HEALTHY_WITHOUT_CHECK,
@@ -289,12 +312,14 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn load_balancer(&mut self, service: &Service, balancer: &LoadBalancer, service_at: At<'_>) {
+    fn load_balancer(&mut self, service: &Service, balancer: &LoadBalancer, on_aws: bool, service_at: At<'_>) {
         let at = service_at.get("load_balancer");
         let containers_at = service_at.get("containers");
         if !containers_at.is_map() {
             return;
         }
+        // The ports may stand in the base task definition.
+        let based = service.base_task_definition.is_some();
         let complete = containers_at.keys().all(|name| service.containers.contains_key(name));
         match &balancer.container {
             Some(name) if !containers_at.keys().any(|known| known == name) => {
@@ -302,32 +327,41 @@ impl Checker<'_, '_> {
                     format!("the load balancer points to an unknown container {}", shown_at(at.get("container")));
                 let error = Diagnostic::error(codes::LOAD_BALANCER, message)
                     .label(at.get("container").span(), "no such container in this service")
-                    .help(known("container", containers_at.keys()))
+                    .help(match based {
+                        true => format!("name it there too: `containers: {{{}: {{}}}}`", shorten(name)),
+                        false => known("container", containers_at.keys()),
+                    })
                     .maybe_help(did_you_mean(name, containers_at.keys()));
                 self.push(error);
             }
             Some(name) => {
                 if let Some(container) = service.containers.get(name) {
-                    self.traffic_port(name, container, balancer, at, containers_at.get(name));
+                    self.traffic_port(name, container, balancer, at, based, containers_at.get(name));
                 }
             }
             None if at.get("container").is_given() || !complete => {}
             None => match binding(service) {
                 Some((name, _)) => {
                     if let Some(container) = service.containers.get(&name) {
-                        self.traffic_port(&name, container, balancer, at, containers_at.get(&name));
+                        self.traffic_port(&name, container, balancer, at, based, containers_at.get(&name));
                     }
                 }
                 None => {
                     let mut with_ports = service.containers.iter().filter(|(_, container)| !container.ports.is_empty());
                     match (with_ports.next(), with_ports.next()) {
                         (Some((name, container)), None) => {
-                            self.traffic_port(name, container, balancer, at, containers_at.get(name));
+                            self.traffic_port(name, container, balancer, at, based, containers_at.get(name));
                         }
                         (Some(_), Some(_)) => {
                             let error = Diagnostic::error(codes::LOAD_BALANCER, "several containers have ports")
                                 .label(at.key_span(), "which one receives traffic?")
                                 .help("add `container: NAME`");
+                            self.push(error);
+                        }
+                        _ if based => {
+                            let error = Diagnostic::error(codes::LOAD_BALANCER, "which container receives traffic?")
+                                .label(at.key_span(), "no container here has a port")
+                                .help("add `container: NAME` and `port: PORT` as the base task definition has them");
                             self.push(error);
                         }
                         _ if service.containers.keys().all(|name| !containers_at.get(name).get("ports").is_given()) => {
@@ -363,8 +397,9 @@ impl Checker<'_, '_> {
                     self.error(codes::OUT_OF_RANGE, at.get(key), "a duration out of range", "must be 10ms to 300s");
                 }
             }
-            let interval = ms(check.interval, defaults::TARGET_INTERVAL_MS);
-            if ms(check.timeout, default_target_timeout(interval)) >= interval {
+            let times = TargetTimes::of(on_aws);
+            let interval = ms(check.interval, times.interval_ms);
+            if ms(check.timeout, times.timeout_ms(interval)) >= interval {
                 let error = Diagnostic::error(codes::HEALTH_TIMES, "the timeout is not shorter than the interval")
                     .label(at.get("timeout").span(), "too long")
                     .label(at.get("interval").span(), format!("the interval is {interval}ms"))
@@ -384,10 +419,14 @@ impl Checker<'_, '_> {
         container: &Container,
         balancer: &LoadBalancer,
         at: At<'_>,
+        based: bool,
         container_at: At<'_>,
     ) {
         let ports_at = container_at.get("ports");
         if ports_at.is_given() && container.ports.is_empty() && !ports_at.node.is_some_and(|n| n.items().is_empty()) {
+            return;
+        }
+        if based && container.ports.is_empty() && balancer.port.is_some() {
             return;
         }
         let has = container.ports.iter().map(|port| port.0.to_string()).collect::<Vec<_>>().join(", ");

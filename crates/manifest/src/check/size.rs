@@ -79,6 +79,8 @@ impl Checker<'_, '_> {
                         self.push(error);
                     }
                 }
+                // The base task definition may have the other.
+                (Some(_), None) | (None, Some(_)) if at.get("base_task_definition").is_given() => {}
                 (Some(cpu), None) if !memory_at.is_given() => {
                     let least = fargate_memory(cpu).first().copied().unwrap_or(512);
                     let error = Diagnostic::error(codes::FARGATE_SIZE, "on Fargate, `cpu` needs `memory` beside it")

@@ -13,6 +13,10 @@ fn the_reference_shows_the_manifests_that_are_tested() {
         page.contains(&format!("```yaml\n{}```", read("examples/preview/landfall.yml"))),
         "the worked example is stale"
     );
+    assert!(
+        page.contains(&format!("```yaml\n{}```", read("examples/aws-preview/landfall.yml"))),
+        "the example on AWS is stale"
+    );
     let smallest = page.split("```yaml\n").nth(2).unwrap().split("```").next().unwrap();
     assert_eq!(loaded(smallest).app, loaded(SMALLEST).app);
 }

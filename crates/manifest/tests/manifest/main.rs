@@ -1,6 +1,7 @@
 //! The manifest as users meet it: files in, an `App` or rendered problems out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod aws;
 mod bounds;
 mod codes;
 mod errors;
