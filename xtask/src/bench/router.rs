@@ -2,7 +2,8 @@
 //!
 //! Proxy with one worker on CPU 0; wrk and the backend (nginx answering 63 bytes) on CPU 1. Processor time comes from
 //! `/proc/PID/task/*/schedstat`, so a busy machine moves requests per second but hardly the cost of one. Rounds are
-//! interleaved, and every ratio is the median of the pairs. `--example` measures the bare router instead of the product.
+//! interleaved, and every ratio is the median of the pairs. `--example` measures the bare router instead of the product;
+//! `--load` and `--routes` run one half.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,9 +16,11 @@ use super::stats::{median, paired_ratio, percentile};
 
 const ROUNDS: usize = 5;
 const HOSTS: usize = 5_000;
+const ROUTE_ROUNDS: usize = 400;
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    let command = router_command(args.iter().any(|arg| arg == "--example"))?;
+    let given = |flag: &str| args.iter().any(|arg| arg == flag);
+    let command = router_command(given("--example"))?;
     for tool in ["nginx", "haproxy", "wrk", "taskset"] {
         let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output()?.status.success();
         if !found {
@@ -26,8 +29,13 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
     let directory = tempfile::tempdir()?;
     let backend = start_backend(directory.path())?;
-    throughput(&command, directory.path(), backend.1)?;
-    routes(&command, directory.path(), backend.1)
+    if !given("--routes") {
+        throughput(&command, directory.path(), backend.1)?;
+    }
+    if !given("--load") {
+        routes(&command, directory.path(), backend.1)?;
+    }
+    Ok(())
 }
 
 fn router_command(example: bool) -> Result<Vec<String>> {
@@ -138,16 +146,19 @@ fn routes(command: &[String], directory: &Path, backend: u16) -> Result<()> {
     let (asked, failed) = std::thread::scope(|scope| -> Result<(usize, usize)> {
         let watcher = scope.spawn(|| continuous(router.port, &stop));
         let measured = (|| -> Result<()> {
-            for round in 0..205 {
+            for round in 0..ROUTE_ROUNDS + 5 {
                 let host = format!("new{round}.test");
-                let once = |add: &mut dyn FnMut(&str) -> Result<()>, port: u16| -> Result<f64> {
-                    let started = Instant::now();
-                    add(&host)?;
-                    while super::router_peers::get(port, &host)? != 200 {}
-                    Ok(started.elapsed().as_secs_f64() * 1e3)
-                };
-                let a = once(&mut |host| router.control.route(host, "tg0", router.port), router.port)?;
-                let b = once(&mut |host| haproxy.add_map(host), haproxy.port)?;
+                let mut add_ours = |host: &str| router.control.route(host, "tg0", router.port);
+                let mut add_theirs = |host: &str| haproxy.add_map(host);
+                // Who goes second finds the machine awake: take turns.
+                let (a, b);
+                if round % 2 == 0 {
+                    a = new_route(&host, &mut add_ours, router.port)?;
+                    b = new_route(&host, &mut add_theirs, haproxy.port)?;
+                } else {
+                    b = new_route(&host, &mut add_theirs, haproxy.port)?;
+                    a = new_route(&host, &mut add_ours, router.port)?;
+                }
                 if round >= 5 {
                     ours.push(a);
                     theirs.push(b);
@@ -159,18 +170,37 @@ fn routes(command: &[String], directory: &Path, backend: u16) -> Result<()> {
         let counts = watcher.join().map_err(|_| anyhow::anyhow!("the watching client failed"))?;
         measured.map(|()| counts)
     })?;
-    println!("| {HOSTS} hosts | new route → first 200, median ms | p99 ms | resident MB |");
-    println!("|---|---|---|---|");
-    let (router_mb, haproxy_mb) = (router.process.resident_mb()?, haproxy.process.resident_mb()?);
-    println!("| landfall | {:.3} | {:.3} | {router_mb:.1} |", median(&ours), percentile(&ours, 99.0));
     println!(
-        "| haproxy, runtime `add map` | {:.3} | {:.3} | {haproxy_mb:.1} |",
-        median(&theirs),
-        percentile(&theirs, 99.0)
+        "| {HOSTS} hosts | change accepted, median ms | new route → first 200, median ms | p99 ms | resident MB |"
     );
-    println!("| landfall ÷ haproxy | {:.2} | | {:.2} |", paired_ratio(&ours, &theirs), router_mb / haproxy_mb);
+    println!("|---|---|---|---|---|");
+    let total = |times: &[Live]| times.iter().map(|live| live.total).collect::<Vec<f64>>();
+    let megabytes = [router.process.resident_mb()?, haproxy.process.resident_mb()?];
+    for (name, times, megabytes) in
+        [("landfall", &ours, megabytes[0]), ("haproxy, runtime `add map`", &theirs, megabytes[1])]
+    {
+        let accepted: Vec<f64> = times.iter().map(|live| live.accepted).collect();
+        let (all, p99) = (median(&total(times)), percentile(&total(times), 99.0));
+        println!("| {name} | {:.3} | {all:.3} | {p99:.3} | {megabytes:.1} |", median(&accepted));
+    }
+    let (live, memory) = (paired_ratio(&total(&ours), &total(&theirs)), megabytes[0] / megabytes[1]);
+    println!("| landfall ÷ haproxy | | {live:.2} | | {memory:.2} |");
     println!("\nDuring the changes {asked} requests to an old host were answered, {failed} failed.");
     Ok(())
+}
+
+/// Milliseconds from asking for the route: to the answer of the control socket, and to the first 200.
+struct Live {
+    accepted: f64,
+    total: f64,
+}
+
+fn new_route(host: &str, add: &mut dyn FnMut(&str) -> Result<()>, port: u16) -> Result<Live> {
+    let started = Instant::now();
+    add(host)?;
+    let accepted = started.elapsed().as_secs_f64() * 1e3;
+    while super::router_peers::get(port, host)? != 200 {}
+    Ok(Live { accepted, total: started.elapsed().as_secs_f64() * 1e3 })
 }
 
 /// Asks for an old host without pause; (asked, failed).
