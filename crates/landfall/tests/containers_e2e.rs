@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -55,7 +56,23 @@ fn a_branch_comes_up_behind_a_url_and_goes_without_a_trace() {
     assert!(sandbox.get("nobody.my-project.localhost", "/").is_ok_and(|answer| answer.status == 404));
 
     let logs = sandbox.run(&["preview", "logs", BRANCH]);
-    assert!(String::from_utf8_lossy(&logs.stdout).contains("web listens on"), "{logs:?}");
+    assert!(String::from_utf8_lossy(&logs.stdout).contains("app | web listens on"), "{logs:?}");
+    let mut follows = ["until it is gone", "until interrupted"].map(|what| {
+        let path = sandbox.directory.path().join(what);
+        let mut command = sandbox.command(&["preview", "logs", BRANCH, "--follow", "--tail", "1"]);
+        command.stdout(std::fs::File::create(&path).unwrap()).stderr(Stdio::null());
+        (command.spawn().unwrap(), path)
+    });
+    for (_, path) in &follows {
+        eventually("lines are told", Duration::from_secs(20), || match std::fs::read_to_string(path).unwrap() {
+            text if text.contains("app | ") && text.contains("proxy | ") => Ok(()),
+            text => Err(text),
+        });
+    }
+    let [(stays, _), (interrupted, _)] = &mut follows;
+    common::signal(interrupted.id(), "INT");
+    assert_eq!(interrupted.wait().unwrap().code(), Some(0));
+    assert!(stays.try_wait().unwrap().is_none());
     let open = sandbox.run(&["preview", "open", "--print", BRANCH]);
     assert_eq!(String::from_utf8_lossy(&open.stdout).trim(), format!("http://{HOST}:{}/", sandbox.router.port()));
     let unknown = sandbox.run(&["preview", "show", "feature/test124"]);
@@ -86,6 +103,10 @@ fn a_branch_comes_up_behind_a_url_and_goes_without_a_trace() {
 
     assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);
     sandbox.wait_nothing_left(HOST);
+    eventually("logs end with the preview", Duration::from_secs(20), || match stays.try_wait().unwrap() {
+        Some(status) if status.success() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
     let execution = sandbox.json(&["executions", "list", "--limit", "1"])[0]["id"].as_str().unwrap().to_owned();
     eventually("the destruction is recorded", Duration::from_secs(20), || {
         let shown = sandbox.run(&["executions", "show", &execution]);
