@@ -167,6 +167,12 @@ fn credentials(error: &(dyn StdError + 'static)) -> Option<(String, bool)> {
     None
 }
 
+/// For calls that are signed without an SDK client.
+pub(crate) fn without_credentials(what: &str, error: &CredentialsError) -> PortError {
+    let passes = matches!(error, CredentialsError::ProviderTimedOut(_));
+    no_credentials(what, &(DisplayErrorContext(error).to_string(), passes))
+}
+
 fn no_credentials(what: &str, (text, passes): &(String, bool)) -> PortError {
     if *passes || text.contains("dispatch failure") || text.contains("timed out") {
         return PortError::Unavailable(format!("{what}: no credentials for now: {text}"));

@@ -1,4 +1,4 @@
-//! Delivery of notices: at least once, one message per change, to the log, a signed webhook or Slack.
+//! Delivery of notices: at least once, one message per change, to the log, a signed webhook, Slack or a topic.
 //!
 //! Notices come out of the store's outbox, so a crash between sending and recording repeats a message (with the same id) and
 //! never loses one. What is still undelivered for the same environment and has been overtaken is not sent any more: people
@@ -9,5 +9,5 @@ mod format;
 mod notifier;
 mod send;
 
-pub use format::{slack, webhook};
+pub use format::{slack, topic, webhook};
 pub use notifier::{Notifier, Target, TargetKind};

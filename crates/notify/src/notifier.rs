@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use landfall_model::app::ChatEnvelope;
 use landfall_model::notice::NoticeKind;
 use landfall_ports::clock::Clock;
 use landfall_ports::store::{OutboxRow, Store, StoreResult};
+use landfall_ports::topic::Topic;
 
 use crate::coalesce::coalesce;
 use crate::send;
@@ -31,8 +33,19 @@ pub struct Target {
 #[derive(Clone)]
 pub enum TargetKind {
     Log,
-    Webhook { url: String, secret: Option<String> },
-    Slack { url: String, channel: Option<String> },
+    Webhook {
+        url: String,
+        secret: Option<String>,
+    },
+    Slack {
+        url: String,
+        channel: Option<String>,
+    },
+    /// With `envelope` the message is the one that a chat forwarder behind the topic takes apart.
+    Topic {
+        topic: Arc<dyn Topic>,
+        envelope: Option<ChatEnvelope>,
+    },
 }
 
 /// Sends what the outbox holds. One at a time per target, so that messages arrive in order; a target that fails waits

@@ -34,6 +34,11 @@ pub(crate) async fn send(client: &reqwest::Client, target: &Target, notice: &Not
             );
             return Ok(());
         }
+        TargetKind::Topic { topic, envelope } => {
+            let message = format::topic(notice, envelope.as_ref());
+            let sent = tokio::time::timeout(TIMEOUT, topic.publish(&message)).await;
+            return sent.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string());
+        }
         TargetKind::Webhook { url, secret } => {
             let body = format::webhook(notice).to_string();
             let mut request = client.post(url).header("X-Landfall-Notice", &notice.id);

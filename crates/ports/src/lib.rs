@@ -10,6 +10,7 @@ pub mod orchestrator;
 pub mod source;
 pub mod steps;
 pub mod store;
+pub mod topic;
 
 use std::sync::Arc;
 
