@@ -357,4 +357,25 @@ mod tests {
         assert!(seen[0].starts_with("POST /hook"), "{}", seen[0]);
         assert!(seen[0].to_lowercase().contains("authorization: bearer t0ken"));
     }
+
+    #[tokio::test]
+    async fn of_a_long_answer_only_the_beginning_is_read() {
+        use tokio::io::AsyncWriteExt;
+        let dir = tempfile::tempdir().unwrap();
+        let hooks = hooks(dir.path());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        // An answer without an end: whoever waited for it would run into the time limit.
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await.unwrap();
+            while stream.write_all(&[b'x'; 1000]).await.is_ok() {}
+        });
+        let action = HookAction::Http { url, method: "post".to_owned(), headers: BTreeMap::new(), secret: None };
+        hooks.start("endless", &hook(action, 60)).await.unwrap();
+        assert!(matches!(finish(&hooks, "endless").await, HookState::Succeeded { code: 200, .. }));
+        let log = dir.path().join("hooks").join(file_name("endless")).with_extension("log");
+        assert_eq!(std::fs::metadata(log).unwrap().len(), ANSWER_BYTES as u64);
+        tokio::time::timeout(Duration::from_secs(20), server).await.unwrap().unwrap();
+    }
 }

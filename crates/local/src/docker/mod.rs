@@ -213,4 +213,25 @@ mod tests {
     fn encodes_what_a_query_cannot_hold() {
         assert_eq!(encode("a b&c=d?#é/x:1"), "a%20b%26c%3Dd%3F%23%C3%A9/x:1");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pull_without_progress_ends_and_is_not_repeated() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("engine.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let engine = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            let begun = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n14\r\n{\"status\":\"pulling\"}\r\n";
+            stream.write_all(begun).await.unwrap();
+            // And nothing more, until the client goes.
+            stream.read(&mut request).await.unwrap()
+        });
+        let pulled = Docker::new(&path).pull_image("example.org/app:1").await;
+        let Err(DockerError::Other { status: 504, message }) = pulled else { panic!("{pulled:?}") };
+        assert!(message.contains("example.org/app:1"), "{message}");
+        assert_eq!(engine.await.unwrap(), 0);
+    }
 }

@@ -160,3 +160,27 @@ fn a_token_runs_once() {
         world
     });
 }
+
+#[test]
+fn a_command_that_takes_too_long_is_ended_in_its_container() {
+    with_world(|world| async move {
+        let task = world.run(vec![container("app", "while :; do /bin/busybox sleep 1; done")]).await;
+        world.until_task(&task, "running", |task| task.last_status == "RUNNING").await;
+        let (member, _) = world.containers().await.into_iter().find(|(name, _)| name.ends_with("-app")).unwrap();
+        let command = ["/bin/busybox", "sleep", "4812"].map(str::to_owned);
+        let outcome = world.docker().exec(&member, &command, Duration::from_millis(500)).await.unwrap();
+        assert_eq!(outcome.exit_code, None);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let sleeping = || {
+            std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+                std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.ends_with(b"sleep\x004812\0"))
+            })
+        };
+        while sleeping() {
+            assert!(Instant::now() < deadline, "it still runs");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(world.task(&task).await.last_status, "RUNNING", "the container goes on");
+        world
+    });
+}
