@@ -17,7 +17,7 @@ use crate::rig::{Post, Rig, Server, created, eventually};
 pub(crate) const ENVIRONMENT: &str = "my-project-test123";
 pub(crate) const BRANCH: &str = "feature/test123";
 
-fn commit(digit: char) -> String {
+pub(crate) fn commit(digit: char) -> String {
     digit.to_string().repeat(40)
 }
 

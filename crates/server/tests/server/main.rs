@@ -1,6 +1,7 @@
 //! The server, spoken to as GitHub and as an operator do, over a platform and a store in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod changes;
 mod control;
 mod conversation;
 mod intake;
