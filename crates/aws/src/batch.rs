@@ -1,0 +1,162 @@
+//! Many callers, few calls: what several ask for at once is fetched together.
+//!
+//! Nothing is kept: an answer always comes of a call that began after it was asked for, so that it is never older than the
+//! question. While one fetch is under way the questions that arrive pile up for the next, so the more is asked, the fuller
+//! the batches. A fetch runs in its own task: whoever stops waiting takes no answer from the others.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use landfall_ports::{PortError, PortResult};
+use tokio::sync::oneshot;
+
+/// Time for others to join. Much shorter than a call to AWS.
+const WINDOW: Duration = Duration::from_millis(3);
+
+type Waiting<K, V> = Vec<(K, oneshot::Sender<PortResult<V>>)>;
+
+pub(crate) struct Batcher<K, V> {
+    /// Keys that one call takes.
+    most: usize,
+    waiting: Mutex<Waiting<K, V>>,
+    fetching: tokio::sync::Mutex<()>,
+}
+
+impl<K, V> Batcher<K, V>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + 'static,
+{
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, waiting: Mutex::default(), fetching: tokio::sync::Mutex::default() })
+    }
+
+    /// `fetch` takes at most `most` keys and answers every one of them.
+    pub(crate) async fn get<F, A>(self: &Arc<Self>, key: K, fetch: F) -> PortResult<V>
+    where
+        F: Fn(Vec<K>) -> A + Send + Sync + 'static,
+        A: Future<Output = PortResult<HashMap<K, V>>> + Send,
+    {
+        let (answer, answered) = oneshot::channel();
+        let first = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.push((key, answer));
+            waiting.len() == 1
+        };
+        if first {
+            let batcher = Arc::clone(self);
+            tokio::spawn(async move { batcher.run(fetch).await });
+        }
+        answered.await.unwrap_or_else(|_| Err(PortError::Unavailable("the call was given up".to_owned())))
+    }
+
+    async fn run<F, A>(&self, fetch: F)
+    where
+        F: Fn(Vec<K>) -> A,
+        A: Future<Output = PortResult<HashMap<K, V>>>,
+    {
+        tokio::time::sleep(WINDOW).await;
+        let _one = self.fetching.lock().await;
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut seen = HashSet::new();
+        let keys: Vec<K> =
+            waiting.iter().map(|(key, _)| key).filter(|key| seen.insert((*key).clone())).cloned().collect();
+        let mut answers: HashMap<K, PortResult<V>> = HashMap::new();
+        for chunk in keys.chunks(self.most.max(1)) {
+            match fetch(chunk.to_vec()).await {
+                Ok(found) => answers.extend(found.into_iter().map(|(key, value)| (key, Ok(value)))),
+                Err(error) => answers.extend(chunk.iter().map(|key| (key.clone(), Err(error.clone())))),
+            }
+        }
+        for (key, answer) in waiting {
+            let missing = || Err(PortError::Bug("a batch left a key without an answer".to_owned()));
+            // Nobody may be waiting any more.
+            let _ = answer.send(answers.get(&key).cloned().unwrap_or_else(missing));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Calls = Arc<Mutex<Vec<usize>>>;
+
+    fn fetch(calls: Calls) -> impl Fn(Vec<u32>) -> futures::Boxed + Send + Sync + 'static {
+        move |keys| {
+            let calls = Arc::clone(&calls);
+            Box::pin(async move {
+                calls.lock().unwrap().push(keys.len());
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                if keys.contains(&666) {
+                    return Err(PortError::Unavailable("no".to_owned()));
+                }
+                Ok(keys.into_iter().map(|key| (key, key * 2)).collect())
+            })
+        }
+    }
+
+    mod futures {
+        pub(super) type Boxed = std::pin::Pin<
+            Box<dyn Future<Output = landfall_ports::PortResult<std::collections::HashMap<u32, u32>>> + Send>,
+        >;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fifty_at_once_are_five_calls_of_ten_and_doubles_count_once() {
+        let (batcher, calls) = (Batcher::new(10), Calls::default());
+        let mut tasks = tokio::task::JoinSet::new();
+        for key in (0..50).chain(0..50) {
+            let (batcher, calls) = (Arc::clone(&batcher), Arc::clone(&calls));
+            tasks.spawn(async move { (key, batcher.get(key, fetch(calls)).await.unwrap()) });
+        }
+        assert!(tasks.join_all().await.into_iter().all(|(key, value)| value == key * 2));
+        assert_eq!(*calls.lock().unwrap(), [10; 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_during_a_fetch_wait_for_the_next_one() {
+        let (batcher, calls) = (Batcher::new(10), Calls::default());
+        let ask = |key| {
+            let (batcher, calls) = (Arc::clone(&batcher), Arc::clone(&calls));
+            tokio::spawn(async move { batcher.get(key, fetch(calls)).await })
+        };
+        let first = ask(1);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let later = [ask(1), ask(2)];
+        first.await.unwrap().unwrap();
+        for answer in later {
+            answer.await.unwrap().unwrap();
+        }
+        assert_eq!(*calls.lock().unwrap(), [1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_everybody_s_of_its_call_only() {
+        let (batcher, calls) = (Batcher::new(1), Calls::default());
+        let bad = batcher.get(666, fetch(Arc::clone(&calls)));
+        let good = batcher.get(3, fetch(Arc::clone(&calls)));
+        let (bad, good) = tokio::join!(bad, good);
+        assert!(matches!(bad, Err(PortError::Unavailable(_))));
+        assert_eq!(good.unwrap(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_stops_waiting_keeps_nobody_from_an_answer() {
+        let (batcher, calls) = (Batcher::new(10), Calls::default());
+        let impatient = {
+            let (batcher, calls) = (Arc::clone(&batcher), Arc::clone(&calls));
+            tokio::spawn(async move { batcher.get(1, fetch(calls)).await })
+        };
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let patient = {
+            let (batcher, calls) = (Arc::clone(&batcher), Arc::clone(&calls));
+            tokio::spawn(async move { batcher.get(2, fetch(calls)).await })
+        };
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        impatient.abort();
+        assert_eq!(patient.await.unwrap().unwrap(), 4);
+    }
+}

@@ -1,0 +1,210 @@
+//! The orchestrator port on Amazon ECS.
+
+mod change;
+mod definition;
+mod logs;
+mod owned;
+mod past;
+mod register;
+mod rollout;
+mod secrets;
+mod service;
+mod tasks;
+
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error as StdError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use aws_sdk_ecs::types as ecs;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
+use landfall_model::task::TaskDefinition;
+use landfall_ports::orchestrator::{
+    Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription, TaskDescription,
+};
+use landfall_ports::{PortError, PortResult};
+
+use self::past::Watch;
+use self::register::Revision;
+use self::service::Failures;
+use crate::batch::Batcher;
+use crate::call::Call;
+use crate::core::Core;
+use crate::error::Failed;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Ecs {
+    core: Arc<Core>,
+    batches: Arc<Batches>,
+    memory: Arc<Memory>,
+}
+
+/// What several callers ask for together.
+pub(crate) struct Batches {
+    services: Arc<Batcher<String, Option<Arc<ecs::Service>>>>,
+    tasks: Arc<Batcher<String, Option<Arc<ecs::Task>>>>,
+    /// All services of the cluster, by name; all tasks that have not stopped.
+    all_services: Arc<Batcher<(), Arc<Vec<String>>>>,
+    all_tasks: Arc<Batcher<(), Arc<Vec<Arc<ecs::Task>>>>>,
+}
+
+/// What never changes, or is only read again when something else says so. Losing it costs calls and nothing else.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// By `family:revision`.
+    definitions: Mutex<HashMap<String, Arc<Revision>>>,
+    /// ARNs by family and content hash.
+    registered: Mutex<HashMap<(String, String), String>>,
+    watches: Mutex<HashMap<String, Watch>>,
+    /// Task definitions of service revisions.
+    revisions: Mutex<HashMap<String, String>>,
+    failures: Mutex<HashMap<String, Failures>>,
+    /// Tasks that have stopped stay so.
+    stopped: Mutex<std::collections::HashSet<String>>,
+}
+
+impl std::ops::Deref for Ecs {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+impl Ecs {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        let batches = Batches {
+            services: Batcher::new(service::DESCRIBE_SERVICES),
+            tasks: Batcher::new(tasks::DESCRIBE_TASKS),
+            all_services: Batcher::new(1),
+            all_tasks: Batcher::new(1),
+        };
+        Self { core, batches: Arc::new(batches), memory: Arc::default() }
+    }
+
+    /// A call to ECS whose errors need no telling apart.
+    async fn ecs<T, E, F, S>(&self, call: Call<'_>, send: S) -> PortResult<T>
+    where
+        S: Fn() -> F,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        self.core.caller.call(call, send).await.map_err(|failed| self.explained(failed))
+    }
+
+    /// A missing cluster is never what a step meant by "not found".
+    fn explained(&self, failed: Failed) -> PortError {
+        if failed.is("ClusterNotFoundException") {
+            let (target, region) = (&self.core.target, &self.core.region);
+            return PortError::Invalid(format!(
+                "{}: there is no cluster {} in region {region}: correct `cluster` or `region` of target {}",
+                failed.error, target.cluster, target.name
+            ));
+        }
+        failed.error
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn to_tags(tags: &Tags) -> Vec<ecs::Tag> {
+    tags.iter().map(|(key, value)| ecs::Tag::builder().key(key).value(value).build()).collect()
+}
+
+fn from_tags(tags: &[ecs::Tag]) -> Tags {
+    crate::tags::read(tags.iter().map(|tag| (tag.key.as_deref(), tag.value.as_deref())))
+}
+
+/// For messages.
+fn some_of(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        [one] => one.clone(),
+        [first, ..] => format!("{first} and {} more", names.len() - 1),
+    }
+}
+
+/// `failures` of a describe: what does not exist is an answer; anything else is none.
+fn only_missing(call: &Call<'_>, failures: &[ecs::Failure]) -> PortResult<()> {
+    let other = failures.iter().find(|failure| failure.reason.as_deref() != Some("MISSING"));
+    match other {
+        None => Ok(()),
+        Some(failure) => Err(PortError::Unavailable(format!(
+            "{}: {}: {}",
+            call.what(),
+            failure.arn.as_deref().unwrap_or_default(),
+            failure.reason.as_deref().unwrap_or("no reason given")
+        ))),
+    }
+}
+
+#[async_trait]
+impl Orchestrator for Ecs {
+    async fn register_task_definition(&self, definition: &TaskDefinition, tags: &Tags) -> PortResult<Registered> {
+        self.register(definition, tags).await
+    }
+
+    async fn deregister_task_definition(&self, handle: &str) -> PortResult<()> {
+        self.deregister(handle).await
+    }
+
+    async fn put_service(&self, request: &PutService) -> PortResult<PutServiceOutcome> {
+        self.put(request).await
+    }
+
+    async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
+        self.describe(name).await
+    }
+
+    async fn scale_service(&self, name: &str, desired_count: u32) -> PortResult<()> {
+        self.scale(name, desired_count).await
+    }
+
+    async fn delete_service(&self, name: &str) -> PortResult<()> {
+        self.delete(name).await
+    }
+
+    async fn run_task(&self, request: &RunTaskRequest) -> PortResult<String> {
+        self.run(request).await
+    }
+
+    async fn describe_task(&self, task: &str) -> PortResult<Option<TaskDescription>> {
+        let Some(found) = self.task(task).await? else { return Ok(None) };
+        let tails = match found.last_status.as_deref() {
+            Some("STOPPED") if tasks::failed(&found) => self.tails(&found).await,
+            _ => BTreeMap::new(),
+        };
+        Ok(Some(tasks::describe(&found, &tails)))
+    }
+
+    async fn stop_task(&self, task: &str, reason: &str) -> PortResult<()> {
+        self.stop(task, reason).await
+    }
+
+    async fn task_log_tail(&self, task: &str, lines: usize) -> PortResult<Vec<String>> {
+        self.log_tail(task, lines).await
+    }
+
+    async fn list_owned(
+        &self,
+        environment: Option<&str>,
+        kinds: &[ResourceKind],
+    ) -> PortResult<Listing<OwnedResource>> {
+        self.owned(environment, kinds).await
+    }
+
+    async fn delete_owned(&self, resource: &OwnedResource) -> PortResult<()> {
+        match resource.kind {
+            ResourceKind::Service => self.delete(&resource.id).await,
+            ResourceKind::Task => self.stop(&resource.id, "Deleted by Landfall").await,
+            ResourceKind::TaskDefinition => self.deregister(&resource.id).await,
+            kind => Err(PortError::Invalid(format!("ECS has no {kind:?}"))),
+        }
+    }
+}

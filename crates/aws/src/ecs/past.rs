@@ -1,0 +1,170 @@
+//! The service deployments API: what became of deployments that DescribeServices no longer shows.
+//!
+//! Asked only when what DescribeServices shows has changed and does not tell the end of the deployment that is watched, so
+//! that an undisturbed rollout costs nothing but DescribeServices. `rollout` decides; here is what is remembered between polls.
+
+use std::sync::Arc;
+
+use aws_sdk_ecs::types as ecs;
+use landfall_ports::{PortError, PortResult};
+
+use super::rollout::{self, Past, count, deployment_id, time};
+use super::{Ecs, change, locked};
+use crate::budget::Family;
+use crate::call::Call;
+
+/// Deployments looked back on. DescribeServiceDeployments and DescribeServiceRevisions take 20.
+const LOOK_BACK: i32 = 10;
+
+/// One service, as followed by this process.
+#[derive(Clone, Default)]
+pub(crate) struct Watch {
+    /// Deployments whose end somebody may ask for.
+    ids: Vec<String>,
+    /// What was shown when the API was last asked.
+    signature: Option<String>,
+    past: Arc<Vec<Past>>,
+}
+
+impl Ecs {
+    /// From now on the end of this deployment is of interest.
+    pub(crate) fn watch(&self, service: &str, deployment: &str) {
+        locked(&self.watches).entry(service.to_owned()).or_default().ids = vec![deployment.to_owned()];
+    }
+
+    pub(crate) async fn past(&self, service: &ecs::Service) -> PortResult<Arc<Vec<Past>>> {
+        let name = service.service_name.clone().unwrap_or_default();
+        let watch = locked(&self.watches).get(&name).cloned().unwrap_or_default();
+        let signature = rollout::signature(service);
+        let newest = watch.past.first().map(|past| past.id.as_str());
+        let primary = change::primary(service).and_then(|primary| primary.id.as_deref());
+        let unsettled = rollout::unsettled(&watch.past);
+        let changed = watch.signature.as_ref() != Some(&signature);
+        let ask =
+            (rollout::needs_past(service, &watch.ids) || unsettled) && (changed || unsettled && newest != primary);
+        if !ask {
+            self.remember(name, primary, watch.signature, Arc::clone(&watch.past));
+            return Ok(watch.past);
+        }
+        match self.read_past(service).await {
+            Ok(past) => {
+                let past = Arc::new(merged(past, &watch.past));
+                self.remember(name, primary, Some(signature), Arc::clone(&past));
+                Ok(past)
+            }
+            // Not allowed, or an endpoint without it: the events must do.
+            Err(error @ (PortError::Denied(_) | PortError::Invalid(_) | PortError::NotFound(_))) => {
+                tracing::debug!(%error, "without the service deployments API");
+                self.remember(name, primary, Some(signature), Arc::clone(&watch.past));
+                Ok(watch.past)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remember(&self, name: String, primary: Option<&str>, signature: Option<String>, past: Arc<Vec<Past>>) {
+        let mut watches = locked(&self.watches);
+        let watch = watches.entry(name).or_default();
+        watch.signature = signature;
+        watch.past = past;
+        if let Some(primary) = primary
+            && !watch.ids.iter().any(|id| id == primary)
+        {
+            watch.ids = vec![primary.to_owned()];
+        }
+    }
+
+    async fn read_past(&self, service: &ecs::Service) -> PortResult<Vec<Past>> {
+        let name = service.service_name.clone().unwrap_or_default();
+        let resource = format!("service {name}");
+        let call = Call {
+            service: "ecs",
+            action: "ListServiceDeployments",
+            family: Family::ServiceDeployment,
+            resource: &resource,
+        };
+        let request = (self.core.clients.ecs.list_service_deployments())
+            .cluster(&self.core.target.cluster)
+            .service(&name)
+            .max_results(LOOK_BACK);
+        let listed = self.ecs(call, || request.clone().send()).await?;
+        let mut listed = listed.service_deployments.unwrap_or_default();
+        listed.sort_by_key(|brief| std::cmp::Reverse(time(brief.created_at.as_ref())));
+        let arns: Vec<String> = listed.iter().filter_map(|brief| brief.service_deployment_arn.clone()).collect();
+        if arns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let call = Call { action: "DescribeServiceDeployments", ..call };
+        let request = self.core.clients.ecs.describe_service_deployments().set_service_deployment_arns(Some(arns));
+        let mut told = self.ecs(call, || request.clone().send()).await?.service_deployments.unwrap_or_default();
+        told.sort_by_key(|deployment| std::cmp::Reverse(time(deployment.created_at.as_ref())));
+        let revision = |deployment: &ecs::ServiceDeployment| {
+            deployment.target_service_revision.as_ref().and_then(|revision| revision.arn.clone())
+        };
+        self.read_revisions(&call, told.iter().filter_map(revision).collect()).await?;
+        let revisions = locked(&self.revisions);
+        let task_definition = |arn: &str| revisions.get(arn).cloned().unwrap_or_default();
+        Ok(told
+            .iter()
+            .filter_map(|deployment| Some(read(deployment, task_definition(&revision(deployment)?))))
+            .collect())
+    }
+
+    /// Service revisions never change; their task definitions are kept.
+    async fn read_revisions(&self, call: &Call<'_>, mut arns: Vec<String>) -> PortResult<()> {
+        {
+            let known = locked(&self.revisions);
+            arns.retain(|arn| !known.contains_key(arn));
+        }
+        if arns.is_empty() {
+            return Ok(());
+        }
+        let call = Call { action: "DescribeServiceRevisions", ..*call };
+        let request = self.core.clients.ecs.describe_service_revisions().set_service_revision_arns(Some(arns));
+        let answer = self.ecs(call, || request.clone().send()).await?;
+        let mut known = locked(&self.revisions);
+        for revision in answer.service_revisions.unwrap_or_default() {
+            if let (Some(arn), Some(task_definition)) = (revision.service_revision_arn, revision.task_definition) {
+                known.insert(arn, task_definition);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the API told earlier and no longer does stays told.
+fn merged(mut past: Vec<Past>, before: &[Past]) -> Vec<Past> {
+    for old in before {
+        if !past.iter().any(|new| new.id == old.id) && rollout::has_ended(old) {
+            past.push(old.clone());
+        }
+    }
+    past.truncate(usize::try_from(LOOK_BACK).unwrap_or_default() * 2);
+    past
+}
+
+fn read(deployment: &ecs::ServiceDeployment, task_definition: String) -> Past {
+    let target = deployment.target_service_revision.as_ref();
+    let breaker = deployment.deployment_circuit_breaker.as_ref();
+    let alarms: Vec<&str> = (deployment.alarms.as_ref())
+        .map(|alarms| alarms.triggered_alarm_names().iter().map(String::as_str).collect())
+        .unwrap_or_default();
+    let mut reasons: Vec<String> = Vec::new();
+    reasons.extend(deployment.status_reason.clone().filter(|reason| !reason.is_empty()));
+    reasons.extend(deployment.rollback.as_ref().and_then(|rollback| rollback.reason.clone()));
+    if !alarms.is_empty() {
+        reasons.push(format!("alarms: {}", alarms.join(", ")));
+    }
+    reasons.dedup();
+    Past {
+        id: target.and_then(|revision| revision.arn.as_deref()).map(deployment_id).unwrap_or_default(),
+        status: deployment.status.clone().unwrap_or(ecs::ServiceDeploymentStatus::Pending),
+        reason: Some(reasons.join(" ")).filter(|reason| !reason.is_empty()),
+        task_definition,
+        desired: target.map_or(0, |revision| count(revision.requested_task_count)),
+        running: target.map_or(0, |revision| count(revision.running_task_count)),
+        pending: target.map_or(0, |revision| count(revision.pending_task_count)),
+        failed_tasks: breaker.map_or(0, |breaker| count(breaker.failure_count)),
+        created_at: time(deployment.created_at.as_ref()),
+    }
+}

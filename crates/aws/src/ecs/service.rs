@@ -1,0 +1,408 @@
+//! Services: created or updated under their names, described with the causes of failures, scaled, deleted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use aws_sdk_ecs::types as ecs;
+use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, Tags};
+use landfall_model::task::LaunchType;
+use landfall_ports::orchestrator::{
+    DeploymentDescription, PutService, PutServiceOutcome, RolloutState, ServiceDescription, ServiceEvent,
+    ServiceStatus, TaskDescription,
+};
+use landfall_ports::{PortError, PortResult};
+use sha2::{Digest as _, Sha256};
+
+use super::change::{self, Change, TAG_TIMEOUT};
+use super::rollout::{self, count, time};
+use super::{Ecs, locked, tasks};
+use crate::budget::Family;
+use crate::call::Call;
+use crate::core::now;
+use crate::tags;
+
+/// DescribeServices takes 10.
+pub(crate) const DESCRIBE_SERVICES: usize = 10;
+const MAX_EVENTS: usize = 100;
+const MAX_FAILURES: usize = 10;
+/// Failed tasks whose last log lines are read.
+const WITH_TAILS: usize = 2;
+
+/// Failed tasks of one deployment, as read when it had failed `count` of them.
+#[derive(Clone)]
+pub(crate) struct Failures {
+    count: u32,
+    ended: bool,
+    /// Reads in a row that found none: ECS may know the count before it shows the tasks, and forgets them after an hour.
+    empty_reads: u32,
+    tasks: Vec<TaskDescription>,
+}
+
+impl Ecs {
+    /// INACTIVE ones too.
+    pub(crate) async fn service(&self, name: &str) -> PortResult<Option<Arc<ecs::Service>>> {
+        let this = self.clone();
+        let fetch = move |names| {
+            let this = this.clone();
+            async move { this.describe_services(names).await }
+        };
+        self.batches.services.get(name.to_owned(), fetch).await
+    }
+
+    /// Answers every name.
+    pub(crate) async fn describe_services(
+        &self,
+        names: Vec<String>,
+    ) -> PortResult<HashMap<String, Option<Arc<ecs::Service>>>> {
+        let resource = format!("services {}", super::some_of(&names));
+        let call =
+            Call { service: "ecs", action: "DescribeServices", family: Family::ServiceRead, resource: &resource };
+        let request = (self.core.clients.ecs.describe_services())
+            .cluster(&self.core.target.cluster)
+            .set_services(Some(names.clone()))
+            .include(ecs::ServiceField::Tags);
+        let answer = self.ecs(call, || request.clone().send()).await?;
+        super::only_missing(&call, answer.failures())?;
+        let mut found: HashMap<String, Arc<ecs::Service>> = HashMap::new();
+        for service in answer.services.unwrap_or_default() {
+            let Some(name) = service.service_name.clone() else { continue };
+            // Of one name there may be several, all but one INACTIVE.
+            let better = |there: &Arc<ecs::Service>| there.status.as_deref() != Some("INACTIVE");
+            if !found.get(&name).is_some_and(better) {
+                found.insert(name, Arc::new(service));
+            }
+        }
+        Ok(names.into_iter().map(|name| (name.clone(), found.get(&name).cloned())).collect())
+    }
+
+    pub(crate) async fn put(&self, request: &PutService) -> PortResult<PutServiceOutcome> {
+        let mut tags = self.core.tags(&request.tags);
+        tags.insert(TAG_TIMEOUT.to_owned(), request.deployment.timeout.to_string());
+        tags::check(&tags)?;
+        let network = self.network(request).await?;
+        let there = self.service(&request.name).await?;
+        if let Some(service) = &there
+            && let Some(outcome) = self.put_over(service, request, &tags, network.clone()).await?
+        {
+            return Ok(outcome);
+        }
+        let formerly = there.and_then(|service| service.created_at).map(|at| at.to_string()).unwrap_or_default();
+        if let Some(outcome) = self.create(request, &tags, network.clone(), &formerly).await? {
+            return Ok(outcome);
+        }
+        // Made in between: by a call of ours whose answer was lost, or by somebody else.
+        let again = self.service(&request.name).await?;
+        let outcome = match &again {
+            Some(service) => self.put_over(service, request, &tags, network).await?,
+            None => None,
+        };
+        outcome.ok_or_else(|| PortError::Unavailable(format!("service {} exists and cannot be read yet", request.name)))
+    }
+
+    async fn network(&self, request: &PutService) -> PortResult<Option<ecs::NetworkConfiguration>> {
+        let what = format!("service {}", request.name);
+        let awsvpc = match request.launch_type {
+            LaunchType::Fargate => true,
+            LaunchType::Ec2 | LaunchType::Local => {
+                let revision = self.definition(&request.task_definition).await?.ok_or_else(|| {
+                    PortError::NotFound(format!(
+                        "{what}: task definition {} is not registered",
+                        request.task_definition
+                    ))
+                })?;
+                revision.definition.network_mode == Some(ecs::NetworkMode::Awsvpc)
+            }
+        };
+        change::network(&self.core.target, awsvpc, &what)
+    }
+
+    /// `None`: it is INACTIVE, and its name free.
+    async fn put_over(
+        &self,
+        service: &ecs::Service,
+        request: &PutService,
+        tags: &Tags,
+        network: Option<ecs::NetworkConfiguration>,
+    ) -> PortResult<Option<PutServiceOutcome>> {
+        match service.status.as_deref() {
+            Some("INACTIVE") => return Ok(None),
+            Some("DRAINING") => {
+                return Err(PortError::Unavailable(format!("service {} is still draining", request.name)));
+            }
+            _ => {}
+        }
+        let there = super::from_tags(service.tags());
+        owned_by(&request.name, &there, tags)?;
+        if there.get(TAG_TIMEOUT) != tags.get(TAG_TIMEOUT) {
+            self.tag_timeout(service, tags).await?;
+        }
+        let change = change::change(service, request, network)?;
+        let updated;
+        let after = if change.is_empty() {
+            service
+        } else {
+            updated = self.update(&request.name, change).await?;
+            &updated
+        };
+        let execution = tags.get(TAG_EXECUTION);
+        let outcome = PutServiceOutcome {
+            created: execution.is_some() && there.get(TAG_EXECUTION) == execution,
+            previous_task_definition: service.task_definition.clone(),
+            previous_desired_count: Some(count(service.desired_count)),
+            deployment: self.watched(&request.name, after)?,
+        };
+        Ok(Some(outcome))
+    }
+
+    fn watched(&self, name: &str, service: &ecs::Service) -> PortResult<String> {
+        let id = change::primary(service)
+            .and_then(|primary| primary.id.clone())
+            .ok_or_else(|| PortError::Unavailable(format!("service {name} shows no deployment yet")))?;
+        self.watch(name, &id);
+        Ok(id)
+    }
+
+    /// `None`: a service of that name exists.
+    async fn create(
+        &self,
+        request: &PutService,
+        tags: &Tags,
+        network: Option<ecs::NetworkConfiguration>,
+        formerly: &str,
+    ) -> PortResult<Option<PutServiceOutcome>> {
+        let resource = format!("service {}", request.name);
+        let call = Call { service: "ecs", action: "CreateService", family: Family::ServiceModify, resource: &resource };
+        let grace = super::definition::number(request.deployment.health_check_grace_period);
+        let send = (self.core.clients.ecs.create_service())
+            .cluster(&self.core.target.cluster)
+            .service_name(&request.name)
+            .task_definition(&request.task_definition)
+            .desired_count(super::definition::number(request.desired_count))
+            .launch_type(change::launch_type(request)?)
+            .deployment_configuration(change::deployment(&request.deployment)?)
+            .set_load_balancers(request.target.as_ref().map(|target| change::load_balancers(Some(target))))
+            .set_health_check_grace_period_seconds(request.target.as_ref().map(|_| grace))
+            .set_network_configuration(network)
+            .client_token(client_token(request, tags, formerly))
+            .enable_ecs_managed_tags(true)
+            .propagate_tags(ecs::PropagateTags::Service)
+            .set_tags(Some(super::to_tags(tags)));
+        let made = match self.core.caller.call(call, || send.clone().send()).await {
+            Ok(answer) => answer.service,
+            Err(failed) => {
+                let message = failed.message.to_ascii_lowercase();
+                if message.contains("idempotent") || message.contains("already exists") {
+                    return Ok(None);
+                }
+                // The name of a service that drains, and a target group whose rule ECS has not heard of yet.
+                if message.contains("draining") || message.contains("does not have an associated load balancer") {
+                    return Err(PortError::Unavailable(failed.error.to_string()));
+                }
+                return Err(self.explained(failed));
+            }
+        };
+        let made = made.ok_or_else(|| PortError::Unavailable(format!("{}: an empty answer", call.what())))?;
+        Ok(Some(PutServiceOutcome {
+            created: true,
+            previous_task_definition: None,
+            previous_desired_count: None,
+            deployment: self.watched(&request.name, &made)?,
+        }))
+    }
+
+    async fn update(&self, name: &str, change: Change) -> PortResult<ecs::Service> {
+        let resource = format!("service {name}");
+        let call = Call { service: "ecs", action: "UpdateService", family: Family::ServiceModify, resource: &resource };
+        let request = (self.core.clients.ecs.update_service())
+            .cluster(&self.core.target.cluster)
+            .service(name)
+            .set_task_definition(change.task_definition)
+            .set_desired_count(change.desired_count)
+            .set_deployment_configuration(change.deployment)
+            .set_load_balancers(change.load_balancers)
+            .set_health_check_grace_period_seconds(change.grace_period)
+            .set_network_configuration(change.network)
+            .set_force_new_deployment(change.force.then_some(true));
+        match self.core.caller.call(call, || request.clone().send()).await {
+            Ok(answer) => {
+                answer.service.ok_or_else(|| PortError::Unavailable(format!("{}: an empty answer", call.what())))
+            }
+            // Deleted since it was looked at: the next try makes it anew.
+            Err(failed) if failed.not_found() || failed.is("ServiceNotActiveException") => {
+                if failed.is("ClusterNotFoundException") {
+                    return Err(self.explained(failed));
+                }
+                Err(PortError::Unavailable(format!("{}: it was deleted meanwhile", call.what())))
+            }
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
+    async fn tag_timeout(&self, service: &ecs::Service, tags: &Tags) -> PortResult<()> {
+        let resource = format!("service {}", service.service_name.as_deref().unwrap_or_default());
+        let call = Call { service: "ecs", action: "TagResource", family: Family::EcsTagModify, resource: &resource };
+        let timeout: Tags =
+            tags.iter().filter(|(key, _)| *key == TAG_TIMEOUT).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let request = (self.core.clients.ecs.tag_resource())
+            .set_resource_arn(service.service_arn.clone())
+            .set_tags(Some(super::to_tags(&timeout)));
+        self.ecs(call, || request.clone().send()).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn describe(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
+        let Some(service) = self.service(name).await? else { return Ok(None) };
+        let status = match service.status.as_deref() {
+            Some("INACTIVE") => return Ok(None),
+            Some("DRAINING") => ServiceStatus::Draining,
+            _ => ServiceStatus::Active,
+        };
+        let past = match status {
+            ServiceStatus::Active => self.past(&service).await?,
+            ServiceStatus::Draining => Arc::default(),
+        };
+        let mut deployments = rollout::deployments(&service, &past, now());
+        if status == ServiceStatus::Active {
+            self.add_failures(name, &mut deployments).await?;
+        }
+        let event = |event: &ecs::ServiceEvent| ServiceEvent {
+            at: time(event.created_at.as_ref()),
+            message: event.message.clone().unwrap_or_default(),
+        };
+        let mut tags = super::from_tags(service.tags());
+        tags.remove(TAG_TIMEOUT);
+        Ok(Some(ServiceDescription {
+            name: name.to_owned(),
+            status,
+            task_definition: service.task_definition.clone().unwrap_or_default(),
+            desired: count(service.desired_count),
+            running: count(service.running_count),
+            pending: count(service.pending_count),
+            deployments,
+            events: service.events().iter().take(MAX_EVENTS).map(event).collect(),
+            tags,
+            settings: Some(change::settings(&service)),
+        }))
+    }
+
+    /// Stopped tasks are read only when a deployment's count of failures has risen or it has failed altogether.
+    async fn add_failures(&self, name: &str, deployments: &mut [DeploymentDescription]) -> PortResult<()> {
+        let mut stale = false;
+        for deployment in deployments.iter_mut() {
+            let ended = matches!(deployment.rollout, RolloutState::Failed | RolloutState::RolledBack);
+            if deployment.failed_tasks == 0 && !ended {
+                continue;
+            }
+            let known = locked(&self.failures).get(&deployment.id).cloned();
+            match known {
+                Some(known) if known.count == deployment.failed_tasks && known.ended == ended => {
+                    stale |= known.tasks.is_empty() && known.empty_reads < 3;
+                    deployment.failures = known.tasks;
+                }
+                Some(known) => {
+                    stale = true;
+                    deployment.failures = known.tasks;
+                }
+                None => stale = true,
+            }
+        }
+        if !stale {
+            return Ok(());
+        }
+        let request = self.core.clients.ecs.list_tasks().cluster(&self.core.target.cluster).service_name(name);
+        let request = request.desired_status(ecs::DesiredStatus::Stopped);
+        let arns = self.list_tasks(request, &format!("stopped tasks of service {name}")).await?;
+        let mut stopped: Vec<Arc<ecs::Task>> = self.tasks(arns).await?;
+        stopped.retain(|task| tasks::failed(task) && task.stopped_at.is_some());
+        stopped.sort_by_key(|task| std::cmp::Reverse(time(task.stopped_at.as_ref())));
+        for deployment in deployments {
+            let ended = matches!(deployment.rollout, RolloutState::Failed | RolloutState::RolledBack);
+            if deployment.failed_tasks == 0 && !ended {
+                continue;
+            }
+            let of = |task: &&Arc<ecs::Task>| task.started_by.as_ref() == Some(&deployment.id);
+            let mut failures = Vec::new();
+            for (at, task) in stopped.iter().filter(of).take(MAX_FAILURES).enumerate() {
+                let tails = if at < WITH_TAILS { self.tails(task).await } else { BTreeMap::new() };
+                failures.push(tasks::describe(task, &tails));
+            }
+            let mut known = locked(&self.failures);
+            let entry = known.entry(deployment.id.clone()).or_insert_with(|| Failures {
+                count: 0,
+                ended: false,
+                empty_reads: 0,
+                tasks: Vec::new(),
+            });
+            (entry.count, entry.ended) = (deployment.failed_tasks, ended);
+            entry.empty_reads = if failures.is_empty() { entry.empty_reads + 1 } else { 0 };
+            // ECS forgets stopped tasks after an hour; what was read stays.
+            if !failures.is_empty() {
+                entry.tasks = failures;
+            }
+            deployment.failures.clone_from(&entry.tasks);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn scale(&self, name: &str, desired_count: u32) -> PortResult<()> {
+        let resource = format!("service {name}");
+        let call = Call { service: "ecs", action: "UpdateService", family: Family::ServiceModify, resource: &resource };
+        let request = (self.core.clients.ecs.update_service())
+            .cluster(&self.core.target.cluster)
+            .service(name)
+            .desired_count(super::definition::number(desired_count));
+        match self.core.caller.call(call, || request.clone().send()).await {
+            Ok(_) => Ok(()),
+            // It drains: that comes to the same.
+            Err(failed) if failed.is("ServiceNotActiveException") && desired_count == 0 => Ok(()),
+            Err(failed) if failed.is("ServiceNotActiveException") => {
+                Err(PortError::NotFound(format!("service {name} is being deleted")))
+            }
+            Err(failed) => Err(self.explained(failed)),
+        }
+    }
+
+    /// With force, so that tasks that still run go as well.
+    pub(crate) async fn delete(&self, name: &str) -> PortResult<()> {
+        let resource = format!("service {name}");
+        let call = Call { service: "ecs", action: "DeleteService", family: Family::ServiceModify, resource: &resource };
+        let request =
+            self.core.clients.ecs.delete_service().cluster(&self.core.target.cluster).service(name).force(true);
+        match self.core.caller.call(call, || request.clone().send()).await {
+            Ok(_) => Ok(()),
+            Err(failed) if failed.is("ServiceNotFoundException") || failed.is("ServiceNotActiveException") => Ok(()),
+            Err(failed) => Err(self.explained(failed)),
+        }
+    }
+}
+
+/// Only what the same installation made for the same environment is updated.
+fn owned_by(name: &str, there: &Tags, wanted: &Tags) -> PortResult<()> {
+    for key in [TAG_INSTANCE, TAG_ENVIRONMENT] {
+        if there.get(key) == wanted.get(key) {
+            continue;
+        }
+        let owner = match (there.get(TAG_ENVIRONMENT), there.get(TAG_INSTANCE)) {
+            (Some(environment), Some(instance)) => {
+                format!("belongs to environment {environment} of installation {instance}")
+            }
+            _ => "was not made by Landfall".to_owned(),
+        };
+        return Err(PortError::Conflict(format!("service {name} {owner}")));
+    }
+    Ok(())
+}
+
+/// The same for the same request of the same execution; another once a former service of that name is gone.
+fn client_token(request: &PutService, tags: &Tags, formerly: &str) -> String {
+    let tag = |key: &str| tags.get(key).map_or("", String::as_str);
+    let mut hasher = Sha256::new();
+    for part in [&request.name, tag(TAG_INSTANCE), tag(TAG_EXECUTION), &request.task_definition, formerly] {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let mut token = hex::encode(hasher.finalize());
+    // At most 36 characters.
+    token.truncate(32);
+    token
+}
