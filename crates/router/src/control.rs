@@ -46,7 +46,9 @@ async fn serve(plane: Rc<Plane>, stream: UnixStream) {
                 op => plane.run(op),
             });
         }
-        if frame::write(&mut stream, &Response { results }).await.is_err() {
+        let written = frame::write(&mut stream, &Response { results }).await;
+        plane.tidy();
+        if written.is_err() {
             return;
         }
     }

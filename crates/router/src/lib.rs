@@ -7,6 +7,7 @@
 //! docs/load-balancer.md says what it does and where it differs from Elastic Load Balancing.
 
 pub mod api;
+mod bind;
 mod checker;
 pub mod client;
 mod control;

@@ -19,6 +19,7 @@ use crate::api::{
     Activity, HealthReport, Info, Metrics, Op, Put, Reply, RouteSpec, TargetGroupDescription, TargetGroupMetrics,
     TargetGroupSpec, TargetState, owner,
 };
+use crate::bind::bind;
 use crate::error::{RouterError, RouterResult};
 use crate::headers::normal_host;
 use crate::health::check_matcher;
@@ -133,10 +134,14 @@ impl Plane {
                 Reply::Done
             }
         };
+        Ok(reply)
+    }
+
+    /// Shortens the log when it has grown long. It waits for the disk, so answers go first: the log has all they promise.
+    pub(crate) fn tidy(&self) {
         if self.store.borrow().wants_compaction() {
             self.compact();
         }
-        Ok(reply)
     }
 
     pub(crate) fn compact(&self) {
@@ -547,44 +552,4 @@ fn same_owner(
     }
     let installation = if environment == wanted.0 { format!(" of the installation {instance}") } else { String::new() };
     Err(RouterError::Conflict(format!("{what} belongs to {environment}{installation}, not to {}", wanted.0)))
-}
-
-/// Listens on every address. An address family that this machine lacks is left out as long as one remains.
-fn bind(addresses: &[IpAddr], port: u16) -> RouterResult<Vec<TcpListener>> {
-    let mut sockets = Vec::new();
-    let mut missing = None;
-    for address in addresses {
-        match bind_one(*address, port) {
-            Ok(socket) => sockets.push(socket),
-            Err(error) => match error.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    return Err(RouterError::Conflict(format!(
-                        "port {port} on {address} is taken by another process; `ss -ltnp 'sport = :{port}'` names it"
-                    )));
-                }
-                std::io::ErrorKind::PermissionDenied => {
-                    return Err(RouterError::Invalid(format!(
-                        "port {port} needs a privilege that this user lacks; choose one above 1023"
-                    )));
-                }
-                std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::Unsupported => missing = Some(error),
-                _ if error.raw_os_error() == Some(97) => missing = Some(error), // EAFNOSUPPORT
-                _ => return Err(RouterError::Unavailable(format!("cannot listen on {address} port {port}: {error}"))),
-            },
-        }
-    }
-    match missing {
-        Some(error) if sockets.is_empty() => {
-            Err(RouterError::Unavailable(format!("cannot listen on port {port}: {error}")))
-        }
-        _ => Ok(sockets),
-    }
-}
-
-fn bind_one(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
-    let socket = TcpListener::bind((address, port))?;
-    socket.set_nonblocking(true)?;
-    // The connections accepted from it inherit this, which spares each of them a call.
-    rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
-    Ok(socket)
 }

@@ -1,10 +1,11 @@
 //! What the router serves, on disk: an atomic snapshot and a log of what changed since.
 //!
 //! A change is appended before it is answered. The log is not synced: it must survive the death of this process, not of
-//! the machine, whose end takes the targets with it; whoever reconciles puts the routes back. Compaction writes a new
-//! snapshot (synced, renamed into place) that carries the number of the last change in it, and then empties the log. A
-//! crash between the two leaves changes in the log that the snapshot already has; their numbers say so and they are
-//! skipped. A torn last line is what was never answered, and is cut off.
+//! the machine, whose end takes the targets with it; whoever reconciles puts the routes back. So a change costs
+//! one write of its own size, however many routes there are. Compaction, once the log is long and after the answer,
+//! writes a new snapshot (synced, renamed into place) that carries the number of the last change in it, and then empties
+//! the log. A crash between the two leaves changes in the log that the snapshot already has; their numbers say so and they
+//! are skipped. A torn last line is what was never answered, and is cut off.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
