@@ -4,15 +4,22 @@
 //! error comes out as a `PortError`. The SDK's own retries are off, so that the engine's are the only others. What
 //! decides (mappings, budgets, what an update changes) is pure.
 
+mod batch;
 mod budget;
 mod call;
 mod clients;
 mod config;
 mod core;
+mod ecs;
 mod elb;
 mod error;
+mod hooks;
 mod http;
+mod images;
 mod platform;
+mod secrets;
+mod signed;
+mod sns;
 mod tags;
 
 pub use platform::{AwsOptions, AwsPlatform};

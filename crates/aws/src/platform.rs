@@ -4,12 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use landfall_model::aws::AwsTarget;
+use landfall_model::task::SecretRef;
 use landfall_ports::PortResult;
+use landfall_ports::images::Images;
 use landfall_ports::load_balancer::LoadBalancer;
+use landfall_ports::orchestrator::Orchestrator;
+use landfall_ports::steps::HookRunner;
+use landfall_ports::topic::Topic;
 
 use crate::core::Core;
+use crate::ecs::Ecs;
 use crate::elb::Elb;
-use crate::http;
+use crate::hooks::LambdaHooks;
+use crate::images::EcrImages;
+use crate::signed::Signer;
+use crate::sns::SnsTopic;
+use crate::{http, secrets};
 
 #[derive(Debug, Clone)]
 pub struct AwsOptions {
@@ -22,15 +32,20 @@ pub struct AwsOptions {
 #[derive(Clone)]
 pub struct AwsPlatform {
     pub(crate) core: Arc<Core>,
+    ecs: Ecs,
     elb: Arc<Elb>,
+    signer: Arc<Signer>,
 }
 
 impl AwsPlatform {
     /// Reads configuration and credentials' sources; calls nothing of AWS yet.
     pub async fn connect(target: &AwsTarget, options: AwsOptions) -> PortResult<Self> {
         let core = Arc::new(Core::connect(target, options).await?);
-        let elb = Arc::new(Elb::new(Arc::clone(&core), http::client()?));
-        Ok(Self { core, elb })
+        let ecs = Ecs::new(Arc::clone(&core));
+        let http = http::client()?;
+        let elb = Arc::new(Elb::new(Arc::clone(&core), http.clone()));
+        let signer = Arc::new(Signer::new(http));
+        Ok(Self { core, ecs, elb, signer })
     }
 
     pub fn load_balancer(&self) -> Arc<dyn LoadBalancer> {
@@ -40,6 +55,31 @@ impl AwsPlatform {
     /// What URLs of listeners name: the target's `address`, else the DNS name of its load balancer, looked up once.
     pub async fn load_balancer_address(&self) -> PortResult<String> {
         self.elb.address().await
+    }
+
+    pub fn orchestrator(&self) -> Arc<dyn Orchestrator> {
+        Arc::new(self.ecs.clone())
+    }
+
+    /// Images in ECR; those of other registries are looked up by `others`.
+    pub fn images(&self, others: Option<Arc<dyn Images>>) -> Arc<dyn Images> {
+        Arc::new(EcrImages::new(Arc::clone(&self.core), others))
+    }
+
+    /// Lambda functions; every other hook is run by `others`. Made once: it holds what runs.
+    pub fn hooks(&self, others: Arc<dyn HookRunner>) -> Arc<dyn HookRunner> {
+        Arc::new(LambdaHooks::new(Arc::clone(&self.core), Arc::clone(&self.signer), others))
+    }
+
+    /// # Errors
+    /// `Invalid` for what is not the ARN of an SNS topic.
+    pub fn topic(&self, arn: &str) -> PortResult<Arc<dyn Topic>> {
+        Ok(Arc::new(SnsTopic::new(Arc::clone(&self.core), Arc::clone(&self.signer), arn)?))
+    }
+
+    /// The value of a secret in SSM or Secrets Manager, for Landfall's own use.
+    pub async fn secret(&self, reference: &SecretRef) -> PortResult<String> {
+        secrets::resolve(&self.core, &self.signer, reference).await
     }
 
     /// The account that the credentials belong to, by GetCallerIdentity; asked once.
