@@ -1,7 +1,5 @@
 //! Environments, previews with their hooks, and notifications.
 
-use landfall_model::app::HookPoint;
-
 use super::{Checker, arn, known, shown_at, syntax};
 use crate::authored::{Hook, HookRun, Manifest, Previews, Routing};
 use crate::codes;
@@ -204,19 +202,8 @@ impl Checker<'_, '_> {
                 if at.get("service").is_given() && self.service_ref(&task.service, at.get("service")) {
                     self.hook_container(manifest, &task.service, task.container.as_deref(), at);
                 }
-                if hook.when == Some(HookPoint::AfterDestroy) {
-                    let warning = Diagnostic::warning(codes::NEVER_BUILT, "the task's definition is gone by then")
-                        .label(run_at.get("task").key_span(), "a task cannot run after everything is destroyed")
-                        .label(self.hook_when(name), "")
-                        .help("use `before_destroy`, or a `command` or `http` hook");
-                    self.push(warning);
-                }
             }
         }
-    }
-
-    fn hook_when(&self, name: &str) -> crate::diagnostic::Span {
-        self.root.get("previews").get("hooks").get(name).get("when").span()
     }
 
     fn hook_container(&mut self, manifest: &Manifest, service: &str, container: Option<&str>, at: At<'_>) {
