@@ -8,6 +8,7 @@ mod router_peers;
 mod server;
 mod start;
 mod stats;
+mod workspace;
 
 use anyhow::{Result, bail};
 
@@ -18,6 +19,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Some("router") => router::run(&args[1..]),
         Some("scale") => scale(),
         Some("start") => start::run(),
+        Some("janitor") => workspace::janitor(&args[1..]),
         Some("all") => {
             intake::run()?;
             preview::run()?;

@@ -1,16 +1,20 @@
-//! Time to preview: from the signed delivery to the first 200 through the load balancer, split by step; beside it, in turn,
+//! Time to preview: from the signed delivery to the first 200 through the load balancer, split by stage; beside it, in turn,
 //! the engine itself starting the same containers (network, pause, two members) until they answer on the bridge.
+//!
+//! Both ways are split by the engine's own times: when it made the pause container and when it had started the one that
+//! serves. What comes before, between and after on Landfall's side and not on the engine's is Landfall's own share.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::server::{self, Server};
 use super::stats::median;
+use super::workspace::{LABEL, Workspace, engine_cli};
 use crate::http::Connection;
 
 const ROUNDS: usize = 7;
@@ -19,45 +23,79 @@ const IMAGE: &str = "localhost/landfall-bench:1";
 const PAUSE: &str =
     if cfg!(target_arch = "aarch64") { "localhost/landfall-pause:1-arm64" } else { "localhost/landfall-pause:1-amd64" };
 
+/// Milliseconds since the round began.
+struct Landfall {
+    answered: f64,
+    first_step: f64,
+    service_step: f64,
+    containers: Containers,
+}
+
+struct Containers {
+    made: f64,
+    started: f64,
+    /// The first 200.
+    served: f64,
+}
+
 pub(crate) fn run() -> Result<()> {
     let binary = server::release_binary()?;
-    let directory = tempfile::tempdir()?;
-    let engine = engine_cli()?;
-    build_image(engine, directory.path())?;
+    let workspace = Workspace::new()?;
+    let engine = engine_cli().context("no engine: apt-get install podman runc")?;
+    build_image(engine, &workspace)?;
     let port = server::free_port()?;
-    let server = Server::start(&binary, directory.path(), &manifest(port))?;
+    let server = Server::start(&binary, workspace.path(), &manifest(port))?;
     let socket = socket(&server.state)?;
 
-    let (mut landfall, mut floor) = (Vec::new(), Vec::new());
-    let mut steps: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let (mut rounds, mut floors) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let branch = format!("bench{round}");
-        let total = create(&server, &branch, port)?;
-        let stages = stages(&server, &branch)?;
+        let landfall = create(&server, &socket, &branch, port)?;
         destroy(&server, &branch)?;
-        let engine_alone = raw(&socket, round)?;
+        let floor = raw(&socket, &workspace, round)?;
+        eprintln!("round {round}/{ROUNDS}: {:.0} ms, engine alone {:.0} ms", landfall.containers.served, floor.served);
+        // The first one builds the pause image and starts the load balancer.
         if round > 0 {
-            landfall.push(total);
-            floor.push(engine_alone);
-            for (step, ms) in stages {
-                steps.entry(step).or_default().push(ms);
-            }
+            rounds.push(landfall);
+            floors.push(floor);
         }
     }
-    let own: Vec<f64> = landfall.iter().zip(&floor).map(|(a, b)| a - b).collect();
-    println!("| time to preview, medians of {ROUNDS} interleaved rounds | ms |");
-    println!("|---|---|");
-    println!("| delivery sent → first 200 through the load balancer | {:.0} |", median(&landfall));
-    println!("| the engine alone: same network and containers until they answer | {:.0} |", median(&floor));
-    println!("| Landfall's own share (difference, pair by pair) | {:.0} |", median(&own));
-    let mut rows: Vec<(String, f64)> = steps.into_iter().map(|(step, ms)| (step, median(&ms))).collect();
-    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
-    for (step, ms) in rows {
-        println!("| of which step `{step}` | {ms:.0} |");
-    }
+    table(&rounds, &floors);
     Ok(())
 }
 
+fn table(rounds: &[Landfall], floors: &[Containers]) {
+    let of = |ms: fn(&Landfall) -> f64| median(&rounds.iter().map(ms).collect::<Vec<_>>());
+    let floor = |ms: fn(&Containers) -> f64| median(&floors.iter().map(ms).collect::<Vec<_>>());
+    let own: Vec<f64> = rounds.iter().zip(floors).map(|(a, b)| a.containers.served - b.served).collect();
+    println!("| time to preview, ms, medians of {ROUNDS} interleaved rounds | landfall | the engine alone |");
+    println!("|---|---|---|");
+    println!("| delivery sent → answered 202, durable | {:.1} | |", of(|r| r.answered));
+    println!("| delivery sent → first step (decided, planned, journalled) | {:.1} | |", of(|r| r.first_step));
+    println!(
+        "| → service step (target group, route, task definition) | {:.1} | |",
+        of(|r| r.service_step - r.first_step)
+    );
+    println!(
+        "| → pause container made (network before it) | {:.1} | {:.1} |",
+        of(|r| r.containers.made - r.service_step),
+        floor(|f| f.made)
+    );
+    println!(
+        "| → serving container started | {:.1} | {:.1} |",
+        of(|r| r.containers.started - r.containers.made),
+        floor(|f| f.started - f.made)
+    );
+    println!(
+        "| → first 200 (landfall: health check, through the load balancer) | {:.1} | {:.1} |",
+        of(|r| r.containers.served - r.containers.started),
+        floor(|f| f.served - f.started)
+    );
+    println!("| delivery sent → first 200 | {:.0} | {:.0} |", of(|r| r.containers.served), floor(|f| f.served));
+    println!("| Landfall's own share (difference, pair by pair) | {:.0} | |", median(&own));
+}
+
+/// Without the grace of 30 s on a stop, which nobody uses: a first process ignores SIGTERM unless it handles it.
 fn manifest(port: u16) -> String {
     format!(
         "project: my-project
@@ -70,10 +108,11 @@ services:
         image: {IMAGE}
         command: [/bin/busybox, httpd, -f, -p, '8080', -h, /www]
         ports: [8080]
+        stop_timeout: 0
       side:
         image: {IMAGE}
         command: [/bin/busybox, sleep, '3600']
-        stop_timeout: 2
+        stop_timeout: 0
     load_balancer:
       container: app
       port: 8080
@@ -86,15 +125,8 @@ previews:
     )
 }
 
-fn engine_cli() -> Result<&'static str> {
-    ["podman", "docker"]
-        .into_iter()
-        .find(|cli| Command::new(cli).arg("info").output().is_ok_and(|output| output.status.success()))
-        .context("no engine: apt-get install podman runc")
-}
-
-fn build_image(engine: &str, directory: &Path) -> Result<()> {
-    let context = directory.join("image");
+fn build_image(engine: &str, workspace: &Workspace) -> Result<()> {
+    let context = workspace.path().join("image");
     std::fs::create_dir_all(context.join("www"))?;
     let busybox = ["/bin/busybox", "/usr/bin/busybox"]
         .into_iter()
@@ -103,7 +135,8 @@ fn build_image(engine: &str, directory: &Path) -> Result<()> {
     std::fs::copy(busybox, context.join("busybox"))?;
     std::fs::write(context.join("www/index.html"), "bench\n")?;
     std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY busybox /bin/busybox\nCOPY www /www\n")?;
-    let output = Command::new(engine).args(["build", "-q", "-t", IMAGE]).arg(&context).output()?;
+    let build = ["build", "-q", "-t", IMAGE, "--label", &workspace.label()];
+    let output = Command::new(engine).args(build).arg(&context).output()?;
     if !output.status.success() {
         bail!("{engine} build: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -120,21 +153,57 @@ fn socket(state: &Path) -> Result<PathBuf> {
         .context("no engine socket answers")
 }
 
-fn create(server: &Server, branch: &str, port: u16) -> Result<f64> {
+fn create(server: &Server, socket: &Path, branch: &str, port: u16) -> Result<Landfall> {
     let host = format!("{branch}.my-project.localhost");
-    let started = Instant::now();
+    let (began, started) = (Timestamp::now(), Instant::now());
     deliver(server, "create", branch)?;
+    let answered = ms(started);
     let deadline = started + Duration::from_secs(60);
     loop {
         let answer = Connection::tcp(&format!("127.0.0.1:{port}")).and_then(|mut c| c.get(&host, "/"));
         if answer.is_ok_and(|r| r.status == 200) {
-            return Ok(started.elapsed().as_secs_f64() * 1e3);
+            break;
         }
         if Instant::now() > deadline {
             bail!("no 200 from {host} in a minute");
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+    let served = ms(started);
+    let steps = steps(server, branch, began)?;
+    let first_step = steps.iter().map(|(_, at)| *at).fold(f64::INFINITY, f64::min);
+    let service_step = steps.iter().find(|(id, _)| id == "service.app").context("no step service.app")?.1;
+    let containers = times(socket, &format!("landfall=my-project-{branch}"), began, served)?;
+    Ok(Landfall { answered, first_step, service_step, containers })
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+fn ms_since(began: Timestamp, text: &str) -> Result<f64> {
+    let at: Timestamp = text.parse().with_context(|| format!("not a time: {text:?}"))?;
+    Ok((at.as_microsecond() - began.as_microsecond()) as f64 / 1e3)
+}
+
+/// When the engine made the pause container and had started the serving one, of those that carry `label`.
+fn times(socket: &Path, label: &str, began: Timestamp, served: f64) -> Result<Containers> {
+    let filters: String = json!({"label": [label]}).to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let mut engine = Connection::unix(socket)?;
+    let listed = call(&mut engine, "GET", &format!("/containers/json?all=1&filters={filters}"), &Value::Null)?;
+    let (mut made, mut started) = (None, None);
+    for container in listed.as_array().context("no list of containers")? {
+        let id = container["Id"].as_str().context("a container without an id")?;
+        let inspected = call(&mut engine, "GET", &format!("/containers/{id}/json"), &Value::Null)?;
+        let name = inspected["Name"].as_str().unwrap_or_default();
+        if name.ends_with("-app") {
+            started = Some(ms_since(began, inspected["State"]["StartedAt"].as_str().unwrap_or_default())?);
+        } else if !name.ends_with("-side") {
+            made = Some(ms_since(began, inspected["Created"].as_str().unwrap_or_default())?);
+        }
+    }
+    let (Some(made), Some(started)) = (made, started) else { bail!("not the containers expected: {listed}") };
+    Ok(Containers { made, started, served })
 }
 
 fn destroy(server: &Server, branch: &str) -> Result<()> {
@@ -172,8 +241,8 @@ fn phase(server: &Server, branch: &str) -> Result<Option<String>> {
     Ok(find(&shown, "phase").and_then(|v| v.as_str().map(str::to_owned)))
 }
 
-/// Milliseconds between each step's start and end in the environment's last execution.
-fn stages(server: &Server, branch: &str) -> Result<Vec<(String, f64)>> {
+/// When each step of the environment's execution began, in milliseconds after `began`.
+fn steps(server: &Server, branch: &str, began: Timestamp) -> Result<Vec<(String, f64)>> {
     let deadline = Instant::now() + Duration::from_secs(30);
     while phase(server, branch)?.as_deref() != Some("ready") {
         if Instant::now() > deadline {
@@ -184,16 +253,13 @@ fn stages(server: &Server, branch: &str) -> Result<Vec<(String, f64)>> {
     let shown = landfall_json(server, &["preview", "show", &format!("feature/{branch}")])?;
     let execution = find(&shown, "last_execution").and_then(Value::as_str).context("no last_execution")?.to_owned();
     let view = landfall_json(server, &["executions", "show", &execution])?;
-    let mut stages = Vec::new();
+    let mut steps = Vec::new();
     for step in find(&view, "steps").and_then(Value::as_array).context("no steps")? {
-        let time = |key: &str| step.get(key).and_then(Value::as_str).and_then(|t| t.parse::<jiff::Timestamp>().ok());
-        if let (Some(name), Some(start), Some(end)) =
-            (step.get("id").and_then(Value::as_str), time("started_at"), time("finished_at"))
-        {
-            stages.push((name.to_owned(), (end.as_microsecond() - start.as_microsecond()) as f64 / 1e3));
+        if let (Some(id), Some(at)) = (step["id"].as_str(), step["started_at"].as_str()) {
+            steps.push((id.to_owned(), ms_since(began, at)?));
         }
     }
-    Ok(stages)
+    Ok(steps)
 }
 
 /// The first value under `key`, depth first.
@@ -206,20 +272,19 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
 }
 
 /// What a person would do by hand with the engine's API, as fast as it goes: network, pause, two members side by side, then
-/// GET until it answers. Returns milliseconds; cleans up outside the measured time.
-fn raw(socket: &Path, round: usize) -> Result<f64> {
-    let name = format!("bench-floor-{round}");
+/// GET until it answers. Cleans up outside the measured time.
+fn raw(socket: &Path, workspace: &Workspace, round: usize) -> Result<Containers> {
+    let name = format!("bench-{}-{round}", std::process::id());
+    let label = json!({LABEL: workspace.path()});
     let mut engine = Connection::unix(socket)?;
-    let started = Instant::now();
-    call(&mut engine, "POST", "/networks/create", &json!({"Name": name, "Driver": "bridge"}))?;
-    let pause = run_container(
-        &mut engine,
-        &format!("{name}-pause"),
-        &json!({"Image": PAUSE, "HostConfig": {"NetworkMode": name}}),
-    )?;
+    let (began, started) = (Timestamp::now(), Instant::now());
+    call(&mut engine, "POST", "/networks/create", &json!({"Name": name, "Driver": "bridge", "Labels": label}))?;
+    let pause = json!({"Image": PAUSE, "Labels": label, "HostConfig": {"NetworkMode": name}});
+    let pause = run_container(&mut engine, &format!("{name}-pause"), &pause)?;
     let shared = format!("container:{pause}");
-    let app = json!({"Image": IMAGE, "Cmd": ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"], "HostConfig": {"NetworkMode": shared}});
-    let side = json!({"Image": IMAGE, "Cmd": ["/bin/busybox", "sleep", "3600"], "HostConfig": {"NetworkMode": shared}});
+    let member = |command: &[&str]| json!({"Image": IMAGE, "Labels": label, "Cmd": command, "HostConfig": {"NetworkMode": shared}});
+    let app = member(&["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]);
+    let side = member(&["/bin/busybox", "sleep", "3600"]);
     std::thread::scope(|scope| -> Result<()> {
         let beside = scope.spawn(|| run_container(&mut Connection::unix(socket)?, &format!("{name}-side"), &side));
         run_container(&mut engine, &format!("{name}-app"), &app)?;
@@ -236,12 +301,13 @@ fn raw(socket: &Path, round: usize) -> Result<f64> {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    let elapsed = started.elapsed().as_secs_f64() * 1e3;
+    let served = ms(started);
+    let times = times(socket, &workspace.label(), began, served)?;
     for member in ["app", "side", "pause"] {
         call(&mut engine, "DELETE", &format!("/containers/{name}-{member}?force=true"), &Value::Null)?;
     }
     call(&mut engine, "DELETE", &format!("/networks/{name}"), &Value::Null)?;
-    Ok(elapsed)
+    Ok(times)
 }
 
 fn run_container(engine: &mut Connection, name: &str, spec: &Value) -> Result<String> {

@@ -71,6 +71,25 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Waits until every delivery is decided.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut connection = Connection::tcp(&self.address)?;
+        loop {
+            let metrics = connection.get(&self.address, "/metrics")?;
+            let text = String::from_utf8_lossy(&metrics.body).into_owned();
+            let depth = text.lines().find_map(|line| line.strip_prefix("landfall_inbox_depth ")).map(str::to_owned);
+            match depth.as_deref().map(str::trim) {
+                Some("0") => return Ok(()),
+                None => bail!("no landfall_inbox_depth in the metrics:\n{text}"),
+                Some(depth) if Instant::now() > deadline => bail!("still {depth} deliveries undecided after a minute"),
+                Some(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
