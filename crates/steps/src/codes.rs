@@ -36,7 +36,7 @@ codes! {
     SERVICE_ROLLED_BACK = "LF-SERVICE-ROLLED-BACK", "The new tasks did not stay up; what ran before runs again.",
         "Read the stopped reason and the container's last lines, then push a mended commit.";
     SERVICE_REPLACED = "LF-SERVICE-REPLACED", "Another deployment of the same service took over.", "Somebody else changes this service.";
-    PORT_TAKEN = "LF-PORT-TAKEN", "The port that was chosen has been taken by another process.", 
+    PORT_TAKEN = "LF-PORT-TAKEN", "The port that was chosen has been taken by another process.",
         "Another port is chosen by itself, a few times; then see docs/errors/routing.md.";
     HOOK_FAILED = "LF-HOOK-FAILED", "A hook failed.", "Read its last lines; see `on_failure` in docs/manifest.md.";
     TASK_FAILED = "LF-TASK-FAILED", "A one-off task did not end with exit code 0.", "Read the container's last lines.";
