@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("manifest", &["model"]),
+    ("import", &["manifest"]),
     ("workflow", &["model"]),
     ("planner", &["model", "workflow"]),
     ("ports", &["model", "workflow"]),
@@ -28,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "model",
             "manifest",
+            "import",
             "workflow",
             "planner",
             "ports",

@@ -70,25 +70,25 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(crate) fn error(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn error(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, severity: Severity::Error, message: message.into(), labels: Vec::new(), help: None }
     }
 
-    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 
-    pub(crate) fn label(mut self, span: Span, text: impl Into<String>) -> Self {
+    pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
         self.labels.push(Label { span, line: 0, column: 0, text: text.into() });
         self
     }
 
-    pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
+    pub fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
         self
     }
 
-    pub(crate) fn maybe_help(mut self, text: Option<String>) -> Self {
+    pub fn maybe_help(mut self, text: Option<String>) -> Self {
         self.help = text.or(self.help);
         self
     }
@@ -96,7 +96,7 @@ impl Diagnostic {
 
 /// Fits spans to the text, fills in lines and columns, drops repetitions (an alias is checked at each of its uses) and
 /// sorts by place.
-pub(crate) fn finish(mut diagnostics: Vec<Diagnostic>, text: &str) -> Vec<Diagnostic> {
+pub fn finish(mut diagnostics: Vec<Diagnostic>, text: &str) -> Vec<Diagnostic> {
     let lines: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
     for label in diagnostics.iter_mut().flat_map(|diagnostic| &mut diagnostic.labels) {
         label.span = label.span.fitted(text);
@@ -153,7 +153,7 @@ fn printable(text: &str) -> String {
 }
 
 /// `Some(" did you mean `x`?")`-style help for a word that is close to one of those known.
-pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(word, known).map(|best| format!("did you mean `{best}`?"))
 }
 

@@ -8,6 +8,7 @@
 //! - [`read_file`] → [`SourceFile`]; [`load`] → [`Loaded`] or diagnostics; [`render`] for a terminal, serde for JSON
 //! - [`schema`]: the JSON Schema, committed as docs/landfall.schema.json
 //! - [`init::scan`] → [`init::RepoFiles`]; [`init::propose`] → the text of a first manifest
+//! - [`yaml`]: the tree with places, for those who read other tools' files
 //! - [`codes::ALL`]: every diagnostic code with its title
 //!
 //! Everything but `read_file` and `init::scan` is pure.
@@ -25,9 +26,15 @@ mod shape;
 mod source;
 mod tree;
 
+/// YAML (and JSON) with places, for reading other tools' files: budgets, duplicate keys and bombs are dealt with.
+pub mod yaml {
+    pub use crate::diagnostic::finish;
+    pub use crate::tree::{At, Data, Key, Node, Scalar, parse, shorten};
+}
+
 use landfall_model::app::App;
 
-pub use diagnostic::{Diagnostic, Label, Severity, Span, render};
+pub use diagnostic::{Diagnostic, Label, Severity, Span, did_you_mean, render};
 pub use source::{MAX_BYTES, SourceFile, read_file};
 
 /// A manifest without errors.

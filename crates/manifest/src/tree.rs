@@ -17,7 +17,7 @@ pub(crate) const MAX_NODES: usize = 50_000;
 const MAX_DUPLICATES: usize = 50;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
+pub struct Node {
     pub span: Span,
     pub data: Data,
     /// This node and all below it.
@@ -25,14 +25,14 @@ pub(crate) struct Node {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum Data {
+pub enum Data {
     Scalar(Scalar),
     Seq(Vec<Node>),
     Map(Vec<(Key, Node)>),
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Scalar {
+pub struct Scalar {
     pub text: String,
     /// Unquoted, so that `8080`, `true` and `null` mean what they look like.
     pub plain: bool,
@@ -45,27 +45,27 @@ pub(crate) struct Scalar {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Key {
+pub struct Key {
     pub text: String,
     pub span: Span,
 }
 
 impl Node {
-    pub(crate) fn entries(&self) -> &[(Key, Node)] {
+    pub fn entries(&self) -> &[(Key, Node)] {
         match &self.data {
             Data::Map(entries) => entries,
             _ => &[],
         }
     }
 
-    pub(crate) fn items(&self) -> &[Node] {
+    pub fn items(&self) -> &[Node] {
         match &self.data {
             Data::Seq(items) => items,
             _ => &[],
         }
     }
 
-    pub(crate) fn is_null(&self) -> bool {
+    pub fn is_null(&self) -> bool {
         matches!(&self.data, Data::Scalar(s) if s.plain && !s.interpolated && !s.failed
             && matches!(s.text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
@@ -73,7 +73,7 @@ impl Node {
 
 /// Parses one document. `Err` when nothing can be checked any further; otherwise the tree (`None` for an empty file) and
 /// the duplicate keys and the like found on the way.
-pub(crate) fn parse(text: &str) -> Result<(Node, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub fn parse(text: &str) -> Result<(Node, Vec<Diagnostic>), Vec<Diagnostic>> {
     if text.len() > MAX_BYTES {
         let error = Diagnostic::error(codes::BUDGET, format!("the manifest is larger than {MAX_BYTES} bytes"));
         return Err(vec![error.label(Span::new(0, 0), "")]);
@@ -340,7 +340,7 @@ impl Frame {
 }
 
 /// Text from the manifest as a message repeats it.
-pub(crate) fn shorten(text: &str) -> String {
+pub fn shorten(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
@@ -350,19 +350,19 @@ pub(crate) fn shorten(text: &str) -> String {
 /// The place of a value inside the tree, whether or not it is there: validators ask for `at("services").at("app")…` and
 /// get the nearest place that exists.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct At<'t> {
+pub struct At<'t> {
     pub node: Option<&'t Node>,
     key: Option<Span>,
     outer: Span,
 }
 
 impl<'t> At<'t> {
-    pub(crate) fn root(node: &'t Node) -> Self {
+    pub fn root(node: &'t Node) -> Self {
         let end = node.entries().first().map_or(node.span.start, |(key, _)| key.span.end);
         Self { node: Some(node), key: None, outer: Span::new(node.span.start, end) }
     }
 
-    pub(crate) fn get(self, name: &str) -> Self {
+    pub fn get(self, name: &str) -> Self {
         let entry = self.node.and_then(|node| node.entries().iter().find(|(key, _)| key.text == name));
         match entry {
             Some((key, node)) => Self { node: Some(node), key: Some(key.span), outer: key.span },
@@ -370,28 +370,28 @@ impl<'t> At<'t> {
         }
     }
 
-    pub(crate) fn item(self, index: usize) -> Self {
+    pub fn item(self, index: usize) -> Self {
         match self.node.and_then(|node| node.items().get(index)) {
             Some(node) => Self { node: Some(node), key: None, outer: self.key_span() },
             None => Self { node: None, key: None, outer: self.key_span() },
         }
     }
 
-    pub(crate) fn is_given(self) -> bool {
+    pub fn is_given(self) -> bool {
         self.node.is_some_and(|node| !node.is_null())
     }
 
-    pub(crate) fn is_map(self) -> bool {
+    pub fn is_map(self) -> bool {
         self.node.is_some_and(|node| matches!(node.data, Data::Map(_)))
     }
 
     /// The key that introduces the value, or what encloses it.
-    pub(crate) fn key_span(self) -> Span {
+    pub fn key_span(self) -> Span {
         self.key.unwrap_or(self.outer)
     }
 
     /// The value where it is one line, else its key.
-    pub(crate) fn span(self) -> Span {
+    pub fn span(self) -> Span {
         match self.node {
             Some(Node { span, data: Data::Scalar(_), .. }) if span.start < span.end => *span,
             Some(Node { span, data: Data::Seq(_) | Data::Map(_), .. }) if self.key.is_none() => *span,
@@ -399,12 +399,12 @@ impl<'t> At<'t> {
         }
     }
 
-    pub(crate) fn keys(self) -> impl Iterator<Item = &'t str> {
+    pub fn keys(self) -> impl Iterator<Item = &'t str> {
         self.node.map_or(&[][..], Node::entries).iter().map(|(key, _)| key.text.as_str())
     }
 
     /// Where `name` stands among its siblings as written.
-    pub(crate) fn position(self, name: &str) -> usize {
+    pub fn position(self, name: &str) -> usize {
         self.keys().position(|key| key == name).unwrap_or(usize::MAX)
     }
 }

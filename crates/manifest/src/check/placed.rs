@@ -213,7 +213,11 @@ impl<'t> Checker<'_, 't> {
             for key in ["essential", "stop_timeout"] {
                 let at = at.get(key);
                 if at.is_given() {
-                    self.no_effect(at, &format!("`{key}`"), "the base task definition's stays");
+                    self.no_effect(
+                        at,
+                        &format!("`{key}`"),
+                        "the base task definition's stays where it has the container",
+                    );
                 }
             }
         }

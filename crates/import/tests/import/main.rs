@@ -1,0 +1,29 @@
+//! Importers as users meet them: other tools' files in, a manifest and what changes out.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod deity;
+mod docs;
+
+use landfall_import::{Failed, Imported};
+use landfall_manifest::{SourceFile, render};
+use landfall_model::app::App;
+
+/// Manifest and changes as a person sees them.
+fn shown(imported: &Imported) -> String {
+    let mut out = imported.manifest.clone();
+    out += "\n=====\n";
+    for change in &imported.changes {
+        out += &format!("{:?} {}: {}\n", change.kind, change.about, change.text);
+    }
+    out
+}
+
+fn problems(result: Result<Imported, Failed>) -> String {
+    let failed = result.expect_err("it should not have been accepted");
+    failed.files.iter().map(|(source, found)| render(found, source, false)).collect()
+}
+
+fn app(imported: &Imported) -> App {
+    let source = SourceFile::new("landfall.yml", imported.manifest.clone());
+    landfall_manifest::load(&source, &|_| None).unwrap_or_else(|found| panic!("{}", render(&found, &source, false))).app
+}
