@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("notify", &["model", "ports"]),
     ("server", &["model", "workflow", "planner", "ports", "engine", "github"]),
     ("telemetry", &[]),
+    ("awsfake", &[]),
     (
         "landfall",
         &[
@@ -45,7 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-const TEST_ONLY: &[&str] = &["testkit", "engine", "steps", "planner"];
+const TEST_ONLY: &[&str] = &["testkit", "awsfake", "engine", "steps", "planner"];
 
 const LONG: usize = 300;
 const TOO_LONG: usize = 600;

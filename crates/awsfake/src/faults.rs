@@ -1,0 +1,131 @@
+//! Faults between the caller and the model: throttling, errors, lost answers, slow and cut connections.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::world::error::AwsError;
+use crate::world::ids::Ids;
+use crate::world::others::access::matches;
+
+/// One rule. It fits calls of `service` and `operation` (patterns with `*`) whose input holds the text `contains`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fault {
+    pub service: Option<String>,
+    pub operation: Option<String>,
+    pub contains: Option<String>,
+    /// So many fitting calls pass first: `skip: 2, times: 1` is the third.
+    pub skip: u32,
+    /// `None`: from then on always.
+    pub times: Option<u32>,
+    /// Of the fitting calls, by a fixed sequence of chances.
+    pub percent: Option<u32>,
+    /// Answered instead of the effect.
+    pub error: Option<FaultError>,
+    /// The connection is cut before the effect.
+    pub cut: bool,
+    /// The effect happens and the answer is lost: the connection is cut.
+    pub lose_response: bool,
+    /// Real milliseconds before the answer.
+    pub latency_ms: u64,
+    /// Of the rule's own count.
+    #[serde(skip_deserializing)]
+    pub fired: u32,
+    #[serde(skip)]
+    seen: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultError {
+    pub code: String,
+    #[serde(default)]
+    pub message: String,
+    #[serde(default = "bad_request")]
+    pub status: u16,
+}
+
+fn bad_request() -> u16 {
+    400
+}
+
+impl FaultError {
+    pub fn to_error(&self) -> AwsError {
+        AwsError::new(&self.code, self.message.clone()).status(self.status)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Faults {
+    pub rules: Vec<Fault>,
+    chance: Ids,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { rules: Vec::new(), chance: Ids::new("faults") }
+    }
+}
+
+impl Faults {
+    /// What happens to this call: the first rule that fires.
+    pub fn strike(&mut self, service: &str, operation: &str, input: &Value) -> Option<Fault> {
+        let mut text = None;
+        for rule in &mut self.rules {
+            let fits = rule.service.as_deref().is_none_or(|own| matches(own, service))
+                && rule.operation.as_deref().is_none_or(|own| matches(own, operation))
+                && rule
+                    .contains
+                    .as_deref()
+                    .is_none_or(|own| text.get_or_insert_with(|| input.to_string()).contains(own));
+            if !fits {
+                continue;
+            }
+            rule.seen += 1;
+            if rule.seen <= rule.skip || rule.times.is_some_and(|times| rule.fired >= times) {
+                continue;
+            }
+            if rule.percent.is_some_and(|percent| self.chance.next() % 100 >= u64::from(percent)) {
+                continue;
+            }
+            rule.fired += 1;
+            return Some(rule.clone());
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_third_update_of_one_service_fails_once() {
+        let rule: Fault = serde_json::from_value(json!({
+            "service": "ecs", "operation": "Update*", "contains": "\"web\"", "skip": 2, "times": 1,
+            "error": {"code": "ThrottlingException"},
+        }))
+        .unwrap();
+        let mut faults = Faults { rules: vec![rule], ..Faults::default() };
+        let mut struck = Vec::new();
+        for (operation, service) in
+            [("UpdateService", "web"), ("UpdateService", "api"), ("UpdateService", "web"), ("DescribeServices", "web")]
+        {
+            struck.push(faults.strike("ecs", operation, &json!({"service": service})).is_some());
+        }
+        assert_eq!(struck, [false; 4]);
+        let third = faults.strike("ecs", "UpdateService", &json!({"service": "web"})).unwrap();
+        assert_eq!(third.error.unwrap().to_error().code, "ThrottlingException");
+        assert!(faults.strike("ecs", "UpdateService", &json!({"service": "web"})).is_none());
+    }
+
+    #[test]
+    fn percent_is_about_that_many() {
+        let mut faults =
+            Faults { rules: vec![Fault { percent: Some(10), cut: true, ..Fault::default() }], ..Faults::default() };
+        let struck = (0..10_000).filter(|_| faults.strike("ecs", "X", &json!({})).is_some()).count();
+        assert!((900..1_100).contains(&struck), "{struck}");
+    }
+}
