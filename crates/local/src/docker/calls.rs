@@ -13,7 +13,7 @@ use super::types::{
     ContainerInspect, ContainerSummary, CreateContainer, Created, ExecInspect, ImageInspect, ImageSummary, Info,
     Network, Version,
 };
-use super::{CALL_TIMEOUT, Docker, encode};
+use super::{CALL_TIMEOUT, Docker, again, another_image, encode};
 use crate::process;
 
 const PULL_IDLE: Duration = Duration::from_secs(300);
@@ -186,7 +186,8 @@ impl Docker {
     }
 
     pub async fn inspect_image(&self, reference: &str) -> DockerResult<ImageInspect> {
-        self.get(&format!("/images/{}/json", encode(reference))).await
+        let path = format!("/images/{}/json", encode(reference));
+        again(another_image, || self.get(&path)).await
     }
 
     pub async fn list_images(&self, labels: &[String]) -> DockerResult<Vec<ImageSummary>> {
@@ -195,7 +196,8 @@ impl Docker {
 
     /// Never forced: force would remove the containers that use it. Gone is fine, in use is `Conflict`.
     pub async fn remove_image(&self, reference: &str) -> DockerResult<()> {
-        match self.delete(&format!("/images/{}", encode(reference))).await {
+        let path = format!("/images/{}", encode(reference));
+        match again(another_image, || self.delete(&path)).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),

@@ -28,7 +28,7 @@ pub use stream::{LogFrame, LogFrames, Source};
 /// The newest API version we speak; Docker 29 accepts nothing older than 1.44, Podman 4 speaks 1.41.
 const OUR_API: (u32, u32) = (1, 44);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often, and after which pause, a listing is repeated that failed over an item that vanished.
+/// How often, and after which pause, a call is repeated that failed over something else that vanished.
 const LIST_TRIES: u32 = 40;
 const LIST_PAUSE: Duration = Duration::from_millis(25);
 
@@ -84,16 +84,7 @@ impl Docker {
     /// A listing. Podman answers "not known" to all of it when one item vanishes while it is read (also when that item would
     /// have been filtered out), so it is asked again; a listing as such is never missing.
     async fn list<T: DeserializeOwned>(&self, path: &str) -> DockerResult<T> {
-        for _ in 0..LIST_TRIES {
-            match self.get(path).await {
-                Err(DockerError::NotFound(_)) => tokio::time::sleep(LIST_PAUSE).await,
-                result => return result,
-            }
-        }
-        self.get(path).await.map_err(|error| match error {
-            DockerError::NotFound(message) => DockerError::Unavailable(message),
-            other => other,
-        })
+        again(|_| true, || self.get(path)).await
     }
 
     async fn post_json<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> DockerResult<T> {
@@ -171,6 +162,33 @@ impl Docker {
     }
 }
 
+/// For calls in which Podman also reads things that were not asked for, and says "not known" when one of those vanishes
+/// meanwhile: repeats while `of_others` says so of the message. Believed, it would hide what is there.
+async fn again<T, F: Future<Output = DockerResult<T>>>(
+    of_others: impl Fn(&str) -> bool,
+    mut call: impl FnMut() -> F,
+) -> DockerResult<T> {
+    let mut tries = LIST_TRIES;
+    loop {
+        match call().await {
+            Err(DockerError::NotFound(message)) if of_others(&message) => {
+                if tries == 0 {
+                    return Err(DockerError::Unavailable(message));
+                }
+            }
+            result => return result,
+        }
+        tries -= 1;
+        tokio::time::sleep(LIST_PAUSE).await;
+    }
+}
+
+/// Podman looks for an image's parents and children among all images. That the image itself is missing it says without these
+/// words.
+fn another_image(message: &str) -> bool {
+    message.contains("locating image with ID")
+}
+
 fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> DockerResult<T> {
     serde_json::from_slice(bytes).map_err(|e| DockerError::Decode(format!("{what}: {e}")))
 }
@@ -214,24 +232,58 @@ mod tests {
         assert_eq!(encode("a b&c=d?#é/x:1"), "a%20b%26c%3Dd%3F%23%C3%A9/x:1");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_pull_without_progress_ends_and_is_not_repeated() {
+    /// Answers one connection after the other, in this order.
+    fn engine(answers: Vec<String>) -> (tempfile::TempDir, Docker) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("engine.sock");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
-        let engine = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 1024];
-            assert!(stream.read(&mut request).await.unwrap() > 0);
-            let begun = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n14\r\n{\"status\":\"pulling\"}\r\n";
-            stream.write_all(begun).await.unwrap();
-            // And nothing more, until the client goes.
-            stream.read(&mut request).await.unwrap()
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 1024];
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                // And nothing more, until the client goes.
+                let _ = stream.read(&mut request).await;
+            }
         });
-        let pulled = Docker::new(&path).pull_image("example.org/app:1").await;
+        (dir, Docker::new(&path))
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pull_without_progress_ends_and_is_not_repeated() {
+        let begun = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n14\r\n{\"status\":\"pulling\"}\r\n";
+        let (_dir, docker) = engine(vec![begun.to_owned()]);
+        let pulled = docker.pull_image("example.org/app:1").await;
         let Err(DockerError::Other { status: 504, message }) = pulled else { panic!("{pulled:?}") };
         assert!(message.contains("example.org/app:1"), "{message}");
-        assert_eq!(engine.await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_image_is_not_missing_because_another_one_vanished() {
+        let other = answer(
+            "500 Internal Server Error",
+            r#"{"message":"failed to convert ImageData to ImageInspect 'app:1': reading image \"c18c\": locating image with ID \"c18c\": image not known"}"#,
+        );
+        let missing = r#"{"message":"failed to find image app:1: app:1: image not known"}"#;
+        let answers = [
+            other.clone(),
+            other.clone(),
+            answer("200 OK", r#"{"Id":"sha256:1"}"#),
+            other.clone(),
+            answer("404 Not Found", missing),
+            other,
+            answer("409 Conflict", r#"{"message":"image is in use by a container"}"#),
+        ];
+        let (_dir, docker) = engine(answers.to_vec());
+        assert_eq!(docker.inspect_image("app:1").await.unwrap().id, "sha256:1");
+        assert!(docker.inspect_image("app:1").await.unwrap_err().is_not_found());
+        let removed = docker.remove_image("app:1").await;
+        assert!(matches!(removed, Err(DockerError::Conflict(_))), "{removed:?}");
     }
 }
