@@ -10,6 +10,7 @@
 //! What an importer cannot carry over it lists; it never guesses silently, and what it writes passes `landfall check`.
 
 mod codes;
+pub mod copilot;
 pub mod deity;
 mod read;
 mod write;

@@ -65,6 +65,10 @@ fn json(text: &str) -> String {
 }
 
 fn is_plain(text: &str) -> bool {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    if unit.len() < text.len() && matches!(unit, "ms" | "s" | "m" | "h" | "d") {
+        return true;
+    }
     let word = text.to_ascii_lowercase();
     let special = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
