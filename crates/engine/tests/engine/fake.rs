@@ -167,8 +167,10 @@ impl StepExecutor for FakeWorld {
             return Err(error(ErrorClass::Fatal, "cannot be undone"));
         }
         self.things().made.remove(cx.step.as_str());
-        if token.is_none() && script["undo_pending"].as_u64().unwrap_or(0) > 0 {
-            return Ok(pending(script));
+        // The first call has the step's own token, if that never finished.
+        if token != Some(&json!("undo token")) && script["undo_pending"].as_u64().unwrap_or(0) > 0 {
+            let Progress::Pending { poll_after_ms, note, .. } = pending(script) else { unreachable!() };
+            return Ok(Progress::Pending { token: json!("undo token"), poll_after_ms, note });
         }
         Ok(Progress::Done(Value::Null))
     }
