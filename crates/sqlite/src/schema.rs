@@ -23,8 +23,9 @@ pub(crate) const APPLICATION_ID: i32 = 0x4C66_4A31;
 
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_CACHE: usize = 64;
-/// What the log's file keeps when it begins anew.
-const JOURNAL_BYTES: i64 = 64 * 1024 * 1024;
+/// What the log's file keeps when it begins anew: all of the ordinary limit (`checkpoint::LENGTHS`), since a log that is only
+/// written over is synced without the file system's own journal. What a long reader made of it beyond that is given back.
+const JOURNAL_BYTES: i64 = 80 * 1024 * 1024;
 
 /// Opens, checks and migrates the database, with the pragmas of the one connection that writes.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
