@@ -85,7 +85,7 @@ impl Faults {
             if rule.seen <= rule.skip || rule.times.is_some_and(|times| rule.fired >= times) {
                 continue;
             }
-            if rule.percent.is_some_and(|percent| self.chance.next() % 100 >= u64::from(percent)) {
+            if rule.percent.is_some_and(|percent| self.chance.draw() % 100 >= u64::from(percent)) {
                 continue;
             }
             rule.fired += 1;

@@ -93,17 +93,15 @@ impl Quotas {
         let (level, since) = self.levels.get(&key).copied().unwrap_or((bucket.burst, now));
         let refilled = level + now.saturating_sub(since) as f64 / 1000.0 * bucket.per_second;
         let level = refilled.min(bucket.burst);
-        let enough = level >= 1.0;
-        self.levels.insert(key, (if enough { level - 1.0 } else { level }, now));
+        // Ten refills of a tenth are a token.
+        let enough = level >= 1.0 - 1e-6;
+        self.levels.insert(key, (if enough { (level - 1.0).max(0.0) } else { level }, now));
         if enough {
             return Ok(());
         }
-        // STS, Elastic Load Balancing, CloudWatch: `Throttling`; JSON services: `ThrottlingException`.
-        let code = if matches!(service, "elasticloadbalancing" | "sts" | "monitoring" | "sns" | "iam") {
-            "Throttling"
-        } else {
-            "ThrottlingException"
-        };
+        // STS, SNS, CloudWatch and IAM say `Throttling`; the JSON services and, by its guide, Elastic Load Balancing the other.
+        let code =
+            if matches!(service, "sts" | "monitoring" | "sns" | "iam") { "Throttling" } else { "ThrottlingException" };
         Err(AwsError::new(code, "Rate exceeded"))
     }
 }

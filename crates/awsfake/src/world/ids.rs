@@ -14,7 +14,7 @@ impl Ids {
     }
 
     /// splitmix64
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,23 +24,23 @@ impl Ids {
 
     /// As of a task: 32 hex digits.
     pub fn hex32(&mut self) -> String {
-        format!("{:016x}{:016x}", self.next(), self.next())
+        format!("{:016x}{:016x}", self.draw(), self.draw())
     }
 
     /// As of a target group.
     pub fn hex16(&mut self) -> String {
-        format!("{:016x}", self.next())
+        format!("{:016x}", self.draw())
     }
 
     /// As of a deployment or a service revision: 19 digits.
     pub fn digits19(&mut self) -> String {
-        format!("{}", 1_000_000_000_000_000_000 + self.next() % 8_000_000_000_000_000_000)
+        format!("{}", 1_000_000_000_000_000_000 + self.draw() % 8_000_000_000_000_000_000)
     }
 
     /// As of a service deployment: 21 characters of the URL-safe alphabet.
     pub fn short21(&mut self) -> String {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        (0..21).map(|_| char::from(ALPHABET[(self.next() % 64) as usize])).collect()
+        (0..21).map(|_| char::from(ALPHABET[(self.draw() % 64) as usize])).collect()
     }
 
     pub fn uuid(&mut self) -> String {

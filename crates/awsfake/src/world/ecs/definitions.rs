@@ -118,7 +118,7 @@ impl Space {
                 let message = "Invalid setting for container '{}'. At least one of 'memory' or 'memoryReservation' must be specified.";
                 return Err(AwsError::client(message.replace("{}", name)));
             }
-            filled.push(with_defaults(container));
+            filled.push(with_defaults(container, text(input, "networkMode")));
         }
         if !containers.iter().any(|container| boolean(container, "essential") != Some(false)) {
             return Err(AwsError::client("At least one essential container must be specified."));
@@ -252,7 +252,7 @@ impl Space {
 }
 
 /// What ECS adds to a container when it registers it.
-fn with_defaults(container: &Value) -> Value {
+fn with_defaults(container: &Value, network: Option<&str>) -> Value {
     let mut filled = container.clone();
     if let Value::Object(map) = &mut filled {
         map.entry("cpu").or_insert(json!(0));
@@ -263,7 +263,9 @@ fn with_defaults(container: &Value) -> Value {
         for mapping in map.get_mut("portMappings").and_then(Value::as_array_mut).into_iter().flatten() {
             if let Value::Object(mapping) = mapping {
                 mapping.entry("protocol").or_insert(json!("tcp"));
-                let port = mapping.get("containerPort").cloned().unwrap_or(json!(0));
+                // Dynamic on a bridge; else the task has the port itself.
+                let own = matches!(network, Some("awsvpc" | "host"));
+                let port = mapping.get("containerPort").filter(|_| own).cloned().unwrap_or(json!(0));
                 mapping.entry("hostPort").or_insert(port);
             }
         }

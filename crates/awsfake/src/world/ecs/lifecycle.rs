@@ -51,7 +51,7 @@ impl Space {
                 definition: container.clone(),
             });
         }
-        let number = self.ids.next();
+        let number = self.ids.draw();
         let task = Task {
             arn: self.arn("ecs", &format!("task/{cluster}/{id}")),
             id: id.clone(),

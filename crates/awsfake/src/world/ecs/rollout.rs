@@ -74,7 +74,7 @@ impl Space {
             finished: None,
             stopped: None,
             updated: now,
-            stage: staged.then(|| if source.len() > 1 { Stage::ReconcileService } else { Stage::PreScaleUp }),
+            stage: staged.then_some(if source.len() > 1 { Stage::ReconcileService } else { Stage::PreScaleUp }),
             source,
             target: revision.clone(),
             configuration: service.configuration().clone(),
@@ -277,7 +277,11 @@ impl Space {
         if rollout.status == RolloutStatus::Pending {
             return false;
         }
-        if rolled_back && rollout.doomed {
+        // What only now began is seen before it ends: there is a look yet to come.
+        if rollout.rollback.as_ref().is_some_and(|rollback| rollback.started == now || rollout.doomed) {
+            return false;
+        }
+        if !rolled_back && rollout.stage == Some(Stage::CleanUp) && rollout.stage_since == now {
             return false;
         }
         if !rolled_back && rollout.stage.is_some_and(|stage| stage != Stage::CleanUp) {

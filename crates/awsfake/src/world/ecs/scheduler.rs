@@ -102,6 +102,7 @@ impl Space {
         let Some(service) = self.ecs.services.get(arn) else { return };
         let grace = service.spec.get("healthCheckGracePeriodSeconds").and_then(serde_json::Value::as_u64).unwrap_or(0);
         let mut failing = Vec::new();
+        let mut in_grace: Option<u64> = None;
         for task in self.service_tasks(arn) {
             if task.state != TaskState::Running {
                 continue;
@@ -111,7 +112,9 @@ impl Space {
                 continue;
             }
             let since = task.started.unwrap_or(self.now);
-            if self.now < since + grace * 1000 {
+            let left = (since + grace * 1000).saturating_sub(self.now);
+            if left > 0 {
+                in_grace = Some(in_grace.map_or(left, |other| other.min(left)));
                 continue;
             }
             for (group, _, port) in &task.targets {
@@ -127,6 +130,9 @@ impl Space {
                     break;
                 }
             }
+        }
+        if let Some(left) = in_grace {
+            self.look_later(arn, left);
         }
         for (task, reason, words) in failing {
             let words = if words.is_empty() { format!("(task {task}) failed container health checks.") } else { words };

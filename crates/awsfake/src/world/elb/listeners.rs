@@ -156,14 +156,14 @@ impl Space {
             return Err(AwsError::new("DuplicateListener", message));
         }
         self.room_for_listener(&balancer)?;
+        let default_id = self.ids.hex16();
         let default = Rule {
-            arn: self.arn("elasticloadbalancing", &format!("listener-rule/{rest}/{id}/{}", self.ids.clone().hex16())),
+            arn: self.arn("elasticloadbalancing", &format!("listener-rule/{rest}/{id}/{default_id}")),
             listener: listener.arn.clone(),
             priority: None,
             conditions: json!([]),
             actions,
         };
-        self.ids.next();
         self.room_for_groups(&balancer, &default.targets())?;
         let arn = listener.arn.clone();
         self.wake_targets(&default.targets());

@@ -268,7 +268,7 @@ impl Space {
         let mut attributes = group.attributes.clone();
         change_attributes(&mut attributes, input, &[])?;
         let delay = attributes.get("deregistration_delay.timeout_seconds");
-        if !delay.and_then(|value| value.parse::<u64>().ok()).is_some_and(|delay| delay <= 3600) {
+        if delay.and_then(|value| value.parse::<u64>().ok()).is_none_or(|delay| delay > 3600) {
             let message =
                 "Target group attribute key 'deregistration_delay.timeout_seconds' must be between 0 and 3600";
             return Err(AwsError::validation(message));
