@@ -12,6 +12,7 @@
 mod codes;
 pub mod copilot;
 pub mod deity;
+pub mod ecspresso;
 mod read;
 mod write;
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use landfall_manifest::yaml::{At, Data, Node, Scalar, finish, parse, shorten};
-use landfall_manifest::{Diagnostic, Severity, SourceFile};
+use landfall_manifest::{Diagnostic, Severity, SourceFile, Span};
 
 use crate::codes;
 
@@ -144,7 +144,12 @@ impl<'t> Map<'t> {
     pub(crate) fn missing(&self, key: &str) {
         let place = if self.at.get(key).node.is_some() { self.at.get(key) } else { self.at };
         let error = Diagnostic::error(codes::MISSING, format!("`{}` is missing", self.path(key)));
-        self.reader.report(error.label(place.key_span(), format!("needs `{key}`")));
+        // An item of a list has no key; where it begins is enough.
+        let span = match place.span() {
+            whole if place.is_map() && whole != place.key_span() => Span::new(whole.start, whole.start + 1),
+            _ => place.key_span(),
+        };
+        self.reader.report(error.label(span, format!("needs `{key}`")));
     }
 
     pub(crate) fn int(&self, key: &str, least: i64, most: i64) -> Option<i64> {

@@ -4,6 +4,7 @@
 mod copilot;
 mod deity;
 mod docs;
+mod ecspresso;
 
 use landfall_import::{Failed, Imported};
 use landfall_manifest::{SourceFile, render};
@@ -25,6 +26,10 @@ fn problems(result: Result<Imported, Failed>) -> String {
 }
 
 fn app(imported: &Imported) -> App {
+    app_with(imported, &|_| None)
+}
+
+fn app_with(imported: &Imported, vars: &dyn Fn(&str) -> Option<String>) -> App {
     let source = SourceFile::new("landfall.yml", imported.manifest.clone());
-    landfall_manifest::load(&source, &|_| None).unwrap_or_else(|found| panic!("{}", render(&found, &source, false))).app
+    landfall_manifest::load(&source, vars).unwrap_or_else(|found| panic!("{}", render(&found, &source, false))).app
 }
