@@ -240,7 +240,8 @@ async fn settled(inner: &Inner, id: &EnvironmentId, timeout_ms: u64) -> Answer<S
             .ok_or_else(|| ControlError::NotFound(format!("no preview `{id}`; `landfall preview list` shows them")))?;
         let execution = execution_of(inner, &record).await?;
         let paused = execution.as_ref().is_some_and(|view| view.state == ExecutionState::Paused);
-        let settled = rests(&record) || (record.live.is_some() && paused);
+        // The execution pauses first, and the record says so and why a moment later: who asks wants both.
+        let settled = rests(&record) || (record.phase == Phase::Paused && record.live.is_some() && paused);
         if settled || inner.shutdown.is_cancelled() || tokio::time::Instant::now() >= deadline {
             return Ok(SettledReport { record, execution, settled });
         }
