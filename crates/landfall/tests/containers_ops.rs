@@ -562,11 +562,7 @@ fn the_demonstration_succeeds_and_leaves_nothing() {
     for _ in 0..6 {
         assert_eq!(outside.engine("POST", "/v1.41/containers/create", &planted).0, 201);
     }
-    let others = || {
-        let mut found = outside.resources();
-        found.sort();
-        found
-    };
+    let others = || outside.resources().into_iter().collect::<std::collections::BTreeSet<_>>();
     let before = others();
     assert_eq!(before.len(), 6, "{before:?}");
 
