@@ -7,6 +7,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use landfall_model::aws::AwsTarget;
 use landfall_ports::{PortError, PortResult};
 
@@ -14,8 +15,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// No call that Landfall makes takes AWS nearly so long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The configuration and its region.
-pub(crate) async fn load(target: &AwsTarget, instance: &str) -> PortResult<(SdkConfig, String)> {
+/// The configuration and its region. `credentials`: instead of the chain's.
+pub(crate) async fn load(
+    target: &AwsTarget,
+    instance: &str,
+    credentials: Option<SharedCredentialsProvider>,
+) -> PortResult<(SdkConfig, String)> {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
     let mut loader =
         aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::disabled()).timeout_config(timeouts);
@@ -31,6 +36,9 @@ pub(crate) async fn load(target: &AwsTarget, instance: &str) -> PortResult<(SdkC
     if let Some(endpoint) = &target.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
+    if let Some(credentials) = credentials {
+        loader = loader.credentials_provider(credentials);
+    }
     let sdk = loader.load().await;
     let region = sdk.region().map(ToString::to_string).ok_or_else(|| {
         PortError::Invalid(format!(
@@ -44,7 +52,7 @@ pub(crate) async fn load(target: &AwsTarget, instance: &str) -> PortResult<(SdkC
         provider = provider.external_id(id);
     }
     let provider = provider.build().await;
-    let credentials = aws_credential_types::provider::SharedCredentialsProvider::new(provider);
+    let credentials = SharedCredentialsProvider::new(provider);
     Ok((sdk.into_builder().credentials_provider(credentials).build(), region))
 }
 

@@ -1,5 +1,6 @@
 //! What every adapter of one target shares.
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use landfall_model::Timestamp;
 use landfall_model::aws::AwsTarget;
 use landfall_model::inventory::{TAG_INSTANCE, Tags};
@@ -21,8 +22,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) async fn connect(target: &AwsTarget, options: AwsOptions) -> PortResult<Self> {
-        let (sdk, region) = config::load(target, &options.instance).await?;
+    pub(crate) async fn connect(
+        target: &AwsTarget,
+        options: AwsOptions,
+        credentials: Option<SharedCredentialsProvider>,
+    ) -> PortResult<Self> {
+        let (sdk, region) = config::load(target, &options.instance, credentials).await?;
         let clients = Clients::new(&sdk);
         let caller = Caller::new(config::quota_key(target, &region), clients.sts.clone(), target.account.clone());
         Ok(Self { target: target.clone(), options, region, sdk, clients, caller })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use landfall_model::aws::AwsTarget;
 use landfall_model::task::SecretRef;
 use landfall_ports::PortResult;
@@ -40,7 +41,20 @@ pub struct AwsPlatform {
 impl AwsPlatform {
     /// Reads configuration and credentials' sources; calls nothing of AWS yet.
     pub async fn connect(target: &AwsTarget, options: AwsOptions) -> PortResult<Self> {
-        let core = Arc::new(Core::connect(target, options).await?);
+        Self::of(Core::connect(target, options, None).await?)
+    }
+
+    /// As `connect`, with these credentials instead of those of the SDK's chain.
+    pub async fn connect_as(
+        target: &AwsTarget,
+        options: AwsOptions,
+        credentials: SharedCredentialsProvider,
+    ) -> PortResult<Self> {
+        Self::of(Core::connect(target, options, Some(credentials)).await?)
+    }
+
+    fn of(core: Core) -> PortResult<Self> {
+        let core = Arc::new(core);
         let ecs = Ecs::new(Arc::clone(&core));
         let http = http::client()?;
         let elb = Arc::new(Elb::new(Arc::clone(&core), http.clone()));

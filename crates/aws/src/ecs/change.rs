@@ -232,3 +232,7 @@ pub(crate) fn timeout(service: &ecs::Service) -> Option<u32> {
     let tag = service.tags().iter().find(|tag| tag.key.as_deref() == Some(TAG_TIMEOUT))?;
     tag.value.as_deref()?.parse().ok().filter(|seconds| *seconds > 0)
 }
+
+#[cfg(test)]
+#[path = "change_tests.rs"]
+mod tests;

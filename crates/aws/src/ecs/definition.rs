@@ -270,3 +270,7 @@ pub(crate) fn log_of(container: &ecs::ContainerDefinition) -> Option<(String, St
     let options = configuration.options.as_ref()?;
     Some((options.get("awslogs-group")?.clone(), options.get("awslogs-stream-prefix")?.clone()))
 }
+
+#[cfg(test)]
+#[path = "definition_tests.rs"]
+mod tests;

@@ -272,3 +272,7 @@ pub(crate) fn time(at: Option<&aws_smithy_types::DateTime>) -> Timestamp {
 pub(crate) fn count(value: i32) -> u32 {
     u32::try_from(value).unwrap_or(0)
 }
+
+#[cfg(test)]
+#[path = "rollout_tests.rs"]
+mod tests;

@@ -320,7 +320,7 @@ impl Ecs {
             if deployment.failed_tasks == 0 && !ended {
                 continue;
             }
-            let of = |task: &&Arc<ecs::Task>| task.started_by.as_ref() == Some(&deployment.id);
+            let of = |task: &&Arc<ecs::Task>| tasks::belongs(task, deployment);
             let mut failures = Vec::new();
             for (at, task) in stopped.iter().filter(of).take(MAX_FAILURES).enumerate() {
                 let tails = if at < WITH_TAILS { self.tails(task).await } else { BTreeMap::new() };

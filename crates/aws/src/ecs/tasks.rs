@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use aws_sdk_ecs::types as ecs;
 use landfall_model::Timestamp;
-use landfall_ports::orchestrator::{ContainerDescription, RunTaskRequest, TaskDescription};
+use landfall_ports::orchestrator::{ContainerDescription, DeploymentDescription, RunTaskRequest, TaskDescription};
 use landfall_ports::{PortError, PortResult};
 use sha2::{Digest as _, Sha256};
 
-use super::register::Revision;
+use super::register::{Revision, same_revision};
 use super::rollout::time;
 use super::{Ecs, change};
 use crate::budget::Family;
@@ -237,6 +237,18 @@ pub(crate) fn describe(task: &ecs::Task, tails: &BTreeMap<String, Vec<String>>) 
         containers: task.containers().iter().map(container).collect(),
         started_at: some(&task.started_at),
         stopped_at: some(&task.stopped_at),
+    }
+}
+
+/// Service tasks are started by their deployment; where that is not said, the task definition and the time must do.
+pub(crate) fn belongs(task: &ecs::Task, deployment: &DeploymentDescription) -> bool {
+    match task.started_by.as_deref() {
+        Some(by) if by.starts_with("ecs-svc/") => by == deployment.id,
+        _ => {
+            let definition = task.task_definition_arn.as_deref().unwrap_or_default();
+            same_revision(definition, &deployment.task_definition)
+                && time(task.created_at.as_ref()) >= deployment.created_at
+        }
     }
 }
 
