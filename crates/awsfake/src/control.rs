@@ -100,7 +100,7 @@ impl State {
                 self.change(now, Change::Rules(Box::new(rules)))
             }
             ("POST", "faults") => {
-                self.faults.rules.extend(several::<Fault>(input)?);
+                several::<Fault>(input)?.into_iter().for_each(|fault| self.faults.add(fault));
                 Ok(json!({}))
             }
             ("GET", "faults") => {

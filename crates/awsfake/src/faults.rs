@@ -28,11 +28,14 @@ pub struct Fault {
     pub lose_response: bool,
     /// Real milliseconds before the answer.
     pub latency_ms: u64,
-    /// Of the rule's own count.
-    #[serde(skip_deserializing)]
+}
+
+/// A rule with how often it fitted and struck.
+#[derive(Debug, Clone, Serialize)]
+pub struct Armed {
+    pub rule: Fault,
+    pub seen: u32,
     pub fired: u32,
-    #[serde(skip)]
-    seen: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +60,7 @@ impl FaultError {
 
 #[derive(Debug, Clone)]
 pub struct Faults {
-    pub rules: Vec<Fault>,
+    pub rules: Vec<Armed>,
     chance: Ids,
 }
 
@@ -68,10 +71,15 @@ impl Default for Faults {
 }
 
 impl Faults {
+    pub fn add(&mut self, rule: Fault) {
+        self.rules.push(Armed { rule, seen: 0, fired: 0 });
+    }
+
     /// What happens to this call: the first rule that fires.
     pub fn strike(&mut self, service: &str, operation: &str, input: &Value) -> Option<Fault> {
         let mut text = None;
-        for rule in &mut self.rules {
+        for armed in &mut self.rules {
+            let rule = &armed.rule;
             let fits = rule.service.as_deref().is_none_or(|own| matches(own, service))
                 && rule.operation.as_deref().is_none_or(|own| matches(own, operation))
                 && rule
@@ -81,14 +89,14 @@ impl Faults {
             if !fits {
                 continue;
             }
-            rule.seen += 1;
-            if rule.seen <= rule.skip || rule.times.is_some_and(|times| rule.fired >= times) {
+            armed.seen += 1;
+            if armed.seen <= rule.skip || rule.times.is_some_and(|times| armed.fired >= times) {
                 continue;
             }
             if rule.percent.is_some_and(|percent| self.chance.draw() % 100 >= u64::from(percent)) {
                 continue;
             }
-            rule.fired += 1;
+            armed.fired += 1;
             return Some(rule.clone());
         }
         None
@@ -108,7 +116,8 @@ mod tests {
             "error": {"code": "ThrottlingException"},
         }))
         .unwrap();
-        let mut faults = Faults { rules: vec![rule], ..Faults::default() };
+        let mut faults = Faults::default();
+        faults.add(rule);
         let mut struck = Vec::new();
         for (operation, service) in
             [("UpdateService", "web"), ("UpdateService", "api"), ("UpdateService", "web"), ("DescribeServices", "web")]
@@ -123,8 +132,8 @@ mod tests {
 
     #[test]
     fn percent_is_about_that_many() {
-        let mut faults =
-            Faults { rules: vec![Fault { percent: Some(10), cut: true, ..Fault::default() }], ..Faults::default() };
+        let mut faults = Faults::default();
+        faults.add(Fault { percent: Some(10), cut: true, ..Fault::default() });
         let struck = (0..10_000).filter(|_| faults.strike("ecs", "X", &json!({})).is_some()).count();
         assert!((900..1_100).contains(&struck), "{struck}");
     }

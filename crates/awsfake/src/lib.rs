@@ -183,7 +183,7 @@ impl Handle {
     }
 
     pub fn fault(&self, fault: faults::Fault) {
-        self.inner.shared.lock().faults.rules.push(fault);
+        self.inner.shared.lock().faults.add(fault);
     }
 
     pub fn clear_faults(&self) {

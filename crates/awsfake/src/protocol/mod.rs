@@ -106,7 +106,18 @@ pub(crate) fn parse(method: &str, path: &str, query: &str, headers: &HeaderMap, 
     match input.get("Action").and_then(Value::as_str) {
         Some(operation) => {
             let operation = operation.to_owned();
-            Ok(Call { protocol: Protocol::Query, service: scope, operation, input, caller })
+            // Some calls are not signed; every service's API has a version of its own.
+            let versions = [
+                ("2011-06-15", "sts"),
+                ("2015-12-01", "elasticloadbalancing"),
+                ("2010-03-31", "sns"),
+                ("2010-05-08", "iam"),
+                ("2010-08-01", "monitoring"),
+            ];
+            let version = input.get("Version").and_then(Value::as_str).unwrap_or_default();
+            let known = versions.iter().find(|(own, _)| *own == version).map(|(_, service)| (*service).to_owned());
+            let service = known.unwrap_or(scope);
+            Ok(Call { protocol: Protocol::Query, service, operation, input, caller })
         }
         None => Err(AwsError::new("MissingAction", format!("{method} {path} is no call of AWS's that the fake knows"))
             .status(404)),

@@ -1,1 +1,175 @@
+//! `agreement.py` through boto3: the calls that moto and ministack serve too, on all three, and the rest on the fake.
+//!
+//! Needs the virtual environments of `scripts/emulators`. Where the fake and an emulator differ it is written down here with
+//! the reason; a difference that is not, or one that has gone, fails the test.
 
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use landfall_awsfake::Fake;
+use serde_json::Value;
+
+/// emulator, fact, what is wrong with the emulator's answer.
+const KNOWN: &[(&str, &str, &str)] = &[
+    ("ministack", "ecr image missing", "answers an empty list instead of ImageNotFoundException"),
+    (
+        "ministack",
+        "ecs service twice",
+        "ClientException; ECS says InvalidParameterException: Creation of service was not idempotent",
+    ),
+    ("ministack", "ecs service unknown definition", "accepts a task definition that does not exist"),
+    ("ministack", "ecs services", "holds the service that it should have refused"),
+    ("ministack", "ecs run", "leaves the group empty; ECS says family:NAME"),
+    ("ministack", "ecs delete", "INACTIVE at once; ECS drains"),
+    ("ministack", "ecs deleted is not listed", "holds the service that it should have refused"),
+    ("ministack", "elb group name too long", "does not check names"),
+    ("ministack", "elb group missing by name", "answers an empty list instead of TargetGroupNotFound"),
+    ("ministack", "elb listener port taken", "accepts a second listener on a port"),
+    ("ministack", "elb listener missing", "answers an empty list instead of ListenerNotFound"),
+    ("ministack", "elb rule priority taken", "accepts a second rule of a priority"),
+    ("ministack", "elb rules", "holds the rule that it should have refused; the default is not last"),
+    ("ministack", "elb group in use", "deletes a target group that a rule forwards to"),
+    ("ministack", "elb group deleted", "has deleted it before"),
+    ("ministack", "elb rule missing", "answers an empty list instead of RuleNotFound"),
+    ("ministack", "elb rule deleted", "holds the rule that it should have refused"),
+];
+
+/// Where `scripts/emulators` puts them.
+fn program(venv: &str, name: &str) -> PathBuf {
+    let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/emulators");
+    let root = std::env::var_os("LANDFALL_EMULATORS").map_or_else(default, PathBuf::from);
+    let path = root.join(venv).join("bin").join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run scripts/emulators, or name another directory in LANDFALL_EMULATORS",
+        path.display()
+    );
+    path
+}
+
+/// Ends its whole process group when it is dropped.
+struct Emulator {
+    url: String,
+    child: Child,
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        // Its workers are in its group; it is gone already if this fails.
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = self.child.wait();
+    }
+}
+
+fn emulator(venv: &str, name: &str) -> Emulator {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let mut command = Command::new(program(venv, name));
+    if venv == "moto" {
+        command.args(["-H", "127.0.0.1", "-p", &port]);
+    }
+    command.envs([("DOCKER_HOST", "unix:///nonexistent"), ("BIND_HOST", "127.0.0.1"), ("MINISTACK_HOST", "127.0.0.1")]);
+    command.envs([("GATEWAY_PORT", port.as_str()), ("IOT_MTLS_ENABLED", "0")]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let emulator = Emulator { url: format!("http://127.0.0.1:{port}"), child: command.spawn().unwrap() };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
+        assert!(Instant::now() < deadline, "{name} does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    emulator
+}
+
+fn run(part: &str, url: &str) -> BTreeMap<String, Value> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agreement.py");
+    let output = Command::new(program("boto", "python")).args([script, part, url]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{part} against {url}:\n{errors}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn on_what_they_share_the_fake_moto_and_ministack_agree() {
+    let (url, _fake) = Fake::start().await.unwrap();
+    let ours = run("shared", &url);
+    for (name, fact) in &ours {
+        assert!(
+            !fact.as_str().is_some_and(|text| text.starts_with("broken") || text.starts_with("error")),
+            "{name}: {fact}"
+        );
+    }
+    let mut faults = Vec::new();
+    for (venv, name) in [("ministack", "ministack"), ("moto", "moto_server")] {
+        let emulator = emulator(venv, name);
+        let theirs = run("shared", &emulator.url);
+        assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
+        for (fact, own) in &ours {
+            let known = KNOWN.iter().find(|(emulator, known, _)| *emulator == venv && known == fact);
+            match (theirs[fact] == *own, known) {
+                (true, None) | (false, Some(_)) => {}
+                (true, Some((.., why))) => faults.push(format!("{venv} has become right about `{fact}` ({why})")),
+                (false, None) => faults.push(format!("`{fact}`\n  fake: {own}\n  {venv}: {}", theirs[fact])),
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let both = KNOWN
+        .iter()
+        .filter(|(one, fact, _)| *one == "moto" && KNOWN.iter().any(|(e, f, _)| *e == "ministack" && f == fact));
+    let alone: Vec<_> = both.map(|(_, fact, _)| fact).collect();
+    assert!(alone.len() <= 4, "the fake is the only witness of {alone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn boto3_reads_everything_else() {
+    let (url, _fake) = Fake::start().await.unwrap();
+    run("own", &url);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_aws_cli_reads_it() {
+    let (url, fake) = Fake::start().await.unwrap();
+    fake.call("ecs", "CreateCluster", serde_json::json!({"clusterName": "c"})).unwrap();
+    let aws = |arguments: &[&str]| -> Value {
+        let mut command = Command::new(program("boto", "aws"));
+        command.args(arguments).args([
+            "--endpoint-url",
+            &url,
+            "--region",
+            landfall_awsfake::REGION,
+            "--output",
+            "json",
+        ]);
+        command.envs([("AWS_ACCESS_KEY_ID", landfall_awsfake::ACCOUNT), ("AWS_SECRET_ACCESS_KEY", "fake")]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    };
+    let container = r#"[{"name":"web","image":"x","memory":64}]"#;
+    aws(&["ecs", "register-task-definition", "--family", "web", "--container-definitions", container]);
+    aws(&[
+        "ecs",
+        "create-service",
+        "--cluster",
+        "c",
+        "--service-name",
+        "web",
+        "--task-definition",
+        "web",
+        "--desired-count",
+        "1",
+    ]);
+    // The peers' own idea of done.
+    aws(&["ecs", "wait", "services-stable", "--cluster", "c", "--services", "web"]);
+    let described = aws(&["ecs", "describe-services", "--cluster", "c", "--services", "web"]);
+    assert_eq!(described["services"][0]["runningCount"], 1);
+    let listed = aws(&["ecs", "list-service-deployments", "--cluster", "c", "--service", "web"]);
+    assert_eq!(listed["serviceDeployments"][0]["status"], "SUCCESSFUL");
+    let balancer = aws(&["elbv2", "create-load-balancer", "--name", "lb", "--subnets", "a", "b"]);
+    assert_eq!(balancer["LoadBalancers"][0]["State"]["Code"], "active");
+    assert_eq!(fake.count("elasticloadbalancing", "CreateLoadBalancer"), 1);
+}
