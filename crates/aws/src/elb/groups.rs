@@ -21,7 +21,7 @@ impl Elb {
         }
         match self.create_group(request, &wanted).await {
             Ok(group) => {
-                self.set_attributes(&arn(&group), &wanted).await?;
+                self.set_attributes(&arn(&group), &wanted).await.map_err(not_seen_yet)?;
                 Ok(Put { handle: arn(&group), created: true, url: None })
             }
             // Made meanwhile, or by an earlier call whose answer was lost.
@@ -81,9 +81,10 @@ impl Elb {
                 request.unhealthy_threshold_count(check.unhealthy).matcher(matcher(check)).send()
             };
             let resource = format!("target group {name}");
-            self.core.caller.call(write("ModifyTargetGroup", &resource), send).await?;
+            let sent = self.core.caller.call(write("ModifyTargetGroup", &resource), send).await;
+            sent.map_err(|failed| not_seen_yet(failed.error))?;
         }
-        self.set_attributes(&arn, wanted).await?;
+        self.set_attributes(&arn, wanted).await.map_err(not_seen_yet)?;
         Ok(Put { handle: arn, created: made_by_this(&tags, &request.tags), url: None })
     }
 
@@ -151,6 +152,14 @@ pub(super) fn arn(group: &TargetGroup) -> String {
 
 fn matcher(check: &Check) -> Matcher {
     Matcher::builder().http_code(&check.matcher).build()
+}
+
+/// What has just been made, or just been seen, is not everywhere known yet, or not any more: another try tells.
+pub(super) fn not_seen_yet(error: PortError) -> PortError {
+    match error {
+        PortError::NotFound(text) => PortError::Unavailable(text),
+        other => other,
+    }
 }
 
 pub(super) fn gone_is_fine<T>(result: Result<T, Failed>) -> PortResult<()> {

@@ -9,7 +9,7 @@ use landfall_ports::load_balancer::Put;
 use landfall_ports::{PortError, PortResult};
 
 use super::calls::{sdk_tags, write};
-use super::groups::{gone_is_fine, made_by_this};
+use super::groups::{gone_is_fine, made_by_this, not_seen_yet};
 use super::rules::{self, forwards_to, is_https, lowest_free, of_host, shadowing, url};
 use super::{Elb, Owner, environment_of, limits};
 use crate::error::Failed;
@@ -41,7 +41,7 @@ pub(super) fn rule_arn(rule: &Rule) -> &str {
 impl Elb {
     /// With the name of the load balancer, where it is one of its limits.
     pub(super) fn full(&self, failed: Failed) -> PortError {
-        limits::port_error(failed, self.core.target.load_balancer.as_deref().unwrap_or_default())
+        not_seen_yet(limits::port_error(failed, self.core.target.load_balancer.as_deref().unwrap_or_default()))
     }
 
     fn protocol(&self) -> ProtocolEnum {
@@ -89,7 +89,9 @@ impl Elb {
             }
         };
         // Somebody's own listener goes with its environment, and our rule would go with it.
-        let tags = self.known_tags(&[arn_of(&found)]).await?.remove(arn_of(&found)).unwrap_or_default();
+        let arn = arn_of(&found);
+        let mut known = self.known_tags(&[arn]).await.map_err(|failed| not_seen_yet(failed.error))?;
+        let tags = known.remove(arn).unwrap_or_default();
         if tags.contains_key(TAG_ENVIRONMENT) {
             return Err(self.belongs(&format!("the listener of port {port}"), &tags));
         }
@@ -104,7 +106,7 @@ impl Elb {
         crate::tags::check(&tags)?;
         let mut race = 0;
         loop {
-            let all = self.rules(arn_of(&listener)).await?;
+            let all = self.rules(arn_of(&listener)).await.map_err(|failed| not_seen_yet(failed.error))?;
             if let Some((rule, created)) = self.rule_of(&all, host, target_group, &tags).await? {
                 return Ok(Put { handle: rule, created, url: reached });
             }
@@ -154,8 +156,10 @@ impl Elb {
         let mut kept: Option<(String, bool)> = None;
         for rule in of_host(all, host) {
             let arn = rule_arn(rule);
-            // Gone meanwhile.
-            let Some(theirs) = self.tags(arn).await? else { continue };
+            // Gone meanwhile, or so new that not everyone knows of it: a second one must not be made.
+            let theirs = self.tags(arn).await?;
+            let theirs =
+                theirs.ok_or_else(|| PortError::Unavailable(format!("rule {arn} of host {host} is not seen")))?;
             if self.owner(&theirs, environment_of(tags)) != Owner::Ours {
                 let priority = rule.priority.as_deref().unwrap_or_default();
                 return Err(self.belongs(&format!("host {host} (rule {arn}, priority {priority})"), &theirs));
