@@ -16,12 +16,12 @@ use landfall_ports::load_balancer::{LoadBalancer, TargetGroupSettings, TargetSta
 
 use crate::place::{INSTANCE, Kind, Place};
 
-fn tags(environment: &str, execution: &str) -> Tags {
+pub(crate) fn tags(environment: &str, execution: &str) -> Tags {
     let pairs = [(TAG_ENVIRONMENT, environment), (TAG_EXECUTION, execution)];
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-fn group(name: &str, environment: &str) -> EnsureTargetGroup {
+pub(crate) fn group(name: &str, environment: &str) -> EnsureTargetGroup {
     EnsureTargetGroup {
         name: name.to_owned(),
         launch_type: LaunchType::Fargate,
@@ -43,7 +43,7 @@ fn group(name: &str, environment: &str) -> EnsureTargetGroup {
     }
 }
 
-fn host(host: &str, port: u16) -> RouteTarget {
+pub(crate) fn host(host: &str, port: u16) -> RouteTarget {
     RouteTarget::Host { host: host.to_owned(), port }
 }
 

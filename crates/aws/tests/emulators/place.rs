@@ -141,7 +141,7 @@ impl Place {
     }
 }
 
-async fn connect(target: &AwsTarget) -> AwsPlatform {
+pub(crate) async fn connect(target: &AwsTarget) -> AwsPlatform {
     let options = AwsOptions { instance: INSTANCE.to_owned(), project: "tests".to_owned() };
     AwsPlatform::connect_as(target, options, emulator::credentials("test")).await.unwrap()
 }
