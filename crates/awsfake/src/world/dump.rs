@@ -29,12 +29,12 @@ impl Space {
             .map(|own| {
                 json!({
                     "arn": own.arn, "listener": own.listener, "priority": own.priority, "conditions": own.conditions,
-                    "target_groups": own.targets(),
+                    "target_groups": own.targets(), "tags": self.elb.tags.get(&own.arn),
                 })
             })
             .collect();
         let listeners: Vec<Value> = (self.elb.listeners.values())
-            .map(|own| json!({"arn": own.arn, "load_balancer": own.balancer, "port": own.port}))
+            .map(|own| json!({"arn": own.arn, "load_balancer": own.balancer, "port": own.port, "tags": self.elb.tags.get(&own.arn)}))
             .collect();
         let groups: Vec<Value> = (self.elb.target_groups.values())
             .map(|own| {
@@ -45,7 +45,7 @@ impl Space {
             })
             .collect();
         let balancers: Vec<Value> = (self.elb.load_balancers.values())
-            .map(|own| json!({"arn": own.arn, "name": own.name, "dns": own.dns}))
+            .map(|own| json!({"arn": own.arn, "name": own.name, "dns": own.dns, "tags": self.elb.tags.get(&own.arn)}))
             .collect();
         json!({
             "clusters": clusters,

@@ -196,3 +196,16 @@ fn a_service_needs_a_target_group_that_a_load_balancer_uses() {
     input["loadBalancers"][0]["containerPort"] = json!(80);
     aws.ecs("CreateService", input);
 }
+
+#[test]
+fn a_target_group_belongs_to_one_load_balancer() {
+    let mut aws = Aws::new(Rules::default());
+    let (lb, group) = (balancer(&mut aws), group(&mut aws, "g"));
+    let listener = |lb: &Value| json!({"LoadBalancerArn": lb, "Port": "80", "Protocol": "HTTP", "DefaultActions": forward(&group)});
+    let made = aws.elb("CreateListener", listener(&lb))["Listeners"][0]["ListenerArn"].clone();
+    let other = aws.elb("CreateLoadBalancer", json!({"Name": "other", "Subnets": ["a", "b"]}))["LoadBalancers"][0]["LoadBalancerArn"].clone();
+    let code = aws.attempt("elasticloadbalancing", "CreateListener", &listener(&other)).unwrap_err();
+    assert_eq!(code, "TargetGroupAssociationLimit");
+    aws.elb("DeleteListener", json!({"ListenerArn": made}));
+    aws.elb("CreateListener", listener(&other));
+}

@@ -428,3 +428,25 @@ fn draining_holds_a_deployment_back() {
     let took = aws.now - before;
     assert!((30 * SECOND..32 * SECOND).contains(&took), "{took}");
 }
+
+#[test]
+fn an_alarm_that_a_deployment_watches_ends_it() {
+    for (rollback, status) in [(true, "ROLLBACK_SUCCESSFUL"), (false, "STOPPED")] {
+        let mut aws = Aws::new(Rules::default());
+        aws.register("web", "one", json!({}));
+        let alarms = json!({"enable": true, "rollback": rollback, "alarmNames": ["errors"]});
+        aws.create("web", "web", 1, json!({"deploymentConfiguration": {"alarms": alarms}}));
+        aws.finish("web");
+        aws.update("web", json!({"forceNewDeployment": true}));
+        aws.pass(30);
+        assert_eq!(aws.rollout("web")["alarms"]["status"], "MONITORING");
+        aws.attempt("monitoring", "PutMetricAlarm", &json!({"AlarmName": "errors"})).unwrap();
+        aws.attempt("monitoring", "SetAlarmState", &json!({"AlarmName": "errors", "StateValue": "ALARM"})).unwrap();
+        let rollout = aws.finish("web");
+        assert_eq!(rollout["status"], status);
+        assert_eq!(
+            rollout["alarms"],
+            json!({"status": "TRIGGERED", "alarmNames": ["errors"], "triggeredAlarmNames": ["errors"]})
+        );
+    }
+}

@@ -6,7 +6,7 @@ use super::rollout::BREAKER;
 use super::service::{Hook, Rolling, Service};
 use crate::world::error::{Answer, AwsError};
 use crate::world::space::Space;
-use crate::world::value::{required, text, texts};
+use crate::world::value::{boolean, required, text, texts};
 
 impl Space {
     /// `{"cluster": …, "service": …, "event": …}` with one of: `superseded` (by `taskDefinition`, or the same again),
@@ -54,12 +54,7 @@ impl Space {
             }
             "alarm" => {
                 under_way()?;
-                let alarms = texts(input, "alarms");
-                if let Some(rollout) = self.ecs.services.get_mut(&arn).and_then(Service::rollout) {
-                    rollout.alarms = alarms;
-                }
-                let reason = "Service deployment rolled back because a CloudWatch alarm was triggered.";
-                self.roll_back(&arn, reason, Rolling::Failed);
+                self.end_by_alarm(&arn, texts(input, "alarms"), true);
             }
             "paused" => {
                 under_way()?;
@@ -91,5 +86,36 @@ impl Space {
         }
         self.look_at_service(&arn);
         Ok(json!({}))
+    }
+
+    /// An alarm went off: deployments under way that watch it fail.
+    pub fn alarm_fired(&mut self, name: &str) {
+        let mut struck = Vec::new();
+        for service in self.ecs.services.values() {
+            let Some(rollout) = service.rollouts.first() else { continue };
+            let alarms = &rollout.configuration["alarms"];
+            let watched =
+                boolean(alarms, "enable") == Some(true) && texts(alarms, "alarmNames").iter().any(|own| own == name);
+            if watched && !rollout.status.is_over() && rollout.rollback.is_none() {
+                struck.push((service.arn.clone(), boolean(alarms, "rollback") == Some(true)));
+            }
+        }
+        for (arn, roll_back) in struck {
+            self.end_by_alarm(&arn, vec![name.to_owned()], roll_back);
+            self.look_at_service(&arn);
+        }
+    }
+
+    fn end_by_alarm(&mut self, arn: &str, alarms: Vec<String>, roll_back: bool) {
+        if let Some(rollout) = self.ecs.services.get_mut(arn).and_then(Service::rollout) {
+            rollout.alarms = alarms;
+        }
+        // AWS does not document these texts.
+        if roll_back {
+            let reason = "Service deployment rolled back because a CloudWatch alarm was triggered.";
+            self.roll_back(arn, reason, Rolling::Failed);
+        } else {
+            self.fail_without_rollback(arn, "Service deployment failed because a CloudWatch alarm was triggered.");
+        }
     }
 }

@@ -173,10 +173,12 @@ impl Space {
     }
 
     pub fn update_service(&mut self, input: &Value) -> Answer {
-        let service = self.live_service(input)?;
-        if service.status != ServiceStatus::Active {
+        let cluster = self.cluster(text(input, "cluster"))?.arn.clone();
+        let known = self.ecs.services.get(&self.service_arn(&cluster, required(input, "service")?));
+        if known.is_some_and(|service| service.status != ServiceStatus::Active) {
             return Err(AwsError::new("ServiceNotActiveException", "Service was not ACTIVE."));
         }
+        let service = self.live_service(input)?;
         let (arn, mut service) = (service.arn.clone(), service.clone());
         let before = (service.definition.clone(), revised(&service.spec));
         if let Some(definition) = text(input, "taskDefinition") {

@@ -45,6 +45,12 @@ impl Space {
     }
 
     pub fn room_for_groups(&self, balancer: &str, groups: &[String]) -> Result<(), AwsError> {
+        let elsewhere = |group: &&String| self.elb.users.get(*group).is_some_and(|users| !users.contains(balancer));
+        if let Some(group) = groups.iter().find(elsewhere) {
+            let message =
+                format!("The following target groups cannot be associated with more than one load balancer: {group}");
+            return Err(AwsError::new("TargetGroupAssociationLimit", message));
+        }
         let mut used = self.groups_of(balancer);
         used.extend(groups.iter().cloned());
         if used.len() > self.rules.limits.target_groups_per_load_balancer {

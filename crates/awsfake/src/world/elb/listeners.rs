@@ -40,16 +40,6 @@ impl Rule {
         }
         targets
     }
-
-    pub fn forwards_to(&self, group: &str) -> bool {
-        let actions = self.actions.as_array().map_or(&[][..], Vec::as_slice);
-        actions.iter().any(|action| {
-            text(action, "TargetGroupArn") == Some(group)
-                || list(&action["ForwardConfig"], "TargetGroups")
-                    .iter()
-                    .any(|own| text(own, "TargetGroupArn") == Some(group))
-        })
-    }
 }
 
 impl Space {
@@ -166,9 +156,11 @@ impl Space {
         };
         self.room_for_groups(&balancer, &default.targets())?;
         let arn = listener.arn.clone();
-        self.wake_targets(&default.targets());
+        let targets = default.targets();
         self.elb.rules.insert(default.arn.clone(), default);
         self.elb.listeners.insert(arn.clone(), listener);
+        self.rules_changed();
+        self.wake_targets(&targets);
         self.set_elb_tags(&arn, &elb_tags_of(input))?;
         Ok(json!({"Listeners": [self.listener_view(self.listener(&arn)?)]}))
     }
@@ -221,10 +213,12 @@ impl Space {
             if let Some(default) = default {
                 default.actions = actions;
                 let targets = default.targets();
+                self.rules_changed();
                 self.wake_targets(&targets);
             }
         }
         self.elb.listeners.insert(arn.clone(), listener);
+        self.rules_changed();
         Ok(json!({"Listeners": [self.listener_view(self.listener(&arn)?)]}))
     }
 
@@ -246,6 +240,7 @@ impl Space {
             self.untag(&rule);
         }
         self.elb.listeners.remove(arn);
+        self.rules_changed();
         self.untag(arn);
     }
 }

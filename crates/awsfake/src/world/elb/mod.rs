@@ -7,7 +7,7 @@ pub mod load_balancers;
 pub mod rules;
 pub mod target_groups;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -27,6 +27,8 @@ pub struct Elb {
     pub listeners: BTreeMap<String, Listener>,
     pub rules: BTreeMap<String, Rule>,
     pub tags: BTreeMap<String, Vec<(String, String)>>,
+    /// Load balancers by target group that their rules forward to; follows `rules`.
+    pub users: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Space {
@@ -121,6 +123,18 @@ impl Space {
             all.push(json!({"ResourceArn": arn, "Tags": tags}));
         }
         Ok(json!({"TagDescriptions": all}))
+    }
+
+    /// Every change of a rule or a listener ends here: who uses which target group is asked at every look at a task.
+    pub fn rules_changed(&mut self) {
+        let elb = &mut self.elb;
+        elb.users.clear();
+        for rule in elb.rules.values() {
+            let Some(listener) = elb.listeners.get(&rule.listener) else { continue };
+            for group in rule.targets() {
+                elb.users.entry(group).or_default().insert(listener.balancer.clone());
+            }
+        }
     }
 
     /// Forgets a resource's tags with it.

@@ -80,6 +80,7 @@ impl Space {
         self.room_for_groups(&listener.balancer, &rule.targets())?;
         let (arn, view, targets) = (rule.arn.clone(), rule.view(), rule.targets());
         self.elb.rules.insert(arn.clone(), rule);
+        self.rules_changed();
         self.set_elb_tags(&arn, &elb_tags_of(input))?;
         self.wake_targets(&targets);
         Ok(json!({"Rules": [view]}))
@@ -148,7 +149,10 @@ impl Space {
             rule.actions = self.checked_actions(list(input, "Actions"))?;
         }
         let (view, targets) = (rule.view(), rule.targets());
+        let balancer = self.listener(&rule.listener)?.balancer.clone();
+        self.room_for_groups(&balancer, &targets)?;
         self.elb.rules.insert(arn, rule);
+        self.rules_changed();
         self.wake_targets(&targets);
         Ok(json!({"Rules": [view]}))
     }
@@ -159,6 +163,7 @@ impl Space {
             return Err(AwsError::new("OperationNotPermitted", "Default rule cannot be deleted"));
         }
         self.elb.rules.remove(&arn);
+        self.rules_changed();
         self.untag(&arn);
         Ok(json!({}))
     }

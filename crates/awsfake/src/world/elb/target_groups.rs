@@ -136,20 +136,17 @@ impl Space {
 
     /// Load balancers whose listeners or rules forward to the group.
     pub fn balancers_of(&self, group: &str) -> BTreeSet<String> {
-        let elb = &self.elb;
-        let rules = elb.rules.values().filter(|rule| rule.forwards_to(group));
-        rules.filter_map(|rule| Some(elb.listeners.get(&rule.listener)?.balancer.clone())).collect()
+        self.elb.users.get(group).cloned().unwrap_or_default()
     }
 
     pub fn target_group_is_used(&self, group: &str) -> bool {
-        self.elb.rules.values().any(|rule| rule.forwards_to(group))
+        self.elb.users.contains_key(group)
     }
 
     /// Target groups that a load balancer's listeners and rules forward to.
     pub fn groups_of(&self, balancer: &str) -> BTreeSet<String> {
-        let elb = &self.elb;
-        let of = |listener: &str| elb.listeners.get(listener).is_some_and(|own| own.balancer == balancer);
-        elb.rules.values().filter(|rule| of(&rule.listener)).flat_map(|rule| rule.targets()).collect()
+        let own = self.elb.users.iter().filter(|(_, balancers)| balancers.contains(balancer));
+        own.map(|(group, _)| group.clone()).collect()
     }
 
     fn group_view(&self, group: &TargetGroup) -> Value {

@@ -193,11 +193,15 @@ impl Space {
             }
             "SetAlarmState" => {
                 let now = self.now;
-                let alarm = self.others.alarms.get_mut(needed(input, "AlarmName")?);
+                let name = needed(input, "AlarmName")?.to_owned();
+                let alarm = self.others.alarms.get_mut(&name);
                 let alarm = alarm.ok_or_else(|| AwsError::new("ResourceNotFound", "").status(404))?;
                 alarm.state = needed(input, "StateValue")?.to_owned();
                 alarm.reason = text(input, "StateReason").unwrap_or_default().to_owned();
                 alarm.updated = now;
+                if alarm.state == "ALARM" {
+                    self.alarm_fired(&name);
+                }
                 Ok(json!({}))
             }
             "DescribeAlarms" => {
