@@ -28,7 +28,7 @@ def clients(url):
             name, endpoint_url=url, region_name=REGION, aws_access_key_id=ACCOUNT, aws_secret_access_key="fake", config=config
         )
 
-    names = "ecs elbv2 sts ssm secretsmanager sns logs ecr lambda resourcegroupstaggingapi iam"
+    names = "ecs elbv2 sts ssm secretsmanager sns logs ecr lambda resourcegroupstaggingapi iam cloudwatch"
     return {name: client(name) for name in names.split()}
 
 
@@ -466,6 +466,14 @@ def own_small(aws, url):
     assert ecr.describe_images(repositoryName="own", imageIds=[{"imageTag": "v1"}])["imageDetails"][0]["imageDigest"] == digest
     got = ecr.batch_get_image(repositoryName="own", imageIds=[{"imageTag": "v1"}, {"imageTag": "v2"}])
     assert (got["images"][0]["imageId"]["imageDigest"], got["failures"][0]["failureCode"]) == (digest, "ImageNotFound")
+    # Alarms.
+    alarms = aws["cloudwatch"]
+    alarms.put_metric_alarm(AlarmName="errors", MetricName="m", Namespace="n", Statistic="Sum", Period=60, EvaluationPeriods=1,
+                            Threshold=1.5, ComparisonOperator="GreaterThanThreshold")
+    alarms.set_alarm_state(AlarmName="errors", StateValue="ALARM", StateReason="test")
+    alarm = alarms.describe_alarms(AlarmNames=["errors", "none"])["MetricAlarms"]
+    assert [(own["AlarmName"], own["StateValue"], own["Threshold"]) for own in alarm] == [("errors", "ALARM", 1.5)], alarm
+    assert abs(alarm[0]["StateUpdatedTimestamp"].timestamp() - time.time()) < 60
     # Rights.
     fake(url, "POST", "roles", {"roles": ["there"], "denied": ["ecs:Delete*"]})
     iam = aws["iam"]
