@@ -15,6 +15,8 @@ pub(crate) fn client() -> PortResult<reqwest::Client> {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(TIMEOUT)
+        // A function may say nothing for a quarter of an hour; address translation forgets idle connections after minutes.
+        .tcp_keepalive(Duration::from_secs(60))
         .build()
         .map_err(|error| PortError::Bug(format!("HTTP client: {error}")))
 }

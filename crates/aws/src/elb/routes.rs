@@ -16,6 +16,8 @@ use crate::error::Failed;
 
 /// Looks at the rules again this often before somebody else's haste is the caller's business.
 const RACES: u32 = 5;
+/// TLS 1.2 and 1.3 with forward secrecy. Without a choice the API takes one of 2016, with TLS 1.0.
+const SSL_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-2021-06";
 /// On a listener that several environments share.
 pub(super) const TAG_SHARED: &str = "landfall.shared";
 
@@ -53,12 +55,17 @@ impl Elb {
         Some(vec![Certificate::builder().certificate_arn(arn).build()])
     }
 
+    fn ssl_policy(&self) -> Option<String> {
+        self.core.target.certificate.as_ref().map(|_| SSL_POLICY.to_owned())
+    }
+
     async fn create_listener(&self, port: u16, action: Action, tags: &Tags) -> Result<Listener, Failed> {
         let balancer = self.balancer().await?;
         let resource = format!("port {port} of load balancer {}", balancer.name);
         let send = || {
             let request = self.client().create_listener().load_balancer_arn(&balancer.arn).port(i32::from(port));
             let request = request.protocol(self.protocol()).set_certificates(self.certificates());
+            let request = request.set_ssl_policy(self.ssl_policy());
             request.default_actions(action.clone()).set_tags(Some(sdk_tags(tags))).send()
         };
         let answer = self.core.caller.call(write("CreateListener", &resource), send).await?;
@@ -224,7 +231,8 @@ impl Elb {
         }
         let send = || {
             let request = self.client().modify_listener().listener_arn(arn_of(listener)).protocol(self.protocol());
-            request.set_certificates(self.certificates()).default_actions(forward(target_group)).send()
+            let request = request.set_certificates(self.certificates()).set_ssl_policy(self.ssl_policy());
+            request.default_actions(forward(target_group)).send()
         };
         let resource = format!("port {port}");
         self.core.caller.call(write("ModifyListener", &resource), send).await.map_err(|failed| self.full(failed))?;

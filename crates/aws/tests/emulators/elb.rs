@@ -275,6 +275,7 @@ async fn https_with_a_certificate(place: Place) {
     let listener = place.listener(8443).await.unwrap();
     assert_eq!(listener.protocol(), Some(&ProtocolEnum::Https));
     assert_eq!(listener.certificates()[0].certificate_arn(), Some(place.certificate.as_str()));
+    assert_eq!(listener.ssl_policy(), Some("ELBSecurityPolicy-TLS13-1-2-2021-06"));
     // A listener that was made without it gets it.
     let plain = place.platform.load_balancer();
     let plain_port = RouteTarget::Port { port: 8444 };

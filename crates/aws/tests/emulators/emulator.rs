@@ -69,6 +69,7 @@ fn directory() -> PathBuf {
     std::env::var_os("LANDFALL_EMULATORS").map_or_else(default, PathBuf::from)
 }
 
+#[allow(clippy::zombie_processes, reason = "it lives as long as this process")]
 fn start(venv: &str, program: &str, args: &[&str], environment: &[(&str, &str)], port: &str, ready: &str) -> String {
     let path = directory().join(venv).join("bin").join(program);
     assert!(
@@ -76,7 +77,7 @@ fn start(venv: &str, program: &str, args: &[&str], environment: &[(&str, &str)],
         "the AWS emulator {} is missing: run scripts/emulators, or name another directory in LANDFALL_EMULATORS",
         path.display()
     );
-    let log = std::env::temp_dir().join(format!("landfall-{program}-{port}.log"));
+    let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}-{port}.log"));
     let output = std::fs::File::create(&log).unwrap();
     let mut command = Command::new("setsid");
     command.args(["sh", "-c", "\"$0\" \"$@\" </dev/null & cat >/dev/null; kill -9 0"]).arg(path).args(args);
