@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use landfall_engine::{Engine, EngineConfig};
 use landfall_github::GitListing;
-use landfall_local::{LocalOptions, LocalPlatform};
 use landfall_model::Timestamp;
 use landfall_model::app::{App, NotificationTarget, UrlOrSecret};
-use landfall_model::task::SecretRef;
 use landfall_notify::{Notifier, Target, TargetKind};
 use landfall_ports::clock::Clock;
 use landfall_server::control::socket;
@@ -19,12 +17,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::serve::router_command;
+use crate::backend::Backend;
 use crate::commands::state::open_error;
-use crate::commands::{engine_options, port_error};
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
+use crate::places::Places;
+use crate::secrets;
 
 /// The server's socket for commands, in the state directory.
 pub(crate) const CONTROL_SOCKET: &str = "control.sock";
@@ -83,7 +82,7 @@ pub(crate) enum Purpose {
 /// A service with its loops running (to look, without). Owns the state directory until `close` or the end of `serve`.
 pub(crate) struct Assembly {
     pub(crate) service: Service,
-    local: LocalPlatform,
+    backend: Backend,
     notifier: Arc<Notifier>,
     socket: PathBuf,
     public: Option<(TcpListener, Vec<Vec<u8>>)>,
@@ -98,7 +97,7 @@ impl Assembly {
     /// work on what is unfinished. With a listener it is a server: it also compares the world with the records by itself.
     pub(crate) async fn open(
         state: &Path,
-        app: App,
+        mut app: App,
         listener: Option<TcpListener>,
         purpose: Purpose,
     ) -> CliResult<Self> {
@@ -114,24 +113,17 @@ impl Assembly {
         };
         let instance = instance_id(&*store, &*clock).await.map_err(unavailable)?;
         write_instance(state, &instance).map_err(|error| CliError::io("cannot write the installation's id", &error))?;
+        let places = Places::connect(&app, &instance).await?;
         let webhook_secrets = match &listener {
-            Some(_) => webhook_secrets(&app.webhook_secrets, resolve)?,
+            Some(_) => secrets::webhook(&app.webhook_secrets, &places).await?,
             None => Vec::new(),
         };
-
-        let router_state = state.to_owned();
-        let options = LocalOptions {
-            engine: engine_options(),
-            router: Some(Arc::new(move || router_command(&router_state))),
-            concurrent_builds: app
-                .previews
-                .as_ref()
-                .map_or(2, |previews| previews.limits.concurrent_builds.max(1) as usize),
-            ..LocalOptions::new(state, &instance)
-        };
-        let local = LocalPlatform::connect(options).await.map_err(port_error)?;
-        local.start().await.map_err(port_error)?;
-        let platform = local.ports();
+        let mut targets = Vec::new();
+        for notification in &app.notifications {
+            targets.push(target(notification, &places).await?);
+        }
+        let backend = Backend::connect(state, &mut app, &instance, &places).await?;
+        let platform = backend.ports();
 
         let metrics = Metrics::new();
         let owner = format!("{}:{:08x}", std::process::id(), clock.entropy() as u32);
@@ -142,7 +134,6 @@ impl Assembly {
             config.max_executions = previews.limits.concurrent_executions.max(1) as usize;
         }
         let engine = Engine::new(config, store.clone(), steps, clock.clone()).with_observer(Arc::new(metrics.clone()));
-        let targets = app.notifications.iter().map(target).collect::<CliResult<Vec<_>>>()?;
         let notifier = Notifier::new(store.clone(), clock.clone(), targets)
             .map_err(|error| CliError::new(ExitCode::Internal, "no HTTP client for notifications").cause(&error))?;
         let parts = ServiceParts {
@@ -183,7 +174,7 @@ impl Assembly {
             tokio::spawn(prune(pruned, cancel.clone()));
         }
         let public = listener.map(|listener| (listener, webhook_secrets));
-        Ok(Self { service, local, notifier, socket, public, cancel, loops, notices, purpose })
+        Ok(Self { service, backend, notifier, socket, public, cancel, loops, notices, purpose })
     }
 
     /// Takes webhooks and commands until `stop`, or until a command asks for the end.
@@ -238,7 +229,7 @@ impl Assembly {
         if tells && tokio::time::timeout(LAST_NOTICES, self.notifier.drain()).await.is_err() {
             tracing::info!("notices are left for the next start");
         }
-        self.local.shutdown();
+        self.backend.shutdown();
     }
 
     /// Where webhooks are taken.
@@ -248,22 +239,23 @@ impl Assembly {
     }
 }
 
-fn target(notification: &landfall_model::app::Notification) -> CliResult<Target> {
+async fn target(notification: &landfall_model::app::Notification, places: &Places) -> CliResult<Target> {
     let kind = match &notification.to {
         NotificationTarget::Log => TargetKind::Log,
-        NotificationTarget::Webhook { url, secret } => {
-            TargetKind::Webhook { url: url.clone(), secret: secret.as_ref().map(resolve).transpose()? }
-        }
-        NotificationTarget::Sns { topic, .. } => {
-            return Err(CliError::new(
-                ExitCode::InvalidManifest,
-                format!("SNS topic {topic} cannot be reached from here"),
-            ));
+        NotificationTarget::Webhook { url, secret } => TargetKind::Webhook {
+            url: url.clone(),
+            secret: match secret {
+                Some(secret) => Some(secrets::resolve(secret, places).await?),
+                None => None,
+            },
+        },
+        NotificationTarget::Sns { topic, on, envelope } => {
+            TargetKind::Topic { topic: places.topic(on, topic)?, envelope: envelope.clone() }
         }
         NotificationTarget::Slack { url, channel } => TargetKind::Slack {
             url: match url {
                 UrlOrSecret::Url(url) => url.clone(),
-                UrlOrSecret::Secret(secret) => resolve(secret)?,
+                UrlOrSecret::Secret(secret) => secrets::resolve(secret, places).await?,
             },
             channel: channel.clone(),
         },
@@ -271,87 +263,9 @@ fn target(notification: &landfall_model::app::Notification) -> CliResult<Target>
     Ok(Target { name: notification.name.clone(), kind, on: notification.on.clone() })
 }
 
-/// Every one of them is good. Our own variable may hold several, separated by commas, for the time of a rotation; any other
-/// source is one secret, commas included.
-fn webhook_secrets(
-    secrets: &[SecretRef],
-    resolve: impl Fn(&SecretRef) -> CliResult<String>,
-) -> CliResult<Vec<Vec<u8>>> {
-    let mut values = Vec::new();
-    for secret in secrets {
-        let value = resolve(secret)?;
-        if *secret == SecretRef::Env(env_vars::WEBHOOK_SECRET.to_owned()) {
-            let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
-            values.extend(parts.map(|part| part.as_bytes().to_vec()));
-        } else if !value.is_empty() {
-            values.push(value.into_bytes());
-        }
-    }
-    if values.is_empty() {
-        return Err(CliError::new(ExitCode::Usage, "the secrets that sign webhooks are empty")
-            .hint("docs/github.md says how to set up the webhook"));
-    }
-    Ok(values)
-}
-
-/// The value of a secret of ours (webhooks, notifications). Its name may be shown, its value never.
-fn resolve(secret: &SecretRef) -> CliResult<String> {
-    match secret {
-        SecretRef::Env(name) => std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(|| {
-            CliError::new(ExitCode::NotFound, format!("the environment variable {name}, named as a secret, is not set"))
-        }),
-        SecretRef::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| CliError::io(format!("the secret's file {path} cannot be read"), &error))?;
-            Ok(text.strip_suffix('\n').map_or(text.clone(), |text| text.strip_suffix('\r').unwrap_or(text).to_owned()))
-        }
-        SecretRef::Ssm(name) | SecretRef::SecretsManager(name) => Err(CliError::new(
-            ExitCode::Usage,
-            format!("the secret {name} is on AWS, which this version does not read"),
-        )
-        .hint("use `env` or `file`")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
     use super::*;
-
-    #[test]
-    fn a_secret_loses_one_newline_and_no_more() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("secret");
-        let read = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            resolve(&SecretRef::File(path.display().to_string())).unwrap()
-        };
-        assert_eq!(read("abc\n"), "abc");
-        assert_eq!(read("abc\r\n"), "abc");
-        assert_eq!(read("abc\n\n"), "abc\n");
-        assert_eq!(read("abc"), "abc");
-        let missing = resolve(&SecretRef::Env("LANDFALL_TEST_NO_SUCH_SECRET".into())).unwrap_err();
-        assert_eq!(missing.code, ExitCode::NotFound);
-        assert!(resolve(&SecretRef::Ssm("/x".into())).is_err());
-    }
-
-    #[test]
-    fn our_variable_holds_two_secrets_while_rotating() {
-        let ours = SecretRef::Env(env_vars::WEBHOOK_SECRET.to_owned());
-        let other = SecretRef::Env("OTHER".to_owned());
-        let values = |secret: &SecretRef, value: &str| {
-            webhook_secrets(std::slice::from_ref(secret), |_| Ok(value.to_owned()))
-                .map(|values| values.into_iter().map(|value| String::from_utf8(value).unwrap()).collect::<Vec<_>>())
-        };
-        assert_eq!(values(&ours, "old").unwrap(), ["old"]);
-        assert_eq!(values(&ours, "old,new").unwrap(), ["old", "new"]);
-        assert_eq!(values(&ours, " old, new ,").unwrap(), ["old", "new"]);
-        assert_eq!(values(&other, "a,b").unwrap(), ["a,b"], "elsewhere a comma is part of the secret");
-        // Nothing that anybody could sign with.
-        assert_eq!(values(&ours, ", ,").unwrap_err().code, ExitCode::Usage);
-        assert_eq!(values(&other, "").unwrap_err().code, ExitCode::Usage);
-    }
 
     #[test]
     fn entropy_differs() {

@@ -1,9 +1,10 @@
 //! The `landfall` binary: command line, output, exit codes, and the wiring of everything else.
 //!
 //! `--version` is answered before anything is set up, because editors, scripts and prompts ask for it often. Commands
-//! that only compute (`check`, `schema`, `init`, `completions`) start no runtime and no tracing.
+//! that only compute (`check`, `schema`, `init`, `import`, `completions`) start no runtime and no tracing.
 
 mod assemble;
+mod backend;
 mod cli;
 mod commands;
 mod demo;
@@ -15,11 +16,13 @@ mod hold;
 mod http;
 mod logging;
 mod paths;
+mod places;
 mod printer;
 mod progress;
 #[cfg(test)]
 mod reference;
 mod render;
+mod secrets;
 
 use clap::Parser;
 use clap::error::ErrorKind;

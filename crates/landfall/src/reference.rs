@@ -111,6 +111,10 @@ fn the_index_of_errors_is_fresh() {
     for (code, title) in landfall_manifest::codes::ALL {
         let _ = writeln!(out, "| `{code}` | {title} |");
     }
+    out.push_str("\n## In another tool's files\n\n`landfall import` shows the place. [Coming from other tools](../import.md) has more.\n\n| code | what is wrong |\n|---|---|\n");
+    for (code, title) in landfall_import::CODES {
+        let _ = writeln!(out, "| `{code}` | {title} |");
+    }
     fresh("errors/README.md", &out);
 }
 

@@ -237,3 +237,79 @@ fn traces_reach_a_collector() {
     assert!(request.starts_with("POST /v1/traces "), "{request}");
     assert!(request.contains("x-team: ours"), "{request}");
 }
+
+const DEITY: &str = r##"dev:
+  vpc_id: vpc-12345678
+  cluster: my-cluster
+  container_name: app
+  container_port: 4567
+  task_def: app-dev-feature
+  lb_arn: arn:aws:elasticloadbalancing:ap-northeast-1:123456789012:loadbalancer/app/my-app-dev/50dc6c495c0c9188
+  sns_arn: arn:aws:sns:ap-northeast-1:123456789012:slack
+  deploy_lambda_arn: arn:aws:lambda:ap-northeast-1:123456789012:function:ci-deploy
+  slack: {channel: "#test"}
+"##;
+
+#[test]
+fn an_imported_manifest_passes_the_check() {
+    let dir = directory();
+    std::fs::write(dir.path().join("conf.yml"), DEITY).unwrap();
+    let import = ["import", "deity", "conf.yml", "--stage", "dev", "--repository", "acme/my-project"];
+    let printed = landfall(dir.path(), &import);
+    assert_eq!(printed.status.code(), Some(0));
+    let stderr = String::from_utf8_lossy(&printed.stderr).into_owned();
+    assert!(stderr.contains("Behaves otherwise:\n  1: anyone could create"), "{stderr}");
+    let to = landfall(dir.path(), &[&import[..], &["--to", "landfall.yml"]].concat());
+    assert_eq!((to.status.code(), to.stdout.len()), (Some(0), 0));
+    assert_eq!(std::fs::read(dir.path().join("landfall.yml")).unwrap(), printed.stdout);
+    assert_eq!(landfall(dir.path(), &["check"]).status.code(), Some(0));
+    assert_eq!(landfall(dir.path(), &[&import[..], &["--to", "landfall.yml"]].concat()).status.code(), Some(73));
+    assert_eq!(
+        landfall(dir.path(), &[&import[..], &["--to", "landfall.yml", "--force"]].concat()).status.code(),
+        Some(0)
+    );
+    let data = landfall(dir.path(), &[&import[..], &["--output", "json"]].concat());
+    let data: serde_json::Value = serde_json::from_slice(&data.stdout).unwrap();
+    assert_eq!(data["changes"][0]["kind"], "to_do");
+    assert!(data["manifest"].as_str().unwrap().contains("omit: ") == DEITY.contains("repo_ommit"));
+}
+
+#[test]
+fn what_cannot_be_imported_says_where() {
+    let dir = directory();
+    let code = |args: &[&str]| landfall(dir.path(), args).status.code();
+    assert_eq!(code(&["import", "deity", "conf.yml", "--stage", "dev"]), Some(66));
+    std::fs::write(dir.path().join("conf.yml"), DEITY.replace("  cluster: my-cluster\n", "")).unwrap();
+    let shown = transcript(dir.path(), &["import", "deity", "conf.yml", "--stage", "dev"]);
+    assert!(shown.starts_with("exit 65\n--- stdout\n\n") && shown.contains("conf.yml:1:1"), "{shown}");
+    assert_eq!(code(&["import", "copilot", "."]), Some(65));
+    assert_eq!(code(&["import", "copilot", "nowhere"]), Some(66));
+    assert_eq!(code(&["import", "deity", "conf.yml"]), Some(64));
+}
+
+#[test]
+fn directories_and_definitions_are_found() {
+    let dir = directory();
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("shop/copilot/.workspace", "application: shop\n");
+    write("shop/copilot/worker/manifest.yml", "name: worker\ntype: Worker Service\nimage: {location: busybox}\n");
+    write("shop/node_modules/x/manifest.yml", "not: [valid\n");
+    for from in ["shop", "shop/copilot"] {
+        let output = landfall(dir.path(), &["import", "copilot", from, "--to", "copilot.yml", "--force"]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(landfall(dir.path(), &["check", "--config", "copilot.yml"]).status.code(), Some(0));
+    }
+    write("ecs/ecspresso.yml", "cluster: c\ntask_definition: defs/task.json\n");
+    let task = "{\"family\": \"w\", \"containerDefinitions\": [{\"name\": \"w\", \"image\": \"x:{{ env `TAG` `v1` }}\", \"memory\": 64}]}";
+    write("ecs/defs/task.json", task);
+    let output = landfall(dir.path(), &["import", "ecspresso", "ecs/ecspresso.yml"]);
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("x:${TAG:-v1}"),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

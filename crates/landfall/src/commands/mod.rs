@@ -1,6 +1,7 @@
 //! One file per command. Here they are told apart, and it is decided what each needs: nothing, tracing, a runtime.
 
 mod executions;
+mod import;
 pub(crate) mod link;
 mod logs;
 pub(crate) mod manifest;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
         Command::Check => manifest::check(&global.config, &printer),
         Command::Schema => manifest::schema(&printer),
         Command::Init(args) => manifest::init(&args, &printer),
+        Command::Import(command) => import::run(command, &printer),
         Command::DemoApp(app) => demo_app::run(app),
         Command::Router(args) => {
             let _guard = logging::init(&global, &printer, SERVER_LOG)?;

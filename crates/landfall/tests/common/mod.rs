@@ -3,6 +3,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub(crate) mod aws;
 pub(crate) mod engine;
 pub(crate) mod github;
 pub(crate) mod http;

@@ -27,7 +27,8 @@ pub(crate) struct AwsTarget {
     pub load_balancer: Option<Text>,
     /// What URLs name instead of the load balancer's own DNS name.
     pub address: Option<Text>,
-    /// `host:port` where Landfall's own probes connect instead of the URL's host: a tunnel to a private load balancer.
+    /// `host:port`, or a URL whose path goes before the probe's, where Landfall's own probes connect instead of the URL's
+    /// host: a tunnel to a private load balancer, an emulator.
     pub probe_through: Option<Text>,
     /// VPC of target groups. Default: the load balancer's.
     pub vpc: Option<Text>,

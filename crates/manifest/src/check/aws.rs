@@ -39,12 +39,10 @@ impl Checker<'_, '_> {
         self.identifier(Some(&target.cluster), at.get("cluster"), "cluster", arn::cluster);
         self.identifier(target.load_balancer.as_ref(), at.get("load_balancer"), "load balancer", arn::load_balancer);
         self.identifier(target.address.as_ref(), at.get("address"), "address", arn::address);
-        self.identifier(
-            target.probe_through.as_ref(),
-            at.get("probe_through"),
-            "address with a port",
-            arn::host_and_port,
-        );
+        match target.probe_through.as_ref() {
+            Some(url) if url.0.contains("://") => self.url(&url.0, at.get("probe_through")),
+            address => self.identifier(address, at.get("probe_through"), "address with a port", arn::host_and_port),
+        }
         self.identifier(target.vpc.as_ref(), at.get("vpc"), "VPC", |text| arn::id(text, "vpc"));
         self.identifier(target.execution_role.as_ref(), at.get("execution_role"), "role", arn::role);
         self.identifier(target.task_role.as_ref(), at.get("task_role"), "role", arn::role);

@@ -1,0 +1,144 @@
+//! An AWS that nobody here wrote: ministack, whose ECS tasks are real containers and whose load balancer forwards to them.
+//! What is in it is told by boto3 (`tests/aws/world.py`), never by Landfall.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{eventually, free_ports, http, signal};
+
+/// ministack's account of keys that name none; its load balancer serves no other.
+pub(crate) const ACCOUNT: &str = "000000000000";
+
+pub(crate) struct Cloud {
+    pub(crate) address: SocketAddr,
+    pub(crate) world: Value,
+    emulator: Child,
+    engine: Child,
+    directory: tempfile::TempDir,
+}
+
+/// What containers need to start anywhere, as root, without systemd (the API's defaults ask for more than may be had).
+const CONTAINERS_CONF: &str = r#"[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+"#;
+
+/// Where `scripts/emulators` has put its virtual environments.
+fn emulators() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let path = std::env::var_os("LANDFALL_EMULATORS").map_or(root.join("target/emulators"), PathBuf::from);
+    assert!(path.join("ministack").exists(), "no emulators in {}: run scripts/emulators", path.display());
+    path
+}
+
+impl Cloud {
+    /// With a cluster, a network, a load balancer and a base task definition that runs `image`, on a container engine's
+    /// service of its own.
+    pub(crate) fn start(image: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("landfall-aws-").tempdir().unwrap();
+        let [port] = free_ports();
+        let (conf, socket) = (directory.path().join("containers.conf"), directory.path().join("podman.sock"));
+        std::fs::write(&conf, CONTAINERS_CONF).unwrap();
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let engine = Command::new("podman")
+            .args(["system", "service", "--time=0", &format!("unix://{}", socket.display())])
+            .env("CONTAINERS_CONF", &conf)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log.try_clone().unwrap())
+            .process_group(0)
+            .spawn()
+            .expect("these tests need Podman");
+        eventually("podman's service", Duration::from_secs(20), || {
+            std::os::unix::net::UnixStream::connect(&socket).map(drop).map_err(|e| e.to_string())
+        });
+        let emulator = Command::new(emulators().join("ministack/bin/ministack"))
+            .env("DOCKER_HOST", format!("unix://{}", socket.display()))
+            .env("BIND_HOST", "127.0.0.1")
+            .env("MINISTACK_HOST", "127.0.0.1")
+            .env("GATEWAY_PORT", port.to_string())
+            .env("IOT_MTLS_ENABLED", "0")
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut cloud = Self { address, world: Value::Null, emulator, engine, directory };
+        eventually("ministack answers", Duration::from_secs(30), || {
+            match http::get(address, "/_ministack/health", None) {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        cloud.world = cloud.ask(&["setup", image]);
+        cloud
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What Landfall and boto3 need to be somebody there.
+    pub(crate) fn credentials() -> [(&'static str, &'static str); 2] {
+        [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]
+    }
+
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Value {
+        let output = Command::new(emulators().join("boto/bin/python"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/aws/world.py"))
+            .args(arguments)
+            .envs(Self::credentials())
+            .env("AWS_ENDPOINT_URL", self.endpoint())
+            .env("AWS_DEFAULT_REGION", "us-east-1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Everything that Landfall makes, as `service NAME COUNT`, `rule HOST` and so on.
+    pub(crate) fn list(&self) -> Vec<String> {
+        serde_json::from_value(self.ask(&["list"])).unwrap()
+    }
+
+    /// A GET through the emulator's load balancer; the host chooses the rule.
+    pub(crate) fn get(&self, host: &str, path: &str) -> std::io::Result<http::Answer> {
+        http::get(self.address, &format!("/_alb/previews{path}"), Some(host))
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    pub(crate) fn text(&self, key: &str) -> &str {
+        self.world[key].as_str().unwrap()
+    }
+}
+
+impl Drop for Cloud {
+    /// SIGTERM, on which it removes its containers; then its whole group, as it has been seen to stay.
+    fn drop(&mut self) {
+        signal(self.emulator.id(), "TERM");
+        for _ in 0..100 {
+            if matches!(self.emulator.try_wait(), Ok(Some(_))) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        for child in [&mut self.emulator, &mut self.engine] {
+            let _ = Command::new("kill").args(["-s", "KILL", "--", &format!("-{}", child.id())]).status();
+            let _ = child.wait();
+        }
+    }
+}
