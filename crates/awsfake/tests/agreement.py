@@ -11,6 +11,7 @@ import json
 import sys
 import time
 import urllib.request
+import xml.etree.ElementTree
 
 import boto3
 from botocore.config import Config
@@ -50,6 +51,72 @@ def tags(entries):
     return sorted((entry["key"], entry["value"]) for entry in lower)
 
 
+KINDS = {
+    "string": str, "integer": int, "long": int, "boolean": bool, "float": (int, float), "double": (int, float),
+    "timestamp": (int, float), "list": list, "map": dict, "structure": dict,
+}
+
+
+def conforms(value, shape, path):
+    """Every name and every type of an answer is in the service's model: boto3 itself would drop what is not, in silence."""
+    kind = KINDS.get(shape.type_name)
+    assert kind is None or isinstance(value, kind), f"{path}: {value!r} is no {shape.type_name}"
+    if shape.type_name == "structure":
+        for key, entry in value.items():
+            assert key in shape.members, f"{path}: {shape.name} has no {key}"
+            conforms(entry, shape.members[key], f"{path}.{key}")
+    elif shape.type_name == "list":
+        for place, entry in enumerate(value):
+            conforms(entry, shape.member, f"{path}[{place}]")
+    elif shape.type_name == "map":
+        for key, entry in value.items():
+            conforms(entry, shape.value, f"{path}.{key}")
+    elif getattr(shape, "enum", None):
+        assert value in shape.enum, f"{path}: {value} is not one of {shape.enum}"
+
+
+def element(node, shape):
+    """An XML answer as the values that its shape says."""
+    name = lambda child: child.tag.rsplit("}", 1)[-1]
+    text = node.text or ""
+    if shape.type_name == "structure":
+        known = {name(child): child for child in node}
+        for key in known:
+            assert key in shape.members, f"{shape.name} has no {key}"
+        return {key: element(child, shape.members[key]) for key, child in known.items()}
+    if shape.type_name == "list":
+        assert all(name(child) == "member" for child in node), shape.name
+        return [element(child, shape.member) for child in node]
+    if shape.type_name == "map":
+        return {child[0].text: element(child[1], shape.value) for child in node}
+    if shape.type_name in ("integer", "long"):
+        return int(text)
+    if shape.type_name == "boolean":
+        assert text in ("true", "false"), f"{shape.name}: {text}"
+        return text == "true"
+    if shape.type_name == "timestamp":
+        assert text.endswith("Z") and "T" in text, f"{shape.name}: {text}"
+        return 0
+    return text
+
+
+def strict(client):
+    def check(operation_model, response_dict, **_):
+        shape = operation_model.output_shape
+        if shape is None or response_dict["status_code"] >= 300 or operation_model.name == "Invoke":
+            return
+        protocol, body = operation_model.service_model.resolved_protocol, response_dict["body"]
+        if protocol == "query":
+            root = xml.etree.ElementTree.fromstring(body)
+            result = root[0] if shape.serialization.get("resultWrapper") else root
+            conforms(element(result, shape), shape, operation_model.name)
+        elif protocol == "json":
+            conforms(json.loads(body), shape, operation_model.name)
+
+    client.meta.events.register("before-parse", check)
+    return client
+
+
 class Facts:
     def __init__(self):
         self.all = {}
@@ -60,7 +127,7 @@ class Facts:
         except ClientError as error:
             self.all[name] = "error: " + error.response["Error"]["Code"]
         except Exception as error:  # An emulator that answers with no AWS error at all: the test says what it was.
-            self.all[name] = "broken: " + type(error).__name__
+            self.all[name] = f"broken: {type(error).__name__}: {error}"
 
 
 CONTAINER = {
@@ -546,7 +613,14 @@ def own_faults(aws, url):
 
 
 def own(url):
-    aws = clients(url)
+    aws = {name: strict(client) for name, client in clients(url).items()}
+    # The shared part again, for the shapes of its answers.
+    facts = Facts()
+    kept = shared_elb(aws, facts, "vpc-1", ["subnet-1", "subnet-2"])
+    shared_ecs(aws, facts, ["subnet-1"], "sg-1", kept["agree"])
+    shared_small(aws, facts)
+    broken = {name: fact for name, fact in facts.all.items() if str(fact).startswith(("broken", "error"))}
+    assert not broken, broken
     own_deployments(aws, url)
     own_small(aws, url)
     own_faults(aws, url)

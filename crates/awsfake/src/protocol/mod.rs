@@ -1,6 +1,5 @@
 //! AWS's wire protocols: which call a request is, what it asks, and how an answer or an error is written.
 
-pub(crate) mod cbor;
 pub(crate) mod query;
 
 use http::HeaderMap;
@@ -19,8 +18,6 @@ pub(crate) enum Protocol {
     Json,
     /// Form in, XML out.
     Query,
-    /// CloudWatch, as newer SDKs speak to it: the operation is in the path.
-    Cbor,
     /// Lambda.
     Rest,
 }
@@ -90,12 +87,6 @@ pub(crate) fn parse(method: &str, path: &str, query: &str, headers: &HeaderMap, 
         };
         return Ok(Call { protocol: Protocol::Json, service, operation: operation.to_owned(), input, caller });
     }
-    if let Some(operation) = path.strip_prefix("/service/GraniteServiceVersion20100801/operation/") {
-        let input = if body.is_empty() { Some(json!({})) } else { cbor::decode(body) };
-        let input = input.ok_or_else(|| AwsError::new("SerializationException", "no CBOR"))?;
-        let (service, operation) = ("monitoring".to_owned(), operation.to_owned());
-        return Ok(Call { protocol: Protocol::Cbor, service, operation, input, caller });
-    }
     let scope = scope.unwrap_or_default();
     if let Some(rest) = path.strip_prefix("/2015-03-31/functions/") {
         let (name, tail) = rest.split_once('/').unwrap_or((rest, ""));
@@ -158,7 +149,6 @@ pub(crate) fn write(call: &Call, answer: &Value, request: &str) -> Reply {
             headers: vec![("content-type", "text/xml".to_owned()), ("x-amzn-requestid", request.to_owned())],
             body: query::response(&call.operation, namespace(&call.service), answer, request).into_bytes(),
         },
-        Protocol::Cbor => Reply { status: 200, headers: cbor_headers(request), body: cbor::encode(answer) },
         Protocol::Rest if call.operation == "Invoke" => {
             let mut headers =
                 vec![("x-amzn-requestid", request.to_owned()), ("x-amz-executed-version", "$LATEST".to_owned())];
@@ -175,14 +165,6 @@ pub(crate) fn write(call: &Call, answer: &Value, request: &str) -> Reply {
     }
 }
 
-fn cbor_headers(request: &str) -> Vec<(&'static str, String)> {
-    vec![
-        ("content-type", "application/cbor".to_owned()),
-        ("smithy-protocol", "rpc-v2-cbor".to_owned()),
-        ("x-amzn-requestid", request.to_owned()),
-    ]
-}
-
 pub(crate) fn write_error(protocol: Protocol, error: &AwsError, request: &str) -> Reply {
     let sender = if error.status < 500 { "Sender" } else { "Receiver" };
     match protocol {
@@ -190,11 +172,6 @@ pub(crate) fn write_error(protocol: Protocol, error: &AwsError, request: &str) -
             status: error.status,
             headers: vec![("content-type", "text/xml".to_owned()), ("x-amzn-requestid", request.to_owned())],
             body: query::error(&error.code, &error.message, sender, request).into_bytes(),
-        },
-        Protocol::Cbor => Reply {
-            status: error.status,
-            headers: cbor_headers(request),
-            body: cbor::encode(&json!({"__type": error.code, "message": error.message})),
         },
         Protocol::Json | Protocol::Rest => {
             let kind = if protocol == Protocol::Json { "application/x-amz-json-1.1" } else { "application/json" };
