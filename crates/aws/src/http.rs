@@ -38,8 +38,8 @@ pub(crate) async fn probe(client: &reqwest::Client, url: &str, through: Option<&
         let text = cause.to_string();
         if text.contains("invalid peer certificate") {
             return Err(PortError::Invalid(format!(
-                "{url}: {text}: the certificate of the listener must cover the host; for a preview's own port that is \
-                 `address` of the AWS target"
+                "{url}: {text}: the listener needs a certificate that this machine trusts and that covers the host; for a \
+                 preview's own port that is `address` of the AWS target"
             )));
         }
         source = cause.source();

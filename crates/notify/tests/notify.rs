@@ -4,13 +4,16 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 
 use hmac::{Hmac, KeyInit, Mac};
 use landfall_model::Timestamp;
+use landfall_model::app::ChatEnvelope;
 use landfall_model::notice::{Notice, NoticeKind};
 use landfall_notify::{Notifier, Target, TargetKind};
 use landfall_ports::store::Store;
+use landfall_ports::topic::{Topic, TopicBody, TopicMessage};
+use landfall_ports::{PortError, PortResult};
 use landfall_testkit::{Mem, SimClock};
 
 struct Request {
@@ -144,4 +147,39 @@ async fn overtaken_states_are_merged_and_unwanted_kinds_are_dropped() {
     assert_eq!(notifier.drain().await.unwrap(), 4);
     let told: Vec<_> = (0..2).map(|_| requests.recv().unwrap().header("x-landfall-notice").to_owned()).collect();
     assert_eq!(told, ["n2", "n4"]);
+}
+
+/// A topic whose first answer is lost.
+#[derive(Default)]
+struct Flaky(Mutex<Vec<TopicMessage>>);
+
+#[async_trait::async_trait]
+impl Topic for Flaky {
+    async fn publish(&self, message: &TopicMessage) -> PortResult<()> {
+        let mut published = self.0.lock().unwrap();
+        published.push(message.clone());
+        if published.len() == 1 { Err(PortError::Unavailable("no answer in time".into())) } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn a_topic_gets_one_message_per_change_with_the_same_id_when_tried_again() {
+    let clock = Arc::new(SimClock::seeded(1));
+    let topic = Arc::new(Flaky::default());
+    let envelope = ChatEnvelope { channel: "#test".into(), username: "ecs deity".into(), icon_url: None };
+    let kind = TargetKind::Topic { topic: topic.clone(), envelope: Some(envelope) };
+    let (store, notifier) = notifier(&clock, vec![target("topic", kind)]).await;
+    store.write_environments(vec![], vec![notice("n1", NoticeKind::Created)]).await.unwrap();
+    notifier.drain().await.unwrap();
+    clock.advance_ms(2_001);
+    notifier.drain().await.unwrap();
+    assert_eq!(notifier.drain().await.unwrap(), 0);
+    let published = topic.0.lock().unwrap();
+    assert_eq!((published.len(), &published[0]), (2, &published[1]));
+    assert_eq!((published[0].id.as_str(), published[0].group.as_str()), ("n1", "my-project-test123"));
+    let TopicBody::ByProtocol(body) = &published[0].body else { unreachable!() };
+    let outer: serde_json::Value = serde_json::from_str(body).unwrap();
+    let chat: serde_json::Value = serde_json::from_str(outer["default"].as_str().unwrap()).unwrap();
+    assert_eq!((&chat["channel"], &chat["username"]), (&"#test".into(), &"ecs deity".into()));
+    assert_eq!(chat["text"], ":white_check_mark: n1 happened");
 }
