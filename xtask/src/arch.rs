@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("manifest", &["model"]),
-    ("import", &["manifest"]),
+    ("import", &["model", "manifest"]),
     ("workflow", &["model"]),
     ("planner", &["model", "workflow"]),
     ("ports", &["model", "workflow"]),
@@ -38,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "sqlite",
             "local",
+            "aws",
             "router",
             "github",
             "notify",
