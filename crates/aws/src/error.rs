@@ -5,7 +5,6 @@ use std::error::Error as StdError;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use landfall_ports::PortError;
 
@@ -54,11 +53,15 @@ where
             answered(what, status, code, message)
         }
         SdkError::TimeoutError(_) => bare(PortError::Unavailable(format!("{what}: no answer in time"))),
-        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => match credentials(&error) {
+        // A proxy, or an endpoint that is not AWS.
+        SdkError::ResponseError(answer) => {
+            let status = answer.raw().status().as_u16();
+            bare(PortError::Unavailable(format!("{what}: HTTP {status}: {}", chain(&error))))
+        }
+        _ => match credentials(&error) {
             Some(text) => bare(no_credentials(what, &text)),
-            None => bare(PortError::Unavailable(format!("{what}: {}", DisplayErrorContext(&error)))),
+            None => bare(PortError::Unavailable(format!("{what}: {}", chain(&error)))),
         },
-        _ => bare(PortError::Unavailable(format!("{what}: {}", DisplayErrorContext(&error)))),
     }
 }
 
@@ -154,13 +157,28 @@ fn kind(status: u16, code: &str, message: &str) -> Kind {
 
 const CLOCK: &str = "this machine's clock is off by minutes: AWS takes at most five";
 
+/// An error and its causes, each said once. The SDK's own `DisplayErrorContext` adds whole requests and answers.
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        at = cause.source();
+    }
+    text
+}
+
 /// The text of a failure to get credentials, if that is what it was.
 fn credentials(error: &(dyn StdError + 'static)) -> Option<(String, bool)> {
     let mut at = Some(error);
     while let Some(current) = at {
         if let Some(found) = current.downcast_ref::<CredentialsError>() {
             let passes = matches!(found, CredentialsError::ProviderTimedOut(_));
-            return Some((DisplayErrorContext(found).to_string(), passes));
+            return Some((chain(found), passes));
         }
         at = current.source();
     }
@@ -170,7 +188,7 @@ fn credentials(error: &(dyn StdError + 'static)) -> Option<(String, bool)> {
 /// For calls that are signed without an SDK client.
 pub(crate) fn without_credentials(what: &str, error: &CredentialsError) -> PortError {
     let passes = matches!(error, CredentialsError::ProviderTimedOut(_));
-    no_credentials(what, &(DisplayErrorContext(error).to_string(), passes))
+    no_credentials(what, &(chain(error), passes))
 }
 
 fn no_credentials(what: &str, (text, passes): &(String, bool)) -> PortError {

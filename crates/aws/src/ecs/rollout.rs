@@ -35,11 +35,14 @@ pub(crate) fn deployments(service: &ecs::Service, past: &[Past], now: Timestamp)
     });
     let mut all: Vec<DeploymentDescription> =
         live.iter().filter_map(|deployment| describe(service, deployment, past, now)).collect();
-    let newest = past.first().map(|past| past.id.as_str());
+    let ages: Vec<(String, Timestamp)> = (all.iter().map(|live| (live.id.clone(), live.created_at)))
+        .chain(past.iter().map(|past| (past.id.clone(), past.created_at)))
+        .collect();
     for entry in past {
         let known = all.iter().any(|deployment| deployment.id == entry.id);
         // One that was stopped because a newer one took over has not failed: it is nobody's any more.
-        let superseded = entry.status == Status::Stopped && newest != Some(entry.id.as_str());
+        let newer = |(id, created_at): &(String, Timestamp)| *id != entry.id && *created_at >= entry.created_at;
+        let superseded = entry.status == Status::Stopped && ages.iter().any(newer);
         if !known && !superseded {
             all.push(from_past(entry));
         }
@@ -117,7 +120,10 @@ fn describe(
         Some(Live::Failed) if is_primary => RolloutState::Failed,
         Some(Live::Failed) => after_failure(service, &mut reason),
         Some(Live::InProgress) if is_primary || rolling_back(service) => RolloutState::InProgress,
-        Some(Live::InProgress) => past.and_then(|past| ended(&past.status))?,
+        Some(Live::InProgress) => {
+            let newer = primary(service).is_some_and(|primary| time(primary.created_at.as_ref()) >= created_at);
+            past.filter(|past| past.status != Status::Stopped || !newer).and_then(|past| ended(&past.status))?
+        }
         // Deployment controllers other than ECS's own, and endpoints that leave it out.
         _ => by_counts(service, deployment),
     };

@@ -1,0 +1,11 @@
+//! The adapters against AWS emulators.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod ecs;
+mod edges;
+mod elb;
+mod emulator;
+mod messaging;
+mod place;
+mod raw;
+mod waiting;

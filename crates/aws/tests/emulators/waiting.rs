@@ -1,0 +1,313 @@
+//! The ends of deployments, told truthfully: against the fake, which has all of them, on virtual time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use landfall_aws::{AwsOptions, AwsPlatform};
+use landfall_awsfake::faults::{Fault, FaultError};
+use landfall_awsfake::{ACCOUNT, Fake, Handle, ImageRule, REGION};
+use landfall_model::aws::AwsTarget;
+use landfall_ports::PortError;
+use landfall_ports::orchestrator::{DeploymentDescription, Orchestrator, PutService, RolloutState, ServiceDescription};
+use serde_json::json;
+
+use crate::ecs::{definition, one_off, put, tags};
+use crate::emulator;
+
+struct World {
+    fake: Handle,
+    target: AwsTarget,
+    platform: AwsPlatform,
+    orchestrator: Arc<dyn Orchestrator>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (url, fake) = Fake::start_frozen().await.unwrap();
+        fake.image(ImageRule {
+            image: "bad".to_owned(),
+            exits: Some(3),
+            exits_after: 10,
+            logs: vec!["no database".to_owned()],
+            ..ImageRule::default()
+        });
+        fake.call("ecs", "CreateCluster", json!({"clusterName": "main"})).unwrap();
+        fake.call("logs", "CreateLogGroup", json!({"logGroupName": "/apps"})).unwrap();
+        let target = AwsTarget {
+            name: "test".to_owned(),
+            region: Some(REGION.to_owned()),
+            endpoint: Some(url),
+            account: Some(ACCOUNT.to_owned()),
+            cluster: "main".to_owned(),
+            subnets: vec!["subnet-1".to_owned()],
+            execution_role: Some(format!("arn:aws:iam::{ACCOUNT}:role/execution")),
+            log_group: Some("/apps".to_owned()),
+            ..AwsTarget::default()
+        };
+        let platform = connect(&target).await;
+        Self { fake, target, orchestrator: platform.orchestrator(), platform }
+    }
+
+    /// Another process, that knows only what AWS tells.
+    async fn restarted(&mut self) {
+        self.platform = connect(&self.target).await;
+        self.orchestrator = self.platform.orchestrator();
+    }
+
+    async fn request(&self, image: &str) -> PutService {
+        let definition = definition("web", image);
+        let made = self.orchestrator.register_task_definition(&definition, &tags("web", "exe_1")).await.unwrap();
+        request(&made.handle)
+    }
+
+    /// The id of the deployment begun.
+    async fn deploy(&self, image: &str) -> String {
+        let request = self.request(image).await;
+        self.orchestrator.put_service(&request).await.unwrap().deployment
+    }
+
+    async fn service(&self) -> ServiceDescription {
+        self.orchestrator.describe_service("web-service").await.unwrap().unwrap()
+    }
+
+    async fn deployment(&self, id: &str) -> Option<DeploymentDescription> {
+        self.service().await.deployments.into_iter().find(|deployment| deployment.id == id)
+    }
+
+    /// Polled as the engine does, until it is no longer in progress.
+    async fn end(&self, id: &str) -> DeploymentDescription {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let deployment = self.deployment(id).await.unwrap_or_else(|| panic!("{id} is not told any more"));
+            if deployment.rollout != RolloutState::InProgress {
+                return deployment;
+            }
+            assert!(Instant::now() < deadline, "{deployment:?}");
+            self.fake.advance(20);
+        }
+    }
+
+    fn force(&self, event: &str) {
+        self.fake.force(&json!({"cluster": "main", "service": "web-service", "event": event})).unwrap();
+    }
+}
+
+/// One task: beside it there must be room for its successor.
+fn request(task_definition: &str) -> PutService {
+    let mut request = PutService { desired_count: 1, ..put("web-service", "web", task_definition) };
+    request.deployment.minimum_healthy_percent = 100;
+    request.deployment.maximum_percent = 200;
+    request.deployment.circuit_breaker.threshold = None;
+    request
+}
+
+async fn connect(target: &AwsTarget) -> AwsPlatform {
+    let options = AwsOptions { instance: "aws-tests".to_owned(), project: "tests".to_owned() };
+    AwsPlatform::connect_as(target, options, emulator::credentials("test")).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_good_deployment_completes_when_ecs_says_so_and_costs_one_call_a_poll() {
+    let world = World::new().await;
+    let id = world.deploy("good").await;
+    assert_eq!(world.deployment(&id).await.unwrap().rollout, RolloutState::InProgress);
+    world.fake.clear_calls();
+    let end = world.end(&id).await;
+    assert_eq!((end.rollout, end.running, end.failed_tasks), (RolloutState::Completed, 1, 0));
+    let calls = world.fake.calls();
+    assert!(calls.iter().all(|call| call.operation == "DescribeServices"), "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_rolled_back_deployment_is_told_as_such_with_its_cause() {
+    let mut world = World::new().await;
+    let good = world.deploy("good").await;
+    world.end(&good).await;
+    let bad = world.deploy("bad").await;
+    let end = world.end(&bad).await;
+    assert_eq!(end.rollout, RolloutState::RolledBack, "{end:?}");
+    assert!(end.reason.is_some());
+    let task = &end.failures[0];
+    assert_eq!(task.stop_code.as_deref(), Some("EssentialContainerExited"));
+    assert_eq!(task.containers[0].exit_code, Some(3));
+    assert_eq!(task.containers[0].tail, ["no database"]);
+    // Also by a process that has never seen it, once ECS shows nothing of it any more.
+    world.fake.settle(600_000);
+    world.restarted().await;
+    let told = world.deployment(&bad).await.unwrap();
+    assert_eq!(told.rollout, RolloutState::RolledBack);
+    assert!(world.service().await.task_definition.ends_with(":1"));
+    assert!(told.task_definition.ends_with(":2"), "{told:?}");
+}
+
+/// The defect of the peers: nothing of the service has changed, so it looks as it should.
+#[tokio::test]
+async fn a_rollback_with_the_same_task_definition_is_no_success() {
+    let world = World::new().await;
+    let request = world.request("good").await;
+    let first = world.orchestrator.put_service(&request).await.unwrap().deployment;
+    world.end(&first).await;
+    world.force("superseded");
+    let forced = world.service().await.deployments[0].id.clone();
+    assert_ne!(forced, first);
+    world.force("rolled_back");
+    let end = world.end(&forced).await;
+    assert_eq!(end.rollout, RolloutState::RolledBack, "{end:?}");
+    assert_eq!(world.service().await.task_definition, request.task_definition);
+}
+
+#[tokio::test]
+async fn without_the_service_deployments_api_the_events_tell() {
+    for refusal in [("AccessDeniedException", 400), ("UnknownOperationException", 400)] {
+        let world = World::new().await;
+        let good = world.deploy("good").await;
+        world.end(&good).await;
+        let error = FaultError { code: refusal.0.to_owned(), message: "no".to_owned(), status: refusal.1 };
+        world.fake.fault(Fault {
+            operation: Some("*ServiceDeployments".to_owned()),
+            error: Some(error),
+            ..Fault::default()
+        });
+        let bad = world.deploy("bad").await;
+        assert_eq!(world.end(&bad).await.rollout, RolloutState::RolledBack);
+        world.fake.settle(600_000);
+        assert_eq!(world.deployment(&bad).await.unwrap().rollout, RolloutState::RolledBack);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_roll_back_is_a_failure() {
+    let world = World::new().await;
+    let good = world.deploy("good").await;
+    world.end(&good).await;
+    let next = world.deploy("good:2").await;
+    world.force("rollback_failed");
+    let end = world.end(&next).await;
+    assert_eq!(end.rollout, RolloutState::Failed, "{end:?}");
+}
+
+#[tokio::test]
+async fn a_first_deployment_that_fails_has_nothing_to_go_back_to() {
+    let world = World::new().await;
+    let bad = world.deploy("bad").await;
+    let end = world.end(&bad).await;
+    assert_eq!(end.rollout, RolloutState::Failed, "{end:?}");
+    assert_eq!(end.failures[0].containers[0].exit_code, Some(3));
+    // The same again tries again.
+    let again = world.deploy("bad").await;
+    assert_ne!(again, bad);
+}
+
+#[tokio::test]
+async fn one_that_somebody_stopped_is_told_and_one_that_was_superseded_is_not() {
+    let world = World::new().await;
+    let good = world.deploy("good").await;
+    world.end(&good).await;
+    let stopped = world.deploy("good:2").await;
+    world.force("aborted");
+    let end = world.end(&stopped).await;
+    assert_eq!(end.rollout, RolloutState::Failed, "{end:?}");
+    let superseded = world.deploy("good:3").await;
+    world.force("superseded");
+    assert!(world.deployment(&superseded).await.is_none(), "{:?}", world.service().await.deployments);
+}
+
+#[tokio::test]
+async fn a_deployment_that_hangs_times_out() {
+    let world = World::new().await;
+    world.fake.image(ImageRule { image: "slow".to_owned(), starts_after: Some(86_400_000), ..ImageRule::default() });
+    let mut request = world.request("slow").await;
+    request.deployment.timeout = 1;
+    let id = world.orchestrator.put_service(&request).await.unwrap().deployment;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let end = loop {
+        let deployment = world.deployment(&id).await.unwrap();
+        if deployment.rollout != RolloutState::InProgress {
+            break deployment;
+        }
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(end.rollout, RolloutState::Failed);
+    assert!(end.reason.unwrap().contains("timed out after 1 s"));
+}
+
+#[tokio::test]
+async fn a_service_that_drains_keeps_its_name_until_it_is_gone() {
+    let world = World::new().await;
+    let request = world.request("good").await;
+    let first = world.orchestrator.put_service(&request).await.unwrap();
+    world.end(&first.deployment).await;
+    world.orchestrator.delete_service("web-service").await.unwrap();
+    let draining = world.orchestrator.put_service(&request).await;
+    assert!(matches!(&draining, Err(PortError::Unavailable(text)) if text.contains("draining")), "{draining:?}");
+    world.orchestrator.delete_service("web-service").await.unwrap();
+    world.orchestrator.scale_service("web-service", 0).await.unwrap();
+    world.fake.settle(60_000);
+    assert!(world.orchestrator.describe_service("web-service").await.unwrap().is_none());
+    let anew = world.orchestrator.put_service(&request).await.unwrap();
+    assert!(anew.created && anew.deployment != first.deployment);
+}
+
+/// The effect is there, the answer is not: the same request again finds it.
+#[tokio::test]
+async fn lost_answers_double_nothing() {
+    let world = World::new().await;
+    for operation in ["RegisterTaskDefinition", "CreateService", "UpdateService", "RunTask"] {
+        world.fake.fault(Fault {
+            operation: Some(operation.to_owned()),
+            times: Some(1),
+            lose_response: true,
+            ..Fault::default()
+        });
+    }
+    let register = async |image: &str| loop {
+        let (definition, tags) = (definition("web", image), tags("web", "exe_1"));
+        match world.orchestrator.register_task_definition(&definition, &tags).await {
+            Ok(made) => return made.handle,
+            Err(error) => assert!(matches!(error, PortError::Unavailable(_)), "{error:?}"),
+        }
+    };
+    let first = register("good:1").await;
+    assert!(first.ends_with("web:1"), "{first}");
+    let mut request = request(&first);
+    assert!(matches!(world.orchestrator.put_service(&request).await, Err(PortError::Unavailable(_))));
+    let made = world.orchestrator.put_service(&request).await.unwrap();
+    assert!(made.created, "by this execution");
+    world.end(&made.deployment).await;
+    request.task_definition = register("good:2").await;
+    assert!(matches!(world.orchestrator.put_service(&request).await, Err(PortError::Unavailable(_))));
+    let updated = world.orchestrator.put_service(&request).await.unwrap();
+    assert_eq!(world.end(&updated.deployment).await.rollout, RolloutState::Completed);
+    assert_eq!(world.fake.count("ecs", "UpdateService"), 1);
+
+    assert!(world.orchestrator.run_task(&one_off(&first, "once")).await.is_err());
+    let task = world.orchestrator.run_task(&one_off(&first, "once")).await.unwrap();
+    assert_eq!(world.fake.count("ecs", "RunTask"), 1);
+    assert!(world.orchestrator.describe_task(&task).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn throttling_passes_and_refusals_say_what_was_refused() {
+    let world = World::new().await;
+    let id = world.deploy("good").await;
+    let fault = |code: &str, times: u32| Fault {
+        operation: Some("DescribeServices".to_owned()),
+        times: Some(times),
+        error: Some(FaultError { code: code.to_owned(), message: "Rate exceeded".to_owned(), status: 400 }),
+        ..Fault::default()
+    };
+    world.fake.fault(fault("ThrottlingException", 2));
+    assert!(world.deployment(&id).await.is_some());
+    for (code, expected) in
+        [("ExpiredTokenException", "aws sso login"), ("AccessDeniedException", "ecs:DescribeServices")]
+    {
+        let refusal = FaultError { code: code.to_owned(), message: "no".to_owned(), status: 400 };
+        world.fake.fault(Fault { error: Some(refusal), ..fault(code, 1) });
+        let error = world.orchestrator.describe_service("web-service").await.unwrap_err();
+        assert!(matches!(&error, PortError::Denied(text) if text.contains(expected)), "{error:?}");
+    }
+    world.fake.fault(Fault { cut: true, error: None, ..fault("", 1) });
+    let error = world.orchestrator.describe_service("web-service").await.unwrap_err();
+    assert!(matches!(error, PortError::Unavailable(_)), "{error:?}");
+}
