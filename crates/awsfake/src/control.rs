@@ -3,6 +3,7 @@
 //! | Path | |
 //! |---|---|
 //! | `GET calls` | the recorded calls and their counts; `DELETE` forgets them |
+//! | `GET summary` | the counts alone |
 //! | `GET state` | a dump of everything, by account and region |
 //! | `GET now` | virtual time, and when the next thing happens by itself |
 //! | `POST clock` | `{"advance": ms}`, `{"scale": x}` (0: time stands), `{"until_idle": ms}` |
@@ -68,6 +69,7 @@ impl State {
                 let calls = serde_json::to_value(&self.calls).unwrap_or_default();
                 Ok(json!({"summary": self.summary(), "calls": calls}))
             }
+            ("GET", "summary") => Ok(self.summary()),
             ("DELETE", "calls") => {
                 self.calls.clear();
                 Ok(json!({}))

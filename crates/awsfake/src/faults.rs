@@ -41,6 +41,8 @@ pub struct Armed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultError {
+    /// As it is answered; but `ExpiredToken`, `AccessDenied` and `Throttling` are answered with each service's own name and
+    /// status of it (`ExpiredTokenException` of the JSON services).
     pub code: String,
     #[serde(default)]
     pub message: String,
@@ -53,8 +55,15 @@ fn bad_request() -> u16 {
 }
 
 impl FaultError {
-    pub fn to_error(&self) -> AwsError {
-        AwsError::new(&self.code, self.message.clone()).status(self.status)
+    pub fn to_error(&self, service: &str) -> AwsError {
+        let common = matches!(self.code.as_str(), "ExpiredToken" | "AccessDenied" | "Throttling");
+        let query = matches!(service, "elasticloadbalancing" | "sts" | "sns" | "iam" | "monitoring");
+        let (code, status) = match (common, query) {
+            (true, false) => (format!("{}Exception", self.code), 400),
+            (true, true) if self.code != "Throttling" => (self.code.clone(), 403),
+            _ => (self.code.clone(), self.status),
+        };
+        AwsError::new(&code, self.message.clone()).status(status)
     }
 }
 
@@ -126,8 +135,16 @@ mod tests {
         }
         assert_eq!(struck, [false; 4]);
         let third = faults.strike("ecs", "UpdateService", &json!({"service": "web"})).unwrap();
-        assert_eq!(third.error.unwrap().to_error().code, "ThrottlingException");
+        assert_eq!(third.error.unwrap().to_error("ecs").code, "ThrottlingException");
         assert!(faults.strike("ecs", "UpdateService", &json!({"service": "web"})).is_none());
+    }
+
+    #[test]
+    fn what_all_services_say_each_says_in_its_own_words() {
+        let error = FaultError { code: "ExpiredToken".to_owned(), message: String::new(), status: 400 };
+        let own = |service| (error.to_error(service).code, error.to_error(service).status);
+        assert_eq!(own("ecs"), ("ExpiredTokenException".to_owned(), 400));
+        assert_eq!(own("elasticloadbalancing"), ("ExpiredToken".to_owned(), 403));
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl State {
             return Err(AwsError::new("ConnectionCut", "cut before the effect"));
         }
         if let Some(error) = &fault.error {
-            return Err(error.to_error());
+            return Err(error.to_error(&call.service));
         }
         self.quotas.take(now, &call.caller, &call.service, &call.operation)?;
         if let Some(policy) = &self.policy {

@@ -88,6 +88,12 @@ fn element(out: &mut String, name: &str, value: &Value) {
         Value::String(text) => {
             let _ = write!(out, "<{name}>{}", escape(text));
         }
+        // CloudWatch speaks JSON too, where time is a number.
+        Value::Number(number) if name.ends_with("Timestamp") => {
+            let seconds = number.as_f64().unwrap_or_default();
+            let time = jiff::Timestamp::from_duration(jiff::SignedDuration::from_secs_f64(seconds));
+            let _ = write!(out, "<{name}>{}", time.unwrap_or_default());
+        }
         other => {
             let _ = write!(out, "<{name}>{other}");
         }

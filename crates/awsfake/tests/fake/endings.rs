@@ -1,6 +1,6 @@
 //! Every ending of a service deployment, rolling.
 
-use landfall_awsfake::{ImageRule, Rules};
+use landfall_awsfake::{ImageRule, Rules, Timing};
 use serde_json::{Value, json};
 
 use crate::world::{Aws, SECOND, behind, word};
@@ -449,4 +449,33 @@ fn an_alarm_that_a_deployment_watches_ends_it() {
             json!({"status": "TRIGGERED", "alarmNames": ["errors"], "triggeredAlarmNames": ["errors"]})
         );
     }
+}
+
+#[test]
+fn with_no_time_between_anything_it_still_ends() {
+    let timing = Timing {
+        scheduler: 0,
+        provisioning: 0,
+        pending: 0,
+        activating: 0,
+        stopping: 0,
+        deprovisioning: 0,
+        settle: 0,
+        first_health_check: 0,
+        restart: 0,
+        draining: 0,
+        stage: 0,
+        hook: 0,
+        ..Timing::default()
+    };
+    let images = vec![ImageRule { exits: Some(1), ..image("bad") }];
+    let mut aws = Aws::new(Rules { timing, images, ..Rules::default() });
+    aws.register("web", "good", json!({}));
+    aws.create("web", "web", 1, json!({}));
+    assert_eq!(aws.finish("web")["status"], "SUCCESSFUL");
+    aws.update("web", json!({"forceNewDeployment": true, "deploymentConfiguration": {"strategy": "BLUE_GREEN"}}));
+    assert_eq!(aws.finish("web")["status"], "SUCCESSFUL");
+    aws.register("web", "bad", json!({}));
+    aws.update("web", json!({"taskDefinition": "web", "deploymentConfiguration": {"strategy": "ROLLING"}}));
+    assert_eq!(aws.finish("web")["status"], "ROLLBACK_SUCCESSFUL");
 }

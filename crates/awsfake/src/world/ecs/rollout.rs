@@ -277,11 +277,14 @@ impl Space {
         if rollout.status == RolloutStatus::Pending {
             return false;
         }
-        // What only now began is seen before it ends: there is a look yet to come.
-        if rollout.rollback.as_ref().is_some_and(|rollback| rollback.started == now || rollout.doomed) {
+        // What only now began is seen before it ends.
+        let began = rollout.rollback.as_ref().map(|rollback| rollback.started);
+        let began = began.or(rollout.stage.map(|_| rollout.stage_since));
+        if began == Some(now) {
+            self.look_later(arn, 1);
             return false;
         }
-        if !rolled_back && rollout.stage == Some(Stage::CleanUp) && rollout.stage_since == now {
+        if rolled_back && rollout.doomed {
             return false;
         }
         if !rolled_back && rollout.stage.is_some_and(|stage| stage != Stage::CleanUp) {

@@ -161,7 +161,7 @@ impl Space {
         for id in failed {
             let Some(deployment) = service.deployment(&id) else { continue };
             deployment.streak += 1;
-            let wait = timing.restart.saturating_mul(1 << deployment.streak.min(20)).min(timing.restart_most);
+            let wait = timing.restart.saturating_mul(1 << deployment.streak.min(20)).min(timing.restart_most).max(1);
             deployment.not_before = now + wait;
             tired |= deployment.streak == 5;
             if deployment.state == Rolling::InProgress {

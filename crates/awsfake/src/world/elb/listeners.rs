@@ -159,7 +159,7 @@ impl Space {
         let targets = default.targets();
         self.elb.rules.insert(default.arn.clone(), default);
         self.elb.listeners.insert(arn.clone(), listener);
-        self.rules_changed();
+        self.rule_added(&balancer, &targets);
         self.wake_targets(&targets);
         self.set_elb_tags(&arn, &elb_tags_of(input))?;
         Ok(json!({"Listeners": [self.listener_view(self.listener(&arn)?)]}))

@@ -125,7 +125,14 @@ impl Space {
         Ok(json!({"TagDescriptions": all}))
     }
 
-    /// Every change of a rule or a listener ends here: who uses which target group is asked at every look at a task.
+    /// A new rule only adds.
+    pub fn rule_added(&mut self, balancer: &str, groups: &[String]) {
+        for group in groups {
+            self.elb.users.entry(group.clone()).or_default().insert(balancer.to_owned());
+        }
+    }
+
+    /// Every other change of a rule or a listener ends here: who uses which target group is asked at every look at a task.
     pub fn rules_changed(&mut self) {
         let elb = &mut self.elb;
         elb.users.clear();

@@ -80,7 +80,7 @@ impl Space {
         self.room_for_groups(&listener.balancer, &rule.targets())?;
         let (arn, view, targets) = (rule.arn.clone(), rule.view(), rule.targets());
         self.elb.rules.insert(arn.clone(), rule);
-        self.rules_changed();
+        self.rule_added(&listener.balancer, &targets);
         self.set_elb_tags(&arn, &elb_tags_of(input))?;
         self.wake_targets(&targets);
         Ok(json!({"Rules": [view]}))

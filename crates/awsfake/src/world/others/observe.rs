@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::world::Millis;
 use crate::world::error::{Answer, AwsError};
 use crate::world::space::Space;
-use crate::world::value::{boolean, iso, list, needed, number, page, required, text, texts};
+use crate::world::value::{boolean, list, needed, number, page, required, seconds, text, texts};
 
 #[derive(Debug, Clone, Default)]
 pub struct LogGroup {
@@ -216,7 +216,7 @@ impl Space {
                         view["AlarmArn"] = self.arn("cloudwatch", &format!("alarm:{name}")).into();
                         view["StateValue"] = own.state.clone().into();
                         view["StateReason"] = own.reason.clone().into();
-                        view["StateUpdatedTimestamp"] = iso(own.updated).into();
+                        view["StateUpdatedTimestamp"] = seconds(own.updated);
                         view
                     })
                     .collect();
