@@ -1,9 +1,12 @@
 //! The real binary against an AWS of real containers: a branch comes up on ECS behind a host rule of a shared load balancer,
 //! is updated in place, survives a crash, and goes without a trace. Judged with boto3.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod common;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use common::aws::Cloud;
 use common::{Sandbox, engine, github};
@@ -81,11 +84,15 @@ fn wait_phase(sandbox: &Sandbox, phase: &str) -> serde_json::Value {
 }
 
 /// The shared listener stays: it is nobody's.
-fn wait_nothing_left(sandbox: &Sandbox, cloud: &Cloud) {
-    sandbox.eventually("nothing left on AWS", || match cloud.list() {
-        left if left == ["listener 80"] => Ok(()),
+fn nothing_left(cloud: &Cloud) -> Result<(), String> {
+    match cloud.list() {
+        left if left.is_empty() || left == ["listener 80"] => Ok(()),
         left => Err(left.join(", ")),
-    });
+    }
+}
+
+fn wait_nothing_left(sandbox: &Sandbox, cloud: &Cloud) {
+    sandbox.eventually("nothing left on AWS", || nothing_left(cloud));
 }
 
 #[test]
@@ -122,4 +129,90 @@ fn a_branch_comes_up_on_ecs_and_goes_without_a_trace() {
     wait_nothing_left(&sandbox, &cloud);
     wait_phase(&sandbox, "destroyed");
     assert!(sandbox.stop().success());
+}
+
+const CREATE: [&str; 6] = [
+    "task_definition.register",
+    "target_group.ensure",
+    "route.ensure",
+    "service.deploy",
+    "targets.healthy",
+    "url.probe",
+];
+const DESTROY: [&str; 6] = [
+    "service.stop",
+    "service.delete",
+    "route.delete",
+    "target_group.delete",
+    "resources.sweep",
+    "resources.verify_gone",
+];
+
+/// Nothing is unfinished, and there is exactly one of each, or nothing.
+fn converged(sandbox: &Sandbox, cloud: &Cloud, up: bool) {
+    let what = if up { "the branch is up" } else { "the branch is gone" };
+    sandbox.eventually(what, || {
+        let unfinished = sandbox.json(&["executions", "list", "--unfinished"]);
+        let shown = sandbox.json(&["preview", "show", BRANCH]);
+        let phase = if up { "ready" } else { "destroyed" };
+        if unfinished.as_array().is_none_or(|list| !list.is_empty()) || shown["record"]["phase"] != phase {
+            return Err(format!("unfinished: {unfinished}, {shown}"));
+        }
+        if !up {
+            return nothing_left(cloud);
+        }
+        let list = cloud.list();
+        let mut kinds: Vec<&str> = list.iter().map(|line| line.rsplit_once(' ').map_or("", |(kind, _)| kind)).collect();
+        kinds.sort_unstable();
+        let wanted =
+            ["listener", "rule", "service my-project-test123-service", "target group", "task", "task definition"];
+        match cloud.get(HOST, "/") {
+            Ok(answer) if kinds == wanted && answer.status == 200 && answer.body.trim() == "hello from ECS" => Ok(()),
+            answer => Err(format!("{list:?} {answer:?}")),
+        }
+    });
+}
+
+/// Each kind of step is killed between its effect on AWS and the record of it, up and down; then eight times at any moment.
+#[test]
+fn killed_after_every_effect_on_aws_and_at_random_moments() {
+    let (mut sandbox, cloud) = installation();
+    let (mut up, marker) = (false, sandbox.state.join("held"));
+    let mut histogram: BTreeMap<String, u32> = BTreeMap::new();
+    let ask = |sandbox: &Sandbox, up: &mut bool| {
+        *up = !*up;
+        let (event, payload) =
+            if *up { ("create", github::create(BRANCH)) } else { ("delete", github::delete(BRANCH)) };
+        assert_eq!(sandbox.deliver(event, &payload), 202);
+    };
+    for kind in CREATE.into_iter().zip(DESTROY).flat_map(|(create, destroy)| [create, destroy]) {
+        let place = format!("{kind}:after");
+        sandbox.environment.push(("LANDFALL_TEST_HOLD".to_owned(), place.clone()));
+        sandbox.start();
+        ask(&sandbox, &mut up);
+        sandbox.eventually(&place, || if marker.exists() { Ok(()) } else { Err("not reached".to_owned()) });
+        sandbox.kill();
+        std::fs::remove_file(&marker).unwrap();
+        sandbox.environment.pop();
+        sandbox.start();
+        converged(&sandbox, &cloud, up);
+        assert!(sandbox.stop().success());
+        *histogram.entry(place).or_default() += 1;
+    }
+    let seed = std::env::var("LANDFALL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
+    });
+    eprintln!("seed {seed}, killed after {histogram:?}");
+    let mut random = seed;
+    for _ in 0..8 {
+        sandbox.start();
+        ask(&sandbox, &mut up);
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_millis((random >> 33) % 3000));
+        sandbox.kill();
+        sandbox.start();
+        converged(&sandbox, &cloud, up);
+        assert!(sandbox.stop().success());
+    }
+    assert_eq!(histogram.len(), CREATE.len() + DESTROY.len(), "every kind was held and killed");
 }
