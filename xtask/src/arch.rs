@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("manifest", &["model"]),
-    ("import", &["model", "manifest"]),
+    ("import", &["manifest"]),
     ("workflow", &["model"]),
     ("planner", &["model", "workflow"]),
     ("ports", &["model", "workflow"]),
@@ -47,7 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-const TEST_ONLY: &[&str] = &["testkit", "awsfake", "engine", "steps", "planner"];
+const TEST_ONLY: &[&str] = &["model", "testkit", "awsfake", "engine", "steps", "planner"];
 
 const LONG: usize = 300;
 const TOO_LONG: usize = 600;

@@ -98,7 +98,7 @@ fn make(opened: &[Opened], files: &Files, options: &Options) -> (String, Changes
     if workspace.is_none() {
         whole
             .changes
-            .to_do("project", format!("there is no `.workspace` with the application's name: `{app}` is a guess"));
+            .pending("project", format!("there is no `.workspace` with the application's name: `{app}` is a guess"));
     }
     let mut services = Lines::default();
     let mut balanced = false;

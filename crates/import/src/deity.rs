@@ -280,7 +280,7 @@ fn manifest(config: &Config, options: &Options, changes: &mut Changes) -> String
     out.line(0, "webhook:");
     out.line(1, "secrets:");
     out.line(2, "- {env: GITHUB_WEBHOOK_SECRET}");
-    changes.to_do(
+    changes.pending(
         "GITHUB_WEBHOOK_SECRET",
         "give GitHub's webhook a secret and Landfall this variable; its URL ends in /webhooks/github",
     );
@@ -300,7 +300,7 @@ fn repositories(config: &Config, options: &Options, changes: &mut Changes) -> Ve
         let name = format!("{}my-project", config.omit.as_deref().unwrap_or_default());
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let name = if name.bytes().all(plain) { name } else { "my-project".to_owned() };
-        changes.to_do("repositories", "the original took every repository that sent it a webhook: name yours, or import again with --repository OWNER/NAME");
+        changes.pending("repositories", "the original took every repository that sent it a webhook: name yours, or import again with --repository OWNER/NAME");
         names.push((format!("owner/{name}"), name));
     }
     let mut keys = std::collections::BTreeSet::new();

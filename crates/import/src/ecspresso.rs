@@ -225,7 +225,7 @@ fn make(config: &Map<'_>, rendered: &Rendered, task: &Opened, service: Option<&O
     text(2, "cluster", Some(&cluster));
     if target.load_balancer {
         text(2, "load_balancer", Some(&"replace-me".to_owned()));
-        whole.changes.to_do(
+        whole.changes.pending(
             format!("aws.{place}.load_balancer"),
             "ecspresso names a target group, Landfall makes its own on a load balancer: name that one. The target group's health check is not in \
              these files either: say it under `load_balancer.health_check`",

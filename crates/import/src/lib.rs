@@ -80,7 +80,7 @@ impl Changes {
         }
     }
 
-    fn to_do(&mut self, about: impl Into<String>, text: impl Into<String>) {
+    fn pending(&mut self, about: impl Into<String>, text: impl Into<String>) {
         self.add(ChangeKind::ToDo, about, text);
     }
 

@@ -11,7 +11,7 @@ pub(super) fn awaited(whole: &mut Whole<'_>, service: &str, tag: &str, out: &mut
         whole.app
     );
     out.line(4, format!("await: {{image: {}}}", with_variables(&image)));
-    whole.changes.to_do(
+    whole.changes.pending(
         format!("{service}: image"),
         "Copilot built and pushed it; let CI push one for each commit. Set AWS_ACCOUNT_ID and AWS_REGION for Landfall, or write them there",
     );

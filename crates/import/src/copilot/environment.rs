@@ -32,9 +32,10 @@ pub(super) fn target(name: &str, map: Option<&Map<'_>>, balanced: bool, whole: &
     let about = |key: &str| format!("aws.{}.{key}", legal(name));
     out.line(1, format!("{}:", legal(name)));
     out.text(2, "cluster", &guess);
-    whole
-        .changes
-        .to_do(about("cluster"), format!("Copilot's is called `{guess}-Cluster-…`: `aws ecs list-clusters` shows it"));
+    whole.changes.pending(
+        about("cluster"),
+        format!("Copilot's is called `{guess}-Cluster-…`: `aws ecs list-clusters` shows it"),
+    );
     let mut subnets = Vec::new();
     let mut certificate = None;
     if let Some(map) = map {
@@ -66,24 +67,24 @@ pub(super) fn target(name: &str, map: Option<&Map<'_>>, balanced: bool, whole: &
         short = short.trim_end_matches('-').to_owned();
         out.text(2, "load_balancer", &short);
         let text = "the load balancer that Copilot made: `aws elbv2 describe-load-balancers` shows its name";
-        whole.changes.to_do(about("load_balancer"), text);
+        whole.changes.pending(about("load_balancer"), text);
     }
     out.line(2, "network:");
     if subnets.is_empty() {
         subnets.push("subnet-replaceme".to_owned());
-        whole.changes.to_do(
+        whole.changes.pending(
             about("network.subnets"),
             "the subnets of Copilot's VPC, the public ones unless services say `placement: private`",
         );
     }
     out.list(3, "subnets", &subnets);
     out.line(3, "public_ip: true");
-    whole.changes.to_do(
+    whole.changes.pending(
         about("network.security_groups"),
         format!("Copilot's is called `{guess}-EnvironmentSecurityGroup-…`: without it tasks get the VPC's own"),
     );
     out.text(2, "execution_role", "ecsTaskExecutionRole");
-    whole.changes.to_do(
+    whole.changes.pending(
         about("execution_role"),
         "Copilot has one for each service; one is needed here that may pull from ECR, read the secrets and write logs",
     );

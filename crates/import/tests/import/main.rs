@@ -1,5 +1,5 @@
 //! Importers as users meet them: other tools' files in, a manifest and what changes out.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod copilot;
 mod deity;
