@@ -57,7 +57,7 @@ impl AwsPlatform {
         let core = Arc::new(core);
         let ecs = Ecs::new(Arc::clone(&core));
         let http = http::client()?;
-        let elb = Arc::new(Elb::new(Arc::clone(&core), http.clone()));
+        let elb = Arc::new(Elb::new(Arc::clone(&core), ecs.clone(), http.clone()));
         let signer = Arc::new(Signer::new(http));
         Ok(Self { core, ecs, elb, signer })
     }

@@ -145,9 +145,12 @@ pub struct ContainerInput {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnsureTargetGroup {
     pub name: String,
-    /// Of the tasks it will hold: decides whether targets are addresses or instances.
+    /// Of the tasks it will hold, as is `base`: they decide whether targets are addresses or instances.
     #[serde(default, skip_serializing_if = "LaunchType::is_default")]
     pub launch_type: LaunchType,
+    /// As of `TaskDefinition::base`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     pub port: u16,
     pub health_check: TargetHealthCheck,
     pub deregistration_delay: u32,

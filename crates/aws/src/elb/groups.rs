@@ -1,10 +1,12 @@
 //! Target groups: put, describe, delete, health.
 
+use aws_sdk_ecs::types::NetworkMode;
 use aws_sdk_elasticloadbalancingv2::types::{
     Matcher, ProtocolEnum, TargetGroup, TargetHealthDescription, TargetHealthStateEnum,
 };
 use landfall_model::inventory::{TAG_EXECUTION, Tags};
 use landfall_model::step::EnsureTargetGroup;
+use landfall_model::task::LaunchType;
 use landfall_ports::load_balancer::{Put, TargetGroupDescription, TargetHealth, TargetState};
 use landfall_ports::{PortError, PortResult};
 
@@ -15,7 +17,7 @@ use crate::error::Failed;
 
 impl Elb {
     pub(super) async fn put_group(&self, request: &EnsureTargetGroup) -> PortResult<Put> {
-        let wanted = Wanted::new(request, &self.core.target)?;
+        let wanted = Wanted::new(request, self.base_is_awsvpc(request).await?)?;
         if let Some(group) = self.target_group(&request.name).await? {
             return self.update_group(request, &wanted, &group).await;
         }
@@ -31,6 +33,14 @@ impl Elb {
             },
             Err(failed) => Err(self.full(failed)),
         }
+    }
+
+    /// Asked on EC2 only, where a base may be in any mode.
+    async fn base_is_awsvpc(&self, request: &EnsureTargetGroup) -> PortResult<bool> {
+        let (LaunchType::Ec2, Some(base)) = (request.launch_type, &request.base) else { return Ok(false) };
+        let found = self.ecs.read_definition(base).await?;
+        let found = found.ok_or_else(|| PortError::NotFound(format!("task definition {base} does not exist")))?;
+        Ok(found.definition.network_mode == Some(NetworkMode::Awsvpc))
     }
 
     async fn create_group(&self, request: &EnsureTargetGroup, wanted: &Wanted) -> Result<TargetGroup, Failed> {

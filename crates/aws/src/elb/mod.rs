@@ -34,10 +34,12 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::core::{Core, now};
+use crate::ecs::Ecs;
 use crate::tags;
 
 pub(crate) struct Elb {
     core: Arc<Core>,
+    ecs: Ecs,
     http: reqwest::Client,
     balancer: OnceCell<Balancer>,
     idle_timeout: OnceCell<u32>,
@@ -68,9 +70,10 @@ enum Owner {
 }
 
 impl Elb {
-    pub(crate) fn new(core: Arc<Core>, http: reqwest::Client) -> Self {
+    pub(crate) fn new(core: Arc<Core>, ecs: Ecs, http: reqwest::Client) -> Self {
         Self {
             core,
+            ecs,
             http,
             balancer: OnceCell::new(),
             idle_timeout: OnceCell::new(),

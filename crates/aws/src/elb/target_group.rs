@@ -3,7 +3,6 @@
 
 use aws_sdk_elasticloadbalancingv2::types::{ProtocolEnum, TargetGroup, TargetGroupAttribute, TargetTypeEnum};
 use landfall_model::app::{BalancingAlgorithm, HealthCheckProtocol, TargetHealthCheck};
-use landfall_model::aws::AwsTarget;
 use landfall_model::step::EnsureTargetGroup;
 use landfall_model::task::LaunchType;
 use landfall_ports::load_balancer::TargetGroupSettings;
@@ -118,13 +117,13 @@ fn matcher(text: &str) -> PortResult<()> {
     Err(illegal(format!("matcher {text:?} must be status codes from 200 to 499")))
 }
 
-/// Tasks in awsvpc mode are targets by their own address, always so on Fargate; on EC2 a target that names subnets runs its
-/// tasks in that mode. Else a target is an instance and the port that it gave the container.
-pub(crate) fn target_type(launch_type: LaunchType, target: &AwsTarget) -> PortResult<TargetTypeEnum> {
+/// Tasks in awsvpc mode, always so on Fargate, are targets by their own address; else a target is an instance and the port that
+/// it gave the container. `base_awsvpc`: the task definition that theirs is laid over is in that mode.
+pub(crate) fn target_type(launch_type: LaunchType, base_awsvpc: bool) -> PortResult<TargetTypeEnum> {
     match launch_type {
         LaunchType::Fargate => Ok(TargetTypeEnum::Ip),
-        LaunchType::Ec2 if target.subnets.is_empty() => Ok(TargetTypeEnum::Instance),
-        LaunchType::Ec2 => Ok(TargetTypeEnum::Ip),
+        LaunchType::Ec2 if base_awsvpc => Ok(TargetTypeEnum::Ip),
+        LaunchType::Ec2 => Ok(TargetTypeEnum::Instance),
         LaunchType::Local => Err(PortError::Invalid("launch_type local is never meant for AWS".to_owned())),
     }
 }
@@ -139,7 +138,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    pub(crate) fn new(request: &EnsureTargetGroup, target: &AwsTarget) -> PortResult<Self> {
+    pub(crate) fn new(request: &EnsureTargetGroup, base_awsvpc: bool) -> PortResult<Self> {
         if request.deregistration_delay > 3600 {
             let delay = request.deregistration_delay;
             return Err(PortError::Invalid(format!("deregistration_delay is {delay} s and must be at most 3600")));
@@ -150,7 +149,7 @@ impl Wanted {
         }
         Ok(Self {
             check: Check::new(&request.health_check)?,
-            target_type: target_type(request.launch_type, target)?,
+            target_type: target_type(request.launch_type, base_awsvpc)?,
             port: i32::from(request.port),
             attributes: [
                 (DELAY, request.deregistration_delay.to_string()),
@@ -237,6 +236,7 @@ mod tests {
         EnsureTargetGroup {
             name: "my-project-test123-tg".to_owned(),
             launch_type,
+            base: None,
             port: 80,
             health_check: check(),
             deregistration_delay: 30,
@@ -300,17 +300,15 @@ mod tests {
 
     #[test]
     fn targets_are_addresses_in_awsvpc_mode_and_instances_else() {
-        let (plain, vpc) =
-            (AwsTarget::default(), AwsTarget { subnets: vec!["subnet-1".to_owned()], ..AwsTarget::default() });
-        assert_eq!(target_type(LaunchType::Fargate, &plain).unwrap().as_str(), "ip");
-        assert_eq!(target_type(LaunchType::Ec2, &plain).unwrap().as_str(), "instance");
-        assert_eq!(target_type(LaunchType::Ec2, &vpc).unwrap().as_str(), "ip");
-        assert!(target_type(LaunchType::Local, &plain).is_err());
+        assert_eq!(target_type(LaunchType::Fargate, false).unwrap().as_str(), "ip");
+        assert_eq!(target_type(LaunchType::Ec2, false).unwrap().as_str(), "instance");
+        assert_eq!(target_type(LaunchType::Ec2, true).unwrap().as_str(), "ip");
+        assert!(target_type(LaunchType::Local, false).is_err());
     }
 
     #[test]
     fn only_what_differs_is_changed() {
-        let wanted = Wanted::new(&request(LaunchType::Fargate), &AwsTarget::default()).unwrap();
+        let wanted = Wanted::new(&request(LaunchType::Fargate), false).unwrap();
         let attribute = |key: &str, value: &str| TargetGroupAttribute::builder().key(key).value(value).build();
         let actual =
             [attribute(DELAY, "30"), attribute(ALGORITHM, "round_robin"), attribute("stickiness.enabled", "true")];
@@ -324,11 +322,11 @@ mod tests {
 
     #[test]
     fn type_and_vpc_cannot_be_changed() {
-        let wanted = Wanted::new(&request(LaunchType::Fargate), &AwsTarget::default()).unwrap();
+        let wanted = Wanted::new(&request(LaunchType::Fargate), false).unwrap();
         let group = described(&wanted.check);
         assert_eq!(wanted.unchangeable(&group, Some("vpc-1")), None);
         assert!(wanted.unchangeable(&group, Some("vpc-2")).unwrap().contains("vpc-1"));
-        let instance = Wanted::new(&request(LaunchType::Ec2), &AwsTarget::default()).unwrap();
+        let instance = Wanted::new(&request(LaunchType::Ec2), false).unwrap();
         assert!(instance.unchangeable(&group, None).unwrap().contains("type ip"));
     }
 
@@ -336,7 +334,7 @@ mod tests {
     fn names_are_legal_before_they_are_sent() {
         for name in ["", "-a", "a-", "internal-a", "a_b", "a.b", &"x".repeat(33)] {
             let request = EnsureTargetGroup { name: name.to_owned(), ..request(LaunchType::Fargate) };
-            assert!(Wanted::new(&request, &AwsTarget::default()).is_err(), "{name}");
+            assert!(Wanted::new(&request, false).is_err(), "{name}");
         }
     }
 }

@@ -13,6 +13,7 @@ use landfall_model::step::{EnsureTargetGroup, RouteTarget};
 use landfall_model::task::LaunchType;
 use landfall_ports::PortError;
 use landfall_ports::load_balancer::{LoadBalancer, TargetGroupSettings, TargetState};
+use serde_json::json;
 
 use crate::place::{INSTANCE, Kind, Place};
 
@@ -25,6 +26,7 @@ pub(crate) fn group(name: &str, environment: &str) -> EnsureTargetGroup {
     EnsureTargetGroup {
         name: name.to_owned(),
         launch_type: LaunchType::Fargate,
+        base: None,
         port: 4567,
         health_check: TargetHealthCheck {
             protocol: HealthCheckProtocol::Http,
@@ -114,13 +116,31 @@ async fn target_groups(place: Place) {
     assert!(owned(&*balancer, "app-x").await.is_empty());
 }
 
+/// Unless the task definition below is in awsvpc mode.
 async fn ec2_targets_are_instances(place: Place) {
     let balancer = place.platform.load_balancer();
-    let request = EnsureTargetGroup { launch_type: LaunchType::Ec2, ..group("ec2-tg", "app-x") };
-    let handle = balancer.put_target_group(&request).await.unwrap().handle;
-    let found = place.elb.describe_target_groups().target_group_arns(&handle).send().await.unwrap();
-    assert_eq!(found.target_groups()[0].target_type(), Some(&TargetTypeEnum::Instance));
-    assert_eq!(found.target_groups()[0].vpc_id(), Some(place.vpc.as_str()));
+    for mode in ["bridge", "awsvpc"] {
+        let container = json!({"name": "app", "image": "x", "memory": 128, "essential": true});
+        let base = json!({"family": mode, "networkMode": mode, "containerDefinitions": [container]});
+        place.raw.json("ecs", "AmazonEC2ContainerServiceV20141113.RegisterTaskDefinition", base).await;
+    }
+    let cases = [
+        (None, TargetTypeEnum::Instance),
+        (Some("bridge"), TargetTypeEnum::Instance),
+        (Some("awsvpc"), TargetTypeEnum::Ip),
+        (Some("awsvpc:1"), TargetTypeEnum::Ip),
+    ];
+    for (n, (base, expected)) in cases.into_iter().enumerate() {
+        let request = group(&format!("ec2-{n}-tg"), "app-x");
+        let request = EnsureTargetGroup { launch_type: LaunchType::Ec2, base: base.map(str::to_owned), ..request };
+        let handle = balancer.put_target_group(&request).await.unwrap().handle;
+        let found = place.elb.describe_target_groups().target_group_arns(&handle).send().await.unwrap();
+        assert_eq!(found.target_groups()[0].target_type(), Some(&expected), "{base:?}");
+        assert_eq!(found.target_groups()[0].vpc_id(), Some(place.vpc.as_str()));
+    }
+    let request = EnsureTargetGroup { launch_type: LaunchType::Ec2, base: Some("none".to_owned()), ..group("n", "x") };
+    let missing = balancer.put_target_group(&request).await.unwrap_err();
+    assert!(matches!(&missing, PortError::NotFound(text) if text.contains("none")), "{missing}");
 }
 
 async fn host_rules(place: Place) {

@@ -270,6 +270,7 @@ impl Up<'_> {
         let request = EnsureTargetGroup {
             name: self.target_group(),
             launch_type: LaunchType::Local,
+            base: None,
             port: binding.port,
             health_check: binding.health_check.clone(),
             deregistration_delay: 0,

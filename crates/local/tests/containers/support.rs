@@ -187,6 +187,7 @@ impl World {
         let request = EnsureTargetGroup {
             launch_type: landfall_model::task::LaunchType::Local,
             name: group.clone(),
+            base: None,
             port: 8080,
             health_check: TargetHealthCheck {
                 protocol: landfall_model::app::HealthCheckProtocol::Http,

@@ -144,6 +144,7 @@ impl Deploy<'_> {
         let group = EnsureTargetGroup {
             name: name.clone(),
             launch_type: service?.launch_type,
+            base: service?.base_task_definition.clone(),
             port: binding.port,
             health_check: binding.health_check.clone(),
             deregistration_delay: binding.deregistration_delay,
