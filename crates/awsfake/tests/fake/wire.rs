@@ -132,3 +132,32 @@ async fn calls_are_throttled_as_documented_and_counted_by_family() {
     assert_eq!(calls["summary"]["errors"]["ThrottlingException"], 11);
     assert_eq!(calls["calls"][0]["actions"][0]["action"], "ecs:RegisterTaskDefinition");
 }
+
+struct Process(std::process::Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_binary_takes_rules_and_a_scale_and_prints_its_url() {
+    let rules = std::env::temp_dir().join(format!("awsfake-{}.json", std::process::id()));
+    std::fs::write(&rules, r#"{"timing": {"pending": 12345}, "images": [{"image": "bad", "exits": 1}]}"#).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_awsfake"));
+    command.args(["--scale", "0", "--rules"]).arg(&rules).stdout(std::process::Stdio::piped());
+    let mut process = Process(command.spawn().unwrap());
+    let mut url = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(process.0.stdout.take().unwrap()), &mut url).unwrap();
+    std::fs::remove_file(&rules).unwrap();
+    let (code, now) = http(url.trim(), "GET", "/_fake/now", "");
+    assert_eq!((code, now["scale"].as_f64()), (200, Some(0.0)));
+    let (_, later) = http(url.trim(), "POST", "/_fake/clock", r#"{"advance": 60000}"#);
+    assert_eq!(later["now"].as_u64().unwrap() - now["now"].as_u64().unwrap(), 60_000);
+    let wrong = std::process::Command::new(env!("CARGO_BIN_EXE_awsfake")).arg("--speed").output().unwrap();
+    assert!(!wrong.status.success());
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("no option --speed"), "{wrong:?}");
+}
