@@ -4,9 +4,13 @@
 //! that an undisturbed rollout costs nothing but DescribeServices. `rollout` decides; here is what is remembered between polls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_ecs::types as ecs;
+use landfall_model::Timestamp;
+use landfall_ports::orchestrator::{DeploymentDescription, RolloutState};
 use landfall_ports::{PortError, PortResult};
+use tokio::time::Instant;
 
 use super::rollout::{self, Past, count, deployment_id, time};
 use super::{Ecs, change, locked};
@@ -21,15 +25,66 @@ const LOOK_BACK: i32 = 10;
 pub(crate) struct Watch {
     /// Deployments whose end somebody may ask for.
     ids: Vec<String>,
+    /// The deployment that this process began and has not been shown yet.
+    begun: Option<Begun>,
     /// What was shown when the API was last asked.
     signature: Option<String>,
     past: Arc<Vec<Past>>,
 }
 
+/// ECS answers reads from copies that may be seconds old.
+const LAG: Duration = Duration::from_secs(60);
+
+#[derive(Clone)]
+struct Begun {
+    id: String,
+    task_definition: String,
+    desired: u32,
+    at: Instant,
+    created_at: Timestamp,
+}
+
 impl Ecs {
     /// From now on the end of this deployment is of interest.
-    pub(crate) fn watch(&self, service: &str, deployment: &str) {
-        locked(&self.watches).entry(service.to_owned()).or_default().ids = vec![deployment.to_owned()];
+    pub(crate) fn watch(&self, service: &str, deployment: &ecs::Deployment) {
+        let id = deployment.id.clone().unwrap_or_default();
+        let mut watches = locked(&self.watches);
+        let watch = watches.entry(service.to_owned()).or_default();
+        watch.ids = vec![id.clone()];
+        watch.begun = Some(Begun {
+            id,
+            task_definition: deployment.task_definition.clone().unwrap_or_default(),
+            desired: count(deployment.desired_count),
+            at: Instant::now(),
+            created_at: time(deployment.created_at.as_ref()),
+        });
+    }
+
+    /// Adds the deployment that this process has just begun while reads are too old to show it: its absence does not mean that
+    /// another took over.
+    pub(crate) fn add_begun(&self, service: &str, deployments: &mut Vec<DeploymentDescription>) {
+        let mut watches = locked(&self.watches);
+        let Some(watch) = watches.get_mut(service) else { return };
+        let Some(begun) = &watch.begun else { return };
+        // Shown, or superseded by a newer one that is.
+        let shown = |told: &DeploymentDescription| told.id == begun.id || told.created_at >= begun.created_at;
+        if deployments.iter().any(shown) || begun.at.elapsed() > LAG {
+            watch.begun = None;
+            return;
+        }
+        let not_yet = DeploymentDescription {
+            id: begun.id.clone(),
+            task_definition: begun.task_definition.clone(),
+            rollout: RolloutState::InProgress,
+            reason: Some("begun; ECS does not show it yet".to_owned()),
+            desired: begun.desired,
+            running: 0,
+            pending: 0,
+            failed_tasks: 0,
+            failures: Vec::new(),
+            created_at: begun.created_at,
+        };
+        deployments.insert(0, not_yet);
     }
 
     pub(crate) async fn past(&self, service: &ecs::Service) -> PortResult<Arc<Vec<Past>>> {
@@ -68,6 +123,7 @@ impl Ecs {
         watch.signature = signature;
         watch.past = past;
         if let Some(primary) = primary
+            && watch.begun.is_none()
             && !watch.ids.iter().any(|id| id == primary)
         {
             watch.ids = vec![primary.to_owned()];

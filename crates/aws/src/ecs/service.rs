@@ -155,11 +155,11 @@ impl Ecs {
     }
 
     fn watched(&self, name: &str, service: &ecs::Service) -> PortResult<String> {
-        let id = change::primary(service)
-            .and_then(|primary| primary.id.clone())
-            .ok_or_else(|| PortError::Unavailable(format!("service {name} shows no deployment yet")))?;
-        self.watch(name, &id);
-        Ok(id)
+        let primary = change::primary(service).filter(|primary| primary.id.is_some());
+        let primary =
+            primary.ok_or_else(|| PortError::Unavailable(format!("service {name} shows no deployment yet")))?;
+        self.watch(name, primary);
+        Ok(primary.id.clone().unwrap_or_default())
     }
 
     /// `None`: a service of that name exists.
@@ -263,6 +263,7 @@ impl Ecs {
         };
         let mut deployments = rollout::deployments(&service, &past, now());
         if status == ServiceStatus::Active {
+            self.add_begun(name, &mut deployments);
             self.add_failures(name, &mut deployments).await?;
         }
         let event = |event: &ecs::ServiceEvent| ServiceEvent {

@@ -311,3 +311,25 @@ async fn throttling_passes_and_refusals_say_what_was_refused() {
     let error = world.orchestrator.describe_service("web-service").await.unwrap_err();
     assert!(matches!(error, PortError::Unavailable(_)), "{error:?}");
 }
+
+/// Reads that are seconds old make nothing anew, and nobody believes that another deployment took over.
+#[tokio::test]
+async fn reads_that_lag_behind_are_waited_for() {
+    let world = World::new().await;
+    let lag = json!({"lag_ms": 3_000, "services": ["ecs"]});
+    world.fake.script("POST", "consistency", &lag).unwrap();
+    let definition = definition("web", "good");
+    let made = world.orchestrator.register_task_definition(&definition, &tags("web", "exe_1")).await.unwrap();
+    let first = world.orchestrator.put_service(&request(&made.handle)).await.unwrap();
+    // Not seen yet: whoever believes that it is gone makes it again, and gets the same.
+    assert!(world.orchestrator.describe_service("web-service").await.unwrap().is_none());
+    let again = world.orchestrator.put_service(&request(&made.handle)).await.unwrap();
+    assert_eq!(again, first);
+    world.fake.advance(4_000);
+    assert_eq!(world.end(&first.deployment).await.rollout, RolloutState::Completed);
+    let second = world.deploy("good:2").await;
+    assert_eq!(world.deployment(&second).await.unwrap().rollout, RolloutState::InProgress);
+    assert!(world.service().await.task_definition.ends_with("web:1"), "a read of before");
+    assert_eq!(world.end(&second).await.rollout, RolloutState::Completed);
+    assert!(world.service().await.task_definition.ends_with("web:2"));
+}
