@@ -7,6 +7,7 @@ use landfall_aws::{AwsOptions, AwsPlatform};
 use landfall_awsfake::faults::{Fault, FaultError};
 use landfall_awsfake::{ACCOUNT, Fake, Handle, ImageRule, REGION};
 use landfall_model::aws::AwsTarget;
+use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE};
 use landfall_ports::PortError;
 use landfall_ports::orchestrator::{DeploymentDescription, Orchestrator, PutService, RolloutState, ServiceDescription};
 use serde_json::json;
@@ -332,4 +333,38 @@ async fn reads_that_lag_behind_are_waited_for() {
     assert!(world.service().await.task_definition.ends_with("web:1"), "a read of before");
     assert_eq!(world.end(&second).await.rollout, RolloutState::Completed);
     assert!(world.service().await.task_definition.ends_with("web:2"));
+}
+
+#[tokio::test]
+async fn listings_go_to_the_last_page() {
+    let world = World::new().await;
+    let pairs = [(TAG_ENVIRONMENT, "web"), (TAG_INSTANCE, "aws-tests")];
+    let tags: Vec<_> = pairs.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
+    let container = json!({"name": "app", "image": "good", "memory": 64});
+    for number in 0..105 {
+        let definition =
+            json!({"family": "web", "tags": tags, "containerDefinitions": [container], "cpu": number.to_string()});
+        world.fake.call("ecs", "RegisterTaskDefinition", definition).unwrap();
+        let service = json!({"cluster": "main", "serviceName": format!("web-{number}"), "taskDefinition": "web",
+            "desiredCount": 1, "tags": tags, "propagateTags": "SERVICE"});
+        world.fake.call("ecs", "CreateService", service).unwrap();
+    }
+    world.fake.advance(10_000);
+    let kinds = [ResourceKind::Service, ResourceKind::Task, ResourceKind::TaskDefinition];
+    let listing = world.orchestrator.list_owned(Some("web"), &kinds).await.unwrap();
+    let count = |kind| listing.items.iter().filter(|item| item.kind == kind).count();
+    assert!(listing.complete);
+    assert_eq!(kinds.map(count), [105, 105, 105]);
+    assert_eq!(world.fake.count("ecs", "DescribeServices"), 11);
+    assert_eq!(world.fake.count("ecs", "DescribeTasks"), 2);
+    // A page that cannot be read leaves no listing, rather than a short one.
+    let error = FaultError { code: "ServerException".to_owned(), message: String::new(), status: 500 };
+    world.fake.fault(Fault {
+        operation: Some("ListServices".to_owned()),
+        skip: 1,
+        error: Some(error),
+        ..Fault::default()
+    });
+    let error = world.orchestrator.list_owned(Some("web"), &kinds).await.unwrap_err();
+    assert!(matches!(error, PortError::Unavailable(_)), "{error:?}");
 }
