@@ -18,12 +18,17 @@ fn installation() -> (Sandbox, Cloud) {
     let mut sandbox = Sandbox::new();
     let image = engine::base_image(&sandbox.state);
     let cloud = Cloud::start(&image);
+    configure(&mut sandbox, &cloud);
+    (sandbox, cloud)
+}
+
+fn configure(sandbox: &mut Sandbox, cloud: &Cloud) {
     let manifest = format!(
         r#"project: my-project
 aws:
   emulator:
     region: us-east-1
-    endpoint: {endpoint}
+    endpoint: http://{api}
     account: "{account}"
     cluster: previews
     load_balancer: {balancer}
@@ -47,6 +52,7 @@ previews:
   branches: ["feature/*"]
   routing: {{ host: {{ domain: previews.example.com, port: 80 }} }}
 "#,
+        api = cloud.faulty.unwrap_or(cloud.address),
         endpoint = cloud.endpoint(),
         account = common::aws::ACCOUNT,
         balancer = cloud.text("load_balancer"),
@@ -61,7 +67,6 @@ previews:
     );
     std::fs::write(&sandbox.manifest, manifest).unwrap();
     sandbox.environment.extend(Cloud::credentials().map(|(name, value)| (name.to_owned(), value.to_owned())));
-    (sandbox, cloud)
 }
 
 fn wait_text(sandbox: &Sandbox, cloud: &Cloud, text: &str) {
@@ -215,4 +220,36 @@ fn killed_after_every_effect_on_aws_and_at_random_moments() {
         assert!(sandbox.stop().success());
     }
     assert_eq!(histogram.len(), CREATE.len() + DESTROY.len(), "every kind was held and killed");
+}
+
+/// More than one call in ten to AWS is throttled, fails, is cut off, or loses its answer after the effect. Every create and
+/// destroy ends as asked all the same, and leaves nothing.
+#[test]
+fn with_one_call_in_ten_failing_every_workflow_ends_right() {
+    let mut sandbox = Sandbox::new();
+    let image = engine::base_image(&sandbox.state);
+    let mut cloud = Cloud::start(&image);
+    cloud.put_faults_between();
+    configure(&mut sandbox, &cloud);
+    sandbox.start();
+    cloud.set_faults(&serde_json::json!([
+        {"service": "ecs", "probability": 0.03, "error": {"code": "ThrottlingException", "status": 400}},
+        {"service": "elbv2", "probability": 0.03, "error": {"code": "Throttling", "status": 400}},
+        {"probability": 0.03, "error": {"code": "ServerException", "status": 500}},
+        {"probability": 0.02, "reset": true},
+        {"probability": 0.04, "response": {"abort_bytes": 0}},
+    ]));
+    for round in 0..4 {
+        assert_eq!(sandbox.deliver("create", &github::create(BRANCH)), 202);
+        converged(&sandbox, &cloud, true);
+        assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);
+        converged(&sandbox, &cloud, false);
+        for one in sandbox.json(&["executions", "list", "--limit", "2"]).as_array().unwrap() {
+            let shown = sandbox.json(&["executions", "show", one["id"].as_str().unwrap()]);
+            assert_eq!(shown["outcome"], "succeeded", "round {round}: {shown}");
+        }
+    }
+    let fired = cloud.fired();
+    eprintln!("faults: {fired}");
+    assert!(fired.to_string().matches("ServerException").count() > 0, "no fault was put in: {fired}");
 }

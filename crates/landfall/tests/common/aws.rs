@@ -17,8 +17,9 @@ pub(crate) const ACCOUNT: &str = "000000000000";
 pub(crate) struct Cloud {
     pub(crate) address: SocketAddr,
     pub(crate) world: Value,
-    emulator: Child,
-    engine: Child,
+    /// Where faults are put between: the same cloud through a proxy.
+    pub(crate) faulty: Option<SocketAddr>,
+    children: Vec<Child>,
     directory: tempfile::TempDir,
 }
 
@@ -74,7 +75,8 @@ impl Cloud {
             .spawn()
             .unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut cloud = Self { address, world: Value::Null, emulator, engine, directory };
+        let children = vec![emulator, engine];
+        let mut cloud = Self { address, world: Value::Null, faulty: None, children, directory };
         eventually("ministack answers", Duration::from_secs(30), || {
             match http::get(address, "/_ministack/health", None) {
                 Ok(answer) if answer.status == 200 => Ok(()),
@@ -117,6 +119,38 @@ impl Cloud {
         http::get(self.address, &format!("/_alb/previews{path}"), Some(host))
     }
 
+    /// A proxy that does as its rules say; none yet.
+    pub(crate) fn put_faults_between(&mut self) {
+        let [port] = free_ports();
+        let child = Command::new(emulators().join("microburst/bin/microburst"))
+            .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--upstream", &self.endpoint()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        self.children.insert(0, child);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        eventually("the proxy answers", Duration::from_secs(30), || {
+            http::get(address, "/_microburst/fired", None).map(drop).map_err(|e| e.to_string())
+        });
+        self.faulty = Some(address);
+    }
+
+    pub(crate) fn set_faults(&self, rules: &Value) {
+        let json = [("Content-Type", "application/json")];
+        let body = rules.to_string();
+        let answer =
+            http::request(self.faulty.unwrap(), "POST", "/_microburst/rules", None, &json, body.as_bytes()).unwrap();
+        assert_eq!(answer.status / 100, 2, "{answer:?}");
+    }
+
+    pub(crate) fn fired(&self) -> Value {
+        let answer = http::get(self.faulty.unwrap(), "/_microburst/fired", None).unwrap();
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
@@ -129,15 +163,17 @@ impl Cloud {
 impl Drop for Cloud {
     /// SIGTERM, on which it removes its containers; then its whole group, as it has been seen to stay.
     fn drop(&mut self) {
-        signal(self.emulator.id(), "TERM");
-        for _ in 0..100 {
-            if matches!(self.emulator.try_wait(), Ok(Some(_))) {
-                break;
+        // The engine comes last: the emulator needs it to remove its containers.
+        for child in &mut self.children {
+            signal(child.id(), "TERM");
+            for _ in 0..100 {
+                if matches!(child.try_wait(), Ok(Some(_))) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(100));
             }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        for child in [&mut self.emulator, &mut self.engine] {
-            let _ = Command::new("kill").args(["-s", "KILL", "--", &format!("-{}", child.id())]).status();
+            let group = format!("-{}", child.id());
+            let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status();
             let _ = child.wait();
         }
     }
