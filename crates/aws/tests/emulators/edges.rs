@@ -137,6 +137,24 @@ async fn a_lost_answer_doubles_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_tenth_of_all_calls_may_fail_before_and_after_their_effect() {
+    let edge = edge(false).await;
+    let any = |fault: Fault| Fault { service: Some(ELB.to_owned()), percent: Some(5), times: None, ..fault };
+    edge.fake.fault(any(Fault { lose_response: true, ..Fault::default() }));
+    let error = FaultError { code: "InternalFailure".to_owned(), message: String::new(), status: 500 };
+    edge.fake.fault(any(Fault { error: Some(error), ..Fault::default() }));
+    let balancer = edge.platform.load_balancer();
+    for _ in 0..4 {
+        make_everything(&*balancer).await;
+        assert_eq!(edge.there(), (1, 2, 1));
+        let listing = insist(|| balancer.list_owned(Some("app-x"))).await;
+        assert_eq!((listing.items.len(), listing.complete), (3, true));
+        delete_everything(&*balancer).await;
+        assert_eq!(edge.there(), (0, 1, 0));
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_everywhere_known_yet_is_neither_doubled_nor_forgotten() {
     let edge = edge(false).await;
     edge.lag(300);
