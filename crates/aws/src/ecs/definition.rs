@@ -77,11 +77,8 @@ pub(crate) fn build(
         (_, Some(mode)) => mode,
         _ => ecs::NetworkMode::Bridge,
     });
-    let required = made.requires_compatibilities.get_or_insert_default();
-    if !required.contains(&compatibility) {
-        required.clear();
-        required.push(compatibility);
-    }
+    // One, so that one-off tasks know where to run.
+    made.requires_compatibilities = Some(vec![compatibility]);
     if let Some(cpu) = definition.cpu {
         made.cpu = Some(cpu.to_string());
     }

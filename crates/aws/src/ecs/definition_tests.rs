@@ -110,7 +110,7 @@ fn a_base_keeps_its_image_where_ours_has_none_and_its_own_log() {
     let web = &over.container_definitions()[0];
     assert_eq!((web.image(), log_of(web)), (Some("web:base"), None));
     assert_eq!((over.cpu(), over.memory()), (Some("1024"), Some("512")));
-    assert_eq!(over.requires_compatibilities().len(), 2);
+    assert_eq!(over.requires_compatibilities(), [ecs::Compatibility::Fargate]);
     let error = made(&definition, None).unwrap_err().to_string();
     assert!(error.contains("web has no image"), "{error}");
 }

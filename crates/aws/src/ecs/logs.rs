@@ -43,28 +43,66 @@ impl Ecs {
 
     /// Nothing where the container logs elsewhere or has not logged yet.
     async fn container_tail(&self, task: &ecs::Task, container: &str, lines: usize) -> PortResult<Vec<String>> {
-        let Some(arn) = &task.task_definition_arn else { return Ok(Vec::new()) };
-        let Some(revision) = self.definition(arn).await? else { return Ok(Vec::new()) };
-        let named = |there: &&ecs::ContainerDefinition| there.name.as_deref() == Some(container);
-        let Some(found) = revision.definition.container_definitions().iter().find(named) else { return Ok(Vec::new()) };
-        let Some((group, prefix)) = definition::log_of(found) else { return Ok(Vec::new()) };
-        let task = task_id(task.task_arn.as_deref().unwrap_or_default());
-        let stream = format!("{prefix}/{container}/{task}");
-        let resource = format!("log stream {stream} of group {group}");
-        let call = Call { service: "logs", action: "GetLogEvents", family: Family::LogsRead, resource: &resource };
-        let limit = i32::try_from(lines.clamp(1, 10_000)).unwrap_or(10_000);
-        let request = (self.core.clients.logs.get_log_events())
-            .log_group_name(&group)
-            .log_stream_name(&stream)
-            .start_from_head(false)
-            .limit(limit);
-        match self.core.caller.call(call, || request.clone().send()).await {
-            Ok(answer) => Ok((answer.events.unwrap_or_default().into_iter())
-                .filter_map(|event| event.message)
-                .map(|line| line.trim_end_matches(['\r', '\n']).to_owned())
-                .collect()),
-            Err(failed) if failed.not_found() => Ok(Vec::new()),
-            Err(failed) => Err(PortError::from(failed)),
-        }
+        let Some(stream) = self.log_stream(task, container).await? else { return Ok(Vec::new()) };
+        let Some(page) = self.log_events(&stream, From::End(lines)).await? else { return Ok(Vec::new()) };
+        Ok(page.lines)
     }
+
+    /// Where a container of a task logs, if by `awslogs`.
+    pub(crate) async fn log_stream(&self, task: &ecs::Task, container: &str) -> PortResult<Option<Stream>> {
+        let Some(arn) = &task.task_definition_arn else { return Ok(None) };
+        let Some(revision) = self.definition(arn).await? else { return Ok(None) };
+        let named = |there: &&ecs::ContainerDefinition| there.name.as_deref() == Some(container);
+        let Some(found) = revision.definition.container_definitions().iter().find(named) else { return Ok(None) };
+        let Some((group, prefix)) = definition::log_of(found) else { return Ok(None) };
+        let task = task_id(task.task_arn.as_deref().unwrap_or_default());
+        Ok(Some(Stream { group, name: format!("{prefix}/{container}/{task}") }))
+    }
+
+    /// `None`: the stream, or its group, does not exist (yet).
+    pub(crate) async fn log_events(&self, stream: &Stream, from: From<'_>) -> PortResult<Option<Page>> {
+        let resource = format!("log stream {} of group {}", stream.name, stream.group);
+        let call = Call { service: "logs", action: "GetLogEvents", family: Family::LogsRead, resource: &resource };
+        let request =
+            self.core.clients.logs.get_log_events().log_group_name(&stream.group).log_stream_name(&stream.name);
+        let request = match from {
+            From::End(lines) => {
+                request.start_from_head(false).limit(i32::try_from(lines.clamp(1, MOST)).unwrap_or(i32::MAX))
+            }
+            From::Beginning => request.start_from_head(true),
+            From::Token(token) => request.start_from_head(true).next_token(token),
+        };
+        let answer = match self.core.caller.call(call, || request.clone().send()).await {
+            Ok(answer) => answer,
+            Err(failed) if failed.not_found() => return Ok(None),
+            Err(failed) => return Err(PortError::from(failed)),
+        };
+        let line = |text: String| text.trim_end_matches(['\r', '\n']).to_owned();
+        let lines = answer.events.unwrap_or_default().into_iter().filter_map(|event| event.message).map(line);
+        Ok(Some(Page { lines: lines.collect(), next: answer.next_forward_token }))
+    }
+}
+
+/// GetLogEvents gives at most so many.
+const MOST: usize = 10_000;
+
+#[derive(Clone)]
+pub(crate) struct Stream {
+    pub group: String,
+    pub name: String,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum From<'a> {
+    /// The last so many lines.
+    End(usize),
+    Beginning,
+    /// After what an earlier page gave.
+    Token(&'a str),
+}
+
+pub(crate) struct Page {
+    pub lines: Vec<String>,
+    /// Comes back unchanged at the end of the stream.
+    pub next: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 mod change;
 mod definition;
+mod follow;
 mod logs;
 mod owned;
 mod past;
@@ -23,7 +24,8 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
-    Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription, TaskDescription,
+    LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription,
+    TaskDescription,
 };
 use landfall_ports::{PortError, PortResult};
 
@@ -189,6 +191,10 @@ impl Orchestrator for Ecs {
 
     async fn task_log_tail(&self, task: &str, lines: usize) -> PortResult<Vec<String>> {
         self.log_tail(task, lines).await
+    }
+
+    async fn follow_logs(&self, environment: &str, history: usize) -> PortResult<Box<dyn LogStream>> {
+        Ok(Box::new(self.follow(environment, history).await?))
     }
 
     async fn list_owned(

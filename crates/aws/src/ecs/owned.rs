@@ -99,17 +99,22 @@ impl Ecs {
     }
 
     async fn owned_tasks(&self, environment: Option<&str>) -> PortResult<Vec<OwnedResource>> {
-        let this = self.clone();
-        let list = move |_| {
-            let this = this.clone();
-            async move { Ok(HashMap::from([((), Arc::new(this.live_tasks().await?))])) }
-        };
-        let tasks = self.batches.all_tasks.get((), list).await?;
+        let tasks = self.all_tasks().await?;
         let item = |task: &Arc<ecs::Task>| {
             let id = task_id(task.task_arn.as_deref()?);
             self.item(ResourceKind::Task, id, super::from_tags(task.tags()), environment)
         };
         Ok(tasks.iter().filter_map(item).collect())
+    }
+
+    /// Of the cluster, those that have not stopped.
+    pub(crate) async fn all_tasks(&self) -> PortResult<Arc<Vec<Arc<ecs::Task>>>> {
+        let this = self.clone();
+        let list = move |_| {
+            let this = this.clone();
+            async move { Ok(HashMap::from([((), Arc::new(this.live_tasks().await?))])) }
+        };
+        self.batches.all_tasks.get((), list).await
     }
 
     /// Stopped tasks are records and no resources; those on their way there still are.

@@ -59,6 +59,7 @@ async fn a_role_that_may_not_be_assumed_is_a_denial() {
 /// Not a test by itself: what `in_process` runs.
 #[tokio::test]
 #[ignore = "started by the tests below, with an environment"]
+#[allow(clippy::print_stdout, reason = "read by the process that started this one")]
 async fn what_the_chain_finds() {
     let target = AwsTarget {
         name: "test".to_owned(),

@@ -368,3 +368,28 @@ async fn listings_go_to_the_last_page() {
     let error = world.orchestrator.list_owned(Some("web"), &kinds).await.unwrap_err();
     assert!(matches!(error, PortError::Unavailable(_)), "{error:?}");
 }
+
+#[tokio::test]
+async fn log_lines_are_followed_also_of_tasks_that_start_later() {
+    let world = World::new().await;
+    let lines = vec!["one".to_owned(), "two".to_owned(), "three".to_owned()];
+    world.fake.image(ImageRule { image: "good".to_owned(), logs: lines, ..ImageRule::default() });
+    let first = world.deploy("good").await;
+    world.end(&first).await;
+    let mut followed = world.orchestrator.follow_logs("web", 2).await.unwrap();
+    let mut next = async || {
+        let line = tokio::time::timeout(Duration::from_secs(20), followed.next()).await.unwrap().unwrap();
+        (line.task, line.container, line.line)
+    };
+    let (task, container, line) = next().await;
+    assert_eq!((container.as_str(), line.as_str()), ("app", "two"));
+    assert_eq!(next().await.2, "three");
+    let second = world.deploy("good:2").await;
+    world.end(&second).await;
+    for expected in ["one", "two", "three"] {
+        let (later, _, line) = next().await;
+        assert_eq!(line, expected);
+        assert_ne!(later, task);
+    }
+    assert!(world.orchestrator.follow_logs("another", 5).await.is_ok(), "it may begin later");
+}
