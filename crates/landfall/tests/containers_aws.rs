@@ -130,9 +130,48 @@ fn a_branch_comes_up_on_ecs_and_goes_without_a_trace() {
     assert_eq!(value("DEMO_TEXT").as_deref(), Some("hello from ECS"));
     assert_eq!(described["service"]["launchType"], "FARGATE");
 
+    // A push updates in place: another revision of the same service, and the former one is taken back.
+    let commit = "c".repeat(40);
+    assert_eq!(sandbox.deliver("push", &github::push(BRANCH, &"b".repeat(40), &commit)), 202);
+    sandbox.eventually("the pushed commit runs", || {
+        let now = cloud.ask(&["service", "my-project-test123-service"]);
+        let list = cloud.list();
+        let definitions = list.iter().filter(|line| line.starts_with("task definition ")).count();
+        match now["definition"].to_string() {
+            text if text.contains(&commit) && definitions == 1 => Ok(()),
+            text => Err(format!("{list:?} {text}")),
+        }
+    });
+    wait_phase(&sandbox, "ready");
+    wait_text(&sandbox, &cloud, "hello from ECS");
+
     assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);
     wait_nothing_left(&sandbox, &cloud);
     wait_phase(&sandbox, "destroyed");
+    assert!(sandbox.stop().success());
+}
+
+#[test]
+fn a_port_of_its_own_is_announced_and_given_back() {
+    let (mut sandbox, cloud) = installation();
+    let manifest = std::fs::read_to_string(&sandbox.manifest).unwrap();
+    let (head, _) = manifest.split_once("  routing:").unwrap();
+    std::fs::write(&sandbox.manifest, format!("{head}  routing: {{ ports: {{ range: 8001-8003 }} }}\n")).unwrap();
+    sandbox.start();
+    assert_eq!(sandbox.deliver("create", &github::create(BRANCH)), 202);
+    wait_phase(&sandbox, "ready");
+    let list = cloud.list();
+    let port = list.iter().find_map(|line| line.strip_prefix("listener ")).unwrap_or_else(|| panic!("{list:?}"));
+    let open = sandbox.run(&["preview", "open", "--print", BRANCH]);
+    let announced = format!("http://{}:{port}/", cloud.text("dns"));
+    assert_eq!(String::from_utf8_lossy(&open.stdout).trim(), announced);
+    let answer = common::http::get(cloud.address, "/", Some(&format!("{}:{port}", cloud.text("dns")))).unwrap();
+    assert_eq!((answer.status, answer.body.trim()), (200, "hello from ECS"));
+    assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);
+    sandbox.eventually("nothing left on AWS", || match cloud.list() {
+        left if left.is_empty() => Ok(()),
+        left => Err(left.join(", ")),
+    });
     assert!(sandbox.stop().success());
 }
 
@@ -246,7 +285,7 @@ fn with_one_call_in_ten_failing_every_workflow_ends_right() {
         converged(&sandbox, &cloud, false);
         for one in sandbox.json(&["executions", "list", "--limit", "2"]).as_array().unwrap() {
             let shown = sandbox.json(&["executions", "show", one["id"].as_str().unwrap()]);
-            assert_eq!(shown["outcome"], "succeeded", "round {round}: {shown}");
+            assert_eq!(shown["view"]["outcome"], "succeeded", "round {round}: {shown}");
         }
     }
     let fired = cloud.fired();
