@@ -34,14 +34,16 @@ impl App {
         self.aws.get(self.previews.as_ref()?.on.as_ref()?)
     }
 
-    /// Where a preview's route is reached. On AWS a listener is reached at the load balancer's address, not here.
+    /// Where a preview's route is reached. On AWS a listener is reached at the load balancer's address, not here, and speaks
+    /// TLS where there is a certificate.
     pub fn route_url(&self, route: &RouteTarget) -> String {
-        match (route, self.preview_target()) {
-            (RouteTarget::Port { port }, Some(AwsTarget { address: Some(address), certificate, .. })) => {
-                let scheme = if certificate.is_some() { "https" } else { "http" };
-                format!("{scheme}://{address}:{port}/")
-            }
-            _ => route.url(),
+        let Some(AwsTarget { address, certificate, .. }) = self.preview_target() else { return route.url() };
+        let (scheme, usual) = if certificate.is_some() { ("https", 443) } else { ("http", 80) };
+        match (route, address) {
+            (RouteTarget::Host { host, port }, _) if *port == usual => format!("{scheme}://{host}/"),
+            (RouteTarget::Host { host, port }, _) => format!("{scheme}://{host}:{port}/"),
+            (RouteTarget::Port { port }, Some(address)) => format!("{scheme}://{address}:{port}/"),
+            (RouteTarget::Port { .. }, None) => route.url(),
         }
     }
 }
@@ -321,4 +323,40 @@ pub struct ChatEnvelope {
 pub enum UrlOrSecret {
     Url(String),
     Secret(SecretRef),
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn urls_on_aws_name_the_load_balancer_and_speak_tls_with_a_certificate() {
+        let app = |certificate: Option<&str>, address: Option<&str>| -> App {
+            serde_json::from_value(serde_json::json!({
+                "project": "p", "repositories": {}, "services": {}, "environments": {}, "notifications": [],
+                "webhook_secrets": [],
+                "previews": {
+                    "on": "main", "branches": [], "ignore": [], "pull_requests": false, "services": [], "variables": {},
+                    "routing": {"ports": {"first": 1, "last": 2}}, "hooks": [],
+                    "limits": {"concurrent_builds": 1, "concurrent_executions": 1}
+                },
+                "aws": {"main": {
+                    "name": "main", "cluster": "c", "subnets": [], "security_groups": [], "public_ip": false,
+                    "certificate": certificate, "address": address
+                }}
+            }))
+            .unwrap()
+        };
+        let host = |port| RouteTarget::Host { host: "a.example.com".to_owned(), port };
+        let plain = app(None, Some("lb.example.com"));
+        assert_eq!(plain.route_url(&host(80)), "http://a.example.com/");
+        assert_eq!(plain.route_url(&host(8080)), "http://a.example.com:8080/");
+        assert_eq!(plain.route_url(&RouteTarget::Port { port: 8001 }), "http://lb.example.com:8001/");
+        let tls = app(Some("arn:aws:acm:…"), Some("lb.example.com"));
+        assert_eq!(tls.route_url(&host(443)), "https://a.example.com/");
+        assert_eq!(tls.route_url(&host(8443)), "https://a.example.com:8443/");
+        assert_eq!(tls.route_url(&RouteTarget::Port { port: 8001 }), "https://lb.example.com:8001/");
+    }
 }

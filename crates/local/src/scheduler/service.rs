@@ -224,10 +224,7 @@ impl ServiceState {
             deployments,
             events: self.events.clone(),
             tags: self.tags_of_creation(),
-            settings: Some(ServiceSettings {
-                deployment: self.configuration.clone(),
-                target: self.target.clone(),
-            }),
+            settings: Some(ServiceSettings { deployment: self.configuration.clone(), target: self.target.clone() }),
         }
     }
 
