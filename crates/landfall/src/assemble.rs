@@ -22,7 +22,7 @@ use crate::commands::state::open_error;
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
-use crate::places::Places;
+use crate::places::{Places, same_place};
 use crate::secrets;
 
 /// The server's socket for commands, in the state directory.
@@ -118,6 +118,9 @@ impl Assembly {
             Some(_) => secrets::webhook(&app.webhook_secrets, &places).await?,
             None => Vec::new(),
         };
+        if purpose == Purpose::Work {
+            same_place(&*store, &places.of_previews(&app).await?).await?;
+        }
         let mut targets = Vec::new();
         for notification in &app.notifications {
             targets.push(target(notification, &places).await?);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use landfall_model::app::App;
+use landfall_model::environment::Phase;
 use landfall_model::task::SecretRef;
+use landfall_ports::store::{Store, StoreError};
 use landfall_ports::topic::Topic;
 
 use crate::error::{CliError, CliResult};
@@ -45,6 +47,23 @@ impl Places {
         self.targets.get(name).ok_or_else(|| CliError::internal("a place on AWS that the manifest does not have"))
     }
 
+    /// Where the previews are, in words that change when they would be somewhere else: account, region, cluster, load
+    /// balancer. AWS is asked for the account.
+    #[cfg_attr(not(feature = "aws"), allow(clippy::unused_async))]
+    pub(crate) async fn of_previews(&self, app: &App) -> CliResult<String> {
+        let Some(target) = app.preview_target() else { return Ok("this machine".to_owned()) };
+        #[cfg(feature = "aws")]
+        {
+            let platform = self.get(&target.name)?;
+            let account = platform.account().await.map_err(|error| refused(&target.name, error))?;
+            let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
+            let balancer = target.load_balancer.as_deref().map_or_else(|| "no load balancer".to_owned(), balancer_name);
+            Ok(format!("account {account}, {}, cluster {}, {balancer}", platform.region(), last(&target.cluster)))
+        }
+        #[cfg(not(feature = "aws"))]
+        Err(without(&target.name, "where the previews run"))
+    }
+
     #[cfg_attr(not(feature = "aws"), allow(clippy::unused_async))]
     pub(crate) async fn secret(&self, secret: &SecretRef) -> CliResult<String> {
         let Some(home) = &self.home else {
@@ -64,6 +83,38 @@ impl Places {
         #[cfg(not(feature = "aws"))]
         Err(without(on, arn))
     }
+}
+
+/// Its name, also where the manifest has the ARN (`…:loadbalancer/app/NAME/ID`).
+#[cfg(feature = "aws")]
+fn balancer_name(text: &str) -> String {
+    let name = text.split_once(":loadbalancer/").and_then(|(_, path)| path.split('/').nth(1)).unwrap_or(text);
+    format!("load balancer {name}")
+}
+
+/// What the state directory remembers of where its previews are.
+const PLACE_KEY: &str = "previews.place";
+
+/// Refuses to look after previews at `place` while there are some elsewhere: a destroy would read back that nothing is left
+/// there, and say so, while the old ones went on running unseen.
+pub(crate) async fn same_place(store: &dyn Store, place: &str) -> CliResult<()> {
+    let unreadable = |error: StoreError| CliError::new(ExitCode::Io, "the state cannot be read").cause(&error);
+    let before = store.meta_get(PLACE_KEY).await.map_err(unreadable)?;
+    if before.as_deref() == Some(place) {
+        return Ok(());
+    }
+    if let Some(before) = before {
+        let records = store.environments().await.map_err(unreadable)?;
+        let holds = |phase| !matches!(phase, Phase::Queued | Phase::AwaitingApproval | Phase::Destroyed);
+        let there: Vec<&str> = records.iter().filter(|r| holds(r.phase)).map(|record| record.id.as_str()).collect();
+        if !there.is_empty() {
+            let message = format!("previews of this state run on {before}, and the manifest now puts them on {place}");
+            return Err(CliError::new(ExitCode::Conflict, message)
+                .hint(format!("put `previews.on` and its target back and destroy them first: {}", there.join(", ")))
+                .hint("or give the new place a state directory of its own with `--state`"));
+        }
+    }
+    store.meta_put(PLACE_KEY, place).await.map_err(unreadable)
 }
 
 #[cfg(feature = "aws")]

@@ -167,6 +167,18 @@ fn a_port_of_its_own_is_announced_and_given_back() {
     assert_eq!(String::from_utf8_lossy(&open.stdout).trim(), announced);
     let answer = common::http::get(cloud.address, "/", Some(&format!("{}:{port}", cloud.text("dns")))).unwrap();
     assert_eq!((answer.status, answer.body.trim()), (200, "hello from ECS"));
+
+    // Elsewhere "destroyed" would be said of what still runs here.
+    assert!(sandbox.stop().success());
+    let manifest = std::fs::read_to_string(&sandbox.manifest).unwrap();
+    std::fs::write(&sandbox.manifest, manifest.replace("cluster: previews", "cluster: others")).unwrap();
+    let listen = sandbox.listen.to_string();
+    let elsewhere = sandbox.run(&["serve", "--listen", &listen]);
+    let said = String::from_utf8_lossy(&elsewhere.stderr);
+    assert!(!elsewhere.status.success() && said.contains("destroy them first: my-project-test123"), "{elsewhere:?}");
+    std::fs::write(&sandbox.manifest, manifest).unwrap();
+    sandbox.start();
+
     assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);
     sandbox.eventually("nothing left on AWS", || match cloud.list() {
         left if left.is_empty() => Ok(()),
