@@ -7,6 +7,7 @@ mod logs;
 mod owned;
 mod past;
 mod register;
+mod removal;
 mod rollout;
 mod secrets;
 mod service;

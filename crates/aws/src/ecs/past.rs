@@ -32,6 +32,17 @@ pub(crate) struct Watch {
     past: Arc<Vec<Past>>,
 }
 
+impl Watch {
+    /// Whether reads may be too old to show what this process began.
+    pub(crate) fn may_be_unseen(&self) -> bool {
+        self.begun.as_ref().is_some_and(|begun| begun.at.elapsed() <= LAG)
+    }
+
+    pub(crate) fn knows(&self, deployment: &str) -> bool {
+        self.ids.iter().any(|id| id == deployment) || self.past.iter().any(|past| past.id == deployment)
+    }
+}
+
 /// ECS answers reads from copies that may be seconds old.
 const LAG: Duration = Duration::from_secs(60);
 
@@ -66,10 +77,13 @@ impl Ecs {
         let mut watches = locked(&self.watches);
         let Some(watch) = watches.get_mut(service) else { return };
         let Some(begun) = &watch.begun else { return };
-        // Shown, or superseded by a newer one that is.
-        let shown = |told: &DeploymentDescription| told.id == begun.id || told.created_at >= begun.created_at;
-        if deployments.iter().any(shown) || begun.at.elapsed() > LAG {
+        if begun.at.elapsed() > LAG {
             watch.begun = None;
+            return;
+        }
+        // Shown, or superseded by a newer one that is. It stays: the next read may come from an older copy.
+        let shown = |told: &DeploymentDescription| told.id == begun.id || told.created_at >= begun.created_at;
+        if deployments.iter().any(shown) {
             return;
         }
         let not_yet = DeploymentDescription {

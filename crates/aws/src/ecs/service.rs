@@ -1,4 +1,4 @@
-//! Services: created or updated under their names, described with the causes of failures, scaled, deleted.
+//! Services: created or updated under their names, described with the causes of failures.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::{Ecs, locked, tasks};
 use crate::budget::Family;
 use crate::call::Call;
 use crate::core::now;
+use crate::error::Failed;
 use crate::tags;
 
 /// DescribeServices takes 10.
@@ -194,11 +195,7 @@ impl Ecs {
                 if message.contains("idempotent") || message.contains("already exists") {
                     return Ok(None);
                 }
-                // The name of a service that drains, and a target group whose rule ECS has not heard of yet.
-                if message.contains("draining") || message.contains("does not have an associated load balancer") {
-                    return Err(PortError::Unavailable(failed.error.to_string()));
-                }
-                return Err(self.explained(failed));
+                return Err(self.not_put(failed));
             }
         };
         let made = made.ok_or_else(|| PortError::Unavailable(format!("{}: an empty answer", call.what())))?;
@@ -234,8 +231,17 @@ impl Ecs {
                 }
                 Err(PortError::Unavailable(format!("{}: it was deleted meanwhile", call.what())))
             }
-            Err(failed) => Err(failed.into()),
+            Err(failed) => Err(self.not_put(failed)),
         }
+    }
+
+    /// The name of a service that drains, and a target group whose rule ECS has not heard of yet, pass by themselves.
+    fn not_put(&self, failed: Failed) -> PortError {
+        let message = failed.message.to_ascii_lowercase();
+        if message.contains("draining") || message.contains("does not have an associated load balancer") {
+            return PortError::Unavailable(failed.error.to_string());
+        }
+        self.explained(failed)
     }
 
     async fn tag_timeout(&self, service: &ecs::Service, tags: &Tags) -> PortResult<()> {
@@ -251,9 +257,11 @@ impl Ecs {
     }
 
     pub(crate) async fn describe(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
-        let Some(service) = self.service(name).await? else { return Ok(None) };
+        let Some(service) = self.our_service(name).await? else {
+            self.forget_service(name);
+            return Ok(None);
+        };
         let status = match service.status.as_deref() {
-            Some("INACTIVE") => return Ok(None),
             Some("DRAINING") => ServiceStatus::Draining,
             _ => ServiceStatus::Active,
         };
@@ -343,37 +351,6 @@ impl Ecs {
             deployment.failures.clone_from(&entry.tasks);
         }
         Ok(())
-    }
-
-    pub(crate) async fn scale(&self, name: &str, desired_count: u32) -> PortResult<()> {
-        let resource = format!("service {name}");
-        let call = Call { service: "ecs", action: "UpdateService", family: Family::ServiceModify, resource: &resource };
-        let request = (self.core.clients.ecs.update_service())
-            .cluster(&self.core.target.cluster)
-            .service(name)
-            .desired_count(super::definition::number(desired_count));
-        match self.core.caller.call(call, || request.clone().send()).await {
-            Ok(_) => Ok(()),
-            // It drains: that comes to the same.
-            Err(failed) if failed.is("ServiceNotActiveException") && desired_count == 0 => Ok(()),
-            Err(failed) if failed.is("ServiceNotActiveException") => {
-                Err(PortError::NotFound(format!("service {name} is being deleted")))
-            }
-            Err(failed) => Err(self.explained(failed)),
-        }
-    }
-
-    /// With force, so that tasks that still run go as well.
-    pub(crate) async fn delete(&self, name: &str) -> PortResult<()> {
-        let resource = format!("service {name}");
-        let call = Call { service: "ecs", action: "DeleteService", family: Family::ServiceModify, resource: &resource };
-        let request =
-            self.core.clients.ecs.delete_service().cluster(&self.core.target.cluster).service(name).force(true);
-        match self.core.caller.call(call, || request.clone().send()).await {
-            Ok(_) => Ok(()),
-            Err(failed) if failed.is("ServiceNotFoundException") || failed.is("ServiceNotActiveException") => Ok(()),
-            Err(failed) => Err(self.explained(failed)),
-        }
     }
 }
 

@@ -451,7 +451,10 @@ async fn the_wrong_account_writes_nothing() {
     let error = orchestrator.register_task_definition(&definition("app-w", "app:1"), &tags("app-w", "exe_1")).await;
     let Err(PortError::Denied(text)) = &error else { panic!("{error:?}") };
     assert!(text.contains(&place.account) && text.contains("999999999999"), "{text}");
-    assert!(orchestrator.delete_service("any").await.is_err());
+    place.register(&definition("app-w", "app:1"), "app-w").await;
+    let ours = put("app-w-service", "app-w", "app-w");
+    place.orchestrator.put_service(&ours).await.unwrap();
+    assert!(matches!(orchestrator.delete_service(&ours.name).await, Err(PortError::Denied(_))));
     // Reading is free.
     assert!(orchestrator.describe_service("any").await.unwrap().is_none());
     assert_eq!(platform.account().await.unwrap(), place.account);

@@ -7,6 +7,7 @@ mod edges;
 mod elb;
 mod emulator;
 mod messaging;
+mod owners;
 mod place;
 mod raw;
 mod waiting;

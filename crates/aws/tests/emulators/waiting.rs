@@ -15,15 +15,15 @@ use serde_json::json;
 use crate::ecs::{definition, one_off, put, tags};
 use crate::emulator;
 
-struct World {
-    fake: Handle,
-    target: AwsTarget,
-    platform: AwsPlatform,
-    orchestrator: Arc<dyn Orchestrator>,
+pub(crate) struct World {
+    pub fake: Handle,
+    pub target: AwsTarget,
+    pub platform: AwsPlatform,
+    pub orchestrator: Arc<dyn Orchestrator>,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (url, fake) = Fake::start_frozen().await.unwrap();
         fake.image(ImageRule {
             image: "bad".to_owned(),
@@ -50,33 +50,33 @@ impl World {
     }
 
     /// Another process, that knows only what AWS tells.
-    async fn restarted(&mut self) {
+    pub(crate) async fn restarted(&mut self) {
         self.platform = connect(&self.target).await;
         self.orchestrator = self.platform.orchestrator();
     }
 
-    async fn request(&self, image: &str) -> PutService {
+    pub(crate) async fn request(&self, image: &str) -> PutService {
         let definition = definition("web", image);
         let made = self.orchestrator.register_task_definition(&definition, &tags("web", "exe_1")).await.unwrap();
         request(&made.handle)
     }
 
     /// The id of the deployment begun.
-    async fn deploy(&self, image: &str) -> String {
+    pub(crate) async fn deploy(&self, image: &str) -> String {
         let request = self.request(image).await;
         self.orchestrator.put_service(&request).await.unwrap().deployment
     }
 
-    async fn service(&self) -> ServiceDescription {
+    pub(crate) async fn service(&self) -> ServiceDescription {
         self.orchestrator.describe_service("web-service").await.unwrap().unwrap()
     }
 
-    async fn deployment(&self, id: &str) -> Option<DeploymentDescription> {
+    pub(crate) async fn deployment(&self, id: &str) -> Option<DeploymentDescription> {
         self.service().await.deployments.into_iter().find(|deployment| deployment.id == id)
     }
 
     /// Polled as the engine does, until it is no longer in progress.
-    async fn end(&self, id: &str) -> DeploymentDescription {
+    pub(crate) async fn end(&self, id: &str) -> DeploymentDescription {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let deployment = self.deployment(id).await.unwrap_or_else(|| panic!("{id} is not told any more"));
@@ -88,13 +88,13 @@ impl World {
         }
     }
 
-    fn force(&self, event: &str) {
+    pub(crate) fn force(&self, event: &str) {
         self.fake.force(&json!({"cluster": "main", "service": "web-service", "event": event})).unwrap();
     }
 }
 
 /// One task: beside it there must be room for its successor.
-fn request(task_definition: &str) -> PutService {
+pub(crate) fn request(task_definition: &str) -> PutService {
     let mut request = PutService { desired_count: 1, ..put("web-service", "web", task_definition) };
     request.deployment.minimum_healthy_percent = 100;
     request.deployment.maximum_percent = 200;
@@ -103,7 +103,11 @@ fn request(task_definition: &str) -> PutService {
 }
 
 async fn connect(target: &AwsTarget) -> AwsPlatform {
-    let options = AwsOptions { instance: "aws-tests".to_owned(), project: "tests".to_owned() };
+    connect_as(target, "aws-tests").await
+}
+
+pub(crate) async fn connect_as(target: &AwsTarget, instance: &str) -> AwsPlatform {
+    let options = AwsOptions { instance: instance.to_owned(), project: "tests".to_owned() };
     AwsPlatform::connect_as(target, options, emulator::credentials("test")).await.unwrap()
 }
 

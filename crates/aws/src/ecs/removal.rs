@@ -1,0 +1,77 @@
+//! Services of this installation scaled and deleted.
+//!
+//! Two installations of one manifest on one cluster name their environments and services alike, so neither a name nor the
+//! environment's tag says whose a service is: only what is seen to carry this installation's tag is touched, or told at all.
+
+use std::sync::Arc;
+
+use aws_sdk_ecs::types as ecs;
+use landfall_model::inventory::TAG_INSTANCE;
+use landfall_ports::{PortError, PortResult};
+
+use super::{Ecs, locked};
+use crate::budget::Family;
+use crate::call::Call;
+
+impl Ecs {
+    /// As ECS has it now, if it is there and this installation's.
+    pub(crate) async fn our_service(&self, name: &str) -> PortResult<Option<Arc<ecs::Service>>> {
+        let ours = |service: &Arc<ecs::Service>| {
+            service.status.as_deref() != Some("INACTIVE")
+                && super::from_tags(service.tags()).get(TAG_INSTANCE) == Some(&self.core.options.instance)
+        };
+        Ok(self.service(name).await?.filter(ours))
+    }
+
+    /// What was remembered of a service that is gone; of one that a lagging read does not show yet, what was begun stays.
+    pub(crate) fn forget_service(&self, name: &str) {
+        let mut watches = locked(&self.watches);
+        if !watches.get(name).is_some_and(|watch| !watch.may_be_unseen()) {
+            return;
+        }
+        let Some(watch) = watches.remove(name) else { return };
+        drop(watches);
+        locked(&self.failures).retain(|id, _| !watch.knows(id));
+        let number = |arn: &str| super::rollout::deployment_id(arn);
+        locked(&self.revisions).retain(|arn, _| !watch.knows(&number(arn)));
+    }
+
+    /// # Errors
+    /// `NotFound` where this installation has no service of that name, or it is being deleted.
+    pub(crate) async fn scale(&self, name: &str, desired_count: u32) -> PortResult<()> {
+        if self.our_service(name).await?.is_none() {
+            return Err(PortError::NotFound(format!("this installation has no service {name}")));
+        }
+        let resource = format!("service {name}");
+        let call = Call { service: "ecs", action: "UpdateService", family: Family::ServiceModify, resource: &resource };
+        let request = (self.core.clients.ecs.update_service())
+            .cluster(&self.core.target.cluster)
+            .service(name)
+            .desired_count(super::definition::number(desired_count));
+        match self.core.caller.call(call, || request.clone().send()).await {
+            Ok(_) => Ok(()),
+            // It drains: that comes to the same.
+            Err(failed) if failed.is("ServiceNotActiveException") && desired_count == 0 => Ok(()),
+            Err(failed) if failed.is("ServiceNotActiveException") => {
+                Err(PortError::NotFound(format!("service {name} is being deleted")))
+            }
+            Err(failed) => Err(self.explained(failed)),
+        }
+    }
+
+    /// With force, so that tasks that still run go as well. Nothing where this installation has no service of that name.
+    pub(crate) async fn delete(&self, name: &str) -> PortResult<()> {
+        if self.our_service(name).await?.is_none() {
+            return Ok(());
+        }
+        let resource = format!("service {name}");
+        let call = Call { service: "ecs", action: "DeleteService", family: Family::ServiceModify, resource: &resource };
+        let request =
+            self.core.clients.ecs.delete_service().cluster(&self.core.target.cluster).service(name).force(true);
+        match self.core.caller.call(call, || request.clone().send()).await {
+            Ok(_) => Ok(()),
+            Err(failed) if failed.is("ServiceNotFoundException") || failed.is("ServiceNotActiveException") => Ok(()),
+            Err(failed) => Err(self.explained(failed)),
+        }
+    }
+}
