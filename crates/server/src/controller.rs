@@ -15,9 +15,11 @@ use landfall_model::Timestamp;
 use landfall_model::environment::{Desired, EnvironmentRecord};
 use landfall_model::ids::EnvironmentId;
 use landfall_model::notice::{Notice, NoticeKind};
+use landfall_planner::control::Cause;
 use landfall_planner::{DecideContext, Decision, LiveStatus, Settled, decide, place, plan};
 use landfall_ports::journal::JournalError;
 use landfall_ports::store::{StoreError, StoreResult};
+use landfall_workflow::event::ErrorClass;
 use landfall_workflow::{Event, ExecutionState, Signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -271,9 +273,12 @@ async fn live_status(inner: &Inner, record: &EnvironmentRecord) -> Result<Option
             (ExecutionState::Finished, Some(outcome)) => LiveStatus::Finished {
                 outcome,
                 message: view.message.unwrap_or_default(),
-                cause: view.cause.map(|cause| match cause.error.detail {
-                    Some(detail) => format!("{}: {}\n{detail}", cause.title, cause.error.message),
-                    None => format!("{}: {}", cause.title, cause.error.message),
+                cause: view.cause.map(|cause| Cause {
+                    stale: cause.error.class == ErrorClass::Stale,
+                    text: match cause.error.detail {
+                        Some(detail) => format!("{}: {}\n{detail}", cause.title, cause.error.message),
+                        None => format!("{}: {}", cause.title, cause.error.message),
+                    },
                 }),
             },
             (ExecutionState::Paused, _) => {

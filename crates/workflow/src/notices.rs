@@ -9,7 +9,7 @@ use crate::plan::Step;
 use crate::status::StepStatus;
 
 pub(crate) fn started(execution: &Execution) -> Option<NoticeDraft> {
-    if execution.plan.quiet {
+    if execution.plan.quiet || execution.plan.again {
         return None;
     }
     let environment = &execution.plan.environment;

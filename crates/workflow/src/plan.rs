@@ -27,6 +27,9 @@ pub struct Plan {
     /// them, and nothing else.
     #[serde(default, skip_serializing_if = "is_false")]
     pub quiet: bool,
+    /// Another plan for a request whose beginning was told: only how it ends is news.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub again: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

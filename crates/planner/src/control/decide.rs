@@ -29,7 +29,7 @@ fn with_live(record: &EnvironmentRecord, live: &LiveExecution, status: &LiveStat
             return Decision::Settle(Settled { record: next, notices: Vec::new() });
         }
         LiveStatus::Finished { outcome, message, cause } => {
-            return Decision::Settle(settle(record, live, *outcome, message, cause.as_deref(), cx));
+            return Decision::Settle(settle(record, live, *outcome, message, cause.as_ref(), cx));
         }
         LiveStatus::Running { superseding } => (*superseding, None),
         LiveStatus::Paused { reason, superseding } => (*superseding, Some(reason)),

@@ -63,10 +63,19 @@ pub enum LiveStatus {
     Finished {
         outcome: Outcome,
         message: String,
-        cause: Option<String>,
+        cause: Option<Cause>,
     },
     /// The journal has no such execution.
     Lost,
+}
+
+/// The first failure of an execution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// What failed and why; from the second line on, what a person may do.
+    pub text: String,
+    /// Of class `Stale`: what the plan had chosen was taken.
+    pub stale: bool,
 }
 
 /// Whether a preview that holds no place yet may start.

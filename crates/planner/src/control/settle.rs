@@ -8,7 +8,7 @@ use landfall_model::notice::{Notice, NoticeKind};
 use landfall_workflow::Outcome;
 
 use super::decide::working_phase;
-use super::{DecideContext, Settled, at_commit, awaits_approval, notice, wanted};
+use super::{Cause, DecideContext, Settled, at_commit, awaits_approval, notice, wanted};
 use crate::plan::PlanKind;
 
 /// First wait after a failed destroy; doubles up to `DESTROY_RETRY_MAX`.
@@ -49,7 +49,9 @@ pub fn started(
         PlanKind::Update => (NoticeKind::Updating, "updating", format!("Updating {id}{}", at_commit(commit))),
         PlanKind::Destroy => (NoticeKind::Destroying, "destroying", format!("Destroying {id}")),
     };
-    let notices = vec![notice(&next, kind, word, text, now)];
+    // A plan made again for the same request: its beginning was told.
+    let first = record.replans == 0;
+    let notices = first.then(|| notice(&next, kind, word, text, now)).into_iter().collect();
     Settled { record: next, notices }
 }
 
@@ -104,7 +106,7 @@ pub(super) fn settle(
     live: &LiveExecution,
     outcome: Outcome,
     message: &str,
-    cause: Option<&str>,
+    cause: Option<&Cause>,
     cx: &DecideContext,
 ) -> Settled {
     let mut next = record.clone();
@@ -118,7 +120,7 @@ pub(super) fn settle(
         told.id = format!("{}/{}/{}", record.id, live.id, word(told.kind));
         // An execution that only wants another plan tells nothing itself.
         told.execution = Some(live.id.clone()).filter(|_| outcome != Outcome::NeedsReplan);
-        told.cause = cause.map(str::to_owned);
+        told.cause = cause.map(|cause| cause.text.clone());
         told.url = next.url.clone();
     }
     next.live = None;
@@ -142,7 +144,7 @@ fn settle_deploy(
     live: &LiveExecution,
     outcome: Outcome,
     message: &str,
-    cause: Option<&str>,
+    cause: Option<&Cause>,
     cx: &DecideContext,
 ) -> Option<Notice> {
     let id = next.id.clone();
@@ -220,12 +222,11 @@ fn settle_deploy(
     }
 }
 
-/// How often it was tried, and what the failure's detail says that a person may do.
-fn stale_hint(stale: u32, cause: Option<&str>) -> String {
-    if stale == 0 {
-        return String::new();
-    }
-    let hint = cause.and_then(|cause| cause.split_once('\n')).map_or("", |(_, detail)| detail);
+/// How often it was tried, and what the failure's detail says that a person may do. Nothing where it failed for another
+/// reason, however many plans went stale before.
+fn stale_hint(stale: u32, cause: Option<&Cause>) -> String {
+    let Some(cause) = cause.filter(|cause| stale > 0 && cause.stale) else { return String::new() };
+    let hint = cause.text.split_once('\n').map_or("", |(_, detail)| detail);
     let hint = hint.split_whitespace().collect::<Vec<_>>().join(" ");
     let colon = if hint.is_empty() { "" } else { "; " };
     format!(" (planned {} times, each time what was chosen had been taken{colon}{hint})", stale + 1)

@@ -116,6 +116,7 @@ pub fn preview(
         max_parallel: MAX_PARALLEL,
         last_try: record.replans >= MAX_REPLANS,
         quiet: false,
+        again: record.replans > 0,
     };
     Ok(Planned { plan, warnings })
 }

@@ -96,6 +96,7 @@ pub fn destroy(app: &App, record: &EnvironmentRecord, inputs: &PlanInputs) -> Pl
         max_parallel: MAX_PARALLEL,
         last_try: false,
         quiet: record.retries > 0,
+        again: false,
     };
     Planned { plan, warnings }
 }

@@ -63,6 +63,7 @@ async fn a_port_that_is_always_taken_ends_in_a_clear_message() {
     assert_eq!((failed.replans, failed.applied_seq), (0, failed.desired_seq));
     assert!(rig.world.view().is_empty(), "what the last plan made is taken away: {:?}", rig.world.view());
     assert_eq!((told(&rig, NoticeKind::RolledBack), told(&rig, NoticeKind::Failed)), (1, 0));
+    assert_eq!(told(&rig, NoticeKind::Creating), 1, "once for the request, not for each plan");
 
     rig.world.mend();
     say(&server, "push", "d-2", &pushed(BRANCH, &commit('b'))).await;

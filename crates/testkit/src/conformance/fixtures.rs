@@ -54,6 +54,7 @@ pub fn execution(name: &str, environment: &str) -> NewExecution {
         max_parallel: 1,
         last_try: false,
         quiet: false,
+        again: false,
     };
     NewExecution {
         id: ExecutionId::new(format!("exe_{name}")),

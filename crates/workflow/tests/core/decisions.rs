@@ -267,6 +267,15 @@ fn a_quiet_plan_tells_when_it_has_worked_and_nothing_else() {
 }
 
 #[test]
+fn a_plan_made_again_tells_only_how_it_ends() {
+    let mut one = plan(vec![step("a", &[])]);
+    one.again = true;
+    let mut sim = Sim::started(one);
+    sim.report("a", done());
+    assert_eq!(sim.notices.iter().map(|notice| notice.kind).collect::<Vec<_>>(), [NoticeKind::Created]);
+}
+
+#[test]
 fn an_undo_begins_with_what_an_unfinished_step_knew() {
     let mut sim = Sim::started(plan(vec![step("a", &[]), step("b", &["a"])]));
     sim.report("a", pending("of a"));

@@ -42,6 +42,7 @@ pub(crate) fn plan(steps: Vec<Step>) -> Plan {
         max_parallel: 4,
         last_try: false,
         quiet: false,
+        again: false,
     }
 }
 

@@ -5,7 +5,7 @@ use landfall_model::notice::NoticeKind;
 use landfall_workflow::Outcome;
 
 use super::model::{Model, ask, at, branch, fork, gone};
-use crate::control::{DecideContext, Decision, LiveStatus, MAX_REPLANS, Place, Verdict, decide, holds_place};
+use crate::control::{Cause, DecideContext, Decision, LiveStatus, MAX_REPLANS, Place, Verdict, decide, holds_place};
 
 fn create() -> Ask {
     ask(None, PreviewTrigger::BranchCreated)
@@ -284,6 +284,7 @@ fn what_cannot_be_destroyed_is_not_built_upon() {
 fn a_choice_that_is_always_stale_ends_in_a_failure() {
     let x = branch("feature/x");
     let mut model = Model::new();
+    model.stale = true;
     model.ask(&x, push("a"), None);
     model.settle();
     let mut waits = Vec::new();
@@ -304,11 +305,30 @@ fn a_choice_that_is_always_stale_ends_in_a_failure() {
     assert_eq!((record.phase, record.replans, record.port), (Phase::Failed, 0, None));
     assert!(message.contains("why (planned 6 times, each time what was chosen had been taken; free it)"), "{message}");
     // Nobody is told of the plans in between.
-    let kinds: Vec<_> = model.told.iter().map(|(_, kind)| *kind).filter(|kind| *kind != NoticeKind::Creating).collect();
-    assert_eq!(kinds, [NoticeKind::RolledBack]);
+    let kinds: Vec<_> = model.told.iter().map(|(_, kind)| *kind).collect();
+    assert_eq!(kinds, [NoticeKind::Creating, NoticeKind::RolledBack]);
     model.ask(&x, push("b"), None);
     model.rest();
     assert_eq!(model.record(&x).phase, Phase::Ready);
+}
+
+#[test]
+fn a_failure_after_stale_plans_gives_its_own_reason() {
+    for outcome in [Outcome::RolledBack, Outcome::Failed, Outcome::RollbackFailed] {
+        let x = branch("feature/x");
+        let mut model = Model::new();
+        model.ask(&x, push("a"), None);
+        model.settle();
+        model.finish(Outcome::NeedsReplan);
+        model.now = model.settle().expect("it is planned again");
+        model.settle();
+        model.finish(outcome);
+        model.settle();
+        let record = model.record(&x);
+        let message = record.message.clone().unwrap_or_default();
+        assert_eq!((record.phase, record.replans), (Phase::Failed, 0));
+        assert!(message.ends_with(": why"), "{message}");
+    }
 }
 
 #[test]
@@ -344,7 +364,8 @@ fn a_last_plan_that_wants_another_is_a_failure_that_is_told() {
     let mut record = model.record(&x).clone();
     record.replans = MAX_REPLANS;
     let outcome = Outcome::NeedsReplan;
-    let live = LiveStatus::Finished { outcome, message: "port 8000 is taken".to_owned(), cause: None };
+    let cause = Some(Cause { text: "Route: port 8000 is taken".to_owned(), stale: true });
+    let live = LiveStatus::Finished { outcome, message: "port 8000 is taken".to_owned(), cause };
     let cx = DecideContext { now: model.now, live: Some(live), place: Place::Free, ttl: None, url: None, port: None };
     let Decision::Settle(settled) = decide(&record, &cx) else { panic!() };
     assert_eq!((settled.record.phase, settled.record.applied_seq), (Phase::Failed, record.desired_seq));

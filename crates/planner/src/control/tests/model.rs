@@ -75,6 +75,8 @@ pub(super) struct Model {
     intents: u64,
     /// Previews answer nowhere.
     pub(super) workers_only: bool,
+    /// Failures come from a choice gone stale.
+    pub(super) stale: bool,
 }
 
 impl Model {
@@ -94,6 +96,7 @@ impl Model {
             lose_next: false,
             intents: 0,
             workers_only: false,
+            stale: false,
         }
     }
 
@@ -179,7 +182,10 @@ impl Model {
             Some(Run { finished: Some(outcome), .. }) => LiveStatus::Finished {
                 outcome: *outcome,
                 message: "why".to_owned(),
-                cause: Some("Route: why\nfree it".to_owned()),
+                cause: Some(Cause {
+                    text: "Route: why\nfree it".to_owned(),
+                    stale: self.stale || *outcome == Outcome::NeedsReplan,
+                }),
             },
             Some(run) => LiveStatus::Running { superseding: run.superseding },
         });
