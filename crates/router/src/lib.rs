@@ -23,6 +23,7 @@ mod serve;
 mod socket;
 mod store;
 mod table;
+mod turn;
 mod upstream;
 mod watch;
 mod worker;

@@ -125,7 +125,7 @@ async fn forward(
     }
     let repeatable = request.body().is_end_stream()
         && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
-    let mut request = request.map(RequestBody::Client);
+    let mut request = request.map(RequestBody::client);
     let mut tried = Vec::new();
     let mut refusal = None;
     for _ in 0..ATTEMPTS {
@@ -153,6 +153,7 @@ async fn forward(
         if flight.target.state() == TargetState::Draining {
             continue;
         }
+        let copy = (reused && repeatable).then(|| bodiless_copy(&request));
         match upstream.exchange(request, &client.watch).await {
             Ok(response) => return answer(client, response, upstream, flight, upgrade.is_some()).await,
             Err(Failure::Unsent(unsent)) => {
@@ -161,11 +162,10 @@ async fn forward(
                 let detail = format!("Target {} closed the connection.", flight.target.addr);
                 refusal = Some(Refusal::new(StatusCode::BAD_GATEWAY, "connection_lost", detail));
             }
-            Err(Failure::Lost { reason, head }) => {
+            Err(Failure::Lost { reason, unanswered }) => {
                 worker.pools.borrow_mut().forget(&flight.target);
-                let again = head.filter(|_| reused && repeatable).and_then(|head| headers::parse_request(&head));
-                match again {
-                    Some(again) => request = again.map(|()| RequestBody::Empty),
+                match copy.filter(|_| unanswered) {
+                    Some(copy) => request = copy,
                     None => {
                         let detail = format!("Target {} gave no answer: {reason}.", flight.target.addr);
                         return Err(Refusal::new(StatusCode::BAD_GATEWAY, "connection_lost", detail));
@@ -194,6 +194,15 @@ async fn forward(
     }
     let detail = "Every connection that was tried closed before it took the request.";
     Err(refusal.unwrap_or_else(|| Refusal::new(StatusCode::BAD_GATEWAY, "connection_lost", detail)))
+}
+
+/// What a second try sends. A copy, not what is left on the lost connection: it is certain to be this request.
+fn bodiless_copy(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }
 
 async fn answer(

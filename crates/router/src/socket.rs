@@ -1,5 +1,5 @@
-//! The two sockets of a request: the client's, whose bytes its watch counts, and the target's, which remembers the head it
-//! sent last.
+//! The two sockets of a request: the client's, whose bytes its watch counts, and the target's, which tells what comes
+//! first, the end of the request or the beginning of the answer.
 
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -9,10 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::turn::Turn;
 use crate::watch::Watch;
-
-/// Longest head that is remembered.
-const MAX_SENT: usize = 16 << 10;
 
 /// A client's socket that tells its watch about every byte.
 #[derive(Debug)]
@@ -85,50 +83,25 @@ fn poll_write_few(stream: &mut TcpStream, cx: &mut Context<'_>, bufs: &[IoSlice<
 }
 
 /// A target's socket.
-///
-/// It keeps the first bytes sent since the last received ones, which are the head of the request: a connection that turns
-/// out to be stale may need it again on another one, and a copy of the bytes is much cheaper than one of the headers.
 #[derive(Debug)]
 pub(crate) struct Direct {
     pub(crate) stream: TcpStream,
-    sent: Vec<u8>,
-    /// Something was received since the last head: what is sent next is a new one.
-    answered: bool,
-}
-
-impl Direct {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, sent: Vec::new(), answered: true }
-    }
-
-    /// The head that was sent and has not been answered.
-    pub(crate) fn into_unanswered(self) -> Option<Vec<u8>> {
-        (!self.answered).then_some(self.sent)
-    }
-
-    fn remember(&mut self, bufs: &[IoSlice<'_>]) {
-        if std::mem::take(&mut self.answered) {
-            self.sent.clear();
-            for buf in bufs {
-                let room = MAX_SENT.saturating_sub(self.sent.len());
-                self.sent.extend_from_slice(buf.get(..room).unwrap_or(buf));
-            }
-        }
-    }
+    pub(crate) turn: Turn,
 }
 
 impl AsyncRead for Direct {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.answered |= buf.filled().len() > before;
+        if buf.filled().len() > before {
+            self.turn.received();
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Direct {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.remember(&[IoSlice::new(buf)]);
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -137,7 +110,6 @@ impl AsyncWrite for Direct {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        self.remember(bufs);
         poll_write_few(&mut self.stream, cx, bufs)
     }
 
@@ -145,8 +117,11 @@ impl AsyncWrite for Direct {
         true
     }
 
+    /// hyper calls this once it has written all it held.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.turn.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

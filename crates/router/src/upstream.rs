@@ -11,7 +11,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use crate::api::TargetState;
 use crate::gate::Gate;
 use crate::socket::Direct;
 use crate::table::{Group, InFlight, Target};
+use crate::turn::Turn;
 use crate::watch::Watch;
 use crate::worker::Worker;
 
@@ -35,34 +36,47 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_BUFFER: usize = 256 << 10;
 
 /// What goes to the target: the client's body, or none on a second try.
-pub(crate) enum RequestBody {
-    Empty,
-    Client(Incoming),
+pub(crate) struct RequestBody {
+    incoming: Option<Incoming>,
+    /// Told when the body ends.
+    turn: Option<Turn>,
+}
+
+impl RequestBody {
+    pub(crate) fn client(incoming: Incoming) -> Self {
+        Self { incoming: Some(incoming), turn: None }
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self { incoming: None, turn: None }
+    }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            RequestBody::Empty => Poll::Ready(None),
-            RequestBody::Client(body) => Pin::new(body).poll_frame(cx),
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        // hyper does not ask again after trailers, or when the length is known and reached.
+        let over = match &frame {
+            Some(Ok(frame)) => frame.is_trailers() || incoming.is_end_stream(),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        if let Some(turn) = self.turn.take_if(|_| over) {
+            turn.handed();
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            RequestBody::Empty => true,
-            RequestBody::Client(body) => body.is_end_stream(),
-        }
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            RequestBody::Empty => SizeHint::with_exact(0),
-            RequestBody::Client(body) => body.size_hint(),
-        }
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -71,6 +85,7 @@ pub(crate) struct Upstream {
     /// `None` once it has ended.
     conn: Option<Connection<TokioIo<Direct>, RequestBody>>,
     gate: Gate,
+    turn: Turn,
     pub(crate) target: Arc<Target>,
 }
 
@@ -78,10 +93,10 @@ pub(crate) struct Upstream {
 pub(crate) enum Failure {
     /// Nothing was sent; here is the request back.
     Unsent(Box<Request<RequestBody>>),
-    /// The connection ended after the request may have been read. With the head as it was sent.
+    /// The connection ended after the request may have been read. `unanswered`: without a byte from the target.
     Lost {
         reason: String,
-        head: Option<Vec<u8>>,
+        unanswered: bool,
     },
     TimedOut,
     Cut,
@@ -105,10 +120,11 @@ impl Upstream {
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let mut builder = hyper::client::conn::http1::Builder::new();
         builder.max_buf_size(MAX_BUFFER);
-        let io = TokioIo::new(Direct::new(stream));
+        let turn = Turn::new();
+        let io = TokioIo::new(Direct { stream, turn: turn.clone() });
         let (sender, conn) = builder.handshake(io).await.map_err(|error| failed(&error))?;
         group.stats.connections.fetch_add(1, Ordering::Relaxed);
-        let mut upstream = Box::new(Self { sender, conn: Some(conn), gate: Gate::new(), target: target.clone() });
+        let mut upstream = Box::new(Self { sender, conn: Some(conn), gate: Gate::new(), turn, target: target.clone() });
         // hyper takes a request only after the connection has asked for one.
         upstream.is_alive();
         Ok(upstream)
@@ -131,33 +147,38 @@ impl Upstream {
     /// Sends and waits for the head of the answer.
     pub(crate) async fn exchange(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
         watch: &Watch,
     ) -> Result<Response<Incoming>, Failure> {
+        let whole = request.body().is_end_stream();
+        self.turn.begin(whole);
+        request.body_mut().turn = (!whole).then(|| self.turn.clone());
+        let turn = self.turn.clone();
+        let lost = move |reason| Failure::Lost { reason, unanswered: turn.is_unanswered() };
         let answer = self.gate.quiet(|| self.sender.try_send_request(request));
         // Only the connection can answer, and it is polled right before; so nobody needs to be woken when it does. That
         // holds as long as the channel between them is not made to wait for the task's next turn.
         let mut answer = pin!(tokio::task::unconstrained(answer));
-        let mut answer = move || match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let mut answer = || match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(response)) => Some(Ok(response)),
             Poll::Ready(Err(mut error)) => Some(Err(match error.take_message() {
                 Some(request) => Failure::Unsent(Box::new(request)),
-                None => Failure::Lost { reason: describe(error.error()), head: None },
+                None => lost(describe(error.error())),
             })),
             Poll::Pending => None,
         };
-        let result = poll_fn(|cx| {
+        poll_fn(|cx| {
             let end = self.poll(cx);
             if let Some(result) = answer() {
                 return Poll::Ready(result);
             }
             if let Poll::Ready(end) = end {
                 let reason = end.err().map_or("it closed the connection".to_owned(), |error| describe(&error));
-                let head = self.take_unanswered();
-                // What the connection had not begun to send comes back now.
+                // What the connection had not begun to send comes back when it is dropped.
+                self.conn = None;
                 return Poll::Ready(match answer() {
                     Some(Err(Failure::Unsent(request))) => Err(Failure::Unsent(request)),
-                    _ => Err(Failure::Lost { reason, head }),
+                    _ => Err(lost(reason)),
                 });
             }
             if watch.is_cut() || self.target.cut.load(Ordering::Acquire) {
@@ -165,18 +186,7 @@ impl Upstream {
             }
             if watch.expired() { Poll::Ready(Err(Failure::TimedOut)) } else { Poll::Pending }
         })
-        .await;
-        match result {
-            Err(Failure::Lost { reason, head }) => {
-                Err(Failure::Lost { reason, head: head.or_else(|| self.take_unanswered()) })
-            }
-            other => other,
-        }
-    }
-
-    /// Ends the connection; the head that it sent and that was not answered.
-    fn take_unanswered(&mut self) -> Option<Vec<u8>> {
-        self.conn.take()?.into_parts().io.into_inner().into_unanswered()
+        .await
     }
 
     /// After a 101: the socket, and what the target has already said on it.
@@ -222,7 +232,7 @@ impl Pools {
     }
 
     fn put(&mut self, mut upstream: Box<Upstream>) {
-        if upstream.target.state() == TargetState::Draining || !upstream.is_alive() {
+        if upstream.target.state() == TargetState::Draining || !upstream.turn.is_orderly() || !upstream.is_alive() {
             return;
         }
         let idle = self.idle.entry(upstream.target.uid).or_default();
