@@ -4,9 +4,10 @@ use landfall_model::ids::StepId;
 use landfall_model::step::StepParams;
 use landfall_workflow::{FailurePolicy, Idempotency, RetryPolicy, Step};
 
-/// A call that is quick or fails: half a minute of trying.
-const BRIEF: RetryPolicy = RetryPolicy { attempts: 6, initial_ms: 200, max_ms: 10_000 };
-/// Deletions try longer: what is in use now is free soon.
+/// A call that is quick or fails: waits of 36 s altogether at most, and of 18 s on average, as each is drawn from nothing up
+/// to its limit. An API that is away for a moment, or a network that changes over, is back by then.
+const BRIEF: RetryPolicy = RetryPolicy { attempts: 9, initial_ms: 250, max_ms: 10_000 };
+/// Deletions try a little longer: what is in use now is free soon.
 const PATIENT: RetryPolicy = RetryPolicy { attempts: 10, initial_ms: 200, max_ms: 10_000 };
 /// Runs once: what it does is not ours to repeat.
 const ONCE: RetryPolicy = RetryPolicy { attempts: 1, initial_ms: 1_000, max_ms: 1_000 };
@@ -68,7 +69,8 @@ fn defaults(params: &StepParams) -> (RetryPolicy, Idempotency, bool) {
         StepParams::TargetsHealthy(_) | StepParams::ProbeUrl(_) => (PATIENT, Natural, false),
         StepParams::RunHook(hook) if hook.rerunnable => (ONCE, Natural, true),
         StepParams::RunHook(_) => (ONCE, Unsafe, true),
-        StepParams::RunTask(_) => (ONCE, Token, true),
+        // The token gives the same task again, and a task that failed is fatal: only calls about it are repeated.
+        StepParams::RunTask(_) => (BRIEF, Token, true),
         StepParams::StopService(_)
         | StepParams::DeleteService(_)
         | StepParams::DeleteRoute(_)

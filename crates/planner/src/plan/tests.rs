@@ -419,6 +419,20 @@ fn the_same_inputs_give_the_same_plan() {
 }
 
 #[test]
+fn a_failed_call_about_a_task_is_repeated_and_a_hook_on_the_host_is_not() {
+    let plan = create(&full());
+    let task = plan.step(&"hook.migrate".into()).unwrap();
+    assert_eq!(task.idempotency, landfall_workflow::Idempotency::Token);
+    let waits = (1..task.retry.attempts).map(|n| (task.retry.initial_ms << (n - 1)).min(task.retry.max_ms));
+    assert!(waits.sum::<u64>() / 2 > 15_000, "{:?} gives up too soon", task.retry);
+    let command = plan
+        .steps
+        .iter()
+        .find(|step| matches!(typed(&plan, step.id.as_str()), StepParams::RunHook(hook) if !hook.rerunnable));
+    assert_eq!(command.unwrap().retry.attempts, 1);
+}
+
+#[test]
 fn what_a_last_task_runs_from_is_swept_after_it() {
     let mut app = full();
     let task = HookAction::Task { service: "app".to_owned(), container: None, command: vec!["drop".to_owned()] };
