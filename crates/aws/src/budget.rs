@@ -3,6 +3,10 @@
 //! AWS counts per account, region and API family; so do we, for everything in this process. A bucket may go into debt: whoever
 //! takes a token is told how long to wait, so waiting is first come, first served. Others share the account, so a throttling
 //! answer halves the rate for a while, whatever the table says.
+//!
+//! The engine cuts every handler off after some seconds, and what is cut off comes back for another token. So nobody waits
+//! longer than `Family::patience`: whoever would is sent away without a token and told when to come again; and a caller that is
+//! cut off while it waits gives its token back. Otherwise the debt would grow with every poll of those that never get to send.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -109,6 +113,15 @@ impl Family {
         )
     }
 
+    /// The longest wait for a token. Functions run in the background, for as long as their hook may take: nobody cuts them off.
+    pub(crate) fn patience(self) -> Duration {
+        if self.in_background() { Duration::MAX } else { LONGEST_WAIT }
+    }
+
+    pub(crate) fn in_background(self) -> bool {
+        matches!(self, Family::Lambda)
+    }
+
     pub(crate) fn quota(self) -> Quota {
         let (burst, per_second) = match self {
             Family::TaskDefinitionModify => (20.0, 1.0),
@@ -130,6 +143,8 @@ impl Family {
     }
 }
 
+/// Less than half of what the engine gives a handler.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long a throttling answer slows a family down; after it, the rate doubles every so often until it is back.
 const SLOW_MS: u64 = 15_000;
 /// Answers to requests that were under way together tell of one and the same excess.
@@ -154,16 +169,27 @@ impl Bucket {
     }
 
     /// Takes a token, if need be one that is still to come, and says in how many milliseconds it may be used.
-    pub(crate) fn take(&mut self, now_ms: u64) -> u64 {
+    ///
+    /// # Errors
+    /// The wait, where it is longer than `most_ms`; then nothing is taken.
+    pub(crate) fn take(&mut self, now_ms: u64, most_ms: u64) -> Result<u64, u64> {
         self.refill(now_ms);
         self.tokens -= 1.0;
         if self.tokens >= 0.0 {
-            return 0;
+            return Ok(0);
         }
         let seconds = -self.tokens / (self.quota.per_second * self.factor);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and far below u64::MAX")]
         let wait = (seconds * 1000.0).ceil() as u64;
-        wait
+        if wait > most_ms {
+            self.give_back();
+            return Err(wait);
+        }
+        Ok(wait)
+    }
+
+    fn give_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.quota.burst);
     }
 
     /// AWS said no: whatever we believed to have is gone.
@@ -201,6 +227,20 @@ struct Slot {
     sent: AtomicU64,
 }
 
+/// A token that was taken and not yet used: dropped, it goes back.
+struct Taken<'a> {
+    slot: &'a Slot,
+    used: bool,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.used {
+            locked(&self.slot.bucket).give_back();
+        }
+    }
+}
+
 /// All buckets of one account and region, and how many requests each family has sent.
 pub(crate) struct Budgets {
     begun: Instant,
@@ -220,18 +260,23 @@ impl Budgets {
         Arc::clone(locked(&ALL).entry(key).or_insert_with(|| Arc::new(Self::new(Family::quota))))
     }
 
-    /// Waits until a request of this family may be sent. Jitter of at most a tenth of the wait keeps processes that share an
-    /// account apart.
-    pub(crate) async fn take(&self, family: Family) -> Duration {
-        let Some(slot) = self.slots.get(&family) else { return Duration::ZERO };
-        let wait = locked(&slot.bucket).take(self.now_ms());
-        slot.sent.fetch_add(1, Ordering::Relaxed);
-        if wait == 0 {
-            return Duration::ZERO;
-        }
+    /// Waits until a request of this family may be sent, and says how long that took. Jitter of at most a tenth of the wait
+    /// keeps processes that share an account apart.
+    ///
+    /// # Errors
+    /// The wait, where it is longer than `most`; then nothing is taken.
+    pub(crate) async fn take(&self, family: Family, most: Duration) -> Result<Duration, Duration> {
+        let Some(slot) = self.slots.get(&family) else { return Ok(Duration::ZERO) };
+        let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        let wait = locked(&slot.bucket).take(self.now_ms(), most).map_err(Duration::from_millis)?;
+        let mut taken = Taken { slot, used: false };
         let wait = Duration::from_millis(wait + random() % (wait / 10 + 1));
-        tokio::time::sleep(wait).await;
-        wait
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        taken.used = true;
+        slot.sent.fetch_add(1, Ordering::Relaxed);
+        Ok(wait)
     }
 
     pub(crate) fn throttled(&self, family: Family) {
@@ -266,26 +311,30 @@ mod tests {
 
     const QUOTA: Quota = Quota { burst: 5.0, per_second: 2.0 };
 
+    fn take(bucket: &mut Bucket, now_ms: u64) -> u64 {
+        bucket.take(now_ms, u64::MAX).unwrap()
+    }
+
     #[test]
     fn a_burst_is_free_and_the_rest_comes_at_the_rate() {
         let mut bucket = Bucket::new(QUOTA, 0);
-        let waits: Vec<u64> = (0..9).map(|_| bucket.take(0)).collect();
+        let waits: Vec<u64> = (0..9).map(|_| take(&mut bucket, 0)).collect();
         assert_eq!(waits, [0, 0, 0, 0, 0, 500, 1000, 1500, 2000]);
         // A quiet second later, two of the four owed have come back.
-        assert_eq!(bucket.take(1000), 1500);
+        assert_eq!(take(&mut bucket, 1000), 1500);
     }
 
     #[test]
     fn an_idle_bucket_holds_no_more_than_its_burst() {
         let mut bucket = Bucket::new(QUOTA, 0);
-        assert_eq!((0..6).map(|_| bucket.take(3_600_000)).filter(|wait| *wait == 0).count(), 5);
+        assert_eq!((0..6).map(|_| take(&mut bucket, 3_600_000)).filter(|wait| *wait == 0).count(), 5);
     }
 
     #[test]
     fn throttling_halves_the_rate_for_a_while_and_it_comes_back_by_doubling() {
         let mut bucket = Bucket::new(QUOTA, 0);
         bucket.throttled(0);
-        assert_eq!(bucket.take(0), 1000);
+        assert_eq!(take(&mut bucket, 0), 1000);
         // The same excess seen by a second request under way.
         bucket.throttled(300);
         assert_eq!(bucket.factor, 0.5);
@@ -307,8 +356,8 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_gives_nothing() {
         let mut bucket = Bucket::new(QUOTA, 10_000);
-        (0..5).for_each(|_| assert_eq!(bucket.take(10_000), 0));
-        assert_eq!(bucket.take(4_000), 500);
+        (0..5).for_each(|_| assert_eq!(take(&mut bucket, 10_000), 0));
+        assert_eq!(take(&mut bucket, 4_000), 500);
     }
 
     /// 50 registrations at once: the burst of 20, then one a second.
@@ -319,12 +368,41 @@ mod tests {
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..50 {
             let budgets = Arc::clone(&budgets);
-            tasks.spawn(async move { budgets.take(Family::TaskDefinitionModify).await });
+            tasks.spawn(async move {
+                while let Err(wait) = budgets.take(Family::TaskDefinitionModify, LONGEST_WAIT).await {
+                    tokio::time::sleep(wait).await;
+                }
+            });
         }
         tasks.join_all().await;
         let took = begun.elapsed().as_secs_f64();
-        assert!((30.0..=33.1).contains(&took), "{took}");
+        // Whoever is sent away is told when the queue of now is through; a second of the bucket is idle at most each time.
+        assert!((30.0..=36.0).contains(&took), "{took}");
         assert_eq!(budgets.counts().collect::<Vec<_>>(), [("ecs-task-definition-modify", 50)]);
+    }
+
+    #[test]
+    fn whoever_would_wait_too_long_is_sent_away_and_takes_nothing() {
+        let mut bucket = Bucket::new(QUOTA, 0);
+        (0..7).for_each(|_| assert!(bucket.take(0, 1_000).is_ok()));
+        (0..100).for_each(|_| assert_eq!(bucket.take(0, 1_000), Err(1_500)));
+        assert_eq!(bucket.take(500, 1_000), Ok(1_000));
+    }
+
+    /// Polls that the engine cuts off again and again would put the bucket ever deeper into debt.
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_is_cut_off_while_it_waits_gives_its_token_back() {
+        let budgets = Budgets::new(|_| QUOTA);
+        for _ in 0..7 {
+            let _ = tokio::time::timeout(Duration::ZERO, budgets.take(Family::Sns, LONGEST_WAIT)).await;
+        }
+        for _ in 0..50 {
+            let cut = tokio::time::timeout(Duration::from_millis(1), budgets.take(Family::Sns, LONGEST_WAIT)).await;
+            assert!(cut.is_err());
+        }
+        assert_eq!(budgets.counts().collect::<Vec<_>>(), [("sns", 5)], "what was not sent is not counted");
+        let wait = budgets.take(Family::Sns, LONGEST_WAIT).await.unwrap();
+        assert!(wait <= Duration::from_millis(550), "{wait:?}");
     }
 
     #[test]

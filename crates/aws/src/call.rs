@@ -38,6 +38,8 @@ impl Call<'_> {
 const THROTTLED_TRIES: u32 = 8;
 const FIRST_BACKOFF_MS: u64 = 200;
 const LONGEST_BACKOFF_MS: u64 = 5_000;
+/// Within what the engine gives a handler: later the engine asks again.
+const LONGEST_RETRYING: Duration = Duration::from_secs(8);
 
 pub(crate) struct Caller {
     budgets: Arc<Budgets>,
@@ -94,10 +96,13 @@ impl Caller {
         );
         let recorder = span.clone();
         let work = async move {
+            let since = Instant::now();
+            let most = if call.family.in_background() { Duration::MAX } else { LONGEST_RETRYING };
             let mut waited = Duration::ZERO;
             let mut tries = 0;
             loop {
-                waited += self.budgets.take(call.family).await;
+                let patience = call.family.patience().min(most.saturating_sub(since.elapsed()));
+                waited += self.budgets.take(call.family, patience).await.map_err(|wait| full(&call, wait))?;
                 let begun = Instant::now();
                 tries += 1;
                 let result = once().await;
@@ -109,12 +114,12 @@ impl Caller {
                 let PortError::Throttled { retry_after_ms, .. } = &mut failure.error else { return Err(failure) };
                 self.budgets.throttled(call.family);
                 let backoff = backoff_ms(tries, random());
-                if tries >= THROTTLED_TRIES {
+                let pause = Duration::from_millis(backoff);
+                if tries >= THROTTLED_TRIES || since.elapsed().saturating_add(pause) >= most {
                     retry_after_ms.get_or_insert(LONGEST_BACKOFF_MS);
                     return Err(failure);
                 }
                 tracing::debug!(service = call.service, operation = call.action, backoff, "throttled");
-                let pause = Duration::from_millis(backoff);
                 waited += pause;
                 tokio::time::sleep(pause).await;
             }
@@ -153,6 +158,16 @@ impl Caller {
     pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.budgets.counts().collect()
     }
+}
+
+fn full(call: &Call<'_>, wait: Duration) -> Failed {
+    let message = format!(
+        "{}: not sent: this process uses AWS's quota for {} up for the next {} s",
+        call.what(),
+        call.family.name(),
+        wait.as_secs()
+    );
+    PortError::Throttled { message, retry_after_ms: Some(millis(wait)) }.into()
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -203,7 +218,30 @@ mod tests {
         let once = || async { Err::<(), _>(answered("x", 400, "ThrottlingException", "Rate exceeded")) };
         let failure = caller.guarded(READ, once).await.unwrap_err();
         assert!(matches!(failure.error, PortError::Throttled { retry_after_ms: Some(_), .. }));
-        assert_eq!(caller.counts().get("ecs-service-read"), Some(&u64::from(THROTTLED_TRIES)));
+        assert!((4..=u64::from(THROTTLED_TRIES)).contains(&caller.counts()["ecs-service-read"]));
+    }
+
+    /// The engine cuts a handler off after 12 s and learns nothing then.
+    #[tokio::test(start_paused = true)]
+    async fn throttling_and_a_used_up_quota_are_told_within_the_engine_s_time() {
+        let caller = caller("test engine");
+        let throttled = || async { Err::<(), _>(answered("x", 400, "ThrottlingException", "Rate exceeded")) };
+        let register = Call { action: "RegisterTaskDefinition", family: Family::TaskDefinitionModify, ..READ };
+        for _ in 0..5 {
+            let begun = Instant::now();
+            let failure = caller.guarded(register, throttled).await.unwrap_err();
+            assert!(matches!(failure.error, PortError::Throttled { retry_after_ms: Some(_), .. }));
+            assert!(begun.elapsed() <= Duration::from_secs(9), "{:?}", begun.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_function_in_the_background_waits_for_its_turn() {
+        let caller = caller("test background");
+        let throttled = || async { Err::<(), _>(answered("x", 429, "TooManyRequestsException", "")) };
+        let invoke = Call { service: "lambda", action: "InvokeFunction", family: Family::Lambda, ..READ };
+        caller.guarded(invoke, throttled).await.unwrap_err();
+        assert_eq!(caller.counts()["lambda"], u64::from(THROTTLED_TRIES));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,8 +12,9 @@ use landfall_model::aws::AwsTarget;
 use landfall_ports::{PortError, PortResult};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// No call that Landfall makes takes AWS nearly so long.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Shorter than the time that the engine gives a handler, so that it hears why. No call that Landfall makes takes AWS nearly so
+/// long.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The configuration and its region. `credentials`: instead of the chain's.
 pub(crate) async fn load(

@@ -195,7 +195,7 @@ pub(crate) async fn json(
 ) -> PortResult<serde_json::Value> {
     let body = body.to_string();
     let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
-    let timeout = Duration::from_secs(30);
+    let timeout = crate::config::CALL_TIMEOUT;
     let request =
         Request { service: call.service, region, path: "/", headers: &headers, body: body.as_bytes(), timeout };
     let answer = signer.call(core, call, &request).await?;

@@ -13,7 +13,7 @@ use crate::call::Call;
 use crate::core::Core;
 use crate::signed::{Request, Signer, percent_encoded, region_of};
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = crate::config::CALL_TIMEOUT;
 
 pub(crate) struct SnsTopic {
     core: Arc<Core>,

@@ -177,6 +177,16 @@ impl Orchestrator for Ecs {
         self.run(request).await
     }
 
+    async fn main_container(&self, task_definition: &str) -> PortResult<String> {
+        let revision = self.definition(task_definition).await?;
+        let name = revision.and_then(|revision| tasks::container_to_run(&revision.definition, None)?.name.clone());
+        name.ok_or_else(|| {
+            PortError::NotFound(format!(
+                "task definition {task_definition} has no essential container, or is not there"
+            ))
+        })
+    }
+
     async fn describe_task(&self, task: &str) -> PortResult<Option<TaskDescription>> {
         let Some(found) = self.task(task).await? else { return Ok(None) };
         let tails = match found.last_status.as_deref() {

@@ -162,12 +162,19 @@ fn started_by(instance: &str, token: &str) -> String {
     format!("landfall-{digest}")
 }
 
+/// The one named, else the first essential one. ECS takes a container for essential unless it is told otherwise.
+pub(crate) fn container_to_run<'a>(
+    definition: &'a ecs::TaskDefinition,
+    name: Option<&str>,
+) -> Option<&'a ecs::ContainerDefinition> {
+    definition.container_definitions().iter().find(|container| match name {
+        Some(name) => container.name.as_deref() == Some(name),
+        None => container.essential != Some(false),
+    })
+}
+
 fn overrides(request: &RunTaskRequest, definition: &ecs::TaskDefinition) -> PortResult<ecs::TaskOverride> {
-    let containers = definition.container_definitions();
-    let wanted = match &request.container {
-        Some(name) => containers.iter().find(|container| container.name.as_ref() == Some(name)),
-        None => containers.iter().find(|container| container.essential != Some(false)),
-    };
+    let wanted = container_to_run(definition, request.container.as_deref());
     let Some(name) = wanted.and_then(|container| container.name.clone()) else {
         return Err(PortError::Invalid(format!(
             "task definition {} has no container {}",
