@@ -153,6 +153,10 @@ pub enum Op {
     },
     Routes,
     TargetGroups,
+    /// `Reply::TargetGroups` with this one, or with none.
+    TargetGroup {
+        name: String,
+    },
     BusyPorts {
         first: u16,
         last: u16,

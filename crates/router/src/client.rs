@@ -167,6 +167,19 @@ impl RouterClient {
         }
     }
 
+    /// `None`: there is no such group.
+    pub async fn target_group(&self, name: &str) -> RouterResult<Option<TargetGroupDescription>> {
+        match self.call(Op::TargetGroup { name: name.to_owned() }).await {
+            Ok(Reply::TargetGroups(groups)) => Ok(groups.into_iter().next()),
+            Ok(other) => Err(unexpected(&other)),
+            // A router that is older than the operation hangs up on it: look through all.
+            Err(RouterError::Unavailable(_)) => {
+                Ok(self.target_groups().await?.into_iter().find(|group| group.spec.name == name))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ports of `first..=last` that a new listener cannot take: ours and other processes'.
     pub async fn busy_ports(&self, first: u16, last: u16) -> RouterResult<Vec<u16>> {
         match self.call(Op::BusyPorts { first, last }).await? {

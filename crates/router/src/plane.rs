@@ -125,7 +125,10 @@ impl Plane {
             Op::PutRoute(route) => Reply::Put(self.put_route(route)?),
             Op::DeleteRoute { route, environment } => self.delete_route(&route, &environment)?,
             Op::Routes => Reply::Routes(self.routes.borrow().values().cloned().collect()),
-            Op::TargetGroups => Reply::TargetGroups(self.describe_groups()),
+            Op::TargetGroups => Reply::TargetGroups(self.groups.borrow().values().map(describe_group).collect()),
+            Op::TargetGroup { name } => {
+                Reply::TargetGroups(self.groups.borrow().get(&name).map(describe_group).into_iter().collect())
+            }
             Op::BusyPorts { first, last } => Reply::Ports((first..=last).filter(|port| self.is_busy(*port)).collect()),
             Op::Metrics => Reply::Metrics(self.metrics()),
             Op::Activity => Reply::Activity(self.activity()),
@@ -428,14 +431,6 @@ impl Plane {
         }
     }
 
-    fn describe_groups(&self) -> Vec<TargetGroupDescription> {
-        let describe = |group: &Arc<Group>| TargetGroupDescription {
-            spec: (*group.spec()).clone(),
-            targets: read(&group.targets).iter().map(|target| target.describe()).collect(),
-        };
-        self.groups.borrow().values().map(describe).collect()
-    }
-
     fn snapshot(&self) -> Saved {
         let group = |group: &Arc<Group>| SavedGroup {
             spec: (*group.spec()).clone(),
@@ -498,6 +493,11 @@ impl Plane {
         target.cut.store(true, Ordering::Release);
         self.shared.cuts.fetch_add(1, Ordering::AcqRel);
     }
+}
+
+fn describe_group(group: &Arc<Group>) -> TargetGroupDescription {
+    let targets = read(&group.targets).iter().map(|target| target.describe()).collect();
+    TargetGroupDescription { spec: (*group.spec()).clone(), targets }
 }
 
 /// Waits until a draining target has nothing in flight, or its time is over.

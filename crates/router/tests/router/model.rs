@@ -1,8 +1,10 @@
 //! Ownership, conflicts, natural operations.
 
 use landfall_model::step::RouteTarget;
-use landfall_router::api::{Op, Reply};
+use landfall_router::api::{Op, Reply, TargetGroupDescription};
+use landfall_router::client::{RouterClient, socket_path};
 use landfall_router::{LocalRouter, RouterError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::*;
 
@@ -161,4 +163,50 @@ async fn a_restart_opens_taken_ports_later() {
     }
     assert_eq!(get(port, "x", "/").await.body, "a");
     router.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_group_is_described_alone() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    let backend = Backend::start("b1").await;
+    for name in ["tg-a", "tg-b", "tg-c"] {
+        client.put_target_group(&group(name, "env")).await.unwrap();
+    }
+    client.register_targets("tg-b", &[backend.addr]).await.unwrap();
+    healthy(client, "tg-b", 1).await;
+    let one = client.target_group("tg-b").await.unwrap().unwrap();
+    assert_eq!(one.spec, group("tg-b", "env"));
+    assert_eq!(one.targets.iter().map(|target| target.target).collect::<Vec<_>>(), [backend.addr]);
+    assert!(client.target_groups().await.unwrap().contains(&one));
+    assert_eq!(client.target_group("tg").await.unwrap(), None);
+}
+
+/// A router from before `Op::TargetGroup` cannot read the message and hangs up.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_router_is_asked_for_all_groups() {
+    let state = tempfile::tempdir().unwrap();
+    let path = socket_path(state.path());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let socket = tokio::net::UnixListener::bind(&path).unwrap();
+    let groups = ["tg-a", "tg-b"].map(|name| TargetGroupDescription { spec: group(name, "env"), targets: Vec::new() });
+    let known = groups.clone();
+    let served = tokio::spawn(async move {
+        let mut hung_up = 0;
+        loop {
+            let (mut stream, _) = socket.accept().await.unwrap();
+            let mut message = vec![0; stream.read_u32().await.unwrap() as usize];
+            stream.read_exact(&mut message).await.unwrap();
+            if message == br#"{"ops":["target_groups"]}"# {
+                let reply = serde_json::json!({"results": [{"Ok": Reply::TargetGroups(known.to_vec())}]}).to_string();
+                stream.write_u32(reply.len() as u32).await.unwrap();
+                stream.write_all(reply.as_bytes()).await.unwrap();
+                return hung_up;
+            }
+            hung_up += 1;
+        }
+    });
+    let found = RouterClient::new(state.path()).target_group("tg-b").await.unwrap();
+    assert_eq!(found.as_ref(), Some(&groups[1]));
+    assert_eq!(served.await.unwrap(), 1);
 }
