@@ -148,8 +148,8 @@ impl LoadBalancer for LocalBalancer {
     }
 
     async fn describe_target_group(&self, name: &str) -> PortResult<Option<TargetGroupDescription>> {
-        let groups = self.core.router.call(|client| async move { client.target_groups().await }).await?;
-        Ok(groups.into_iter().find(|group| group.spec.name == name).map(|group| TargetGroupDescription {
+        let group = self.core.router.call(|client| async move { client.target_group(name).await }).await?;
+        Ok(group.map(|group| TargetGroupDescription {
             settings: TargetGroupSettings {
                 health_check: group.spec.health_check,
                 deregistration_delay: group.spec.deregistration_delay,
