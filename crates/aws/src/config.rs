@@ -15,6 +15,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than the time that the engine gives a handler, so that it hears why. No call that Landfall makes takes AWS nearly so
 /// long.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The SDK gives a credentials provider 5 s in all.
+const STS_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The configuration and its region. `credentials`: instead of the chain's.
 pub(crate) async fn load(
@@ -23,8 +25,9 @@ pub(crate) async fn load(
     credentials: Option<SharedCredentialsProvider>,
 ) -> PortResult<(SdkConfig, String)> {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
-    let mut loader =
-        aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::disabled()).timeout_config(timeouts);
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts.clone());
     if let Ok(name) = AppName::new("landfall") {
         loader = loader.app_name(name);
     }
@@ -48,7 +51,10 @@ pub(crate) async fn load(
         ))
     })?;
     let Some(role) = &target.role else { return Ok((sdk, region)) };
-    let mut provider = AssumeRoleProvider::builder(&role.arn).session_name(session_name(instance)).configure(&sdk);
+    // Every call needs these credentials, and asking twice has no effect: a hiccup of STS is nobody's business.
+    let timeouts = timeouts.to_builder().operation_attempt_timeout(STS_ATTEMPT_TIMEOUT).build();
+    let sts = sdk.to_builder().retry_config(RetryConfig::standard()).timeout_config(timeouts).build();
+    let mut provider = AssumeRoleProvider::builder(&role.arn).session_name(session_name(instance)).configure(&sts);
     if let Some(id) = &role.external_id {
         provider = provider.external_id(id);
     }

@@ -59,7 +59,7 @@ where
             bare(PortError::Unavailable(format!("{what}: HTTP {status}: {}", chain(&error))))
         }
         _ => match credentials(&error) {
-            Some(text) => bare(no_credentials(what, &text)),
+            Some(error) => bare(without_credentials(what, error)),
             None => bare(PortError::Unavailable(format!("{what}: {}", chain(&error)))),
         },
     }
@@ -172,35 +172,48 @@ pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// The text of a failure to get credentials, if that is what it was.
-fn credentials(error: &(dyn StdError + 'static)) -> Option<(String, bool)> {
+/// A failure to get credentials, if that is what it was.
+fn credentials<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CredentialsError> {
     let mut at = Some(error);
     while let Some(current) = at {
         if let Some(found) = current.downcast_ref::<CredentialsError>() {
-            let passes = matches!(found, CredentialsError::ProviderTimedOut(_));
-            return Some((chain(found), passes));
+            return Some(found);
         }
         at = current.source();
     }
     None
 }
 
-/// For calls that are signed without an SDK client.
-pub(crate) fn without_credentials(what: &str, error: &CredentialsError) -> PortError {
-    let passes = matches!(error, CredentialsError::ProviderTimedOut(_));
-    no_credentials(what, &(chain(error), passes))
-}
+/// What a service that hands out credentials says when it means no, and what helps.
+const REFUSALS: [(&str, &str); 9] = [
+    ("accessdenied", "the trust policy of the role must allow them, and they must be allowed to assume it"),
+    ("expired", EXPIRED),
+    ("unauthorizedexception", EXPIRED),
+    ("invalidclienttokenid", UNKNOWN),
+    ("unrecognizedclient", UNKNOWN),
+    ("signaturedoesnotmatch", "the secret access key is not this key's, or this machine's clock is off"),
+    ("invalididentitytoken", "the web identity token is not what the role's provider issues"),
+    ("idprejectedclaim", "the role's provider rejects the web identity token"),
+    ("regiondisabled", "STS is not switched on for this region in the account"),
+];
+const EXPIRED: &str = "they have expired: get new ones, for instance by `aws sso login`";
+const UNKNOWN: &str = "AWS does not know them: see `aws sts get-caller-identity`";
+const NONE: &str =
+    "give a profile, AWS_ACCESS_KEY_ID, a web identity or a role; `aws sts get-caller-identity` tries the same chain";
 
-fn no_credentials(what: &str, (text, passes): &(String, bool)) -> PortError {
-    if *passes || text.contains("dispatch failure") || text.contains("timed out") {
-        return PortError::Unavailable(format!("{what}: no credentials for now: {text}"));
-    }
-    let hint = if text.contains("expired") || text.contains("Expired") {
-        "they have expired: get new ones, for instance by `aws sso login`"
-    } else {
-        "give a profile, AWS_ACCESS_KEY_ID, a web identity or a role; `aws sts get-caller-identity` tries the same chain"
+/// Only what nobody but a human mends is a denial: a credential service may be slow, throttled or down like any other.
+pub(crate) fn without_credentials(what: &str, error: &CredentialsError) -> PortError {
+    let text = chain(error);
+    let lower = text.to_ascii_lowercase();
+    let hint = match error {
+        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => Some(NONE),
+        CredentialsError::ProviderTimedOut(_) => None,
+        _ => REFUSALS.iter().find(|(said, _)| lower.contains(said)).map(|(_, hint)| *hint),
     };
-    PortError::Denied(format!("{what}: no AWS credentials ({hint}): {text}"))
+    match hint {
+        Some(hint) => PortError::Denied(format!("{what}: no AWS credentials ({hint}): {text}")),
+        None => PortError::Unavailable(format!("{what}: no AWS credentials for now: {text}")),
+    }
 }
 
 #[cfg(test)]
@@ -244,6 +257,34 @@ mod tests {
         let skewed = of(403, "InvalidSignatureException", "Signature expired: 2026 is now earlier than 2026");
         assert!(skewed.to_string().contains("clock"));
         assert!(of(403, "SignatureDoesNotMatch", "no").to_string().contains("secret access key"));
+    }
+
+    #[test]
+    fn a_credential_service_that_fails_for_now_is_no_denial() {
+        let of = |error: CredentialsError| without_credentials("ecs:UpdateService on service web", &error);
+        for passing in [
+            "service error: unhandled error (InternalFailure)",
+            "service error: unhandled error (Throttling)",
+            "IDPCommunicationErrorException",
+            "dispatch failure: io error",
+            "service error: unhandled error (ServiceUnavailable)",
+        ] {
+            assert!(matches!(of(CredentialsError::provider_error(passing)), PortError::Unavailable(_)), "{passing}");
+        }
+        let slow = CredentialsError::provider_timed_out(std::time::Duration::from_secs(5));
+        assert!(matches!(of(slow), PortError::Unavailable(_)));
+        for (refused, hint) in [
+            ("service error: unhandled error (AccessDenied)", "trust policy"),
+            ("ExpiredTokenException: too old", "aws sso login"),
+            ("the SSO session has expired", "aws sso login"),
+            ("service error: unhandled error (InvalidClientTokenId)", "get-caller-identity"),
+        ] {
+            let error = of(CredentialsError::provider_error(refused));
+            assert!(matches!(&error, PortError::Denied(text) if text.contains(hint)), "{error}");
+        }
+        for error in [CredentialsError::not_loaded("nothing"), CredentialsError::invalid_configuration("profile x")] {
+            assert!(matches!(of(error), PortError::Denied(text) if text.contains("AWS_ACCESS_KEY_ID")));
+        }
     }
 
     #[test]

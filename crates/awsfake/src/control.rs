@@ -12,7 +12,7 @@
 //! | `POST faults` | one `Fault`, or a list, added; `DELETE` takes all away |
 //! | `POST quotas` | `{"documented": true}`, or buckets by family; `DELETE` ends throttling |
 //! | `POST policy` | an IAM policy that calls are held to; `DELETE` ends that |
-//! | `POST consistency` | `{"lag_ms": n, "services": ["ecs", "elasticloadbalancing"]}`; 0 ends it |
+//! | `POST consistency` | `{"lag_ms": n, "services": ["ecs", "elasticloadbalancing"], "operations": ["*"]}`; 0 ends it |
 //! | `POST force` | an ending; see `world::ecs::forced` |
 //! | `POST target` | `{"group": ARN, "id": …, "fault": "502" \| "timeout" \| "refused" \| null}` |
 //! | `POST roles` | `{"roles": [names that exist], "denied": [patterns a simulation denies]}` |
@@ -138,7 +138,7 @@ impl State {
                 if services.is_empty() {
                     services = vec!["ecs".to_owned(), "elasticloadbalancing".to_owned()];
                 }
-                self.lagged = (lag > 0).then(|| Lagged::of(&self.world, lag, services));
+                self.lagged = (lag > 0).then(|| Lagged::of(&self.world, lag, services, texts(input, "operations")));
                 Ok(json!({}))
             }
             ("POST", "force") => {

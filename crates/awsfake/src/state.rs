@@ -101,7 +101,7 @@ impl State {
         }
         if is_read(&call.operation) {
             self.world.advance(now);
-            if let Some(lagged) = self.lagged.as_mut().filter(|lagged| lagged.services.contains(&call.service)) {
+            if let Some(lagged) = self.lagged.as_mut().filter(|lagged| lagged.covers(&call.service, &call.operation)) {
                 return lagged.read(now, &call.caller, &call.service, &call.operation, &call.input);
             }
             return self.world.call(now, &call.caller, &call.service, &call.operation, &call.input);

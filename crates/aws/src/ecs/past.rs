@@ -109,8 +109,9 @@ impl Ecs {
         let primary = change::primary(service).and_then(|primary| primary.id.as_deref());
         let unsettled = rollout::unsettled(&watch.past);
         let changed = watch.signature.as_ref() != Some(&signature);
-        let ask =
-            (rollout::needs_past(service, &watch.ids) || unsettled) && (changed || unsettled && newest != primary);
+        // Each API lags by itself: what one tells as ended, the other may not know of yet.
+        let behind = newest != primary || rollout::primary_ended(service);
+        let ask = (rollout::needs_past(service, &watch.ids) || unsettled) && (changed || unsettled && behind);
         if !ask {
             self.remember(name, primary, watch.signature, Arc::clone(&watch.past));
             return Ok(watch.past);

@@ -90,6 +90,12 @@ pub(crate) fn unsettled(past: &[Past]) -> bool {
     past.first().is_some_and(|newest| ended(&newest.status).is_none())
 }
 
+/// Whether DescribeServices tells the end of the PRIMARY deployment.
+pub(crate) fn primary_ended(service: &ecs::Service) -> bool {
+    let state = primary(service).and_then(|primary| primary.rollout_state.as_ref());
+    matches!(state, Some(Live::Completed | Live::Failed))
+}
+
 pub(crate) fn has_ended(past: &Past) -> bool {
     ended(&past.status).is_some()
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use landfall_aws::{AwsOptions, AwsPlatform};
+use landfall_awsfake::faults::{Fault, FaultError};
 use landfall_awsfake::{ACCOUNT, Fake, Handle, REGION};
 use landfall_model::aws::{AssumeRole, AwsTarget};
 use landfall_ports::PortError;
@@ -54,6 +55,28 @@ async fn a_role_that_may_not_be_assumed_is_a_denial() {
     let platform = connect(&AwsTarget { role: Some(role()), ..target(&url) }).await;
     let error = platform.orchestrator().describe_service("web").await.unwrap_err();
     assert!(matches!(&error, PortError::Denied(text) if text.contains("sts:AssumeRole")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_hiccup_of_sts_is_nobody_s_business_and_an_outage_passes() {
+    let (url, fake) = Fake::start().await.unwrap();
+    fake.call_as(OTHER, REGION, "ecs", "CreateCluster", json!({"clusterName": "main"})).unwrap();
+    let target = AwsTarget { role: Some(role()), ..target(&url) };
+    let down = |times: Option<u32>| Fault {
+        operation: Some("AssumeRole".to_owned()),
+        times,
+        error: Some(FaultError { code: "InternalFailure".to_owned(), message: String::new(), status: 500 }),
+        ..Fault::default()
+    };
+    fake.fault(down(Some(1)));
+    assert!(connect(&target).await.orchestrator().describe_service("web").await.unwrap().is_none());
+    assert_eq!(fake.count("sts", "AssumeRole"), 2);
+    fake.fault(down(None));
+    let platform = connect(&target).await;
+    let error = platform.orchestrator().describe_service("web").await.unwrap_err();
+    assert!(matches!(&error, PortError::Unavailable(text) if text.contains("credentials for now")), "{error:?}");
+    fake.clear_faults();
+    assert!(platform.orchestrator().describe_service("web").await.unwrap().is_none());
 }
 
 /// Not a test by itself: what `in_process` runs.

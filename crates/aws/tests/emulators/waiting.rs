@@ -339,6 +339,39 @@ async fn reads_that_lag_behind_are_waited_for() {
     assert!(world.service().await.task_definition.ends_with("web:2"));
 }
 
+/// Each API lags by itself: right after a restart the one of service deployments may not know yet of an end that
+/// DescribeServices shows.
+#[tokio::test]
+async fn an_end_that_one_api_does_not_know_of_yet_is_asked_for_again() {
+    let mut world = World::new().await;
+    let first = world.deploy("good").await;
+    world.end(&first).await;
+    let lag = json!({"lag_ms": 100, "services": ["ecs"], "operations": ["*ServiceDeployments"]});
+    world.fake.script("POST", "consistency", &lag).unwrap();
+    let second = world.deploy("good:2").await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let input = json!({"cluster": "main", "services": ["web-service"]});
+        let told = world.fake.call("ecs", "DescribeServices", input).unwrap();
+        let primary = &told["services"][0]["deployments"][0];
+        assert_eq!(primary["id"], json!(second));
+        if primary["rolloutState"] == "COMPLETED" {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{told}");
+        world.fake.advance(50);
+    }
+    world.restarted().await;
+    world.fake.clear_calls();
+    assert_eq!(world.deployment(&second).await.unwrap().rollout, RolloutState::InProgress, "of two minds");
+    world.fake.advance(200);
+    assert_eq!(world.deployment(&second).await.unwrap().rollout, RolloutState::Completed);
+    let asked = world.fake.count("ecs", "ListServiceDeployments");
+    assert_eq!(asked, 2);
+    world.deployment(&second).await.unwrap();
+    assert_eq!(world.fake.count("ecs", "ListServiceDeployments"), asked, "and no more");
+}
+
 #[tokio::test]
 async fn listings_go_to_the_last_page() {
     let world = World::new().await;

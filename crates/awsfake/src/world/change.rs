@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::error::{Answer, AwsError};
+use super::others::access::matches;
 use super::rules::Rules;
 use super::{Caller, Millis, World};
 
@@ -73,12 +74,19 @@ pub struct Lagged {
     pub lag: Millis,
     /// Signing names of the services whose reads lag.
     pub services: Vec<String>,
+    /// Patterns of the operations that do; empty: all.
+    pub operations: Vec<String>,
 }
 
 impl Lagged {
     /// From here on: what was before is known at once.
-    pub fn of(world: &World, lag: Millis, services: Vec<String>) -> Self {
-        Self { world: world.clone(), waiting: VecDeque::new(), lag, services }
+    pub fn of(world: &World, lag: Millis, services: Vec<String>, operations: Vec<String>) -> Self {
+        Self { world: world.clone(), waiting: VecDeque::new(), lag, services, operations }
+    }
+
+    pub fn covers(&self, service: &str, operation: &str) -> bool {
+        self.services.iter().any(|own| own == service)
+            && (self.operations.is_empty() || self.operations.iter().any(|own| matches(own, operation)))
     }
 
     pub fn note(&mut self, now: Millis, change: Change) {

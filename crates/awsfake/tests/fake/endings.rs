@@ -328,6 +328,8 @@ fn a_name_is_free_again_only_after_the_draining() {
         "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["s"]}}});
     assert_eq!(aws.attempt("ecs", "CreateService", &again).unwrap_err(), "InvalidParameterException");
     assert_eq!(aws.attempt("ecs", "UpdateService", &delete).unwrap_err(), "ServiceNotActiveException");
+    assert_eq!(aws.service("web")["status"], "DRAINING");
+    assert_eq!(aws.ecs("ListServices", json!({"cluster": "c"}))["serviceArns"], json!([]), "described, not listed");
     while aws.service("web")["status"] == "DRAINING" {
         aws.pass(10);
     }

@@ -261,11 +261,16 @@ impl Space {
         Ok(json!({"services": services, "failures": failures}))
     }
 
+    /// A service that drains "is no longer visible in the console or in the ListServices API operation" (DeleteService).
     pub fn list_services(&mut self, input: &Value) -> Answer {
         let cluster = self.cluster(text(input, "cluster"))?.arn.clone();
         // Ten where nothing is said, as AWS.
         let size = if input.get("maxResults").is_some() { page_size(input, 100)? } else { 10 };
-        let arns = self.ecs.services.values().filter(|service| service.cluster == cluster && service.exists());
+        let arns = self
+            .ecs
+            .services
+            .values()
+            .filter(|service| service.cluster == cluster && service.status == ServiceStatus::Active);
         let arns = arns.filter(|service| {
             ["launchType", "schedulingStrategy"].iter().all(|key| {
                 text(input, key).is_none_or(|wanted| service.spec.get(*key).and_then(Value::as_str) == Some(wanted))
