@@ -81,6 +81,7 @@ impl Job {
             step: self.call.step.clone(),
             key: self.call.key.clone(),
             attempt: self.call.attempt,
+            now: self.inner.clock.now(),
         };
         let (steps, params) = (&self.inner.steps, &self.call.params);
         match &self.phase {

@@ -145,9 +145,12 @@ fn one_off_id(instance: &str, token: &str) -> String {
     labels::short_hash(&["run-task", instance, token], 32)
 }
 
+fn main_container(definition: &TaskDefinition) -> Option<String> {
+    definition.containers.iter().find(|c| c.settings.essential).map(|c| c.name.clone())
+}
+
 fn override_container(definition: &mut TaskDefinition, request: &RunTaskRequest) -> PortResult<()> {
-    let essential = definition.containers.iter().find(|c| c.settings.essential).map(|c| c.name.clone());
-    let wanted = request.container.clone().or(essential).unwrap_or_default();
+    let wanted = request.container.clone().or_else(|| main_container(definition)).unwrap_or_default();
     let container = definition.containers.iter_mut().find(|container| container.name == wanted).ok_or_else(|| {
         PortError::Invalid(format!("task definition {} has no container {wanted:?}", request.task_definition))
     })?;
@@ -269,6 +272,11 @@ impl Orchestrator for LocalPlatform {
         };
         supervisor::begin_task(&self.core, record).await?;
         Ok(id)
+    }
+
+    async fn main_container(&self, task_definition: &str) -> PortResult<String> {
+        main_container(&definitions::load(&self.core, task_definition).await?)
+            .ok_or_else(|| PortError::NotFound(format!("task definition {task_definition} has no essential container")))
     }
 
     async fn describe_task(&self, task: &str) -> PortResult<Option<TaskDescription>> {

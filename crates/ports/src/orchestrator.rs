@@ -29,6 +29,9 @@ pub trait Orchestrator: Send + Sync {
 
     /// Starts a one-off task. Token: the same `token` again returns the same task.
     async fn run_task(&self, request: &RunTaskRequest) -> PortResult<String>;
+    /// The container that a one-off task is run for where the request names none: the first essential one. `NotFound`:
+    /// there is no such task definition, or no essential container in it.
+    async fn main_container(&self, task_definition: &str) -> PortResult<String>;
     async fn describe_task(&self, task: &str) -> PortResult<Option<TaskDescription>>;
     async fn stop_task(&self, task: &str, reason: &str) -> PortResult<()>;
     /// The last `lines` lines of a task's containers, oldest first, each prefixed with its container's name.

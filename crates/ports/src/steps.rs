@@ -1,6 +1,7 @@
 //! The step contract: re-entrant handlers that never wait.
 
 use async_trait::async_trait;
+use landfall_model::Timestamp;
 use landfall_model::ids::{EnvironmentId, ExecutionId, IdempotencyKey, StepId};
 use landfall_model::step::RunHook;
 use landfall_workflow::event::StepError;
@@ -18,6 +19,8 @@ pub struct StepContext {
     /// undo. Only an operator's retry makes a new one.
     pub key: IdempotencyKey,
     pub attempt: u32,
+    /// When the call is made, for limits that a handler keeps by itself.
+    pub now: Timestamp,
 }
 
 /// What a short call achieved.

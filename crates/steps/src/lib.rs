@@ -73,7 +73,7 @@ impl StepExecutor for Steps {
             StepParams::TargetsHealthy(p) => self.targets_healthy(&p).await,
             StepParams::ProbeUrl(p) => self.probe_url(&p).await,
             StepParams::RunHook(p) => self.poll_hook(cx, &p).await,
-            StepParams::RunTask(p) => self.poll_task(&p, token).await,
+            StepParams::RunTask(p) => self.poll_task(cx, &p, token).await,
             StepParams::StopService(p) => self.poll_stopped(cx, &p).await,
             StepParams::DeleteService(p) => self.poll_deleted(cx, &p.name).await,
             StepParams::SweepResources(p) => self.sweep_resources(&p).await,

@@ -35,8 +35,10 @@ pub(super) fn add(
             continue;
         };
         let id = builder.add(format!("hook.{}", hook.name), format!("Run hook {}", hook.name), &needs, params);
-        // The adapter ends it at its own time; the step's is only there for an adapter that does not.
-        builder.timeout_s(hook.timeout.saturating_add(60));
+        // Who runs it ends it at its own time, which a task has from its start on and again until then; the step's is only
+        // there for one who does not.
+        let times = if matches!(hook.run, HookAction::Task { .. }) { 2 } else { 1 };
+        builder.timeout_s(hook.timeout.saturating_mul(times).saturating_add(60));
         builder.last(|step| {
             step.on_failure = match hook.on_failure {
                 HookFailure::Fail => cx.fail,

@@ -424,8 +424,52 @@ fn a_one_off_task_fails_with_its_reason_and_is_started_once_for_a_key() {
     let error = finish(&place.steps(), &step.cx, &step.params).unwrap_err();
     assert_eq!(error.code, "LF-TASK-FAILED");
     assert!(error.message.ends_with("Essential container in task exited (app, exit code 1)"), "{error:?}");
+    assert!(error.message.contains("app ended with exit code 1"), "{error:?}");
     let gone = now(place.steps().poll(&step.cx, &step.params, &json!({"task": "task-none"}))).unwrap_err();
     assert_eq!(gone.code, "LF-TASK-GONE");
+}
+
+#[test]
+fn a_one_off_task_is_judged_by_the_container_that_was_run() {
+    let place = Place::new(full());
+    place.fake.behave(|b| b.sidecars = BTreeMap::from([("agent".to_owned(), 143), ("proxy".to_owned(), 137)]));
+    let step = at(&place, MAKER, &place.create(MAKER, FIRST), "hook.migrate");
+    finish(&place.steps(), &step.cx, &step.params).unwrap();
+    // A token of an earlier version names no container.
+    let Progress::Pending { token, .. } = start(&place, &step).unwrap() else { panic!() };
+    assert_eq!(token["container"], "app");
+    let old = json!({"task": token["task"]});
+    assert!(matches!(now(place.steps().poll(&step.cx, &step.params, &old)), Ok(Progress::Done(_))));
+
+    // Its init container did well, and that is not enough.
+    let place = Place::new(full());
+    place.fake.behave(|b| {
+        b.failing_commands.insert("migrate".to_owned());
+        b.sidecars = BTreeMap::from([("init".to_owned(), 0)]);
+    });
+    let step = at(&place, MAKER, &place.create(MAKER, FIRST), "hook.migrate");
+    assert_eq!(finish(&place.steps(), &step.cx, &step.params).unwrap_err().code, "LF-TASK-FAILED");
+}
+
+#[test]
+fn a_one_off_task_that_outlives_its_time_is_stopped() {
+    let second = |second| landfall_model::Timestamp::from_second(second).unwrap();
+    for started_at in [None, Some(second(30))] {
+        let place = Place::new(full());
+        let mut step = at(&place, MAKER, &place.create(MAKER, FIRST), "hook.migrate");
+        place.fake.behave(|b| (b.patience, b.tasks_started_at) = (1_000, started_at));
+        let Progress::Pending { token, .. } = start(&place, &step).unwrap() else { panic!() };
+        let begun = started_at.map_or(0, |at| at.as_second());
+        step.cx.now = second(begun + 59);
+        let poll = |step: &At| now(place.steps().poll(&step.cx, &step.params, &token));
+        assert!(matches!(poll(&step), Ok(Progress::Pending { .. })));
+        assert_eq!(place.fake.view().running_tasks.len(), 1);
+        step.cx.now = second(begun + 60);
+        let error = poll(&step).unwrap_err();
+        assert_eq!((error.class, error.code.as_str()), (ErrorClass::Fatal, "LF-TASK-FAILED"));
+        assert!(error.message.ends_with("took longer than 60 s and was stopped"), "{error:?}");
+        assert_eq!(place.fake.view().running_tasks.len(), 0);
+    }
 }
 
 #[test]

@@ -206,6 +206,7 @@ pub(crate) fn record(app: &App, branch: &str) -> EnvironmentRecord {
         port: Some(9003),
         commit: Some(FIRST.to_owned()),
         last_execution: None,
+        good_execution: None,
         created_at: Timestamp::UNIX_EPOCH,
         last_activity: Timestamp::UNIX_EPOCH,
         pinned: false,
@@ -311,7 +312,14 @@ impl Place {
 pub(crate) fn context(execution: &str, environment: &str, step: &str) -> StepContext {
     let (execution, step) = (ExecutionId::new(execution), StepId::new(step));
     let key: IdempotencyKey = idempotency_key(&execution, &step, 1);
-    StepContext { execution, environment: EnvironmentId::new(environment), step, key, attempt: 1 }
+    StepContext {
+        execution,
+        environment: EnvironmentId::new(environment),
+        step,
+        key,
+        attempt: 1,
+        now: Timestamp::UNIX_EPOCH,
+    }
 }
 
 /// Starts and polls until it is done or has failed.

@@ -39,6 +39,10 @@ pub struct Behaviour {
     pub failing_hooks: BTreeSet<String>,
     /// One-off tasks whose command starts with one of these exit with code 1.
     pub failing_commands: BTreeSet<String>,
+    /// Further containers of one-off tasks, with the exit code that they are stopped with.
+    pub sidecars: BTreeMap<String, i64>,
+    /// When one-off tasks say that they began to run; `None`: they do not say.
+    pub tasks_started_at: Option<Timestamp>,
     /// Ports held by somebody else.
     pub foreign_ports: BTreeSet<u16>,
     /// Listings fail.

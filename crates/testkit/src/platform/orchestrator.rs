@@ -105,9 +105,20 @@ impl Orchestrator for FakePlatform {
         })
     }
 
+    async fn main_container(&self, task_definition: &str) -> PortResult<String> {
+        self.call("main_container", |world| {
+            let of = |definition: &TaskDefinition| {
+                definition.containers.iter().find(|c| c.settings.essential).map(|c| c.name.clone())
+            };
+            let found = world.task_definitions.get(task_definition).and_then(|(definition, _)| of(definition));
+            found.ok_or_else(|| PortError::NotFound(format!("no task definition {task_definition}")))
+        })
+    }
+
     async fn describe_task(&self, task: &str) -> PortResult<Option<TaskDescription>> {
         self.call("describe_task", |world| {
-            let failing = &world.behaviour.failing_commands;
+            let (failing, sidecars) = (&world.behaviour.failing_commands, world.behaviour.sidecars.clone());
+            let started_at = world.behaviour.tasks_started_at;
             let Some(found) = world.tasks.get_mut(task) else { return Ok(None) };
             if found.stopped.is_none() && found.left == 0 {
                 let fails = found.request.command.first().is_some_and(|command| failing.contains(command));
@@ -115,7 +126,16 @@ impl Orchestrator for FakePlatform {
             }
             found.left = found.left.saturating_sub(1);
             let exit_code = found.stopped.as_ref().and_then(|code| code.parse().ok());
-            Ok(Some(task_description(task, exit_code)))
+            let mut described = task_description(task, exit_code);
+            described.started_at = started_at;
+            described.containers[0].name = found.request.container.clone().unwrap_or_else(|| "app".to_owned());
+            // Not in the order of the definition: ECS promises none.
+            for (name, code) in sidecars {
+                let exit_code = exit_code.map(|_| code);
+                let template = described.containers[0].clone();
+                described.containers.insert(0, ContainerDescription { name, exit_code, ..template });
+            }
+            Ok(Some(described))
         })
     }
 
