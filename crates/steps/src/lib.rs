@@ -69,7 +69,7 @@ impl StepExecutor for Steps {
             StepParams::BuildImage(p) => self.poll_build(cx, &p).await,
             StepParams::AwaitImage(p) => self.await_image(&p).await,
             StepParams::EnsureTargetGroup(p) => self.poll_target_group(cx, &p, token).await,
-            StepParams::DeployService(p) => self.poll_deploy(&p, token).await,
+            StepParams::DeployService(p) => self.poll_deploy(cx, &p, token).await,
             StepParams::TargetsHealthy(p) => self.targets_healthy(&p).await,
             StepParams::ProbeUrl(p) => self.probe_url(&p).await,
             StepParams::RunHook(p) => self.poll_hook(cx, &p).await,

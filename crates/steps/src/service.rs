@@ -18,15 +18,16 @@ use crate::{SOON_MS, StepResult, Steps, codes, done, pending};
 
 impl Steps {
     /// A service that is there is changed by the first poll only: by then what ran before is in the journal, so that no crash
-    /// between the change and its record loses it.
+    /// between the change and its record loses it. One that is being deleted has to be gone before it can be made again.
     pub(crate) async fn start_deploy(&self, cx: &StepContext, params: &DeployService) -> StepResult {
         match self.our_service(cx, &params.name).await? {
-            Some(service) if service.status == ServiceStatus::Active => Ok(Progress::Pending {
+            Some(service) if service.status == ServiceStatus::Draining => Ok(draining(&service, &Value::Null)),
+            Some(service) => Ok(Progress::Pending {
                 token: Before::of(service).write(),
                 poll_after_ms: 0,
                 note: Some("update begun".to_owned()),
             }),
-            _ => self.put_service(params, None).await,
+            None => self.put_service(params, None).await,
         }
     }
 
@@ -40,21 +41,28 @@ impl Steps {
         Ok(Progress::Pending { token, poll_after_ms: SOON_MS, note: Some("deployment begun".to_owned()) })
     }
 
-    pub(crate) async fn poll_deploy(&self, params: &DeployService, token: &Value) -> StepResult {
+    pub(crate) async fn poll_deploy(&self, cx: &StepContext, params: &DeployService, token: &Value) -> StepResult {
         let Some(id) = token["deployment"].as_str() else {
-            return self.put_service(params, Before::read(token)).await;
+            return match Before::read(token) {
+                Some(before) => self.put_service(params, Some(before)).await,
+                None => self.start_deploy(cx, params).await,
+            };
         };
         let Some(service) = self.platform.orchestrator.describe_service(&params.name).await.map_err(port)? else {
             // Somebody took it away meanwhile: it is made again.
             return self.put_service(params, None).await;
         };
+        if service.status == ServiceStatus::Draining {
+            return Ok(draining(&service, token));
+        }
         let Some(deployment) = service.deployments.iter().find(|d| d.id == id) else {
             let message = format!("another deployment of service {} took over", params.name);
             return Err(fatal(codes::SERVICE_REPLACED, message));
         };
         match deployment.rollout {
-            RolloutState::Completed => Ok(Progress::Done(token.clone())),
-            RolloutState::InProgress => {
+            // A change of the desired count alone begins no deployment: the one that is there was completed before it.
+            RolloutState::Completed if deployment.running >= deployment.desired => Ok(Progress::Done(token.clone())),
+            RolloutState::Completed | RolloutState::InProgress => {
                 let failed = match deployment.failed_tasks {
                     0 => String::new(),
                     n => format!(
@@ -201,9 +209,15 @@ impl Steps {
     pub(crate) async fn poll_deleted(&self, cx: &StepContext, name: &str) -> StepResult {
         match self.our_service(cx, name).await? {
             None => Ok(done()),
-            Some(service) => Ok(pending(SOON_MS, format!("draining, {} tasks running", service.running))),
+            Some(service) => Ok(draining(&service, &Value::Null)),
         }
     }
+}
+
+/// Its deletion ends by itself, or with the step's time.
+fn draining(service: &ServiceDescription, token: &Value) -> Progress {
+    let note = format!("draining, {} tasks running", service.running);
+    Progress::Pending { token: token.clone(), poll_after_ms: SOON_MS, note: Some(note) }
 }
 
 const GOING_BACK: &str = "going back to what ran before";

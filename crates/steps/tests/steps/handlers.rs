@@ -304,6 +304,53 @@ fn a_service_taken_away_is_made_again() {
 }
 
 #[test]
+fn a_service_that_is_being_deleted_is_waited_for_and_made_again() {
+    let place = running();
+    let name = "my-project-test123-service";
+    place.fake.behave(|b| b.patience = 5);
+    let step = at(&place, NEXT, &place.update(NEXT, SECOND), "service.app");
+    now(place.fake.delete_service(name)).unwrap();
+    let Progress::Pending { token, note, .. } = start(&place, &step).unwrap() else { panic!() };
+    assert!(note.unwrap().starts_with("draining"));
+    assert_eq!(token, Value::Null);
+    assert_eq!(finish(&place.steps(), &step.cx, &step.params).unwrap()["created"], true);
+
+    // Deleted while its deployment was watched.
+    let step = at(&place, "exe_3", &place.update("exe_3", FIRST), "service.app");
+    let Progress::Pending { token, .. } = start(&place, &step).unwrap() else { panic!() };
+    let Progress::Pending { token, .. } = now(place.steps().poll(&step.cx, &step.params, &token)).unwrap() else {
+        panic!()
+    };
+    assert!(token["deployment"].is_string());
+    now(place.fake.delete_service(name)).unwrap();
+    let polled = now(place.steps().poll(&step.cx, &step.params, &token)).unwrap();
+    assert!(matches!(polled, Progress::Pending { note: Some(note), .. } if note.starts_with("draining")));
+    assert_eq!(finish(&place.steps(), &step.cx, &step.params).unwrap()["created"], true);
+}
+
+#[test]
+fn a_change_of_the_desired_count_alone_waits_for_the_tasks() {
+    let mut place = running();
+    place.app.previews.as_mut().unwrap().desired_count = Some(3);
+    let step = at(&place, NEXT, &place.update(NEXT, FIRST), "service.app");
+    place.fake.behave(|b| b.patience = 4);
+    let deployments =
+        |place: &Place| now(place.fake.describe_service("my-project-test123-service")).unwrap().unwrap().deployments;
+    let before = deployments(&place);
+    let Progress::Pending { token, .. } = start(&place, &step).unwrap() else { panic!() };
+    let Progress::Pending { token, .. } = now(place.steps().poll(&step.cx, &step.params, &token)).unwrap() else {
+        panic!()
+    };
+    assert_eq!(token["deployment"], before[0].id.as_str(), "no new deployment");
+    let Progress::Pending { note, .. } = now(place.steps().poll(&step.cx, &step.params, &token)).unwrap() else {
+        panic!("one task is not three")
+    };
+    assert_eq!(note.as_deref(), Some("1 of 3 tasks running"));
+    finish(&place.steps(), &step.cx, &step.params).unwrap();
+    assert_eq!(deployments(&place)[0].running, 3);
+}
+
+#[test]
 fn a_deployment_that_somebody_replaced_fails() {
     let place = Place::new(app());
     let step = at(&place, MAKER, &place.create(MAKER, FIRST), "service.app");

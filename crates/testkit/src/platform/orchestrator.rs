@@ -217,12 +217,13 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
             return Err(PortError::Unavailable(format!("service {} is draining", request.name)));
         }
         let current = &service.request;
+        let live = matches!(service.deployments[0].rollout, RolloutState::InProgress | RolloutState::Completed);
+        let counted = service.desired != request.desired_count;
         if current.task_definition == request.task_definition
-            && service.desired == request.desired_count
             && current.target == request.target
-            && current.deployment != request.deployment
+            && (counted && live || !counted && current.deployment != request.deployment)
         {
-            // As ECS: the configuration alone starts no deployment.
+            // As ECS: the configuration and the count alone start no deployment.
             let outcome = PutServiceOutcome {
                 created: false,
                 previous_task_definition: Some(current.task_definition.clone()),
@@ -231,6 +232,12 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
             };
             if let Some(service) = world.services.get_mut(&request.name) {
                 service.request.deployment = request.deployment.clone();
+                service.request.desired_count = request.desired_count;
+                service.desired = request.desired_count;
+                service.deployments[0].desired = request.desired_count;
+                if counted {
+                    service.left = patience;
+                }
             }
             world.effect("update_service");
             return Ok(outcome);
@@ -343,10 +350,12 @@ fn advance(world: &mut World, name: &str) {
         return;
     }
     service.running = service.desired;
-    if newest.rollout == RolloutState::InProgress {
-        newest.rollout = RolloutState::Completed;
+    if matches!(newest.rollout, RolloutState::InProgress | RolloutState::Completed) {
         newest.running = newest.desired;
         newest.pending = 0;
+    }
+    if newest.rollout == RolloutState::InProgress {
+        newest.rollout = RolloutState::Completed;
         service.stable = None;
         service.deployments.truncate(2);
     }
