@@ -50,9 +50,10 @@ pub(crate) struct Ecs {
 pub(crate) struct Batches {
     services: Arc<Batcher<String, Option<Arc<ecs::Service>>>>,
     tasks: Arc<Batcher<String, Option<Arc<ecs::Task>>>>,
-    /// All services of the cluster, by name; all tasks that have not stopped.
+    /// All services of the cluster, by name; all tasks that have not stopped; all task definitions of this installation.
     all_services: Arc<Batcher<(), Arc<Vec<String>>>>,
     all_tasks: Arc<Batcher<(), Arc<Vec<Arc<ecs::Task>>>>>,
+    all_definitions: Arc<Batcher<(), Arc<Vec<Arc<Revision>>>>>,
 }
 
 /// What never changes, or is only read again when something else says so. Losing it costs calls and nothing else.
@@ -60,6 +61,8 @@ pub(crate) struct Batches {
 pub(crate) struct Memory {
     /// By `family:revision`.
     definitions: Mutex<HashMap<String, Arc<Revision>>>,
+    /// Active ones that are not this installation's, by `family:revision`.
+    foreign: Mutex<std::collections::HashSet<String>>,
     /// ARNs by family and content hash.
     registered: Mutex<HashMap<(String, String), String>>,
     watches: Mutex<HashMap<String, Watch>>,
@@ -85,6 +88,7 @@ impl Ecs {
             tasks: Batcher::new(tasks::DESCRIBE_TASKS),
             all_services: Batcher::new(1),
             all_tasks: Batcher::new(1),
+            all_definitions: Batcher::new(1),
         };
         Self { core, batches: Arc::new(batches), memory: Arc::default() }
     }

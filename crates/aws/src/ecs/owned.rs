@@ -1,17 +1,22 @@
 //! What carries our tags. ECS cannot list by tag, so everything is listed to the last page and its tags are read.
 //!
-//! Services and tasks are listed once for all who ask at the same time. Task definitions can be many, and each costs a call: for
-//! one environment only the families are looked at that are named after it (`planner::names`: the environment itself, or
-//! the environment, two hyphens and a service); what was read of a revision is kept, because it never changes.
+//! Services, tasks and all task definitions are listed once for all who ask at the same time, in the background: whoever is cut
+//! off finds the work done when it asks again. Task definitions can be many, and each costs a call: for one environment only
+//! the families are looked at that are named after it (`planner::names`: the environment itself, or the environment, two
+//! hyphens and a service). A revision never changes: ours are kept, and of the others that they are not ours.
+//!
+//! A listing and a look may be answered by copies of different age. What is listed and cannot be looked at may be ours, so
+//! the listing fails.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use aws_sdk_ecs::types as ecs;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, Tags};
-use landfall_ports::PortResult;
+use landfall_ports::{PortError, PortResult};
 
-use super::register::revision_name;
+use super::register::{Revision, revision_name};
+use super::rollout::time;
 use super::service::DESCRIBE_SERVICES;
 use super::tasks::task_id;
 use super::{Ecs, change, locked};
@@ -22,6 +27,10 @@ use crate::tags;
 
 /// Stopped tasks remembered, so that their last hour in ECS costs nothing.
 const STOPPED: usize = 50_000;
+/// Revisions remembered as not ours: more than accounts have that are active, and some 20 MB.
+const FOREIGN: usize = 200_000;
+/// ECS answers reads from copies that may be seconds old.
+const LAG_SECONDS: i64 = 60;
 
 impl Ecs {
     /// Fails rather than leave something out: a listing that is told is complete.
@@ -68,9 +77,10 @@ impl Ecs {
         let mut items = Vec::new();
         for chunk in names.chunks(DESCRIBE_SERVICES) {
             // Through the same batches as polls are.
-            let reads = chunk.iter().map(|name| self.service(name));
+            let reads = chunk.iter().map(|name| async move { (name, self.service(name).await) });
             for service in futures_util::future::join_all(reads).await {
-                let Some(service) = service? else { continue };
+                let (name, service) = service;
+                let service = service?.ok_or_else(|| unseen(&format!("service {name}")))?;
                 if service.status.as_deref() == Some("INACTIVE") {
                     continue;
                 }
@@ -147,26 +157,79 @@ impl Ecs {
     }
 
     async fn owned_definitions(&self, environment: Option<&str>) -> PortResult<Vec<OwnedResource>> {
-        let mut items = Vec::new();
-        for family in self.families(environment).await? {
-            for arn in self.revisions_of(&family).await? {
-                // Gone between the listing and the look.
-                let Some(revision) = self.definition(&arn).await? else { continue };
-                items.extend(self.item(ResourceKind::TaskDefinition, &arn, revision.tags.clone(), environment));
+        let revisions = if let Some(environment) = environment {
+            let mut arns = Vec::new();
+            for family in self.families(environment).await? {
+                arns.extend(self.revisions_of(Some(&family)).await?);
             }
-        }
-        Ok(items)
+            Arc::new(self.our_revisions(&arns).await?)
+        } else {
+            let this = self.clone();
+            let list = move |_| {
+                let this = this.clone();
+                async move { Ok(HashMap::from([((), Arc::new(this.all_our_revisions().await?))])) }
+            };
+            self.batches.all_definitions.get((), list).await?
+        };
+        let item = |revision: &Arc<Revision>| {
+            self.item(ResourceKind::TaskDefinition, &revision.arn, revision.tags.clone(), environment)
+        };
+        Ok(revisions.iter().filter_map(item).collect())
     }
 
-    async fn families(&self, environment: Option<&str>) -> PortResult<Vec<String>> {
+    /// Of the account and region.
+    async fn all_our_revisions(&self) -> PortResult<Vec<Arc<Revision>>> {
+        let arns = self.revisions_of(None).await?;
+        let listed: HashSet<&str> = arns.iter().map(|arn| revision_name(arn)).collect();
+        locked(&self.foreign).retain(|name| listed.contains(name.as_str()));
+        self.our_revisions(&arns).await
+    }
+
+    async fn our_revisions(&self, arns: &[String]) -> PortResult<Vec<Arc<Revision>>> {
+        let mut ours = Vec::new();
+        for arn in arns {
+            ours.extend(self.our_revision(arn).await?);
+        }
+        Ok(ours)
+    }
+
+    /// One that is listed; `None`: it is not this installation's.
+    async fn our_revision(&self, arn: &str) -> PortResult<Option<Arc<Revision>>> {
+        let name = revision_name(arn);
+        let is_ours = |tags: &Tags| tags::ours(tags, &self.core.options.instance, None);
+        let kept = locked(&self.definitions).get(name).cloned();
+        if let Some(kept) = kept {
+            return Ok(Some(kept).filter(|kept| is_ours(&kept.tags)));
+        }
+        if locked(&self.foreign).contains(name) {
+            return Ok(None);
+        }
+        let described = self.describe_definition(arn).await?;
+        let (definition, tags) = described.ok_or_else(|| unseen(&format!("task definition {name}")))?;
+        if is_ours(&tags) {
+            return Ok(Some(self.keep(definition, tags)));
+        }
+        // Without tags it may be so new that they are not known everywhere.
+        let old = time(definition.registered_at.as_ref()).as_second() + LAG_SECONDS < now().as_second();
+        if old || !tags.is_empty() {
+            let mut foreign = locked(&self.foreign);
+            if foreign.len() >= FOREIGN {
+                foreign.clear();
+            }
+            foreign.insert(name.to_owned());
+        }
+        Ok(None)
+    }
+
+    async fn families(&self, environment: &str) -> PortResult<Vec<String>> {
         let call = Call {
             service: "ecs",
             action: "ListTaskDefinitionFamilies",
             family: Family::TaskDefinitionRead,
-            resource: environment.unwrap_or("all families"),
+            resource: environment,
         };
         let request = (self.core.clients.ecs.list_task_definition_families())
-            .set_family_prefix(environment.map(str::to_owned))
+            .family_prefix(environment)
             .status(ecs::TaskDefinitionFamilyStatus::Active)
             .max_results(100);
         let (mut all, mut next) = (Vec::new(), None);
@@ -179,20 +242,20 @@ impl Ecs {
                 break;
             }
         }
-        all.retain(|family| environment.is_none_or(|environment| family_of(family, environment)));
+        all.retain(|family| family_of(family, environment));
         Ok(all)
     }
 
-    /// ARNs of its active revisions.
-    async fn revisions_of(&self, family: &str) -> PortResult<Vec<String>> {
+    /// ARNs of a family's active revisions, or of all.
+    async fn revisions_of(&self, family: Option<&str>) -> PortResult<Vec<String>> {
         let call = Call {
             service: "ecs",
             action: "ListTaskDefinitions",
             family: Family::TaskDefinitionRead,
-            resource: family,
+            resource: family.unwrap_or("all task definitions"),
         };
         let request = (self.core.clients.ecs.list_task_definitions())
-            .family_prefix(family)
+            .set_family_prefix(family.map(str::to_owned))
             .status(ecs::TaskDefinitionStatus::Active)
             .max_results(100);
         let (mut all, mut next) = (Vec::new(), None);
@@ -206,10 +269,16 @@ impl Ecs {
             }
         }
         // The filter is called a prefix.
-        let of = |arn: &String| revision_name(arn).rsplit_once(':').is_some_and(|(name, _)| name == family);
+        let of = |arn: &String| {
+            family.is_none_or(|family| revision_name(arn).rsplit_once(':').is_some_and(|(name, _)| name == family))
+        };
         all.retain(of);
         Ok(all)
     }
+}
+
+fn unseen(what: &str) -> PortError {
+    PortError::Unavailable(format!("{what} is listed, and ECS does not describe it yet"))
 }
 
 fn family_of(family: &str, environment: &str) -> bool {

@@ -162,6 +162,11 @@ impl Ecs {
 
     /// As ECS has it now; of a family, its newest active revision.
     pub(crate) async fn read_definition(&self, handle: &str) -> PortResult<Option<Arc<Revision>>> {
+        Ok(self.describe_definition(handle).await?.map(|(found, tags)| self.keep(found, tags)))
+    }
+
+    /// As `read_definition`, and nothing is kept.
+    pub(crate) async fn describe_definition(&self, handle: &str) -> PortResult<Option<(ecs::TaskDefinition, Tags)>> {
         let resource = format!("task definition {handle}");
         let call = Call {
             service: "ecs",
@@ -176,7 +181,7 @@ impl Ecs {
             Ok(answer) => {
                 let tags = super::from_tags(&answer.tags.unwrap_or_default());
                 let found = answer.task_definition.filter(|found| found.task_definition_arn.is_some());
-                Ok(found.map(|found| self.keep(found, tags)))
+                Ok(found.map(|found| (found, tags)))
             }
             // ECS's answer for what it does not know; a bad name is an InvalidParameterException.
             Err(failed) if failed.is("ClientException") && matches!(failed.error, PortError::Invalid(_)) => Ok(None),
@@ -185,7 +190,7 @@ impl Ecs {
         }
     }
 
-    fn keep(&self, definition: ecs::TaskDefinition, tags: Tags) -> Arc<Revision> {
+    pub(crate) fn keep(&self, definition: ecs::TaskDefinition, tags: Tags) -> Arc<Revision> {
         let arn = definition.task_definition_arn.clone().unwrap_or_default();
         let active = definition.status.as_ref().is_none_or(|status| *status == ecs::TaskDefinitionStatus::Active);
         let revision = Arc::new(Revision { arn: arn.clone(), definition, tags, active });

@@ -1,7 +1,9 @@
 //! Whose things are, and what a listing may claim: against the fake.
 
+use std::time::{Duration, Instant};
+
 use landfall_awsfake::faults::{Fault, FaultError};
-use landfall_model::inventory::TAG_ENVIRONMENT;
+use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT};
 use landfall_ports::PortError;
 
 use serde_json::json;
@@ -57,4 +59,65 @@ async fn a_target_group_that_ecs_does_not_know_routed_yet_is_waited_for_also_in_
     let early = world.orchestrator.put_service(&update).await;
     assert!(matches!(&early, Err(PortError::Unavailable(text)) if text.contains("associated")), "{early:?}");
     assert!(world.orchestrator.put_service(&update).await.is_ok());
+}
+
+/// Another copy answers the listing than the look.
+#[tokio::test]
+async fn what_is_listed_and_not_described_leaves_no_listing() {
+    let world = World::new().await;
+    let lag = json!({"lag_ms": 3_000, "services": ["ecs"], "operations": ["DescribeServices"]});
+    world.fake.script("POST", "consistency", &lag).unwrap();
+    world.deploy("good").await;
+    let list = || world.orchestrator.list_owned(Some("web"), &[ResourceKind::Service]);
+    let early = list().await;
+    assert!(matches!(&early, Err(PortError::Unavailable(text)) if text.contains("web-service")), "{early:?}");
+    world.fake.advance(4_000);
+    assert_eq!(list().await.unwrap().items.len(), 1);
+}
+
+fn foreign_definitions(world: &World, count: usize) {
+    let container = json!({"name": "app", "image": "good", "memory": 64});
+    for number in 0..count {
+        let definition = json!({"family": format!("theirs-{number}"), "containerDefinitions": [container],
+            "tags": [{"key": "team", "value": "other"}]});
+        world.fake.call("ecs", "RegisterTaskDefinition", definition).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_task_definitions_of_others_are_read_once() {
+    let world = World::new().await;
+    foreign_definitions(&world, 120);
+    world.request("good").await;
+    world.fake.clear_calls();
+    let count = |operation| world.fake.count("ecs", operation);
+    for listings in 1..4 {
+        let all = world.orchestrator.list_owned(None, &[ResourceKind::TaskDefinition]).await.unwrap();
+        assert_eq!(all.items.len(), 1);
+        assert_eq!((count("ListTaskDefinitionFamilies"), count("ListTaskDefinitions")), (0, 2 * listings));
+        // Ours was registered by this process.
+        assert_eq!(count("DescribeTaskDefinition"), 120);
+    }
+}
+
+/// The engine cuts off whoever asks for long.
+#[tokio::test]
+async fn a_listing_that_is_cut_off_goes_on_and_does_not_begin_anew() {
+    let world = World::new().await;
+    foreign_definitions(&world, 30);
+    world.fake.clear_calls();
+    world.fake.fault(Fault {
+        operation: Some("DescribeTaskDefinition".to_owned()),
+        latency_ms: 20,
+        ..Fault::default()
+    });
+    let list = || world.orchestrator.list_owned(None, &[ResourceKind::TaskDefinition]);
+    assert!(tokio::time::timeout(Duration::from_millis(100), list()).await.is_err());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while world.fake.count("ecs", "DescribeTaskDefinition") < 30 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(list().await.unwrap().complete);
+    assert_eq!(world.fake.count("ecs", "DescribeTaskDefinition"), 30);
 }
