@@ -114,6 +114,9 @@ pub struct EnvironmentRecord {
     pub port: Option<u16>,
     pub commit: Option<String>,
     pub last_execution: Option<ExecutionId>,
+    /// The last one after which what was asked for served: what a failure goes back to, however many were cut short since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good_execution: Option<ExecutionId>,
     pub created_at: Timestamp,
     /// Pushes, deploys and operator commands count; the TTL runs from here.
     pub last_activity: Timestamp,
