@@ -259,6 +259,11 @@ impl Engine {
         Ok(view(&self.inner.load(id).await?.1))
     }
 
+    /// What the execution's finished steps were given: [`Execution::brought`].
+    pub async fn brought(&self, id: &ExecutionId) -> EngineResult<Vec<serde_json::Value>> {
+        Ok(self.inner.load(id).await?.1.brought())
+    }
+
     /// The records that were not compacted, oldest first.
     pub async fn history(&self, id: &ExecutionId) -> EngineResult<Vec<Record>> {
         Ok(self.inner.journal.load(id).await?.records)

@@ -272,6 +272,7 @@ async fn live_status(inner: &Inner, record: &EnvironmentRecord) -> Result<Option
         Ok(view) => Ok(Some(match (view.state, view.outcome) {
             (ExecutionState::Finished, Some(outcome)) => LiveStatus::Finished {
                 outcome,
+                serves: plan::serves(&view),
                 message: view.message.unwrap_or_default(),
                 cause: view.cause.map(|cause| Cause {
                     stale: cause.error.class == ErrorClass::Stale,

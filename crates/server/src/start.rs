@@ -15,6 +15,7 @@ use landfall_planner::control::{dedup_key, plan_failed, started};
 use landfall_planner::names::service_name;
 use landfall_planner::{PlanError, PlanInputs, PlanKind, Planned, Severity, choose_port, lint, plan};
 use landfall_ports::PortError;
+use landfall_ports::journal::JournalError;
 use landfall_ports::store::StoreResult;
 
 use crate::controller::{Next, has_place, later, write};
@@ -60,6 +61,13 @@ pub(crate) async fn start(inner: &Inner, record: &EnvironmentRecord, kind: PlanK
         owned,
     };
 
+    let good = match good(inner, record, kind).await {
+        Ok(good) => good,
+        Err(error) => {
+            tracing::warn!(environment = %record.id, %error, "what served last cannot be read");
+            return Ok(Next::Rest(later(inner, LOOK_AGAIN)));
+        }
+    };
     let ports = match ports(inner, record, kind).await {
         Ok(ports) => ports,
         Err(error) => {
@@ -93,7 +101,7 @@ pub(crate) async fn start(inner: &Inner, record: &EnvironmentRecord, kind: PlanK
             Err(error) => return give_up(inner, &record, kind, &error.to_string()).await,
         }
     }
-    let planned = match planned(inner, &record, kind, commit.as_deref(), &inputs) {
+    let planned = match planned(inner, &record, kind, commit.as_deref(), &inputs, &good) {
         Ok(planned) => planned,
         Err(message) => return give_up(inner, &record, kind, &message).await,
     };
@@ -131,13 +139,15 @@ fn planned(
     kind: PlanKind,
     commit: Option<&str>,
     inputs: &PlanInputs,
+    good: &[serde_json::Value],
 ) -> Result<Planned, String> {
-    let planned = match kind {
+    let mut planned = match kind {
         PlanKind::Destroy => plan::destroy(&inner.app, record, inputs),
         PlanKind::Create | PlanKind::Update => {
             plan::preview(&inner.app, record, kind, commit, inputs).map_err(|error: PlanError| error.to_string())?
         }
     };
+    plan::fall_back(&mut planned.plan, good);
     let errors: Vec<String> = lint(&planned.plan)
         .into_iter()
         .filter(|note| note.severity == Severity::Error)
@@ -222,6 +232,21 @@ async fn parent(inner: &Inner, record: &EnvironmentRecord, kind: PlanKind) -> Op
     }
     let stored = inner.journal.load(record.last_execution.as_ref()?).await.ok()?;
     Some(landfall_workflow::digest(&stored.plan))
+}
+
+/// What the last execution after which all served had made, where others have been at work since: they may have been cut
+/// short, and what they left is not what a failure goes back to. Nothing where that was so long ago that it is pruned.
+async fn good(
+    inner: &Inner,
+    record: &EnvironmentRecord,
+    kind: PlanKind,
+) -> Result<Vec<serde_json::Value>, EngineError> {
+    let good = record.good_execution.as_ref().filter(|good| Some(*good) != record.last_execution.as_ref());
+    let Some(good) = good.filter(|_| kind == PlanKind::Update) else { return Ok(Vec::new()) };
+    match inner.engine.brought(good).await {
+        Err(EngineError::Journal(JournalError::NotFound(_))) => Ok(Vec::new()),
+        brought => brought,
+    }
 }
 
 /// Task definitions that run now: one-off hooks before a destroy run from them.

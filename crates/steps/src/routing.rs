@@ -2,16 +2,18 @@
 
 use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, Tags};
 use landfall_model::step::{
-    DeleteRoute, DeleteTargetGroup, EnsureRoute, EnsureTargetGroup, Input, ProbeUrl, RouteTarget, TargetsHealthy,
+    DeleteRoute, DeleteTargetGroup, EnsureRoute, EnsureTargetGroup, Input, ProbeUrl, RouteTarget, StepParams,
+    TargetsHealthy,
 };
 use landfall_ports::PortError;
 use landfall_ports::load_balancer::{TargetGroupSettings, TargetState};
 use landfall_ports::steps::{Progress, StepContext};
+use landfall_workflow::FALLBACK;
 use landfall_workflow::event::{ErrorClass, StepError};
 use serde_json::{Value, json};
 
 use crate::error::{deleting, fatal, port, step_error, with_detail};
-use crate::{SOON_MS, StepResult, Steps, codes, done, pending};
+use crate::{SOON_MS, StepResult, Steps, codes, done, pending, typed};
 
 impl Steps {
     /// A group that is there with other settings is changed by the first poll only: by then its former settings are in the
@@ -48,7 +50,8 @@ impl Steps {
         Ok(Progress::Done(output))
     }
 
-    /// What this execution made goes; what was there before is set as it was.
+    /// What this execution made goes; what was there before is set as it was: before this execution, or before all that were
+    /// cut short since one last succeeded.
     pub(crate) async fn undo_target_group(
         &self,
         cx: &StepContext,
@@ -63,7 +66,11 @@ impl Steps {
             deleting(balancer.delete_target_group(&params.name, cx.environment.as_str()).await)?;
             return Ok(done());
         }
-        let Some(former) = former(output).or_else(|| former(token)) else { return Ok(done()) };
+        let good = match fallback(token)? {
+            Some(StepParams::EnsureTargetGroup(good)) => Some(TargetGroupSettings::from(&good)),
+            _ => None,
+        };
+        let Some(former) = good.or_else(|| former(output)).or_else(|| former(token)) else { return Ok(done()) };
         if self.our_target_group(cx, &params.name).await?.is_some_and(|now| now != former) {
             let back = EnsureTargetGroup {
                 health_check: former.health_check,
@@ -149,6 +156,11 @@ const PORT_TAKEN_HINT: &str =
 
 fn former(from: Option<&Value>) -> Option<TargetGroupSettings> {
     serde_json::from_value(from?.get("former")?.clone()).ok()
+}
+
+/// What the plan says to go back to, whatever the step found.
+pub(crate) fn fallback(token: Option<&Value>) -> Result<Option<StepParams>, StepError> {
+    token.and_then(|token| token.get(FALLBACK)).map(typed).transpose()
 }
 
 /// The engine has replaced every output reference before a handler is called.

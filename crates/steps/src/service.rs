@@ -1,7 +1,7 @@
 //! service.deploy, service.stop, service.delete.
 
 use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION};
-use landfall_model::step::{DeployService, StopService};
+use landfall_model::step::{DeployService, StepParams, StopService};
 use landfall_ports::PortError;
 use landfall_ports::orchestrator::{
     DeploymentDescription, PutService, RolloutState, ServiceDescription, ServiceSettings, ServiceStatus, TargetBinding,
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{deleting, fatal, port, with_detail};
-use crate::routing::value;
+use crate::routing::{fallback, value};
 use crate::{SOON_MS, StepResult, Steps, codes, done, pending};
 
 impl Steps {
@@ -80,7 +80,7 @@ impl Steps {
         }
     }
 
-    /// What this execution made goes; what was there before runs again as it did.
+    /// What this execution made goes; what was there before (or before all that were cut short) runs again as it did.
     pub(crate) async fn undo_deploy(
         &self,
         cx: &StepContext,
@@ -92,13 +92,14 @@ impl Steps {
         if service.tags.get(TAG_EXECUTION).map(String::as_str) == Some(cx.execution.as_str()) {
             return self.delete_service(cx, &params.name).await;
         }
-        let ours = value(&params.task_definition)?;
-        let recorded = [token, output].into_iter().flatten().find_map(Before::read);
-        let request = request(params)?;
-        let before = match recorded {
-            Some(before) => before,
-            None => match self.before(cx, &service, ours).await? {
-                Some(before) => before,
+        let good = match fallback(token)? {
+            Some(StepParams::DeployService(good)) => Some(request(&good)?),
+            _ => None,
+        };
+        let (before, request) = match good {
+            Some(good) => (Before::made_by(&good), good),
+            None => match self.before(cx, params, &service, output, token).await? {
+                Some(before) => (before, request(params)?),
                 None => return Ok(done()),
             },
         };
@@ -131,7 +132,7 @@ impl Steps {
             }),
             Some(first)
                 if first.rollout != RolloutState::Completed
-                    && before.task_definition != ours
+                    && params.task_definition.value() != Some(before.task_definition.as_str())
                     && first.task_definition == before.task_definition =>
             {
                 Err(deployment_error(
@@ -145,14 +146,20 @@ impl Steps {
         }
     }
 
-    /// Without a record of what ran before: what the deployment before ours ran. Only where this execution registered the
-    /// definition that runs now is it certain that the deployment is ours; otherwise nothing was changed.
+    /// What ran before this execution. Without a record of it: what the deployment before ours ran. Only where this execution
+    /// registered the definition that runs now is it certain that the deployment is ours; otherwise nothing was changed.
     async fn before(
         &self,
         cx: &StepContext,
+        params: &DeployService,
         service: &ServiceDescription,
-        ours: &str,
+        output: Option<&Value>,
+        token: Option<&Value>,
     ) -> Result<Option<Before>, StepError> {
+        let ours = value(&params.task_definition)?;
+        if let Some(recorded) = [token, output].into_iter().flatten().find_map(Before::read) {
+            return Ok(Some(recorded));
+        }
         if service.task_definition != ours {
             return Ok(None);
         }
@@ -236,6 +243,14 @@ struct Before {
 impl Before {
     fn of(service: ServiceDescription) -> Self {
         Self { task_definition: service.task_definition, desired_count: service.desired, settings: service.settings }
+    }
+
+    fn made_by(request: &PutService) -> Self {
+        Self {
+            task_definition: request.task_definition.clone(),
+            desired_count: request.desired_count,
+            settings: Some(ServiceSettings { deployment: request.deployment.clone(), target: request.target.clone() }),
+        }
     }
 
     fn read(from: &Value) -> Option<Self> {

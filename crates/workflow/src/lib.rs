@@ -10,7 +10,8 @@
 //! `unwind` and an abort undo all that was begun, pending steps included; a stale choice and a supersede leave everything as
 //! it is, pending steps included; `fail_forward` lets started steps come to their end and keeps what was done. A supersede
 //! outranks an abort, and both end a pause. During an unwind a supersede does not cut it short: the unwind is finished, then
-//! the execution ends as superseded, so that the successor finds a settled world.
+//! the execution ends as superseded, so that the successor finds a settled world. An execution that was cut short has left
+//! its changes in the world, so what the next one's steps find is not what to go back to: its plan says that ([`Plan::fallback`]).
 //!
 //! **Retries** are automatic attempts at the same effect: they keep the idempotency key, and go on polling where the handler
 //! has given a token. A handler that reports `Retryable` from a poll says that the look failed, not the work; work that
@@ -36,5 +37,6 @@ pub use execution::{
 };
 pub use plan::{FailurePolicy, Idempotency, Plan, RetryPolicy, Step};
 pub use status::StepStatus;
+pub use unwind::FALLBACK;
 pub use validate::{InvalidPlan, digest};
 pub use view::{ExecutionState, ExecutionView, Pause, StepCause, StepView, view};

@@ -1,6 +1,10 @@
 //! Output references: `{"$output": "step/field"}` anywhere in a step's parameters.
 
+use landfall_model::ids::StepId;
 use serde_json::{Map, Value};
+
+use crate::execution::Execution;
+use crate::status::StepStatus;
 
 const KEY: &str = "$output";
 
@@ -27,6 +31,15 @@ pub fn resolve<'a>(params: &Value, output: &impl Fn(&str) -> Option<&'a Value>) 
         Value::Array(items) => Value::Array(items.iter().map(|item| resolve(item, output)).collect::<Result<_, _>>()?),
         other => other.clone(),
     })
+}
+
+impl Execution {
+    /// The parameters, references replaced, of the steps that are done: what it brought about.
+    pub fn brought(&self) -> Vec<Value> {
+        let output = |id: &str| self.state.steps.get(&StepId::from(id))?.output.as_ref();
+        let done = self.steps().filter(|step| self.status(&step.id) == Some(StepStatus::Done));
+        done.filter_map(|step| resolve(&step.params, &output).ok()).collect()
+    }
 }
 
 /// Every reference in `params`, as written.

@@ -1,5 +1,7 @@
 //! Plans: immutable, content-addressed, with every choice already made.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use landfall_model::ids::{EnvironmentId, PlanDigest, StepId};
@@ -30,6 +32,11 @@ pub struct Plan {
     /// Another plan for a request whose beginning was told: only how it ends is news.
     #[serde(default, skip_serializing_if = "is_false")]
     pub again: bool,
+    /// By step: the parameters, references replaced, with which the same thing was last brought to where it served, where
+    /// executions since then were cut short. An unwind restores that, and not what the step found; also where it had not
+    /// begun.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fallback: BTreeMap<StepId, serde_json::Value>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

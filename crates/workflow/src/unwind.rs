@@ -2,16 +2,24 @@
 //! undo is given up is declared residue; the others go on.
 
 use landfall_model::ids::StepId;
+use serde_json::{Value, json};
 
-use crate::event::{ErrorClass, Event, StepError};
-use crate::execution::{Action, Execution, Phase, Rejected, Report, StepState, codes};
+use crate::event::{ErrorClass, Event, StepError, idempotency_key};
+use crate::execution::{Action, Call, Execution, Phase, Rejected, Report, StepState, codes};
 use crate::handle::{Decider, definition, timed_out};
 use crate::plan::Step;
 use crate::status::StepStatus;
 
+/// In the token of an undo: what [`crate::Plan::fallback`] says of its step.
+pub const FALLBACK: &str = "fallback";
+
 impl Execution {
-    /// Whether an unwind calls the step's `undo`: it may have done something, and the plan says that it can be undone.
+    /// Whether an unwind calls the step's `undo`: it may have done something, or an execution before it that was cut short
+    /// may have, and the plan says that it can be undone.
     pub(crate) fn needs_undo(&self, step: &Step) -> bool {
+        if step.undo && self.plan.fallback.contains_key(&step.id) {
+            return true;
+        }
         let state = self.step_state(&step.id);
         let never_called = state.error.as_ref().is_some_and(|error| error.code == codes::OUTPUT_MISSING);
         step.undo && state.attempt > 0 && !never_called
@@ -59,15 +67,26 @@ impl Decider<'_> {
         let key = match (&call, state.key) {
             (Ok(call), _) => call.key.clone(),
             (Err(_), Some(key)) => key,
-            (Err(_), None) => crate::event::idempotency_key(&self.execution.id, &step.id, attempt),
+            (Err(_), None) => idempotency_key(&self.execution.id, &step.id, attempt),
         };
         self.emit(Event::UndoStarted { step: step.id.clone(), attempt, key })?;
         self.call_undo(step)
     }
 
     pub(crate) fn call_undo(&mut self, step: &Step) -> Result<(), Rejected> {
-        let StepState { undo_attempt, token, output, .. } = self.execution.step_state(&step.id);
-        match self.call(step, undo_attempt) {
+        let StepState { undo_attempt, mut token, output, key, .. } = self.execution.step_state(&step.id);
+        let mut call = self.call(step, undo_attempt);
+        if let Some(fallback) = self.execution.plan.fallback.get(&step.id) {
+            // What the step itself would have made need not be known to restore this.
+            call = call.or_else(|_| {
+                let key = key.unwrap_or_else(|| idempotency_key(&self.execution.id, &step.id, undo_attempt));
+                Ok(Call { step: step.id.clone(), attempt: undo_attempt, key, params: step.params.clone() })
+            });
+            let mut known = token.filter(Value::is_object).unwrap_or_else(|| json!({}));
+            known[FALLBACK] = fallback.clone();
+            token = Some(known);
+        }
+        match call {
             Ok(call) => {
                 self.out.actions.push(Action::Undo { call, output, token });
                 Ok(())

@@ -211,6 +211,7 @@ pub(crate) fn plan(steps: Vec<Step>) -> Plan {
         last_try: false,
         quiet: false,
         again: false,
+        fallback: Default::default(),
     }
 }
 

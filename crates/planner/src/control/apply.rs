@@ -108,6 +108,7 @@ fn new_record(app: &App, intent: &Intent, ask: &Preview<'_>, id_taken: bool, now
         port: None,
         commit: None,
         last_execution: None,
+        good_execution: None,
         created_at: now,
         last_activity: now,
         pinned: false,

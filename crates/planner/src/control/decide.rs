@@ -28,8 +28,8 @@ fn with_live(record: &EnvironmentRecord, live: &LiveExecution, status: &LiveStat
             hold_newer(&mut next);
             return Decision::Settle(Settled { record: next, notices: Vec::new() });
         }
-        LiveStatus::Finished { outcome, message, cause } => {
-            return Decision::Settle(settle(record, live, *outcome, message, cause.as_ref(), cx));
+        LiveStatus::Finished { outcome, message, cause, serves } => {
+            return Decision::Settle(settle(record, live, *outcome, message, cause.as_ref(), *serves, cx));
         }
         LiveStatus::Running { superseding } => (*superseding, None),
         LiveStatus::Paused { reason, superseding } => (*superseding, Some(reason)),

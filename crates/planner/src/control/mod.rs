@@ -52,18 +52,15 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LiveStatus {
     /// `superseding`: a supersede signal was sent and not answered yet.
-    Running {
-        superseding: bool,
-    },
+    Running { superseding: bool },
     /// Waits for an operator.
-    Paused {
-        reason: String,
-        superseding: bool,
-    },
+    Paused { reason: String, superseding: bool },
     Finished {
         outcome: Outcome,
         message: String,
         cause: Option<Cause>,
+        /// All that it was to bring served when it ended (`plan::serves`).
+        serves: bool,
     },
     /// The journal has no such execution.
     Lost,

@@ -93,6 +93,7 @@ fn gone(record: &mut EnvironmentRecord) {
     record.made_generation = 0;
     record.ready_generation = 0;
     record.replans = 0;
+    record.good_execution = None;
     record.url = None;
     record.commit = None;
     record.port = None;
@@ -107,6 +108,7 @@ pub(super) fn settle(
     outcome: Outcome,
     message: &str,
     cause: Option<&Cause>,
+    serves: bool,
     cx: &DecideContext,
 ) -> Settled {
     let mut next = record.clone();
@@ -116,6 +118,10 @@ pub(super) fn settle(
     } else {
         settle_deploy(&mut next, live, outcome, message, cause, cx)
     };
+    let replaced = outcome == Outcome::Superseded && serves;
+    if kind != PlanKind::Destroy.as_str() && (outcome == Outcome::Succeeded || replaced) {
+        next.good_execution = Some(live.id.clone());
+    }
     if let Some(told) = &mut told {
         told.id = format!("{}/{}/{}", record.id, live.id, word(told.kind));
         // An execution that only wants another plan tells nothing itself.

@@ -15,7 +15,8 @@ use landfall_workflow::{FailurePolicy, Plan};
 use super::hooks::{self, HookContext};
 use super::step::Builder;
 use super::{
-    MAX_PARALLEL, PlanError, PlanInputs, PlanKind, Planned, SCHEMA, STOP_S, route_target, services, tags, variables,
+    MAX_PARALLEL, PlanError, PlanInputs, PlanKind, Planned, SCHEMA, STOP_S, UNUSED, route_target, services, tags,
+    variables,
 };
 use crate::control::{MAX_REPLANS, at_commit, short_commit};
 use crate::names::{family_name, service_name};
@@ -117,6 +118,7 @@ pub fn preview(
         last_try: record.replans >= MAX_REPLANS,
         quiet: false,
         again: record.replans > 0,
+        fallback: BTreeMap::new(),
     };
     Ok(Planned { plan, warnings })
 }
@@ -405,7 +407,7 @@ impl Deploy<'_> {
         let params =
             SweepResources { environment: self.record.id.to_string(), kinds, keep, keep_route: route.cloned() };
         let title = "Clear what is no longer used".to_owned();
-        self.builder.add("unused", title, &needs, StepParams::SweepResources(params));
+        self.builder.add(UNUSED, title, &needs, StepParams::SweepResources(params));
         self.builder.timeout_s(STOP_S);
         self.builder.last(|step| step.on_failure = FailurePolicy::Warn);
     }

@@ -28,8 +28,8 @@ use landfall_model::ids::{ExecutionId, PlanDigest};
 use landfall_model::inventory::{
     OwnedResource, TAG_COMMIT, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_GENERATION, TAG_INSTANCE, Tags,
 };
-use landfall_model::step::RouteTarget;
-use landfall_workflow::Plan;
+use landfall_model::step::{RouteTarget, StepParams};
+use landfall_workflow::{ExecutionView, Plan};
 
 use crate::control::holds_place;
 use crate::names::hashed_names;
@@ -40,6 +40,8 @@ pub use teardown::destroy;
 /// Version of the plan's shape, for readers of old journals.
 const SCHEMA: u32 = 1;
 const MAX_PARALLEL: u32 = 8;
+/// The last step of an update.
+const UNUSED: &str = "unused";
 /// Seconds for whatever may have to stop services: longer than the longest stop timeout and deregistration delay together.
 const STOP_S: u32 = 600;
 
@@ -126,6 +128,29 @@ pub fn host_label<'a>(
         return hashed_names(app, &record.key).host_label;
     }
     own.clone()
+}
+
+/// Has an update go back, if it fails, to what `good` made: the parameters, references replaced, of the last execution after
+/// which all served. For plans that follow others that were cut short; what those have left is not what ran before.
+pub fn fall_back(plan: &mut Plan, good: &[serde_json::Value]) {
+    let good: Vec<StepParams> = good.iter().filter_map(|params| serde_json::from_value(params.clone()).ok()).collect();
+    for step in &plan.steps {
+        let same = |was: &&StepParams| match (step.typed(), was) {
+            (Ok(StepParams::EnsureTargetGroup(now)), StepParams::EnsureTargetGroup(was)) => now.name == was.name,
+            (Ok(StepParams::DeployService(now)), StepParams::DeployService(was)) => now.name == was.name,
+            _ => false,
+        };
+        if let Some(params) = good.iter().find(same).and_then(|was| serde_json::to_value(was).ok()) {
+            plan.fallback.insert(step.id.clone(), params);
+        }
+    }
+}
+
+/// Whether all that an update brings served already: only what is no longer used was being cleared.
+pub fn serves(view: &ExecutionView) -> bool {
+    let (last, others): (Vec<_>, Vec<_>) = view.steps.iter().partition(|step| step.id.as_str() == UNUSED);
+    last.iter().any(|step| step.attempts > 0 && step.undo_attempts == 0)
+        && others.iter().all(|step| step.status.satisfies_needs())
 }
 
 fn route_target(previews: &Previews, record: &EnvironmentRecord) -> Option<RouteTarget> {

@@ -97,6 +97,7 @@ pub fn destroy(app: &App, record: &EnvironmentRecord, inputs: &PlanInputs) -> Pl
         last_try: false,
         quiet: record.retries > 0,
         again: false,
+        fallback: BTreeMap::new(),
     };
     Planned { plan, warnings }
 }

@@ -42,6 +42,7 @@ fn record(app: &App, source: SourceRef) -> EnvironmentRecord {
         port: None,
         commit: Some(COMMIT.to_owned()),
         last_execution: None,
+        good_execution: None,
         created_at: Timestamp::UNIX_EPOCH,
         last_activity: Timestamp::UNIX_EPOCH,
         pinned: false,

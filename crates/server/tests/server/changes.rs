@@ -1,13 +1,13 @@
 //! What changes under a preview: its port is taken, the manifest routes in another way, a name is somebody else's, a destroy
 //! goes wrong again and again.
 
-use landfall_model::app::{Repository, Routing};
+use landfall_model::app::{ImageSource, Repository, Routing};
 use landfall_model::environment::{EnvironmentRecord, EnvironmentWrite, Phase};
 use landfall_model::notice::NoticeKind;
 use landfall_planner::control::MAX_REPLANS;
 use landfall_ports::PortError;
 use landfall_ports::store::Store;
-use landfall_testkit::platform::{Fault, When};
+use landfall_testkit::platform::{Fault, When, WorldView};
 use serde_json::json;
 
 use crate::conversation::{BRANCH, becomes, commit, deleted, pushed, rig, say};
@@ -165,4 +165,108 @@ async fn a_destroy_that_fails_again_and_again_is_told_once() {
     server.stop().await;
     assert_eq!(told(&rig, NoticeKind::Destroyed), 1);
     assert_eq!(rig.mem.notices().len(), after_the_first + 1);
+}
+
+/// The manifest's one service: image and health check path.
+fn serve(rig: &mut Rig, image: &str, path: &str) {
+    let service = rig.app.services.get_mut("app").unwrap();
+    service.containers[0].image = ImageSource::Reference(image.to_owned());
+    service.load_balancer.as_mut().unwrap().health_check.path = path.to_owned();
+}
+
+/// What serves, and how: without what an attempt may leave for the next sweep.
+fn serving(rig: &Rig) -> WorldView {
+    let WorldView { services, settings, .. } = rig.world.view();
+    WorldView { services, settings, ..WorldView::default() }
+}
+
+/// The first of two plans changes the target group and goes stale; the last finds it changed, and fails.
+#[tokio::test]
+async fn a_failure_after_a_stale_plan_goes_back_to_what_served() {
+    let mut rig = rig();
+    let server = rig.start().await;
+    say(&server, "create", "d-1", &created(BRANCH)).await;
+    becomes(&server, ENVIRONMENT, Phase::Ready).await;
+    server.stop().await;
+    let before = serving(&rig);
+
+    route_by(&mut rig, Routing::Ports { first: 9001, last: 9003 });
+    serve(&mut rig, "app:1", "/healthz");
+    always(&rig, "put_route", &PortError::Conflict("port is in use by another process".to_owned()));
+    let server = rig.start().await;
+    say(&server, "push", "d-2", &pushed(BRANCH, &commit('b'))).await;
+    eventually("it waits for its next plan", async || {
+        let record = server.store.environment(&ENVIRONMENT.into()).await.unwrap()?;
+        (record.replans > 0 && record.live.is_none()).then_some(())
+    })
+    .await;
+    server.stop().await;
+    assert_ne!(serving(&rig), before, "the stale plan has left its change");
+
+    rewrite(&rig, |record| (record.replans, record.retry_at) = (MAX_REPLANS, None)).await;
+    let server = rig.start().await;
+    becomes(&server, ENVIRONMENT, Phase::Failed).await;
+    assert_eq!(serving(&rig), before);
+    assert_eq!(told(&rig, NoticeKind::Updating), 1, "once for the request, not for each plan");
+    server.stop().await;
+}
+
+/// A push is superseded half-way by one that fails: in its deployment, or before it has begun one.
+#[tokio::test]
+async fn a_failure_after_a_superseded_push_goes_back_to_what_served() {
+    for early in [false, true] {
+        let mut rig = rig();
+        let server = rig.start().await;
+        say(&server, "create", "d-1", &created(BRANCH)).await;
+        becomes(&server, ENVIRONMENT, Phase::Ready).await;
+        server.stop().await;
+        let before = serving(&rig);
+
+        serve(&mut rig, "app:2", "/healthz");
+        rig.world.behave(|world| world.patience = 1_000_000);
+        let server = rig.start().await;
+        say(&server, "push", "d-2", &pushed(BRANCH, &commit('b'))).await;
+        eventually("its deployment has begun", async || (rig.world.view().services != before.services).then_some(()))
+            .await;
+        rig.world.behave(|world| {
+            world.patience = 0;
+            world.crashing_images.insert("app:2".to_owned());
+        });
+        if early {
+            always(&rig, "register_task_definition", &PortError::Denied("not allowed".to_owned()));
+        }
+        say(&server, "push", "d-3", &pushed(BRANCH, &commit('c'))).await;
+        let failed = becomes(&server, ENVIRONMENT, Phase::Failed).await;
+        assert_eq!(serving(&rig), before, "early: {early}, {:?}", failed.message);
+        assert_eq!((told(&rig, NoticeKind::Superseded), told(&rig, NoticeKind::RolledBack)), (1, 1));
+        server.stop().await;
+    }
+}
+
+/// A push that is superseded while it only clears what is no longer used has served: that is what a failure goes back to,
+/// since what served before it may be cleared already.
+#[tokio::test]
+async fn what_was_superseded_after_it_served_is_gone_back_to() {
+    let mut rig = rig();
+    let server = rig.start().await;
+    say(&server, "create", "d-1", &created(BRANCH)).await;
+    becomes(&server, ENVIRONMENT, Phase::Ready).await;
+    server.stop().await;
+    let before = serving(&rig);
+
+    serve(&mut rig, "app:2", "/healthz");
+    always(&rig, "list_owned", &PortError::Unavailable("later".to_owned()));
+    let listed = rig.world.calls().get("list_owned").copied().unwrap_or(0);
+    let server = rig.start().await;
+    say(&server, "push", "d-2", &pushed(BRANCH, &commit('b'))).await;
+    eventually("it clears", async || rig.world.calls().get("list_owned").filter(|calls| **calls > listed).map(|_| ()))
+        .await;
+    let second = serving(&rig);
+    assert_ne!(second, before);
+    rig.world.mend();
+    always(&rig, "probe", &PortError::Denied("not allowed".to_owned()));
+    say(&server, "push", "d-3", &pushed(BRANCH, &commit('c'))).await;
+    becomes(&server, ENVIRONMENT, Phase::Failed).await;
+    assert_eq!(serving(&rig), second);
+    server.stop().await;
 }

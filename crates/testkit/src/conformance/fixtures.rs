@@ -55,6 +55,7 @@ pub fn execution(name: &str, environment: &str) -> NewExecution {
         last_try: false,
         quiet: false,
         again: false,
+        fallback: Default::default(),
     };
     NewExecution {
         id: ExecutionId::new(format!("exe_{name}")),
@@ -131,6 +132,7 @@ pub fn environment(id: &str) -> EnvironmentRecord {
         port: None,
         commit: None,
         last_execution: None,
+        good_execution: None,
         created_at: at(1),
         last_activity: at(1),
         pinned: false,

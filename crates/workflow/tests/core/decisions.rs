@@ -276,6 +276,61 @@ fn a_plan_made_again_tells_only_how_it_ends() {
 }
 
 #[test]
+fn an_unwind_restores_what_the_plan_falls_back_to_also_where_a_step_had_not_begun() {
+    let mut steps = vec![step("group", &[]), step("image", &[]), step("service", &["group", "image"])];
+    steps[2].params = json!({"fake": {"image": {"$output": "image/name"}}});
+    let mut three = plan(steps);
+    let good = |of: &str| json!({"fake": {"good": of}});
+    three.fallback = ["group", "service"].map(|id| (id.into(), good(id))).into();
+    let mut sim = Sim::started(three);
+    sim.report("group", pending("not an object"));
+    sim.fire("group");
+    sim.report("group", Report::Done(json!({"former": 1})));
+    let undone = |actions: &[Action]| -> Vec<_> {
+        let undo = |action: &Action| match action {
+            Action::Undo { call, output, token } => {
+                Some((call.step.to_string(), call.params.clone(), output.clone(), token.clone()))
+            }
+            _ => None,
+        };
+        actions.iter().filter_map(undo).collect()
+    };
+    let unbegun = (
+        "service".to_owned(),
+        json!({"fake": {"image": {"$output": "image/name"}}}),
+        None,
+        Some(json!({"fallback": good("service")})),
+    );
+    assert_eq!(undone(&sim.report("image", failed(ErrorClass::Fatal)).actions), [unbegun]);
+    // The undo's own memory is kept beside it.
+    sim.report("service", Report::Pending { token: json!({"of": "undo"}), poll_after_ms: 10, note: None });
+    sim.crash();
+    let again = sim.input(recover()).unwrap();
+    assert_eq!(undone(&again.actions), []);
+    let polled = sim.fire("service");
+    assert_eq!(undone(&polled.actions)[0].3, Some(json!({"of": "undo", "fallback": good("service")})));
+    let next = undone(&sim.report("service", done()).actions);
+    let ids: Vec<_> = next.iter().map(|(id, ..)| id.as_str()).collect();
+    assert_eq!(ids, ["image", "group"]);
+    assert_eq!((&next[1].2, &next[1].3), (&Some(json!({"former": 1})), &Some(json!({"fallback": good("group")}))));
+    assert_eq!(next[0].3, None, "nothing else is given one");
+    sim.report("group", done());
+    sim.report("image", done());
+    assert_eq!(view(&sim.execution).outcome, Some(Outcome::RolledBack));
+}
+
+#[test]
+fn what_was_brought_about_has_no_references() {
+    let mut steps = vec![step("image", &[]), step("service", &["image"]), step("probe", &["service"])];
+    steps[1].params = json!({"fake": {"image": {"$output": "image/name"}}});
+    let mut sim = Sim::started(plan(steps));
+    sim.report("image", Report::Done(json!({"name": "app:1"})));
+    sim.report("service", done());
+    sim.report("probe", failed(ErrorClass::Retryable));
+    assert_eq!(sim.execution.brought(), [json!({"fake": {}}), json!({"fake": {"image": "app:1"}})]);
+}
+
+#[test]
 fn an_undo_begins_with_what_an_unfinished_step_knew() {
     let mut sim = Sim::started(plan(vec![step("a", &[]), step("b", &["a"])]));
     sim.report("a", pending("of a"));

@@ -332,6 +332,40 @@ fn a_failure_after_stale_plans_gives_its_own_reason() {
 }
 
 #[test]
+fn a_failure_goes_back_to_what_served_last() {
+    let x = branch("feature/x");
+    let mut model = Model::new();
+    let good = |model: &Model| model.record(&x).good_execution.clone();
+    model.ask(&x, push("a"), None);
+    model.settle();
+    assert_eq!(good(&model), None);
+    model.rest();
+    let first = good(&model);
+    assert_eq!(first, model.record(&x).last_execution);
+    for end in [Outcome::NeedsReplan, Outcome::RolledBack, Outcome::RollbackFailed, Outcome::Aborted] {
+        model.ask(&x, push(&format!("{end:?}")), None);
+        model.settle();
+        model.finish(end);
+        model.settle();
+        assert_eq!(good(&model), first, "{end:?}");
+    }
+    for serves in [false, true] {
+        model.serves = serves;
+        model.ask(&x, push(&format!("b{serves}")), None);
+        model.settle();
+        let live = model.record(&x).live.clone().map(|live| live.id);
+        model.ask(&x, push(&format!("c{serves}")), None);
+        model.settle();
+        model.finish(Outcome::Superseded);
+        model.settle();
+        assert_eq!(good(&model), if serves { live } else { first.clone() });
+    }
+    model.ask(&x, deleted(), None);
+    model.rest();
+    assert_eq!(good(&model), None, "what is gone is nothing to go back to");
+}
+
+#[test]
 fn a_new_request_starts_the_count_of_stale_plans_anew() {
     let x = branch("feature/x");
     let mut model = Model::new();
@@ -365,7 +399,7 @@ fn a_last_plan_that_wants_another_is_a_failure_that_is_told() {
     record.replans = MAX_REPLANS;
     let outcome = Outcome::NeedsReplan;
     let cause = Some(Cause { text: "Route: port 8000 is taken".to_owned(), stale: true });
-    let live = LiveStatus::Finished { outcome, message: "port 8000 is taken".to_owned(), cause };
+    let live = LiveStatus::Finished { outcome, message: "port 8000 is taken".to_owned(), cause, serves: false };
     let cx = DecideContext { now: model.now, live: Some(live), place: Place::Free, ttl: None, url: None, port: None };
     let Decision::Settle(settled) = decide(&record, &cx) else { panic!() };
     assert_eq!((settled.record.phase, settled.record.applied_seq), (Phase::Failed, record.desired_seq));

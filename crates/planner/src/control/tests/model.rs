@@ -77,6 +77,8 @@ pub(super) struct Model {
     pub(super) workers_only: bool,
     /// Failures come from a choice gone stale.
     pub(super) stale: bool,
+    /// What is superseded has served.
+    pub(super) serves: bool,
 }
 
 impl Model {
@@ -97,6 +99,7 @@ impl Model {
             intents: 0,
             workers_only: false,
             stale: false,
+            serves: false,
         }
     }
 
@@ -186,6 +189,7 @@ impl Model {
                     text: "Route: why\nfree it".to_owned(),
                     stale: self.stale || *outcome == Outcome::NeedsReplan,
                 }),
+                serves: self.serves,
             },
             Some(run) => LiveStatus::Running { superseding: run.superseding },
         });
