@@ -70,15 +70,15 @@ fn json_key(value: &str, key: &str) -> Option<String> {
 
 /// As ECS reads `valueFrom`: `ID[:JSON-KEY[:STAGE[:VERSION]]]`, where an ARN has seven parts of its own and parts may be empty.
 #[derive(Debug, PartialEq, Eq)]
-struct SecretId<'a> {
-    id: &'a str,
-    key: Option<&'a str>,
-    stage: Option<&'a str>,
-    version: Option<&'a str>,
+pub(crate) struct SecretId<'a> {
+    pub id: &'a str,
+    pub key: Option<&'a str>,
+    pub stage: Option<&'a str>,
+    pub version: Option<&'a str>,
 }
 
 impl<'a> SecretId<'a> {
-    fn parse(text: &'a str) -> Self {
+    pub(crate) fn parse(text: &'a str) -> Self {
         let own = if text.starts_with("arn:") { 7 } else { 1 };
         let end = text.match_indices(':').nth(own - 1).map_or(text.len(), |(at, _)| at);
         let mut rest = text[end..].split(':').skip(1).map(|part| Some(part).filter(|part| !part.is_empty()));

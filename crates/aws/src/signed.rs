@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::core::Core;
-use crate::error::{Failed, answered, without_credentials};
+use crate::error::{Failed, answered, chain, without_credentials};
 
 /// Kept no longer than this, however long they are valid, and not when they are about to end: as the SDK's own cache.
 const KEEP_CREDENTIALS: Duration = Duration::from_secs(900);
@@ -153,16 +153,6 @@ fn xml(body: &str, name: &str) -> Option<String> {
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
     Some(text.replace("&amp;", "&"))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
 
 /// All but what RFC 3986 leaves unreserved, as signatures want it.

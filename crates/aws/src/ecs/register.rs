@@ -93,9 +93,7 @@ impl Ecs {
         for (variable, reference) in &container.settings.secrets {
             let from = match secrets::source(variable, reference)? {
                 Source::ValueFrom(from) => from,
-                Source::Lookup { name, json_key } => {
-                    secrets::value_from(&self.secret_arn(&name).await?, json_key.as_deref())
-                }
+                Source::Lookup(secret) => secrets::value_from(&self.secret_arn(secret.id).await?, &secret),
             };
             all.insert(variable.clone(), from);
         }

@@ -1,7 +1,6 @@
 //! Elastic Load Balancing's calls, one by one, through the budget; listings read to the last page.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use aws_sdk_elasticloadbalancingv2::types::{
     Listener, LoadBalancerTypeEnum, Rule, Tag, TagDescription, TargetGroup, TargetGroupAttribute,
@@ -20,8 +19,6 @@ use crate::tags;
 /// Most that one page holds and one DescribeTags takes.
 const PAGE: i32 = 400;
 const TAG_BATCH: usize = 20;
-/// Somebody may change tags by hand; an ARN is never used twice.
-const KEEP_TAGS: Duration = Duration::from_secs(600);
 
 pub(super) fn read<'a>(action: &'static str, resource: &'a str) -> Call<'a> {
     Call { service: "elasticloadbalancing", action, family: Family::ElbRead, resource }
@@ -175,23 +172,23 @@ impl Elb {
 
     /// For listings: tags seen before are not asked for again. `NotFound` where one vanished meanwhile.
     ///
-    /// Tags are given at creation and stay. Only what has some is remembered: an answer without may be one that has not
-    /// heard of the creation yet.
+    /// What was read is remembered at once, so that a listing that is cut off goes on where it was.
     pub(super) async fn known_tags(&self, arns: &[&str]) -> Result<BTreeMap<String, Tags>, Failed> {
         let mut known = BTreeMap::new();
         {
             let mut seen = super::locked(&self.seen_tags);
-            seen.retain(|_, (_, at)| at.elapsed() < KEEP_TAGS);
+            seen.forget_old(Instant::now());
             for arn in arns {
-                if let Some((tags, _)) = seen.get(*arn) {
+                if let Some(tags) = seen.get(arn) {
                     known.insert((*arn).to_owned(), tags.clone());
                 }
             }
         }
         let unknown: Vec<&str> = arns.iter().copied().filter(|arn| !known.contains_key(*arn)).collect();
         for batch in unknown.chunks(TAG_BATCH) {
+            let asked = Instant::now();
             for (arn, tags) in self.describe_tags(batch).await? {
-                self.remember_tags(&arn, &tags);
+                super::locked(&self.seen_tags).learn(&arn, &tags, asked);
                 known.insert(arn, tags);
             }
         }
@@ -199,9 +196,7 @@ impl Elb {
     }
 
     pub(super) fn remember_tags(&self, arn: &str, tags: &Tags) {
-        if !tags.is_empty() {
-            super::locked(&self.seen_tags).insert(arn.to_owned(), (tags.clone(), Instant::now()));
-        }
+        super::locked(&self.seen_tags).learn(arn, tags, Instant::now());
     }
 
     async fn describe_tags(&self, arns: &[&str]) -> Result<HashMap<String, Tags>, Failed> {

@@ -20,9 +20,9 @@ mod limits;
 mod listing;
 mod routes;
 mod rules;
+mod seen;
 mod target_group;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -31,8 +31,8 @@ use landfall_model::step::{EnsureTargetGroup, RouteTarget};
 use landfall_ports::load_balancer::{LoadBalancer, Put, RouteDescription, TargetGroupDescription, TargetHealth};
 use landfall_ports::{PortError, PortResult};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
+use self::seen::SeenTags;
 use crate::core::{Core, now};
 use crate::ecs::Ecs;
 use crate::tags;
@@ -44,8 +44,7 @@ pub(crate) struct Elb {
     balancer: OnceCell<Balancer>,
     idle_timeout: OnceCell<u32>,
     routing: tokio::sync::Mutex<()>,
-    /// By ARN, with the time of asking.
-    seen_tags: Mutex<HashMap<String, (Tags, Instant)>>,
+    seen_tags: Mutex<SeenTags>,
 }
 
 struct Balancer {
