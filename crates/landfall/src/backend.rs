@@ -13,6 +13,10 @@ use crate::commands::{engine_options, port_error};
 use crate::error::CliResult;
 use crate::places::Places;
 
+/// Every question there counts against a limit of the whole account, and what is asked about takes many seconds.
+#[cfg(feature = "aws")]
+const AWS_POLL_MS: u64 = 1_000;
+
 pub(crate) enum Backend {
     Local(LocalPlatform),
     #[cfg(feature = "aws")]
@@ -63,6 +67,7 @@ impl Backend {
             load_balancer: aws.load_balancer(),
             images: aws.images(Some(host.images)),
             hooks: aws.hooks(host.hooks),
+            min_poll_ms: AWS_POLL_MS,
         }))
     }
 

@@ -99,6 +99,7 @@ impl LocalPlatform {
             load_balancer: Arc::clone(&self.balancer) as _,
             images: Arc::clone(&self.images) as _,
             hooks: Arc::clone(&self.hooks) as _,
+            min_poll_ms: 0,
         }
     }
 

@@ -49,4 +49,7 @@ pub struct Platform {
     pub load_balancer: Arc<dyn load_balancer::LoadBalancer>,
     pub images: Arc<dyn images::Images>,
     pub hooks: Arc<dyn steps::HookRunner>,
+    /// Milliseconds that a step waits at least before it asks again how far something is. 0 where asking costs nothing; more
+    /// where every question counts against a limit of the account.
+    pub min_poll_ms: u64,
 }

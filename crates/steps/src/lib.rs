@@ -39,12 +39,22 @@ impl Steps {
     pub fn new(platform: Platform) -> Self {
         Self { platform }
     }
+
+    /// No poll comes sooner than the platform bears; 0 waits for nothing, it only lets a token be written first.
+    fn paced(&self, mut progress: Progress) -> Progress {
+        if let Progress::Pending { poll_after_ms, .. } = &mut progress
+            && *poll_after_ms > 0
+        {
+            *poll_after_ms = self.platform.min_poll_ms.max(*poll_after_ms);
+        }
+        progress
+    }
 }
 
 #[async_trait]
 impl StepExecutor for Steps {
     async fn start(&self, cx: &StepContext, params: &Value) -> StepResult {
-        match typed(params)? {
+        let progress = match typed(params)? {
             StepParams::BuildImage(p) => self.start_build(cx, &p).await,
             StepParams::AwaitImage(p) => self.await_image(&p).await,
             StepParams::RegisterTaskDefinition(p) => self.register_task_definition(&p).await,
@@ -61,11 +71,12 @@ impl StepExecutor for Steps {
             StepParams::DeleteTargetGroup(p) => self.delete_target_group(&p).await,
             StepParams::SweepResources(p) => self.sweep_resources(&p).await,
             StepParams::VerifyGone(p) => self.verify_gone(&p).await,
-        }
+        }?;
+        Ok(self.paced(progress))
     }
 
     async fn poll(&self, cx: &StepContext, params: &Value, token: &Value) -> StepResult {
-        match typed(params)? {
+        let progress = match typed(params)? {
             StepParams::BuildImage(p) => self.poll_build(cx, &p).await,
             StepParams::AwaitImage(p) => self.await_image(&p).await,
             StepParams::EnsureTargetGroup(p) => self.poll_target_group(cx, &p, token).await,
@@ -83,7 +94,8 @@ impl StepExecutor for Steps {
             | StepParams::DeleteRoute(_)
             | StepParams::DeleteTargetGroup(_)
             | StepParams::VerifyGone(_) => self.start(cx, params).await,
-        }
+        }?;
+        Ok(self.paced(progress))
     }
 
     async fn undo(
@@ -93,7 +105,7 @@ impl StepExecutor for Steps {
         output: Option<&Value>,
         token: Option<&Value>,
     ) -> StepResult {
-        match typed(params)? {
+        let progress = match typed(params)? {
             StepParams::BuildImage(p) => self.undo_build(cx, &p, output).await,
             StepParams::RegisterTaskDefinition(p) => self.undo_register(cx, &p).await,
             StepParams::EnsureTargetGroup(p) => self.undo_target_group(cx, &p, output, token).await,
@@ -111,7 +123,8 @@ impl StepExecutor for Steps {
             | StepParams::DeleteTargetGroup(_)
             | StepParams::SweepResources(_)
             | StepParams::VerifyGone(_) => Ok(done()),
-        }
+        }?;
+        Ok(self.paced(progress))
     }
 }
 

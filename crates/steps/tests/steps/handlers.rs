@@ -9,6 +9,7 @@ use landfall_model::step::*;
 use landfall_ports::PortError;
 use landfall_ports::orchestrator::Orchestrator;
 use landfall_ports::steps::{Progress, StepContext, StepExecutor};
+use landfall_steps::Steps;
 use landfall_testkit::platform::{Fault, When};
 use landfall_workflow::event::{ErrorClass, StepError};
 use landfall_workflow::{Plan, codes};
@@ -474,6 +475,33 @@ fn a_one_off_task_fails_with_its_reason_and_is_started_once_for_a_key() {
     assert!(error.message.contains("app ended with exit code 1"), "{error:?}");
     let gone = now(place.steps().poll(&step.cx, &step.params, &json!({"task": "task-none"}))).unwrap_err();
     assert_eq!(gone.code, "LF-TASK-GONE");
+}
+
+#[test]
+fn polls_come_as_seldom_as_the_platform_asks() {
+    let place = Place::new(full());
+    place.fake.behave(|b| b.patience = 3);
+    let slow = |min_poll_ms| Steps::new(landfall_ports::Platform { min_poll_ms, ..place.fake.platform() });
+    let after = |progress| match progress {
+        Ok(Progress::Pending { poll_after_ms, token, .. }) => (poll_after_ms, token),
+        other => panic!("{other:?}"),
+    };
+    let step = at(&place, MAKER, &place.create(MAKER, FIRST), "hook.migrate");
+    let (wait, token) = after(now(slow(1_000).start(&step.cx, &step.params)));
+    assert_eq!(wait, 1_000);
+    assert_eq!(after(now(slow(1_000).poll(&step.cx, &step.params, &token))).0, 1_000);
+    assert!(after(now(slow(0).poll(&step.cx, &step.params, &token))).0 < 1_000, "the step's own pace");
+    assert!(after(now(slow(1).poll(&step.cx, &step.params, &token))).0 > 1, "the step's own pace");
+
+    // Nothing is waited for before an update; its undo waits for what it puts back.
+    let place = running();
+    let slow = Steps::new(landfall_ports::Platform { min_poll_ms: 1_000, ..place.fake.platform() });
+    place.fake.behave(|b| b.patience = 3);
+    let step = at(&place, NEXT, &place.update(NEXT, SECOND), "service.app");
+    let (wait, token) = after(now(slow.start(&step.cx, &step.params)));
+    assert_eq!(wait, 0);
+    let (_, token) = after(now(slow.poll(&step.cx, &step.params, &token)));
+    assert_eq!(after(now(slow.undo(&step.cx, &step.params, None, Some(&token)))).0, 1_000);
 }
 
 #[test]

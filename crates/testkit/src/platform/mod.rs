@@ -154,6 +154,7 @@ impl FakePlatform {
             load_balancer: Arc::new(self.clone()),
             images: Arc::new(self.clone()),
             hooks: Arc::new(self.clone()),
+            min_poll_ms: 0,
         }
     }
 
