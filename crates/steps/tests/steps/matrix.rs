@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use landfall_engine::{Engine, EngineConfig, NewPlan};
 use landfall_model::ids::{ExecutionId, StepId};
+use landfall_planner::plan::fall_back;
 use landfall_ports::PortError;
 use landfall_ports::orchestrator::Orchestrator;
 use landfall_ports::steps::StepExecutor;
@@ -13,8 +14,9 @@ use landfall_testkit::crash::{
     Process, Tried, World, crash_matrix, crash_matrix_unwinding, crash_matrix_unwinding_poll,
 };
 use landfall_testkit::platform::{Fault, When};
+use landfall_testkit::steps::{Fault as Failing, Faulty};
 use landfall_testkit::{Mem, TestClock};
-use landfall_workflow::{ExecutionState, ExecutionView, Outcome, Plan};
+use landfall_workflow::{ExecutionState, ExecutionView, Outcome, Plan, Step, outputs};
 
 use crate::world::{FIRST, Place, SECOND, app, full, now, with_last_task, with_ports};
 
@@ -110,9 +112,14 @@ struct End {
 }
 
 async fn live(plan: &Plan, place: Place) -> End {
+    let steps = World::steps(&place);
+    live_with(plan, place, steps).await
+}
+
+async fn live_with(plan: &Plan, place: Place, steps: Arc<dyn StepExecutor>) -> End {
     let mem = Arc::new(Mem::default());
     let clock = Arc::new(TestClock::seeded(7));
-    let engine = Engine::new(EngineConfig::new("process"), mem, World::steps(&place), clock);
+    let engine = Engine::new(EngineConfig::new("process"), mem, steps, clock);
     let new = NewPlan {
         id: Some(ExecutionId::new(EXECUTION)),
         dedup_key: "one".to_owned(),
@@ -245,6 +252,52 @@ async fn update_with_other_settings() {
     // Nothing but the settings changes.
     let plan = world().update(EXECUTION, FIRST);
     crash_matrix_unwinding(&plan, &StepId::from("service.worker"), world, run).await;
+}
+
+/// An update after one that was cut short: its steps find what that one left, and each failure goes back to what served
+/// before both, also by steps that had not begun.
+#[tokio::test(start_paused = true)]
+async fn update_after_one_that_was_cut_short() {
+    for last in ["target_group", "service.app", "service.worker"] {
+        let first = || {
+            let place = Place::new(full());
+            let plan = place.create(EARLIER, FIRST);
+            let done = place.carry_out(EARLIER, &plan).unwrap();
+            let brought =
+                |step: &Step| outputs::resolve(&step.params, &|id: &str| done.get(&StepId::from(id))).unwrap();
+            let good: Vec<_> = plan.steps.iter().map(brought).collect();
+            (place, good)
+        };
+        let world = || {
+            let (mut place, _) = first();
+            let service = place.app.services.get_mut("app").unwrap();
+            service.deployment.minimum_healthy_percent = 50;
+            service.load_balancer.as_mut().unwrap().health_check.path = "/ready".to_owned();
+            place.carry_out_until("exe_between", &place.update("exe_between", SECOND), Some(last)).unwrap();
+            place
+        };
+        let (good, before) = (first().1, first().0.fake.view());
+        let mut plan = world().update(EXECUTION, SECOND);
+        fall_back(&mut plan, &good);
+        assert_eq!(plan.fallback.len(), 3, "{:?}", plan.fallback);
+        assert_ne!(world().fake.view().settings, before.settings);
+        let mut rolled_back = 0;
+        for step in &plan.steps {
+            let place = world();
+            let faulty = Faulty::new(World::steps(&place), Failing::FailAfter(step.id.clone()));
+            let end = live_with(&plan, place, Arc::new(faulty)).await;
+            if end.view.outcome == Some(Outcome::RolledBack) {
+                rolled_back += 1;
+                end.place.picture();
+                let after = end.place.fake.view();
+                assert_eq!((after.services, after.settings), (before.services.clone(), before.settings.clone()));
+            }
+        }
+        assert!(rolled_back > 8, "{rolled_back} of {}", plan.steps.len());
+        for step in ["target_group", "image.app.app", "service.app", "service.worker"] {
+            crash_matrix_unwinding(&plan, &StepId::from(step), world, run).await;
+        }
+    }
 }
 
 /// A manifest that routes in another way: the new address answers before the old one goes, and a failure leaves the old.
