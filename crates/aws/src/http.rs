@@ -8,6 +8,9 @@ use reqwest::Url;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What our shared listeners answer, with 404, for hosts without a rule; `probe` tells it from an application's own 404.
+pub(crate) const NOBODY: &str = "landfall: no environment answers at this host";
+
 /// Redirects are the application's own business.
 pub(crate) fn client() -> PortResult<reqwest::Client> {
     // Another part of the process may have been first: any provider will do.
@@ -21,7 +24,8 @@ pub(crate) fn client() -> PortResult<reqwest::Client> {
         .map_err(|error| PortError::Bug(format!("HTTP client: {error}")))
 }
 
-/// The status of a GET; `None` while nothing answers. A certificate that visitors would be warned of is an error: no waiting
+/// The status of a GET; `None` while nothing answers, or only the listener, which may hear of a new rule some seconds after it
+/// was made. A certificate that visitors would be warned of is an error: no waiting
 /// mends it.
 pub(crate) async fn probe(client: &reqwest::Client, url: &str, through: Option<&str>) -> PortResult<Option<u16>> {
     let (target, host) = target(url, through)?;
@@ -30,7 +34,10 @@ pub(crate) async fn probe(client: &reqwest::Client, url: &str, through: Option<&
         request = request.header("host", host);
     }
     let error = match request.send().await {
-        Ok(response) => return Ok(Some(response.status().as_u16())),
+        Ok(response) => {
+            let status = response.status().as_u16();
+            return Ok(if status == 404 { by_somebody(response).await } else { Some(status) });
+        }
         Err(error) => error,
     };
     let mut source = error.source();
@@ -45,6 +52,18 @@ pub(crate) async fn probe(client: &reqwest::Client, url: &str, through: Option<&
         source = cause.source();
     }
     Ok(None)
+}
+
+/// The status, unless the body is the listener's own.
+async fn by_somebody(mut response: reqwest::Response) -> Option<u16> {
+    let mut body = Vec::new();
+    // A body that breaks off is not the listener's.
+    while body.len() < NOBODY.len()
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    (!body.starts_with(NOBODY.as_bytes())).then_some(response.status().as_u16())
 }
 
 /// Where to connect, and the Host header where that is not the URL's own host. `through` is `HOST:PORT`, spoken to as the
@@ -66,6 +85,37 @@ fn target(url: &str, through: Option<&str>) -> PortResult<(Url, Option<String>)>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Answers every request so.
+    async fn answering(status: &'static str, body: String) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", server.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = server.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn the_listener_s_own_404_is_no_answer_and_an_application_s_is() {
+        let client = client().unwrap();
+        for (status, body, expected) in [
+            ("404 Not Found", format!("{NOBODY}\n"), None),
+            ("404 Not Found", "no such page".to_owned(), Some(404)),
+            ("404 Not Found", String::new(), Some(404)),
+            ("404 Not Found", "x".repeat(100_000), Some(404)),
+            ("200 OK", format!("{NOBODY}\n"), Some(200)),
+        ] {
+            let url = answering(status, body).await;
+            assert_eq!(probe(&client, &url, None).await.unwrap(), expected, "{status}");
+        }
+    }
 
     #[test]
     fn a_probe_goes_through_a_tunnel_with_the_hosts_name() {

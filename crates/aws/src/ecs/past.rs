@@ -13,7 +13,7 @@ use landfall_ports::{PortError, PortResult};
 use tokio::time::Instant;
 
 use super::rollout::{self, Past, count, deployment_id, time};
-use super::{Ecs, change, locked};
+use super::{Ecs, Memory, change, locked};
 use crate::budget::Family;
 use crate::call::Call;
 
@@ -38,8 +38,9 @@ impl Watch {
         self.begun.as_ref().is_some_and(|begun| begun.at.elapsed() <= LAG)
     }
 
-    pub(crate) fn knows(&self, deployment: &str) -> bool {
-        self.ids.iter().any(|id| id == deployment) || self.past.iter().any(|past| past.id == deployment)
+    /// From now on its absence means that it is gone.
+    pub(crate) fn deleted(&mut self) {
+        self.begun = None;
     }
 }
 
@@ -55,7 +56,7 @@ struct Begun {
     created_at: Timestamp,
 }
 
-impl Ecs {
+impl Memory {
     /// From now on the end of this deployment is of interest.
     pub(crate) fn watch(&self, service: &str, deployment: &ecs::Deployment) {
         let id = deployment.id.clone().unwrap_or_default();
@@ -70,7 +71,9 @@ impl Ecs {
             created_at: time(deployment.created_at.as_ref()),
         });
     }
+}
 
+impl Ecs {
     /// Adds the deployment that this process has just begun while reads are too old to show it: its absence does not mean that
     /// another took over.
     pub(crate) fn add_begun(&self, service: &str, deployments: &mut Vec<DeploymentDescription>) {

@@ -210,6 +210,7 @@ impl Ecs {
         };
         let request = self.core.clients.ecs.deregister_task_definition().task_definition(handle);
         locked(&self.definitions).remove(revision_name(handle));
+        locked(&self.registered).retain(|_, arn| !same_revision(arn, handle));
         match self.core.caller.call(call, || request.clone().send()).await {
             Ok(_) => Ok(()),
             Err(failed) if failed.not_found() => Ok(()),

@@ -9,9 +9,26 @@ use aws_sdk_ecs::types as ecs;
 use landfall_model::inventory::TAG_INSTANCE;
 use landfall_ports::{PortError, PortResult};
 
-use super::{Ecs, locked};
+use super::past::Watch;
+use super::{Ecs, Memory, locked};
 use crate::budget::Family;
 use crate::call::Call;
+
+impl Memory {
+    /// Of a service that is gone, or was never ours. What a read may only be too old to show stays.
+    pub(crate) fn forget_service(&self, name: &str) {
+        {
+            let mut watches = locked(&self.watches);
+            if watches.get(name).is_none_or(Watch::may_be_unseen) {
+                return;
+            }
+            watches.remove(name);
+        }
+        locked(&self.failures).retain(|_, failures| failures.service != name);
+        // arn:…:service-revision/CLUSTER/SERVICE/NUMBER
+        locked(&self.revisions).retain(|arn, _| arn.rsplit('/').nth(1) != Some(name));
+    }
+}
 
 impl Ecs {
     /// As ECS has it now, if it is there and this installation's.
@@ -21,19 +38,6 @@ impl Ecs {
                 && super::from_tags(service.tags()).get(TAG_INSTANCE) == Some(&self.core.options.instance)
         };
         Ok(self.service(name).await?.filter(ours))
-    }
-
-    /// What was remembered of a service that is gone; of one that a lagging read does not show yet, what was begun stays.
-    pub(crate) fn forget_service(&self, name: &str) {
-        let mut watches = locked(&self.watches);
-        if !watches.get(name).is_some_and(|watch| !watch.may_be_unseen()) {
-            return;
-        }
-        let Some(watch) = watches.remove(name) else { return };
-        drop(watches);
-        locked(&self.failures).retain(|id, _| !watch.knows(id));
-        let number = |arn: &str| super::rollout::deployment_id(arn);
-        locked(&self.revisions).retain(|arn, _| !watch.knows(&number(arn)));
     }
 
     /// # Errors
@@ -68,10 +72,37 @@ impl Ecs {
         let call = Call { service: "ecs", action: "DeleteService", family: Family::ServiceModify, resource: &resource };
         let request =
             self.core.clients.ecs.delete_service().cluster(&self.core.target.cluster).service(name).force(true);
+        if let Some(watch) = locked(&self.watches).get_mut(name) {
+            watch.deleted();
+        }
         match self.core.caller.call(call, || request.clone().send()).await {
             Ok(_) => Ok(()),
             Err(failed) if failed.is("ServiceNotFoundException") || failed.is("ServiceNotActiveException") => Ok(()),
             Err(failed) => Err(self.explained(failed)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_is_gone_is_forgotten_and_one_that_is_not_seen_yet_is_not() {
+        let memory = Memory::default();
+        let arn = |service: &str| format!("arn:aws:ecs:eu-west-1:1:service-revision/main/{service}/7");
+        let deployment = ecs::Deployment::builder().id("ecs-svc/7").build();
+        for service in ["web", "web-2"] {
+            memory.watch(service, &deployment);
+            locked(&memory.revisions).insert(arn(service), "web:1".to_owned());
+        }
+        memory.forget_service("web");
+        assert_eq!(locked(&memory.revisions).len(), 2, "just begun");
+        if let Some(watch) = locked(&memory.watches).get_mut("web") {
+            watch.deleted();
+        }
+        memory.forget_service("web");
+        assert_eq!(locked(&memory.revisions).keys().cloned().collect::<Vec<_>>(), [arn("web-2")]);
+        assert_eq!(locked(&memory.watches).keys().cloned().collect::<Vec<_>>(), ["web-2"]);
     }
 }

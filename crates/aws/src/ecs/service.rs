@@ -32,6 +32,7 @@ const WITH_TAILS: usize = 2;
 /// Failed tasks of one deployment, as read when it had failed `count` of them.
 #[derive(Clone)]
 pub(crate) struct Failures {
+    pub service: String,
     count: u32,
     ended: bool,
     /// Reads in a row that found none: ECS may know the count before it shows the tasks, and forgets them after an hour.
@@ -337,6 +338,7 @@ impl Ecs {
             }
             let mut known = locked(&self.failures);
             let entry = known.entry(deployment.id.clone()).or_insert_with(|| Failures {
+                service: name.to_owned(),
                 count: 0,
                 ended: false,
                 empty_reads: 0,

@@ -1,6 +1,7 @@
 //! Elastic Load Balancing's calls, one by one, through the budget; listings read to the last page.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use aws_sdk_elasticloadbalancingv2::types::{
     Listener, LoadBalancerTypeEnum, Rule, Tag, TagDescription, TargetGroup, TargetGroupAttribute,
@@ -58,12 +59,22 @@ impl Elb {
         &self.core.clients.elb
     }
 
-    /// The shared load balancer, looked up once.
+    /// The shared load balancer, looked up once, and again once a listing does not find it.
     ///
     /// # Errors
     /// `Invalid` where the target names none or one that cannot route HTTP.
-    pub(super) async fn balancer(&self) -> PortResult<&Balancer> {
-        self.balancer.get_or_try_init(|| self.look_up()).await
+    pub(super) async fn balancer(&self) -> PortResult<Arc<Balancer>> {
+        let mut known = self.balancer.lock().await;
+        if let Some(known) = &*known {
+            return Ok(Arc::clone(known));
+        }
+        Ok(Arc::clone(known.insert(Arc::new(self.look_up().await?))))
+    }
+
+    /// As `balancer`, where what is known may be gone.
+    pub(super) async fn balancer_anew(&self) -> PortResult<Arc<Balancer>> {
+        *self.balancer.lock().await = None;
+        self.balancer().await
     }
 
     async fn look_up(&self) -> PortResult<Balancer> {

@@ -19,8 +19,13 @@ fn limit(code: &str) -> Option<&'static str> {
 }
 
 /// As the caller sees it: a limit says which and whose, the rest is by remedy already.
-pub(crate) fn port_error(failed: Failed, balancer: &str) -> PortError {
+pub(crate) fn port_error(failed: Failed, balancer: &str, region: &str) -> PortError {
     match limit(&failed.code) {
+        // No load balancer's: another one would not help.
+        Some(limit) if failed.is("TooManyTargetGroups") => PortError::Full(format!(
+            "region {region} is full: {limit}; destroy a preview or have the quota raised ({})",
+            failed.error
+        )),
         Some(limit) => PortError::Full(format!(
             "load balancer {balancer} is full: {limit}; destroy a preview, have the quota raised or use another load balancer \
              ({})",
@@ -37,11 +42,16 @@ mod tests {
 
     #[test]
     fn a_limit_is_told_by_name() {
-        let of =
-            |code: &str| port_error(answered("elasticloadbalancing:CreateRule on host a", 400, code, "no"), "main");
+        let of = |code: &str| {
+            port_error(answered("elasticloadbalancing:CreateRule on host a", 400, code, "no"), "main", "eu-west-1")
+        };
         let PortError::Full(text) = of("TooManyRules") else { panic!() };
         assert!(
             text.starts_with("load balancer main is full: rules per load balancer (100") && text.contains("CreateRule")
+        );
+        let PortError::Full(text) = of("TooManyTargetGroups") else { panic!() };
+        assert!(
+            text.starts_with("region eu-west-1 is full: target groups per region") && !text.contains("balancer main")
         );
         assert!(matches!(of("TooManyUniqueTargetGroupsPerLoadBalancer"), PortError::Full(_)));
         assert!(matches!(of("PriorityInUse"), PortError::Conflict(_)));

@@ -67,7 +67,10 @@ impl Elb {
         for _ in 0..READINGS {
             match read().await {
                 Ok(items) => return Ok(Some(items)),
-                Err(PortError::NotFound(gone)) => tracing::debug!(gone, "vanished while listing"),
+                Err(PortError::NotFound(gone)) => {
+                    tracing::debug!(gone, "vanished while listing");
+                    self.balancer_anew().await?;
+                }
                 Err(error) => return Err(error),
             }
         }

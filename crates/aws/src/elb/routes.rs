@@ -13,6 +13,7 @@ use super::groups::{gone_is_fine, made_by_this, not_seen_yet};
 use super::rules::{self, forwards_to, is_https, lowest_free, of_host, shadowing, url};
 use super::{Elb, Owner, environment_of, limits};
 use crate::error::Failed;
+use crate::http::NOBODY;
 
 /// Looks at the rules again this often before somebody else's haste is the caller's business.
 const RACES: u32 = 5;
@@ -28,7 +29,7 @@ fn forward(target_group: &str) -> Action {
 /// What a shared listener answers for a host that nobody has.
 fn not_found() -> Action {
     let config = FixedResponseActionConfig::builder().status_code("404").content_type("text/plain");
-    let config = config.message_body("no environment answers at this host\n").build();
+    let config = config.message_body(format!("{NOBODY}\n")).build();
     Action::builder().r#type(ActionTypeEnum::FixedResponse).fixed_response_config(config).build()
 }
 
@@ -41,9 +42,10 @@ pub(super) fn rule_arn(rule: &Rule) -> &str {
 }
 
 impl Elb {
-    /// With the name of the load balancer, where it is one of its limits.
+    /// With the name of the load balancer or the region, where it is one of its limits.
     pub(super) fn full(&self, failed: Failed) -> PortError {
-        not_seen_yet(limits::port_error(failed, self.core.target.load_balancer.as_deref().unwrap_or_default()))
+        let balancer = self.core.target.load_balancer.as_deref().unwrap_or_default();
+        not_seen_yet(limits::port_error(failed, balancer, &self.core.region))
     }
 
     fn protocol(&self) -> ProtocolEnum {

@@ -226,13 +226,15 @@ async fn what_is_full_says_which_limit() {
     for name in ["a", "b", "c"] {
         handles.push(balancer.put_target_group(&group(&format!("{name}-tg"), "app-x")).await.unwrap().handle);
     }
-    let full = |result: PortResult<_>, part: &str| {
+    let told = |result: PortResult<_>, begin: &str, part: &str| {
         let Err(PortError::Full(text)) = result.map(|_: landfall_ports::load_balancer::Put| ()) else {
             panic!("{part}")
         };
-        assert!(text.starts_with("load balancer main is full: ") && text.contains(part), "{text}");
+        assert!(text.starts_with(begin) && text.contains(part), "{text}");
     };
-    full(balancer.put_target_group(&group("d-tg", "app-x")).await, "target groups per region");
+    let full = |result, part: &str| told(result, "load balancer main is full: ", part);
+    let region = format!("region {} is full: ", landfall_awsfake::REGION);
+    told(balancer.put_target_group(&group("d-tg", "app-x")).await, &region, "target groups per region");
     let ours = tags("app-x", "exe_1");
     let put = |name: &str, handle: usize| {
         let (balancer, ours, handle) = (&balancer, &ours, &handles[handle]);
@@ -288,6 +290,19 @@ async fn listings_go_to_the_last_page_and_know_when_they_are_not_complete() {
     edge.fake.fault(Fault { error: Some(vanished), times: None, ..on("DescribeTargetGroups") });
     let listing = other.list_owned(Some("app-x")).await.unwrap();
     assert_eq!((listing.items.len(), listing.complete), (0, false));
+}
+
+#[tokio::test]
+async fn a_load_balancer_that_went_is_told_and_its_successor_is_found() {
+    let edge = edge(false).await;
+    let balancer = edge.platform.load_balancer();
+    assert!(balancer.list_owned(None).await.unwrap().complete);
+    edge.fake.call(ELB, "DeleteLoadBalancer", json!({"LoadBalancerArn": edge.balancer})).unwrap();
+    let gone = balancer.list_owned(None).await.unwrap_err();
+    assert!(matches!(&gone, PortError::NotFound(text) if text.contains("aws.test.load_balancer")), "{gone}");
+    let input = json!({"Name": "main", "Subnets": ["subnet-1", "subnet-2"]});
+    edge.fake.call(ELB, "CreateLoadBalancer", input).unwrap();
+    assert!(balancer.list_owned(None).await.unwrap().complete);
 }
 
 #[tokio::test]
