@@ -37,6 +37,7 @@ pub(crate) fn check(manifest: &Manifest, at: At<'_>, found: &mut Vec<Diagnostic>
     }
     for (name, service) in &manifest.services {
         checker.service(name, service, services.get(name));
+        checker.can_be_updated(manifest, service, services.get(name));
     }
     checker.environments(manifest);
     if let Some(previews) = &manifest.previews {

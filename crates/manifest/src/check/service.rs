@@ -6,7 +6,7 @@ use landfall_model::task::DependencyCondition::{Complete, Healthy, Success};
 use landfall_model::task::LaunchType;
 
 use super::{Checker, SERVICE_LENGTH, arn, known, shown_at, syntax};
-use crate::authored::{Container, HealthCheck, LoadBalancer, Service};
+use crate::authored::{Container, HealthCheck, LoadBalancer, Manifest, Service};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::resolve::{TargetTimes, binding, check_interval, ms, secs};
@@ -309,6 +309,42 @@ impl Checker<'_, '_> {
                 .label(at.get("maximum_percent").span(), "a deployment could never begin")
                 .help("raise `maximum_percent` or lower `minimum_healthy_percent`");
             self.push(error);
+        }
+    }
+
+    /// Percentages of few tasks may round to no room at all: then an update can neither start a task nor stop one. ECS rounds
+    /// the least up and the most down, and so does this machine:
+    /// https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
+    pub(super) fn can_be_updated(&mut self, manifest: &Manifest, service: &Service, at: At<'_>) {
+        let Some(deployment) = &service.deployment else { return };
+        let least = u64::from(deployment.minimum_healthy_percent.unwrap_or(100));
+        let most = u64::from(deployment.maximum_percent.unwrap_or(200));
+        // Refused already.
+        if (least, most) == (100, 100) || least > 100 || !(100..=200).contains(&most) {
+            return;
+        }
+        let of_previews = manifest.previews.as_ref().and_then(|previews| previews.desired_count);
+        let own = of_previews.is_none() || !manifest.environments.is_empty();
+        let own = own.then_some((service.desired_count.unwrap_or(1), at.get("desired_count")));
+        let of_previews = of_previews.map(|count| (count, self.root.get("previews").get("desired_count")));
+        for (count, count_at) in own.into_iter().chain(of_previews) {
+            let tasks = u64::from(count);
+            if tasks == 0 || (tasks * least).div_ceil(100) < tasks || tasks * most / 100 > tasks {
+                continue;
+            }
+            let message = match count {
+                1 => "an update of one task could neither start a task nor stop one".to_owned(),
+                _ => format!("an update of {count} tasks could neither start a task nor stop one"),
+            };
+            let percent_at = [at.get("deployment").get("maximum_percent"), at.get("deployment")];
+            let percent_at = percent_at.into_iter().find(|at| at.is_given()).unwrap_or(at);
+            let mut warning = Diagnostic::warning(codes::NEVER_BUILT, message)
+                .label(percent_at.span(), format!("{least}% to {most}% of {count} leaves no room"));
+            if count_at.is_given() {
+                warning = warning.label(count_at.span(), "the number of tasks");
+            }
+            self.push(warning.help("raise `maximum_percent` to 200, or set `minimum_healthy_percent: 0`"));
+            return;
         }
     }
 

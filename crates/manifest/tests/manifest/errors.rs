@@ -1,6 +1,6 @@
 //! What a person sees. Each snapshot is one manifest with several mistakes, so that "every problem at once" is seen too.
 
-use crate::{codes_of, found_with, rendered};
+use crate::{codes_of, found, found_with, rendered};
 use landfall_manifest::{SourceFile, render};
 
 macro_rules! snapshot {
@@ -170,6 +170,35 @@ fn colour_only_where_it_is_wanted() {
 #[test]
 fn terminal_escapes_in_a_manifest_are_shown_and_not_sent() {
     assert!(!rendered("project: \"\\e[31mred\"\nservices: {}\n\"\\e]0;x\": 1\n").contains('\u{1b}'));
+}
+
+#[test]
+fn percentages_that_leave_no_room_to_update_few_tasks_are_warned_about() {
+    let check = |own: &str, percentages: &str, rest: &str| {
+        let service = format!("{own}containers: {{app: {{image: nginx}}}}, deployment: {{{percentages}}}");
+        found(&format!("project: shop\nservices: {{web: {{{service}}}}}\n{rest}"))
+    };
+    let codes = |own: &str, percentages: &str, rest: &str| {
+        check(own, percentages, rest).iter().map(|diagnostic| diagnostic.code).collect::<Vec<_>>()
+    };
+    let (tight, previews) = ("minimum_healthy_percent: 50, maximum_percent: 150", "previews: {desired_count: 1}\n");
+    let warning = &check("", tight, "")[0];
+    assert_eq!(warning.severity, landfall_manifest::Severity::Warning);
+    assert_eq!(warning.message, "an update of one task could neither start a task nor stop one");
+    assert_eq!(codes("desired_count: 1, ", tight, ""), ["LF-M034"]);
+    assert_eq!(codes("desired_count: 2, ", tight, ""), [""; 0]);
+    assert_eq!(codes("desired_count: 0, ", tight, ""), [""; 0]);
+    assert_eq!(codes("desired_count: 2, ", "minimum_healthy_percent: 60, maximum_percent: 140", ""), ["LF-M034"]);
+    assert_eq!(codes("", "maximum_percent: 199", ""), ["LF-M034"]);
+    assert_eq!(codes("", "minimum_healthy_percent: 0, maximum_percent: 100", ""), [""; 0]);
+    assert_eq!(codes("", "minimum_healthy_percent: 50", ""), [""; 0]);
+    // What previews run counts, and what lasting environments run.
+    let count = |rest: &str| codes("desired_count: 4, ", tight, rest).iter().filter(|code| **code == "LF-M034").count();
+    let without = codes("desired_count: 4, ", "", previews).iter().filter(|code| **code == "LF-M034").count();
+    assert_eq!(count(previews), without + 1);
+    assert_eq!(count(&previews.replace('1', "2")), without);
+    // An error already.
+    assert_eq!(codes("", "maximum_percent: 100", ""), ["LF-M032"]);
 }
 
 #[test]
