@@ -6,6 +6,8 @@ mod support;
 
 #[path = "containers/images.rs"]
 mod images;
+#[path = "containers/logs.rs"]
+mod logs;
 #[path = "containers/recovery.rs"]
 mod recovery;
 #[path = "containers/services.rs"]

@@ -86,8 +86,17 @@ impl Docker {
     /// The last `tail` lines (all: `None`), with times, and what follows if `follow`.
     pub async fn logs(&self, id: &str, tail: Option<usize>, follow: bool) -> DockerResult<LogFrames> {
         let tail = tail.map_or("all".to_owned(), |lines| lines.to_string());
+        self.log_frames(id, &format!("tail={tail}"), follow).await
+    }
+
+    /// What was written since (seconds since 1970), with times, and what follows if `follow`.
+    pub async fn logs_since(&self, id: &str, since: i64, follow: bool) -> DockerResult<LogFrames> {
+        self.log_frames(id, &format!("tail=all&since={since}"), follow).await
+    }
+
+    async fn log_frames(&self, id: &str, what: &str, follow: bool) -> DockerResult<LogFrames> {
         let path = format!(
-            "{}/containers/{}/logs?stdout=1&stderr=1&timestamps=1&tail={tail}&follow={}",
+            "{}/containers/{}/logs?stdout=1&stderr=1&timestamps=1&{what}&follow={}",
             self.prefix(),
             encode(id),
             u8::from(follow)

@@ -2,6 +2,7 @@
 //! more than half of 200,000 fast lines), over the API where the file cannot be read, and from our copy once the container
 //! is gone. Partial lines are joined.
 
+mod api;
 mod file;
 mod follow;
 
@@ -11,12 +12,12 @@ use std::time::Duration;
 use landfall_ports::PortResult;
 
 use crate::core::Core;
-use crate::docker::LogFrame;
 use crate::images::file_name;
 use crate::labels;
 use crate::state;
 use crate::task::record::TaskRecord;
-use file::Reader;
+use api::{pieces, stream};
+use file::{Joiner, Reader};
 pub(crate) use follow::{Followed, follow};
 
 /// Of a container that is gone, this much of the end of its log is kept.
@@ -58,12 +59,19 @@ async fn read_kept(path: &Path) -> Vec<String> {
     String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
 }
 
+/// The last `lines`; all: `None`.
+async fn last_kept(path: &Path, lines: Option<usize>) -> Vec<String> {
+    let mut kept = read_kept(path).await;
+    kept.drain(..kept.len().saturating_sub(lines.unwrap_or(usize::MAX)));
+    kept
+}
+
 async fn live_lines(core: &Core, task: &str, container: &str) -> Vec<String> {
     let name = labels::member_name(task, container);
     let Ok(inspect) = core.docker.inspect_container(&name).await else { return Vec::new() };
     if let Some(mut reader) = Reader::open(&inspect.log_path, KEPT_BYTES).await {
-        let mut lines = Vec::new();
-        reader.read(|line| lines.push(line)).await;
+        let mut lines = reader.last(usize::MAX).await;
+        lines.extend(reader.finish());
         return lines;
     }
     api_lines(core, &name).await
@@ -72,16 +80,13 @@ async fn live_lines(core: &Core, task: &str, container: &str) -> Vec<String> {
 async fn api_lines(core: &Core, name: &str) -> Vec<String> {
     let Ok(mut frames) = core.docker.logs(name, Some(10_000), false).await else { return Vec::new() };
     let mut lines = Vec::new();
+    let mut joiner = Joiner::default();
     while let Ok(Ok(Some(frame))) = tokio::time::timeout(API_IDLE, frames.next()).await {
-        lines.extend(frame_lines(&frame));
+        let text = String::from_utf8_lossy(&frame.bytes);
+        lines.extend(pieces(&text).filter_map(|piece| joiner.join(stream(&frame), piece.last, piece.text)));
     }
+    lines.extend(joiner.finish());
     lines
-}
-
-/// Without the times before them.
-fn frame_lines(frame: &LogFrame) -> Vec<String> {
-    let text = String::from_utf8_lossy(&frame.bytes);
-    text.lines().map(|line| line.split_once(' ').map_or(line, |(_, text)| text).to_owned()).collect()
 }
 
 /// The last lines of a task's containers, each with its container's name before it.
