@@ -15,6 +15,7 @@ use landfall_ports::PortError;
 use landfall_ports::orchestrator::{LogLine, LogStream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::ControlError;
 use crate::service::{Inner, Service};
@@ -73,19 +74,35 @@ async fn relay(
         PortError::Invalid(_) => ControlError::Invalid(error.to_string()),
         other => other.into(),
     })?;
+    // Once it is gone: so long after that was first seen, or after the last line. Records of other environments, which
+    // change all the time, do not put it off.
+    let mut end = None;
     loop {
         changed.borrow_and_update();
-        let gone = inner.records.get(id).is_none_or(|record| record.phase == Phase::Destroyed);
+        if inner.records.get(id).is_none_or(|record| record.phase == Phase::Destroyed) {
+            end.get_or_insert_with(|| Instant::now() + LAST_LINES);
+        } else {
+            end = None;
+        }
         tokio::select! {
             line = lines.next() => {
                 let line = line.ok_or_else(|| ControlError::Unavailable("the platform stops".to_owned()))?;
                 if send.send(Ok(line)).await.is_err() {
                     return Ok(());
                 }
+                end = None;
             }
             _ = changed.changed() => {}
-            () = tokio::time::sleep(LAST_LINES), if gone => return Ok(()),
+            () = passed(end) => return Ok(()),
         }
+    }
+}
+
+/// Never without a deadline.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

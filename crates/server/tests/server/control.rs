@@ -6,13 +6,13 @@ use std::time::Duration;
 use landfall_model::environment::Phase;
 use landfall_model::event::{Ask, PreviewTrigger};
 use landfall_ports::orchestrator::LogLine;
-use landfall_ports::store::DeliveryOutcome;
+use landfall_ports::store::{DeliveryOutcome, Store};
 use landfall_server::control::{LogLines, Target, socket};
 use landfall_server::{Control, ControlClient, ControlError, ControlRequest, ControlResponse};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::conversation::{self, BRANCH, ENVIRONMENT, becomes, deleted, say};
+use crate::conversation::{self, BRANCH, ENVIRONMENT, becomes, deleted, pushed, say};
 use crate::rig::{Rig, Server, created, eventually};
 
 fn ask() -> ControlRequest {
@@ -158,6 +158,34 @@ async fn log_lines_come_as_they_are_written_until_the_environment_is_gone() {
     let unknown = next(&mut client.follow_logs("nobody".into(), 10).await).await;
     assert!(matches!(unknown, Some(Err(ControlError::NotFound(_)))), "{unknown:?}");
     eventually("nobody follows", async || (rig.world.write_log(ENVIRONMENT, line("")) == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn who_follows_the_logs_of_a_preview_that_is_gone_is_let_go_on_a_busy_server() {
+    let rig = conversation::rig();
+    let directory = tempfile::tempdir().unwrap();
+    let (server, client, _serving) = with_preview(&rig, directory.path()).await;
+    let mut lines = client.follow_logs(ENVIRONMENT.into(), 10).await;
+    written(&rig, "one", 1).await;
+    assert_eq!(next(&mut lines).await, Some(Ok(line("one"))));
+    // Another preview is pushed to all the time.
+    let busy = async {
+        for n in 0u64.. {
+            let event = pushed("feature/busy", &format!("{n:040x}"));
+            say(&server, "push", &format!("d-busy-{n}"), &event).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let end = async {
+        say(&server, "delete", "d-gone", &deleted(BRANCH)).await;
+        next(&mut lines).await
+    };
+    tokio::select! {
+        () = busy => unreachable!(),
+        end = end => assert_eq!(end, None),
+    }
+    let other = server.store.environment(&"my-project-busy".into()).await.unwrap();
+    assert!(other.is_some_and(|record| record.revision > 3), "it was busy");
 }
 
 #[tokio::test]
