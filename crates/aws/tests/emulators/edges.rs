@@ -85,13 +85,13 @@ fn on(operation: &str) -> Fault {
 }
 
 /// As the engine does with what may pass by itself.
-async fn insist<T, F: Future<Output = PortResult<T>>>(call: impl Fn() -> F) -> T {
+pub(crate) async fn insist<T, F: Future<Output = PortResult<T>>>(call: impl Fn() -> F) -> T {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match call().await {
             Ok(done) => return done,
-            Err(PortError::Unavailable(why)) if Instant::now() < deadline => {
-                tracing::debug!(why, "again");
+            Err(error @ (PortError::Unavailable(_) | PortError::Throttled { .. })) if Instant::now() < deadline => {
+                tracing::debug!(%error, "again");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             Err(error) => panic!("{error}"),

@@ -15,6 +15,7 @@ use landfall_ports::PortError;
 use landfall_ports::load_balancer::{LoadBalancer, TargetGroupSettings, TargetState};
 use serde_json::json;
 
+use crate::edges::insist;
 use crate::place::{INSTANCE, Kind, Place};
 
 pub(crate) fn tags(environment: &str, execution: &str) -> Tags {
@@ -261,10 +262,11 @@ async fn many_at_once(place: Place) {
                 algorithm: BalancingAlgorithm::RoundRobin,
                 ..group(&format!("many-{n}-tg"), &environment)
             };
-            let group = balancer.put_target_group(&request).await.unwrap().handle;
+            // More than the quota has in five seconds: some are sent away and come again.
+            let group = insist(|| balancer.put_target_group(&request)).await.handle;
             if n < 8 {
-                let route = host(&format!("many-{n}.example"), 8080);
-                balancer.put_route(&route, &group, &tags(&environment, "exe_1")).await.unwrap();
+                let (route, ours) = (host(&format!("many-{n}.example"), 8080), tags(&environment, "exe_1"));
+                insist(|| balancer.put_route(&route, &group, &ours)).await;
             }
         })
     });

@@ -48,6 +48,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("moto", "ecs task missing", "no failures"),
     ("moto", "ecs task stopped", "there is no task"),
     ("moto", "ecs delete", "INACTIVE at once; ECS drains"),
+    ("moto", "ecs deleted is not listed", "lists what is INACTIVE; ECS not even what drains"),
     ("moto", "elb balancer", "no scheme where none was asked for"),
     ("moto", "elb listener port taken", "accepts a second listener on a port"),
     ("moto", "elb group deleted", "in use by the listener that it should have refused"),
@@ -136,7 +137,17 @@ async fn on_what_they_share_the_fake_moto_and_ministack_agree() {
     let facts = ours.keys().map(String::as_str);
     let alone: Vec<&str> = facts.filter(|fact| with("moto", fact) && with("ministack", fact)).collect();
     // Here AWS's own documentation is the only other witness.
-    assert_eq!(alone, ["ecs delete", "ecs run", "ecs service twice", "elb group deleted", "elb listener port taken"]);
+    assert_eq!(
+        alone,
+        [
+            "ecs delete",
+            "ecs deleted is not listed",
+            "ecs run",
+            "ecs service twice",
+            "elb group deleted",
+            "elb listener port taken"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
