@@ -71,9 +71,7 @@ impl Memory {
             created_at: time(deployment.created_at.as_ref()),
         });
     }
-}
 
-impl Ecs {
     /// Adds the deployment that this process has just begun while reads are too old to show it: its absence does not mean that
     /// another took over.
     pub(crate) fn add_begun(&self, service: &str, deployments: &mut Vec<DeploymentDescription>) {
@@ -103,7 +101,9 @@ impl Ecs {
         };
         deployments.insert(0, not_yet);
     }
+}
 
+impl Ecs {
     pub(crate) async fn past(&self, service: &ecs::Service) -> PortResult<Arc<Vec<Past>>> {
         let name = service.service_name.clone().unwrap_or_default();
         let watch = locked(&self.watches).get(&name).cloned().unwrap_or_default();
@@ -240,5 +240,45 @@ fn read(deployment: &ecs::ServiceDeployment, task_definition: String) -> Past {
         pending: target.map_or(0, |revision| count(revision.pending_task_count)),
         failed_tasks: breaker.map_or(0, |breaker| count(breaker.failure_count)),
         created_at: time(deployment.created_at.as_ref()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One read after another may come from an older copy.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_begun_is_told_also_when_it_was_shown_and_is_no_longer() {
+        let deployment = |id: &str, second: i64| {
+            let at = aws_smithy_types::DateTime::from_secs(second);
+            ecs::Deployment::builder().id(id).created_at(at).build()
+        };
+        let told = |shown: &ecs::Deployment| DeploymentDescription {
+            id: shown.id.clone().unwrap_or_default(),
+            task_definition: String::new(),
+            rollout: RolloutState::Completed,
+            reason: None,
+            desired: 1,
+            running: 1,
+            pending: 0,
+            failed_tasks: 0,
+            failures: Vec::new(),
+            created_at: time(shown.created_at.as_ref()),
+        };
+        let (old, new, newer) = (deployment("old", 1), deployment("new", 2), deployment("newer", 3));
+        let memory = Memory::default();
+        memory.watch("web", &new);
+        let with = |shown: &[&ecs::Deployment]| {
+            let mut all: Vec<_> = shown.iter().map(|shown| told(shown)).collect();
+            memory.add_begun("web", &mut all);
+            all.into_iter().map(|told| told.id).collect::<Vec<_>>()
+        };
+        assert_eq!(with(&[&old]), ["new", "old"]);
+        assert_eq!(with(&[&new, &old]), ["new", "old"]);
+        assert_eq!(with(&[&old]), ["new", "old"], "an older copy");
+        assert_eq!(with(&[&newer, &old]), ["newer", "old"], "superseded");
+        tokio::time::advance(LAG + Duration::from_secs(1)).await;
+        assert_eq!(with(&[&old]), ["old"]);
     }
 }
