@@ -140,7 +140,7 @@ fn logs_are_told_over_the_engine_when_its_files_cannot_be_read() {
         for n in 3..6 {
             write(&world, &app, &format!("a{n}")).await;
             assert_eq!(next(&mut lines).await, of("app", &format!("a{n}")));
-            assert_eq!(between.cut_streams(), 1, "of the container that runs");
+            assert!(between.cut_streams() > 0, "none of the container that runs");
             write(&world, &app, &format!("meanwhile {n}")).await;
             assert_eq!(next(&mut lines).await, of("app", &format!("meanwhile {n}")));
         }
