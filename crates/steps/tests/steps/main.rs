@@ -3,4 +3,5 @@
 
 mod handlers;
 mod matrix;
+mod tasks;
 mod world;
