@@ -95,7 +95,7 @@ impl Repeats {
 }
 
 /// One container, from the last `tail` lines (all: `None`) until it has ended and all is told, or it is gone, or nobody
-/// listens. Of one that is gone before anything could be read, the lines that were `kept`.
+/// listens. Of one that was gone before anything could be told, the lines that were `kept`.
 pub(super) async fn tell(
     docker: &Docker,
     name: &str,
@@ -130,7 +130,9 @@ pub(super) async fn tell(
         }
         tokio::time::sleep(OPEN_AGAIN_AFTER).await;
     }
-    out.lines(if opened { teller.joiner.finish() } else { last_kept(kept, tail).await }).await
+    let unended = teller.joiner.finish();
+    let nothing_told = teller.place.is_none() && unended.is_empty();
+    out.lines(if nothing_told { last_kept(kept, tail).await } else { unended }).await
 }
 
 struct Teller<'a> {
