@@ -148,8 +148,9 @@ fn logs_are_told_over_the_engine_when_its_files_cannot_be_read() {
         // What was told is not told again when the task stops.
         world.platform.stop_task(&task, "enough").await.unwrap();
         world.stopped(&task).await;
-        world.run(vec![container("app", "echo after")]).await;
+        let after = world.run(vec![container("app", "echo after")]).await;
         assert_eq!(next(&mut lines).await, of("app", "after"));
+        world.stopped(&after).await;
         world.options.engine.socket = None;
         world.restart().await;
         world
@@ -180,8 +181,9 @@ fn a_reader_that_stands_still_misses_nothing() {
         for n in 2..=LINES {
             assert_eq!(next(&mut lines).await, of("app", &n.to_string()));
         }
-        world.run(vec![container("app", "echo after")]).await;
+        let after = world.run(vec![container("app", "echo after")]).await;
         assert_eq!(next(&mut lines).await, of("app", "after"), "nothing twice");
+        world.stopped(&after).await;
         world
     });
 }

@@ -198,8 +198,9 @@ fn logs_are_followed_across_tasks() {
         // Also of a task that is there for a moment only.
         for n in 0..5 {
             let text = format!("gone {n}");
-            world.run(vec![container("app", &format!("echo {text}"))]).await;
+            let task = world.run(vec![container("app", &format!("echo {text}"))]).await;
             told(&mut lines, &[&text]).await;
+            world.stopped(&task).await;
         }
         // Who comes later is told as much of what was as was asked for.
         let mut later = Orchestrator::follow_logs(&world.platform, &world.environment, 2).await.unwrap();
