@@ -235,11 +235,13 @@ fn spawn_service(directory: &Path, socket: &Path) -> PortResult<()> {
         .open(directory.join("service.log"))
         .map_err(|e| fail("service.log", e))?;
     let errors = log.try_clone().map_err(|e| fail("service.log", e))?;
-    // Its own process group: Ctrl-C in our terminal is not for it.
+    // Its own process group: Ctrl-C in our terminal is not for it. Nor is our directory: it outlives us, and in one that was
+    // removed no container can be started.
     let mut child = Command::new("podman")
         .args(["system", "service", "--time=0"])
         .arg(format!("unix://{}", socket.display()))
         .env("CONTAINERS_CONF", &conf)
+        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(errors)

@@ -83,7 +83,8 @@ pub(crate) fn router_command(state: &std::path::Path) -> std::process::Command {
     let program = std::env::current_exe().unwrap_or_else(|_| "landfall".into());
     let mut command = std::process::Command::new(program);
     command.arg("router").arg("--state").arg(state);
-    // It needs no secret, and outlives whoever has them.
+    // It needs no secret and no directory, and outlives whoever has them.
+    command.current_dir("/");
     command.env_remove(env_vars::WEBHOOK_SECRET);
     command
 }
