@@ -28,7 +28,11 @@ pub(crate) struct Call<'a> {
     pub resource: &'a str,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    pub(crate) fn ecs(action: &'static str, family: Family, resource: &'a str) -> Self {
+        Self { service: "ecs", action, family, resource }
+    }
+
     /// For messages.
     pub(crate) fn what(&self) -> String {
         format!("{}:{} on {}", self.service, self.action, self.resource)

@@ -25,8 +25,7 @@ pub(crate) fn client() -> PortResult<reqwest::Client> {
 }
 
 /// The status of a GET; `None` while nothing answers, or only the listener, which may hear of a new rule some seconds after it
-/// was made. A certificate that visitors would be warned of is an error: no waiting
-/// mends it.
+/// was made. A certificate that visitors would be warned of is an error: no waiting mends it.
 pub(crate) async fn probe(client: &reqwest::Client, url: &str, through: Option<&str>) -> PortResult<Option<u16>> {
     let (target, host) = target(url, through)?;
     let mut request = client.get(target).timeout(TIMEOUT);

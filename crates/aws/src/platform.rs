@@ -26,7 +26,6 @@ use crate::{http, secrets};
 pub struct AwsOptions {
     /// This installation's id: only what carries it is ever touched.
     pub instance: String,
-    pub project: String,
 }
 
 /// One account, region and cluster. Cheap to clone.

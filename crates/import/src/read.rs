@@ -19,23 +19,20 @@ impl Reader {
     /// The file's tree, or everything that is wrong with it as YAML.
     pub(crate) fn open(source: SourceFile) -> Result<(Self, Node), (SourceFile, Vec<Diagnostic>)> {
         let parsed = parse(&source.text);
-        let reader = Self { source, found: RefCell::default() };
-        match parsed {
-            Ok((node, notes)) => {
-                reader.found.borrow_mut().extend(notes);
-                Ok((reader, node))
-            }
-            Err(notes) => {
-                reader.found.borrow_mut().extend(notes);
-                Err(reader.close())
-            }
-        }
+        Self::parsed(source, parsed)
     }
 
     /// A file whose text was made from another: places are those of `source`.
     pub(crate) fn with_text(source: SourceFile, text: &str) -> Result<(Self, Node), (SourceFile, Vec<Diagnostic>)> {
+        Self::parsed(source, parse(text))
+    }
+
+    fn parsed(
+        source: SourceFile,
+        parsed: Result<(Node, Vec<Diagnostic>), Vec<Diagnostic>>,
+    ) -> Result<(Self, Node), (SourceFile, Vec<Diagnostic>)> {
         let reader = Self { source, found: RefCell::default() };
-        match parse(text) {
+        match parsed {
             Ok((node, notes)) => {
                 reader.found.borrow_mut().extend(notes);
                 Ok((reader, node))

@@ -77,19 +77,9 @@ fn is_plain(text: &str) -> bool {
         && !special.contains(&word.as_str())
 }
 
-/// The nearest legal name of a project or service: lower-case letters, digits and inner hyphens, up to 40.
+/// The nearest legal name of a project or service.
 pub(crate) fn slug(text: &str) -> Option<String> {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c.to_ascii_lowercase() {
-            c if c.is_ascii_lowercase() || (c.is_ascii_digit() && !out.is_empty()) => out.push(c),
-            _ if !out.is_empty() && !out.ends_with('-') => out.push('-'),
-            _ => {}
-        }
-    }
-    out.truncate(40);
-    let out = out.trim_end_matches('-').to_owned();
-    (!out.is_empty()).then_some(out)
+    landfall_manifest::legal_name(text, 40)
 }
 
 #[cfg(test)]

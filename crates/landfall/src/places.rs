@@ -28,7 +28,7 @@ impl Places {
         {
             let mut targets = std::collections::BTreeMap::new();
             for target in app.aws.values() {
-                let options = landfall_aws::AwsOptions { instance: instance.to_owned(), project: app.project.clone() };
+                let options = landfall_aws::AwsOptions { instance: instance.to_owned() };
                 let platform = landfall_aws::AwsPlatform::connect(target, options).await;
                 let platform = platform.map_err(|error| refused(&target.name, error))?;
                 targets.insert(target.name.clone(), platform);

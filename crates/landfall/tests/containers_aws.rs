@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::aws::Cloud;
-use common::{Sandbox, engine, github};
+use common::{DESTROY, Random, Sandbox, engine, github};
 
 const BRANCH: &str = "feature/test123";
 const HOST: &str = "test123.previews.example.com";
@@ -195,15 +195,6 @@ const CREATE: [&str; 6] = [
     "targets.healthy",
     "url.probe",
 ];
-const DESTROY: [&str; 6] = [
-    "service.stop",
-    "service.delete",
-    "route.delete",
-    "target_group.delete",
-    "resources.sweep",
-    "resources.verify_gone",
-];
-
 /// Nothing is unfinished, and there is exactly one of each, or nothing.
 fn converged(sandbox: &Sandbox, cloud: &Cloud, up: bool) {
     let what = if up { "the branch is up" } else { "the branch is gone" };
@@ -255,16 +246,12 @@ fn killed_after_every_effect_on_aws_and_at_random_moments() {
         assert!(sandbox.stop().success());
         *histogram.entry(place).or_default() += 1;
     }
-    let seed = std::env::var("LANDFALL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
-    });
-    eprintln!("seed {seed}, killed after {histogram:?}");
-    let mut random = seed;
+    eprintln!("killed after {histogram:?}");
+    let mut random = Random::seeded();
     for _ in 0..8 {
         sandbox.start();
         ask(&sandbox, &mut up);
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_millis((random >> 33) % 3000));
+        std::thread::sleep(Duration::from_secs(3).mul_f64(random.unit()));
         sandbox.kill();
         sandbox.start();
         converged(&sandbox, &cloud, up);

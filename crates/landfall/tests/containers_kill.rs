@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Sandbox, engine, eventually, github};
+use common::{DESTROY, Random, Sandbox, engine, eventually, github};
 
 const HOST: &str = "test123.my-project.localhost";
 const BRANCH: &str = "feature/test123";
@@ -28,14 +28,6 @@ const CREATE: [&str; 10] = [
     "service.deploy",
     "targets.healthy",
     "url.probe",
-];
-const DESTROY: [&str; 6] = [
-    "service.stop",
-    "service.delete",
-    "route.delete",
-    "target_group.delete",
-    "resources.sweep",
-    "resources.verify_gone",
 ];
 
 /// A repository, a manifest that uses every kind of step, and a file in which each hook that ran left a line.
@@ -206,12 +198,7 @@ fn killed_before_and_after_every_effect() {
 
 #[test]
 fn killed_at_random_moments() {
-    let seed = std::env::var("LANDFALL_TEST_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs());
-    eprintln!("LANDFALL_TEST_SEED={seed}");
-    let mut random = Random(seed | 1);
+    let mut random = Random::seeded();
     let mut crashes = Crashes::new();
     let mut longest = Duration::from_millis(2_500);
     for kill in 0..20 {
@@ -232,17 +219,5 @@ fn killed_at_random_moments() {
         // Not all kills shall come too late on a quick machine.
         longest = longest.min((asked.elapsed()).max(Duration::from_millis(800)));
         assert!(crashes.sandbox.stop().success());
-    }
-}
-
-/// xorshift64*: reproducible, and nothing more is asked of it.
-struct Random(u64);
-
-impl Random {
-    fn unit(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 / (1u64 << 53) as f64
     }
 }

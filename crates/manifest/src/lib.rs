@@ -34,6 +34,7 @@ pub mod yaml {
 
 use landfall_model::app::App;
 
+pub use check::syntax::legal_name;
 pub use diagnostic::{Diagnostic, Label, Severity, Span, did_you_mean, render};
 pub use source::{MAX_BYTES, SourceFile, read_file};
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::AwsTarget;
 use crate::ids::RepositoryKey;
-use crate::step::RouteTarget;
+use crate::step::{RouteTarget, url};
 use crate::task::{ContainerSettings, LaunchType, SecretRef};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,11 +38,10 @@ impl App {
     /// TLS where there is a certificate.
     pub fn route_url(&self, route: &RouteTarget) -> String {
         let Some(AwsTarget { address, certificate, .. }) = self.preview_target() else { return route.url() };
-        let (scheme, usual) = if certificate.is_some() { ("https", 443) } else { ("http", 80) };
         match (route, address) {
-            (RouteTarget::Host { host, port }, _) if *port == usual => format!("{scheme}://{host}/"),
-            (RouteTarget::Host { host, port }, _) => format!("{scheme}://{host}:{port}/"),
-            (RouteTarget::Port { port }, Some(address)) => format!("{scheme}://{address}:{port}/"),
+            (RouteTarget::Host { host, port }, _) | (RouteTarget::Port { port }, Some(host)) => {
+                url(certificate.is_some(), host, *port)
+            }
             (RouteTarget::Port { .. }, None) => route.url(),
         }
     }
@@ -349,6 +348,10 @@ mod tests {
             }))
             .unwrap()
         };
+        assert_eq!(url(false, "a.example", 80), "http://a.example/");
+        assert_eq!(url(true, "a.example", 443), "https://a.example/");
+        assert_eq!(url(true, "a.example", 8443), "https://a.example:8443/");
+        assert_eq!(url(false, "a.example", 8001), "http://a.example:8001/");
         let host = |port| RouteTarget::Host { host: "a.example.com".to_owned(), port };
         let plain = app(None, Some("lb.example.com"));
         assert_eq!(plain.route_url(&host(80)), "http://a.example.com/");

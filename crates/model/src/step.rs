@@ -176,14 +176,19 @@ pub enum RouteTarget {
 }
 
 impl RouteTarget {
+    /// As this machine's load balancer serves it; a host on 443 is behind somebody's TLS.
     pub fn url(&self) -> String {
         match self {
-            RouteTarget::Host { host, port: 80 } => format!("http://{host}/"),
-            RouteTarget::Host { host, port: 443 } => format!("https://{host}/"),
-            RouteTarget::Host { host, port } => format!("http://{host}:{port}/"),
+            RouteTarget::Host { host, port } => url(*port == 443, host, *port),
             RouteTarget::Port { port } => format!("http://127.0.0.1:{port}/"),
         }
     }
+}
+
+/// Without the port where it is the scheme's own.
+pub fn url(https: bool, host: &str, port: u16) -> String {
+    let (scheme, usual) = if https { ("https", 443) } else { ("http", 80) };
+    if port == usual { format!("{scheme}://{host}/") } else { format!("{scheme}://{host}:{port}/") }
 }
 
 /// Creates the service or updates it in place, then polls until the deployment is completed or failed.

@@ -14,7 +14,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use landfall_model::ids::StepId;
 use landfall_ports::journal::Journal;
 use landfall_ports::steps::StepExecutor;
 use landfall_workflow::{Execution, ExecutionState, ExecutionView, Idempotency, Outcome, Plan, codes, view};
@@ -82,30 +81,17 @@ pub async fn crash_matrix<W: World>(plan: &Plan, make_world: impl Fn() -> W, run
     tried
 }
 
-/// As `crash_matrix`, but for deaths while the failure of `step` is unwound.
+/// As `crash_matrix`, but for deaths while `failure` (of a step after its effect, or after that of its first poll: for steps that
+/// are polled whatever a death has left) is unwound.
 pub async fn crash_matrix_unwinding<W: World>(
     plan: &Plan,
-    step: &StepId,
+    failure: Fault,
     make_world: impl Fn() -> W,
     run: impl AsyncFn(Process),
 ) -> Tried {
     let mut tried = Tried::default();
     let matrix = Matrix { plan, make_world: &make_world, run: &run };
-    matrix.deaths(&Fault::FailAfter(step.clone()), &mut tried).await;
-    tried
-}
-
-/// As `crash_matrix_unwinding`, with a failure after the effect of the step's first poll: for steps that are polled whatever
-/// a death has left.
-pub async fn crash_matrix_unwinding_poll<W: World>(
-    plan: &Plan,
-    step: &StepId,
-    make_world: impl Fn() -> W,
-    run: impl AsyncFn(Process),
-) -> Tried {
-    let mut tried = Tried::default();
-    let matrix = Matrix { plan, make_world: &make_world, run: &run };
-    matrix.deaths(&Fault::FailAfterPoll(step.clone()), &mut tried).await;
+    matrix.deaths(&failure, &mut tried).await;
     tried
 }
 

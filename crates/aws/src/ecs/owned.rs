@@ -93,7 +93,7 @@ impl Ecs {
 
     async fn list_services(&self) -> PortResult<Vec<String>> {
         let resource = format!("services of cluster {}", self.core.target.cluster);
-        let call = Call { service: "ecs", action: "ListServices", family: Family::ServiceRead, resource: &resource };
+        let call = Call::ecs("ListServices", Family::ServiceRead, &resource);
         let request = self.core.clients.ecs.list_services().cluster(&self.core.target.cluster).max_results(100);
         let (mut all, mut next) = (Vec::new(), None);
         loop {
@@ -222,12 +222,7 @@ impl Ecs {
     }
 
     async fn families(&self, environment: &str) -> PortResult<Vec<String>> {
-        let call = Call {
-            service: "ecs",
-            action: "ListTaskDefinitionFamilies",
-            family: Family::TaskDefinitionRead,
-            resource: environment,
-        };
+        let call = Call::ecs("ListTaskDefinitionFamilies", Family::TaskDefinitionRead, environment);
         let request = (self.core.clients.ecs.list_task_definition_families())
             .family_prefix(environment)
             .status(ecs::TaskDefinitionFamilyStatus::Active)
@@ -248,12 +243,8 @@ impl Ecs {
 
     /// ARNs of a family's active revisions, or of all.
     async fn revisions_of(&self, family: Option<&str>) -> PortResult<Vec<String>> {
-        let call = Call {
-            service: "ecs",
-            action: "ListTaskDefinitions",
-            family: Family::TaskDefinitionRead,
-            resource: family.unwrap_or("all task definitions"),
-        };
+        let resource = family.unwrap_or("all task definitions");
+        let call = Call::ecs("ListTaskDefinitions", Family::TaskDefinitionRead, resource);
         let request = (self.core.clients.ecs.list_task_definitions())
             .set_family_prefix(family.map(str::to_owned))
             .status(ecs::TaskDefinitionStatus::Active)

@@ -151,12 +151,7 @@ impl Ecs {
     async fn read_past(&self, service: &ecs::Service) -> PortResult<Vec<Past>> {
         let name = service.service_name.clone().unwrap_or_default();
         let resource = format!("service {name}");
-        let call = Call {
-            service: "ecs",
-            action: "ListServiceDeployments",
-            family: Family::ServiceDeployment,
-            resource: &resource,
-        };
+        let call = Call::ecs("ListServiceDeployments", Family::ServiceDeployment, &resource);
         let request = (self.core.clients.ecs.list_service_deployments())
             .cluster(&self.core.target.cluster)
             .service(&name)

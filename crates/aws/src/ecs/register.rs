@@ -134,12 +134,7 @@ impl Ecs {
             .set_runtime_platform(made.runtime_platform)
             .set_enable_fault_injection(made.enable_fault_injection)
             .set_tags(Some(super::to_tags(&tags)));
-        let call = Call {
-            service: "ecs",
-            action: "RegisterTaskDefinition",
-            family: Family::TaskDefinitionModify,
-            resource: &resource,
-        };
+        let call = Call::ecs("RegisterTaskDefinition", Family::TaskDefinitionModify, &resource);
         let answer = self.core.caller.call(call, || request.clone().send()).await?;
         let registered = answer
             .task_definition
@@ -166,12 +161,7 @@ impl Ecs {
     /// As `read_definition`, and nothing is kept.
     pub(crate) async fn describe_definition(&self, handle: &str) -> PortResult<Option<(ecs::TaskDefinition, Tags)>> {
         let resource = format!("task definition {handle}");
-        let call = Call {
-            service: "ecs",
-            action: "DescribeTaskDefinition",
-            family: Family::TaskDefinitionRead,
-            resource: &resource,
-        };
+        let call = Call::ecs("DescribeTaskDefinition", Family::TaskDefinitionRead, &resource);
         let request = (self.core.clients.ecs.describe_task_definition())
             .task_definition(handle)
             .include(ecs::TaskDefinitionField::Tags);
@@ -202,12 +192,7 @@ impl Ecs {
 
     pub(crate) async fn deregister(&self, handle: &str) -> PortResult<()> {
         let resource = format!("task definition {handle}");
-        let call = Call {
-            service: "ecs",
-            action: "DeregisterTaskDefinition",
-            family: Family::TaskDefinitionModify,
-            resource: &resource,
-        };
+        let call = Call::ecs("DeregisterTaskDefinition", Family::TaskDefinitionModify, &resource);
         let request = self.core.clients.ecs.deregister_task_definition().task_definition(handle);
         locked(&self.definitions).remove(revision_name(handle));
         locked(&self.registered).retain(|_, arn| !same_revision(arn, handle));

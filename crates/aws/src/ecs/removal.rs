@@ -47,7 +47,7 @@ impl Ecs {
             return Err(PortError::NotFound(format!("this installation has no service {name}")));
         }
         let resource = format!("service {name}");
-        let call = Call { service: "ecs", action: "UpdateService", family: Family::ServiceModify, resource: &resource };
+        let call = Call::ecs("UpdateService", Family::ServiceModify, &resource);
         let request = (self.core.clients.ecs.update_service())
             .cluster(&self.core.target.cluster)
             .service(name)
@@ -69,7 +69,7 @@ impl Ecs {
             return Ok(());
         }
         let resource = format!("service {name}");
-        let call = Call { service: "ecs", action: "DeleteService", family: Family::ServiceModify, resource: &resource };
+        let call = Call::ecs("DeleteService", Family::ServiceModify, &resource);
         let request =
             self.core.clients.ecs.delete_service().cluster(&self.core.target.cluster).service(name).force(true);
         if let Some(watch) = locked(&self.watches).get_mut(name) {

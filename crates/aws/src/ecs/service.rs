@@ -57,8 +57,7 @@ impl Ecs {
         names: Vec<String>,
     ) -> PortResult<HashMap<String, Option<Arc<ecs::Service>>>> {
         let resource = format!("services {}", super::some_of(&names));
-        let call =
-            Call { service: "ecs", action: "DescribeServices", family: Family::ServiceRead, resource: &resource };
+        let call = Call::ecs("DescribeServices", Family::ServiceRead, &resource);
         let request = (self.core.clients.ecs.describe_services())
             .cluster(&self.core.target.cluster)
             .set_services(Some(names.clone()))
@@ -173,7 +172,7 @@ impl Ecs {
         formerly: &str,
     ) -> PortResult<Option<PutServiceOutcome>> {
         let resource = format!("service {}", request.name);
-        let call = Call { service: "ecs", action: "CreateService", family: Family::ServiceModify, resource: &resource };
+        let call = Call::ecs("CreateService", Family::ServiceModify, &resource);
         let grace = super::definition::number(request.deployment.health_check_grace_period);
         let send = (self.core.clients.ecs.create_service())
             .cluster(&self.core.target.cluster)
@@ -210,7 +209,7 @@ impl Ecs {
 
     async fn update(&self, name: &str, change: Change) -> PortResult<ecs::Service> {
         let resource = format!("service {name}");
-        let call = Call { service: "ecs", action: "UpdateService", family: Family::ServiceModify, resource: &resource };
+        let call = Call::ecs("UpdateService", Family::ServiceModify, &resource);
         let request = (self.core.clients.ecs.update_service())
             .cluster(&self.core.target.cluster)
             .service(name)
@@ -247,7 +246,7 @@ impl Ecs {
 
     async fn tag_timeout(&self, service: &ecs::Service, tags: &Tags) -> PortResult<()> {
         let resource = format!("service {}", service.service_name.as_deref().unwrap_or_default());
-        let call = Call { service: "ecs", action: "TagResource", family: Family::EcsTagModify, resource: &resource };
+        let call = Call::ecs("TagResource", Family::EcsTagModify, &resource);
         let timeout: Tags =
             tags.iter().filter(|(key, _)| *key == TAG_TIMEOUT).map(|(k, v)| (k.clone(), v.clone())).collect();
         let request = (self.core.clients.ecs.tag_resource())

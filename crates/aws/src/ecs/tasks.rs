@@ -47,7 +47,7 @@ impl Ecs {
             .enable_ecs_managed_tags(true)
             .set_network_configuration(change::network(&self.core.target, awsvpc, &what)?)
             .set_tags(Some(super::to_tags(&tags)));
-        let call = Call { service: "ecs", action: "RunTask", family: Family::ClusterResourceModify, resource: &what };
+        let call = Call::ecs("RunTask", Family::ClusterResourceModify, &what);
         let answer = self.ecs(call, || send.clone().send()).await?;
         if let Some(arn) = answer.tasks().first().and_then(|task| task.task_arn.as_deref()) {
             return Ok(task_id(arn).to_owned());
@@ -80,7 +80,7 @@ impl Ecs {
         request: aws_sdk_ecs::operation::list_tasks::builders::ListTasksFluentBuilder,
         resource: &str,
     ) -> PortResult<Vec<String>> {
-        let call = Call { service: "ecs", action: "ListTasks", family: Family::ClusterResourceRead, resource };
+        let call = Call::ecs("ListTasks", Family::ClusterResourceRead, resource);
         let (mut all, mut next) = (Vec::new(), None);
         loop {
             let page = request.clone().max_results(100).set_next_token(next);
@@ -114,8 +114,7 @@ impl Ecs {
     /// Answers every id, by the id that was asked for.
     async fn describe_tasks(&self, ids: Vec<String>) -> PortResult<HashMap<String, Option<Arc<ecs::Task>>>> {
         let resource = format!("tasks {}", super::some_of(&ids));
-        let call =
-            Call { service: "ecs", action: "DescribeTasks", family: Family::ClusterResourceRead, resource: &resource };
+        let call = Call::ecs("DescribeTasks", Family::ClusterResourceRead, &resource);
         let request = (self.core.clients.ecs.describe_tasks())
             .cluster(&self.core.target.cluster)
             .set_tasks(Some(ids.clone()))
@@ -131,8 +130,7 @@ impl Ecs {
     /// A task that is gone, or has stopped, is fine.
     pub(crate) async fn stop(&self, task: &str, reason: &str) -> PortResult<()> {
         let resource = format!("task {task}");
-        let call =
-            Call { service: "ecs", action: "StopTask", family: Family::ClusterResourceModify, resource: &resource };
+        let call = Call::ecs("StopTask", Family::ClusterResourceModify, &resource);
         let request =
             self.core.clients.ecs.stop_task().cluster(&self.core.target.cluster).task(task_id(task)).reason(reason);
         match self.core.caller.call(call, || request.clone().send()).await {

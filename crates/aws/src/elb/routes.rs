@@ -5,12 +5,13 @@ use aws_sdk_elasticloadbalancingv2::types::{
     Rule, RuleCondition,
 };
 use landfall_model::inventory::{TAG_ENVIRONMENT, Tags};
+use landfall_model::step::url;
 use landfall_ports::load_balancer::Put;
 use landfall_ports::{PortError, PortResult};
 
 use super::calls::{sdk_tags, write};
 use super::groups::{gone_is_fine, made_by_this, not_seen_yet};
-use super::rules::{self, forwards_to, is_https, lowest_free, of_host, shadowing, url};
+use super::rules::{self, forwards_to, is_https, lowest_free, of_host, shadowing};
 use super::{Elb, Owner, environment_of, limits};
 use crate::error::Failed;
 use crate::http::NOBODY;

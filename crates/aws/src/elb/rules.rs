@@ -109,16 +109,6 @@ pub(crate) fn is_https(listener: &Listener) -> bool {
     listener.protocol == Some(ProtocolEnum::Https)
 }
 
-/// As the listener really speaks, whatever the manifest says.
-pub(crate) fn url(https: bool, host: &str, port: u16) -> String {
-    match (https, port) {
-        (false, 80) => format!("http://{host}/"),
-        (true, 443) => format!("https://{host}/"),
-        (false, port) => format!("http://{host}:{port}/"),
-        (true, port) => format!("https://{host}:{port}/"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use aws_sdk_elasticloadbalancingv2::types::{
@@ -214,13 +204,5 @@ mod tests {
         assert_eq!(forwards_to(Some(std::slice::from_ref(&redirect))), None);
         assert_eq!(forwards_to(Some(&[login, forward("a")])), None);
         assert_eq!((forwards_to(Some(&[])), forwards_to(None)), (None, None));
-    }
-
-    #[test]
-    fn urls_name_what_is_not_the_default() {
-        assert_eq!(url(false, "a.example", 80), "http://a.example/");
-        assert_eq!(url(true, "a.example", 443), "https://a.example/");
-        assert_eq!(url(true, "a.example", 8443), "https://a.example:8443/");
-        assert_eq!(url(false, "a.example", 8001), "http://a.example:8001/");
     }
 }

@@ -15,7 +15,7 @@ use crate::emulator;
 const OTHER: &str = "222233334444";
 
 fn options() -> AwsOptions {
-    AwsOptions { instance: "aws tests".to_owned(), project: "tests".to_owned() }
+    AwsOptions { instance: "aws tests".to_owned() }
 }
 
 fn target(url: &str) -> AwsTarget {

@@ -93,7 +93,7 @@ impl Place {
 }
 
 async fn connect(target: &AwsTarget, account: &str, instance: &str) -> AwsPlatform {
-    let options = AwsOptions { instance: instance.to_owned(), project: "tests".to_owned() };
+    let options = AwsOptions { instance: instance.to_owned() };
     // Budgets are shared by account and region: the account keeps tests that count calls apart.
     let target = AwsTarget { account: (account.len() == 12).then(|| account.to_owned()), ..target.clone() };
     AwsPlatform::connect_as(&target, options, emulator::credentials(account)).await.unwrap()
@@ -445,7 +445,7 @@ async fn fifty_services_polled_together_are_five_calls() {
 async fn the_wrong_account_writes_nothing() {
     let place = Place::ministack().await;
     let target = AwsTarget { account: Some("999999999999".to_owned()), ..place.target.clone() };
-    let options = AwsOptions { instance: INSTANCE.to_owned(), project: "tests".to_owned() };
+    let options = AwsOptions { instance: INSTANCE.to_owned() };
     let platform = AwsPlatform::connect_as(&target, options, emulator::credentials(&place.account)).await.unwrap();
     let orchestrator = platform.orchestrator();
     let error = orchestrator.register_task_definition(&definition("app-w", "app:1"), &tags("app-w", "exe_1")).await;

@@ -183,7 +183,7 @@ async fn what_is_signed_by_hand_is_signed_right() {
         cluster: "main".to_owned(),
         ..AwsTarget::default()
     };
-    let options = || AwsOptions { instance: "tests".to_owned(), project: "tests".to_owned() };
+    let options = || AwsOptions { instance: "tests".to_owned() };
     let root = Raw::new(&emulator::checking_ministack(), "us-east-1");
     let iam = async |fields: &[(&str, &str)]| {
         root.query("iam", &[fields, &[("UserName", "ci"), ("Version", "2010-05-08")]].concat()).await

@@ -142,6 +142,6 @@ impl Place {
 }
 
 pub(crate) async fn connect(target: &AwsTarget) -> AwsPlatform {
-    let options = AwsOptions { instance: INSTANCE.to_owned(), project: "tests".to_owned() };
+    let options = AwsOptions { instance: INSTANCE.to_owned() };
     AwsPlatform::connect_as(target, options, emulator::credentials("test")).await.unwrap()
 }

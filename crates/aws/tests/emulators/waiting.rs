@@ -107,7 +107,7 @@ async fn connect(target: &AwsTarget) -> AwsPlatform {
 }
 
 pub(crate) async fn connect_as(target: &AwsTarget, instance: &str) -> AwsPlatform {
-    let options = AwsOptions { instance: instance.to_owned(), project: "tests".to_owned() };
+    let options = AwsOptions { instance: instance.to_owned() };
     AwsPlatform::connect_as(target, options, emulator::credentials("test")).await.unwrap()
 }
 

@@ -7,6 +7,7 @@ use landfall_import::{ChangeKind, Failed, Files, Imported, copilot, deity, ecspr
 use landfall_manifest::SourceFile;
 
 use crate::cli::{ImportCommand, ImportTo};
+use crate::commands::write_file;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
@@ -89,7 +90,7 @@ fn walk(directory: &Path, prefix: &str, depth: usize, files: &mut Files) -> CliR
 fn finish(result: Result<Imported, Failed>, to: &ImportTo, printer: &Printer) -> CliResult<ExitCode> {
     let imported = result.map_err(|failed| refused(&failed, printer))?;
     if let Some(path) = &to.to {
-        write(path, &imported.manifest, to.force)?;
+        write_file(path, &imported.manifest, to.force, "without `--to` it is printed, `--force` overwrites it")?;
     }
     if printer.json() {
         printer.json_data(&serde_json::json!({
@@ -130,24 +131,4 @@ fn refused(failed: &Failed, printer: &Printer) -> CliError {
     let text: String =
         failed.files.iter().map(|(source, found)| landfall_manifest::render(found, source, color)).collect();
     CliError::new(ExitCode::InvalidManifest, format!("cannot be imported\n\n{}", text.trim_end()))
-}
-
-fn write(path: &Path, text: &str, force: bool) -> CliResult<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true);
-    if force {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    let mut file = options.open(path).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::AlreadyExists {
-            CliError::new(ExitCode::Conflict, format!("{} exists", path.display()))
-                .hint("without `--to` it is printed, `--force` overwrites it")
-        } else {
-            CliError::io(format!("cannot write {}", path.display()), &error)
-        }
-    })?;
-    std::io::Write::write_all(&mut file, text.as_bytes())
-        .map_err(|error| CliError::io(format!("cannot write {}", path.display()), &error))
 }

@@ -6,6 +6,7 @@ use landfall_manifest::{Diagnostic, Loaded, Severity, SourceFile};
 use landfall_model::app::App;
 
 use crate::cli::InitArgs;
+use crate::commands::write_file;
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -127,23 +128,7 @@ pub(crate) fn init(args: &InitArgs, printer: &Printer) -> CliResult<ExitCode> {
         return Ok(ExitCode::Ok);
     }
     let target = args.directory.join("landfall.yml");
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true);
-    if args.force {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    let mut file = options.open(&target).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::AlreadyExists {
-            CliError::new(ExitCode::Conflict, format!("{} exists", target.display()))
-                .hint("`--stdout` prints a proposal beside it, `--force` overwrites it")
-        } else {
-            CliError::io(format!("cannot write {}", target.display()), &error)
-        }
-    })?;
-    std::io::Write::write_all(&mut file, text.as_bytes())
-        .map_err(|error| CliError::io(format!("cannot write {}", target.display()), &error))?;
+    write_file(&target, &text, args.force, "`--stdout` prints a proposal beside it, `--force` overwrites it")?;
     printer.note(format_args!("wrote {}", target.display()));
     printer.hint("look it over, then `landfall check` and `landfall up`");
     if printer.json() {

@@ -11,7 +11,7 @@ pub(crate) mod state;
 mod up;
 mod wait;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use landfall_local::EngineOptions;
@@ -114,4 +114,24 @@ pub(crate) fn port_error(error: PortError) -> CliError {
         PortError::Bug(_) => ExitCode::Internal,
     };
     CliError::new(code, error.to_string())
+}
+
+/// Writes a new file; one that is there only where `force` says so. `hint` tells what to do about that.
+pub(crate) fn write_file(path: &Path, text: &str, force: bool, hint: &str) -> CliResult<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true);
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    let mut file = options.open(path).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            CliError::new(ExitCode::Conflict, format!("{} exists", path.display())).hint(hint)
+        } else {
+            CliError::io(format!("cannot write {}", path.display()), &error)
+        }
+    })?;
+    std::io::Write::write_all(&mut file, text.as_bytes())
+        .map_err(|error| CliError::io(format!("cannot write {}", path.display()), &error))
 }

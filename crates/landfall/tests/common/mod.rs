@@ -1,7 +1,7 @@
 //! What the tests of the real binary share: a sandbox that cleans up after itself, a server to start and kill, GitHub's
 //! deliveries, and the engine seen from outside. Blocking and std only: a test reads from top to bottom.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub(crate) mod aws;
 pub(crate) mod engine;
@@ -276,4 +276,36 @@ pub(crate) fn processes_of(path: &Path) -> Vec<u32> {
                 .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&wanted))
         })
         .collect()
+}
+
+/// The steps of every destroy.
+pub(crate) const DESTROY: [&str; 6] = [
+    "service.stop",
+    "service.delete",
+    "route.delete",
+    "target_group.delete",
+    "resources.sweep",
+    "resources.verify_gone",
+];
+
+/// xorshift64*: reproducible, and nothing more is asked of it.
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// From `LANDFALL_TEST_SEED`, else from the clock; printed, so that a run can be repeated.
+    pub(crate) fn seeded() -> Self {
+        let seed = std::env::var("LANDFALL_TEST_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok())
+            .unwrap_or_else(|| std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs());
+        eprintln!("LANDFALL_TEST_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    pub(crate) fn unit(&mut self) -> f64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 / (1u64 << 53) as f64
+    }
 }

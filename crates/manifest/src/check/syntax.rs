@@ -15,7 +15,7 @@ pub(crate) fn name(text: &str, longest: usize) -> Result<(), String> {
 }
 
 /// The nearest legal spelling of `text`, if anything of it can be kept.
-pub(crate) fn legal_name(text: &str, longest: usize) -> Option<String> {
+pub fn legal_name(text: &str, longest: usize) -> Option<String> {
     let mut out = String::new();
     for c in text.chars() {
         match c.to_ascii_lowercase() {

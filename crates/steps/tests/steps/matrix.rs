@@ -10,9 +10,7 @@ use landfall_planner::plan::fall_back;
 use landfall_ports::PortError;
 use landfall_ports::orchestrator::Orchestrator;
 use landfall_ports::steps::StepExecutor;
-use landfall_testkit::crash::{
-    Process, Tried, World, crash_matrix, crash_matrix_unwinding, crash_matrix_unwinding_poll,
-};
+use landfall_testkit::crash::{Process, Tried, World, crash_matrix, crash_matrix_unwinding};
 use landfall_testkit::platform::{Fault, When};
 use landfall_testkit::steps::{Fault as Failing, Faulty};
 use landfall_testkit::{Mem, TestClock};
@@ -100,7 +98,7 @@ async fn everything(plan: &Plan, world: impl Fn() -> Place, failing: &[&str]) ->
     assert_eq!(tried.failures, 3 * plan.steps.len() as u64);
     for step in failing {
         assert!(plan.step(&StepId::from(*step)).is_some(), "no step {step}");
-        crash_matrix_unwinding(plan, &StepId::from(*step), &world, run).await;
+        crash_matrix_unwinding(plan, Failing::FailAfter(StepId::from(*step)), &world, run).await;
     }
     lost_answers(plan, &world).await;
     tried
@@ -201,8 +199,8 @@ async fn create_after_a_superseded_attempt() {
         // What is swept first stays away after a failure, so this is not the world of before.
         let whole = live(&plan, world()).await;
         assert_eq!(whole.view.outcome, Some(Outcome::Succeeded), "{:#?}", whole.view);
-        crash_matrix_unwinding(&plan, &StepId::from("no such step"), world, run).await;
-        crash_matrix_unwinding(&plan, &StepId::from("hook.announce"), world, run).await;
+        crash_matrix_unwinding(&plan, Failing::FailAfter(StepId::from("no such step")), world, run).await;
+        crash_matrix_unwinding(&plan, Failing::FailAfter(StepId::from("hook.announce")), world, run).await;
     }
 }
 
@@ -223,7 +221,7 @@ async fn update_to_the_commit_that_runs() {
     };
     let plan = world().update(EXECUTION, SECOND);
     crash_matrix(&plan, world, run).await;
-    crash_matrix_unwinding(&plan, &StepId::from("service.app"), world, run).await;
+    crash_matrix_unwinding(&plan, Failing::FailAfter(StepId::from("service.app")), world, run).await;
 }
 
 /// Health check, delays, percentages, the container and port of the traffic: everything that an update in place changes
@@ -247,11 +245,11 @@ async fn update_with_other_settings() {
     assert_ne!(whole.place.fake.view().settings, world().fake.view().settings);
     everything(&plan, world, &["service.app", "hook.once-refresh"]).await;
     for step in ["target_group", "service.app"] {
-        crash_matrix_unwinding_poll(&plan, &StepId::from(step), world, run).await;
+        crash_matrix_unwinding(&plan, Failing::FailAfterPoll(StepId::from(step)), world, run).await;
     }
     // Nothing but the settings changes.
     let plan = world().update(EXECUTION, FIRST);
-    crash_matrix_unwinding(&plan, &StepId::from("service.worker"), world, run).await;
+    crash_matrix_unwinding(&plan, Failing::FailAfter(StepId::from("service.worker")), world, run).await;
 }
 
 /// An update after one that was cut short: its steps find what that one left, and each failure goes back to what served
@@ -295,7 +293,7 @@ async fn update_after_one_that_was_cut_short() {
         }
         assert!(rolled_back > 8, "{rolled_back} of {}", plan.steps.len());
         for step in ["target_group", "image.app.app", "service.app", "service.worker"] {
-            crash_matrix_unwinding(&plan, &StepId::from(step), world, run).await;
+            crash_matrix_unwinding(&plan, Failing::FailAfter(StepId::from(step)), world, run).await;
         }
     }
 }
@@ -346,7 +344,7 @@ async fn update_whose_containers_crash_leaves_what_ran_before() {
     assert_eq!(whole.view.outcome, Some(Outcome::RolledBack), "{:#?}", whole.view);
     assert_eq!(whole.place.picture(), world().picture());
     assert_eq!(whole.view.cause.unwrap().error.code, "LF-SERVICE-ROLLED-BACK");
-    crash_matrix_unwinding(&plan, &StepId::from("no such step"), world, run).await;
+    crash_matrix_unwinding(&plan, Failing::FailAfter(StepId::from("no such step")), world, run).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -361,7 +359,7 @@ async fn update_takes_away_a_service_that_the_manifest_lost() {
     assert_eq!(whole.view.outcome, Some(Outcome::Succeeded), "{:#?}", whole.view);
     assert_eq!(whole.place.fake.view().services.len(), 1);
     assert_eq!(whole.place.fake.view().task_definitions.len(), 1);
-    crash_matrix_unwinding(&plan, &StepId::from("no such step"), world, run).await;
+    crash_matrix_unwinding(&plan, Failing::FailAfter(StepId::from("no such step")), world, run).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -389,7 +387,7 @@ async fn destroy_with_a_task_at_the_end() {
         assert_eq!((tasks, whole.place.fake.task_runs() - whole.place.earlier_tasks.get()), (2, 2));
         assert!(whole.view.steps.iter().all(|step| step.error.is_none()), "{:#?}", whole.view);
         if service_gone {
-            crash_matrix_unwinding(&plan, &StepId::from("no such step"), world, run).await;
+            crash_matrix_unwinding(&plan, Failing::FailAfter(StepId::from("no such step")), world, run).await;
         } else {
             everything(&plan, world, &["sweep", "hook.drop-database", "sweep.last"]).await;
         }
