@@ -132,6 +132,10 @@ pub struct RegisterTaskDefinition {
     pub memory: Option<u32>,
     pub containers: Vec<ContainerInput>,
     pub tags: Tags,
+    /// A task definition as ECS's RegisterTaskDefinition takes it (AWS only). Then nothing above but `family` counts, and of
+    /// `containers` only the images, put in by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,6 +208,48 @@ pub struct DeployService {
     pub deployment: DeploymentConfiguration,
     pub target: Option<ServiceTarget>,
     pub tags: Tags,
+    /// Whether a service of that name may be taken over: one without Landfall's tags, or of the same environment of another
+    /// installation.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub adopt: bool,
+    /// A new deployment also where nothing differs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
+    #[serde(default, skip_serializing_if = "WaitUntil::is_default")]
+    pub wait_until: WaitUntil,
+    /// Failed after this many failed tasks with one and the same reason, before the platform gives up by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_fast: Option<u32>,
+    /// A service as ECS's CreateService takes it (AWS only). Then nothing above but `name`, `task_definition`, `adopt`, `force`
+    /// and what is awaited counts; without `desiredCount` in it the live count is left as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<serde_json::Value>,
+}
+
+/// How far a deployment is followed before its step is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitUntil {
+    /// The platform took it.
+    Started,
+    /// All traffic goes to the new revision; bake times and the end of the old tasks are not awaited. Where traffic is not
+    /// shifted (rolling deployments): as `Stable`.
+    TrafficShifted,
+    /// The platform says it is completed.
+    #[default]
+    Stable,
+}
+
+impl WaitUntil {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,6 +41,9 @@ pub struct TaskDefinition {
     /// MiB.
     pub memory: Option<u32>,
     pub containers: Vec<ContainerDefinition>,
+    /// As of `RegisterTaskDefinition`; of `containers` only names and images count then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<serde_json::Value>,
 }
 
 /// One container of a task definition; field meanings are those of ECS `ContainerDefinition`.

@@ -43,11 +43,31 @@ pub trait Orchestrator: Send + Sync {
         Err(PortError::Invalid("logs of this environment cannot be followed from here".to_owned()))
     }
 
+    /// What runs under this name, as documents. `None`: no such service.
+    async fn documents(&self, service: &str) -> PortResult<Option<Documents>> {
+        let _ = service;
+        Err(PortError::Invalid("this platform cannot show its documents".to_owned()))
+    }
+    /// What `register_task_definition` and `put_service` would send for these: what `documents` should show after them. Changes
+    /// nothing; `request.task_definition` need not be registered.
+    async fn desired_documents(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Documents> {
+        let _ = (definition, request);
+        Err(PortError::Invalid("this platform cannot show its documents".to_owned()))
+    }
+
     /// Everything of these kinds that carries our instance's tag, of one environment or of all.
     async fn list_owned(&self, environment: Option<&str>, kinds: &[ResourceKind])
     -> PortResult<Listing<OwnedResource>>;
     /// Deletes one listed resource of a kind that this port owns. Natural.
     async fn delete_owned(&self, resource: &OwnedResource) -> PortResult<()>;
+}
+
+/// A service and its task definition in the platform's own JSON: on AWS as RegisterTaskDefinition and CreateService take them
+/// (`desired_documents`), or as DescribeTaskDefinition and DescribeServices show them (`documents`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Documents {
+    pub task_definition: serde_json::Value,
+    pub service: serde_json::Value,
 }
 
 /// Log lines as they come. Dropping it ends the work behind it.
@@ -82,6 +102,15 @@ pub struct PutService {
     pub deployment: DeploymentConfiguration,
     pub target: Option<TargetBinding>,
     pub tags: Tags,
+    /// As of `DeployService`.
+    #[serde(default)]
+    pub adopt: bool,
+    /// The deployment that gives way to a new one also where nothing differs. Natural: no effect once another is PRIMARY.
+    #[serde(default)]
+    pub replace: Option<String>,
+    /// As of `DeployService`.
+    #[serde(default)]
+    pub document: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -279,6 +279,9 @@ fn request(params: &DeployService) -> Result<PutService, StepError> {
         deployment: params.deployment.clone(),
         target,
         tags: params.tags.clone(),
+        adopt: params.adopt,
+        replace: None,
+        document: params.document.clone(),
     })
 }
 

@@ -21,6 +21,7 @@ impl Steps {
             cpu: params.cpu,
             memory: params.memory,
             containers,
+            document: params.document.clone(),
         };
         let registered =
             self.platform.orchestrator.register_task_definition(&definition, &params.tags).await.map_err(port)?;

@@ -17,6 +17,9 @@ fn request() -> PutService {
         },
         target: Some(TargetBinding { target_group: "arn:tg".to_owned(), container: "web".to_owned(), port: 80 }),
         tags: Tags::new(),
+        adopt: false,
+        replace: None,
+        document: None,
     }
 }
 

@@ -139,6 +139,9 @@ pub(crate) fn put(name: &str, environment: &str, task_definition: &str) -> PutSe
         },
         target: None,
         tags: tags(environment, "exe_1"),
+        adopt: false,
+        replace: None,
+        document: None,
     }
 }
 

@@ -185,6 +185,7 @@ impl Up<'_> {
             cpu: self.service.cpu,
             memory: self.service.memory,
             containers,
+            document: None,
         };
         let registered =
             self.platform.orchestrator.register_task_definition(&definition, &self.tags()).await.map_err(port_error)?;
@@ -203,6 +204,9 @@ impl Up<'_> {
                 port: binding.port,
             }),
             tags: self.tags(),
+            adopt: false,
+            replace: None,
+            document: None,
         };
         self.platform.orchestrator.put_service(&request).await.map_err(port_error)?;
         progress.running(&format!("starting {}", self.service.name));

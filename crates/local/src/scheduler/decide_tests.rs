@@ -28,6 +28,9 @@ fn request(definition: &str, desired: u32) -> PutService {
         },
         target: None,
         tags: [("landfall".to_owned(), "env".to_owned())].into(),
+        adopt: false,
+        replace: None,
+        document: None,
     }
 }
 

@@ -178,6 +178,9 @@ impl World {
             },
             target: None,
             tags: self.tags(),
+            adopt: false,
+            replace: None,
+            document: None,
         }
     }
 

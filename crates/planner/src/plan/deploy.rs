@@ -8,7 +8,7 @@ use landfall_model::ids::StepId;
 use landfall_model::inventory::{ResourceKind, TAG_SERVICE, Tags};
 use landfall_model::step::{
     AwaitImage, BuildImage, ContainerInput, DeployService, EnsureRoute, EnsureTargetGroup, Input, ProbeUrl,
-    RegisterTaskDefinition, RouteTarget, ServiceTarget, StepParams, SweepResources, TargetsHealthy,
+    RegisterTaskDefinition, RouteTarget, ServiceTarget, StepParams, SweepResources, TargetsHealthy, WaitUntil,
 };
 use landfall_workflow::{FailurePolicy, Plan};
 
@@ -197,6 +197,7 @@ impl Deploy<'_> {
             memory: service.memory,
             containers,
             tags: self.service_tags(service),
+            document: None,
         };
         let id = format!("task_definition.{}", service.name);
         let title = format!("Register task definition {family}");
@@ -318,6 +319,11 @@ impl Deploy<'_> {
             deployment: service.deployment.clone(),
             target: target.and_then(target_of),
             tags: self.service_tags(service),
+            adopt: false,
+            force: false,
+            wait_until: WaitUntil::Stable,
+            fail_fast: None,
+            document: None,
         };
         let mut needs = after.to_vec();
         for step in [Some(definition), target.map(|t| &t.target_group), target.map(|t| &t.route)].into_iter().flatten()
