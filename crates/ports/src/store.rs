@@ -111,6 +111,19 @@ pub trait Store: Send + Sync {
     /// Small durable values: the instance id, the last reconcile.
     async fn meta_get(&self, key: &str) -> StoreResult<Option<String>>;
     async fn meta_put(&self, key: &str, value: &str) -> StoreResult<()>;
+    /// Writes `value` only where `expected` is what is there (`None`: nothing is). `false`: it was not. Atomic among all who
+    /// share the store; this default is for stores with one owner, whose callers take turns.
+    async fn meta_swap(&self, key: &str, expected: Option<&str>, value: &str) -> StoreResult<bool> {
+        if self.meta_get(key).await?.as_deref() != expected {
+            return Ok(false);
+        }
+        self.meta_put(key, value).await?;
+        Ok(true)
+    }
+    /// Whether other processes write it too: what is kept in memory must then be read again now and then.
+    fn is_shared(&self) -> bool {
+        false
+    }
     /// A consistent copy of everything, while running.
     async fn backup(&self, to: &std::path::Path) -> StoreResult<()>;
     async fn changed(&self);
