@@ -3,4 +3,6 @@
 //! Documents are taken as they come, from a file, from the adapter that would send them, or from a describe; only [`diff`]
 //! knows what AWS fills in.
 
+pub mod diff;
+pub mod files;
 pub mod fix;
