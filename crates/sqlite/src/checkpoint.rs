@@ -2,7 +2,9 @@
 //!
 //! A checkpoint copies pages from the log into the database and syncs that: milliseconds in which a writer that does it
 //! itself lets everybody wait. So a thread with a connection of its own does it, in passes (PASSIVE: takes no lock that a
-//! commit needs), each begun when the log has grown by a step.
+//! commit needs). But a pass and the commits share one disk: under 64 senders a pass every 4 MiB doubled the slowest
+//! answers. So passes wait for a pause of the senders, and a burst is taken by the log alone, up to a length that only a
+//! lasting load reaches.
 //!
 //! **The bound.** A commit writes to the log's beginning again only if it finds everything copied, and under a load without
 //! a gap there is always one commit more: the log would grow for ever. At the limit the writer therefore stops between two
@@ -15,6 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
@@ -25,14 +28,19 @@ use crate::schema;
 /// In pages of the log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lengths {
-    /// Growth after which a pass is begun.
+    /// Growth after which a pass is begun at the next pause.
     pub(crate) step: u32,
+    /// Growth after which a pass is begun without one.
+    pub(crate) burst: u32,
     /// Length at which the writer waits for the log to be copied.
     pub(crate) limit: u32,
 }
 
-/// 4 MiB and 64 MiB of 4 KiB pages.
-pub(crate) const LENGTHS: Lengths = Lengths { step: 1_000, limit: 16_384 };
+/// 4 MiB, 256 MiB (a burst of some 20,000 deliveries) and 512 MiB of 4 KiB pages.
+pub(crate) const LENGTHS: Lengths = Lengths { step: 1_000, burst: 65_536, limit: 131_072 };
+
+/// How long nobody has written when it is a pause.
+const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) struct Checkpoints {
     lengths: Lengths,
@@ -40,6 +48,7 @@ pub(crate) struct Checkpoints {
     length: Arc<AtomicU32>,
     seen: u32,
     next_pass: u32,
+    next_burst: u32,
     next_stop: u32,
     /// Held for the length of a pass.
     connection: Arc<Mutex<Connection>>,
@@ -73,26 +82,38 @@ impl Checkpoints {
                 }
             })
             .map_err(|e| OpenError::io("start the checkpoints of", path, e))?;
-        let (next_pass, next_stop) = (lengths.step, lengths.limit);
+        let (next_pass, next_burst, next_stop) = (lengths.step, lengths.burst, lengths.limit);
         let (wake, thread) = (Some(wake), Some(thread));
-        Ok(Self { lengths, length, seen: 0, next_pass, next_stop, connection, name, wake, thread })
+        Ok(Self { lengths, length, seen: 0, next_pass, next_burst, next_stop, connection, name, wake, thread })
+    }
+
+    /// How long the next transaction may be waited for before `on_pause` is called. `None`: for ever.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        (self.seen >= self.next_pass).then_some(PAUSE)
+    }
+
+    /// To be called between transactions, when nobody has written for a while.
+    pub(crate) fn on_pause(&mut self) {
+        // Full: a pass will begin that has not begun yet.
+        let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
+        self.next_pass = self.seen.saturating_add(self.lengths.step);
     }
 
     /// To be called between transactions. Waits only at the limit.
     pub(crate) fn after_commit(&mut self) {
         let length = self.length.load(Ordering::Relaxed);
         if length < self.seen {
-            (self.next_pass, self.next_stop) = (self.lengths.step, self.lengths.limit);
+            (self.next_pass, self.next_burst) = (self.lengths.step, self.lengths.burst);
+            self.next_stop = self.lengths.limit;
         }
         self.seen = length;
         if length >= self.next_stop {
             pass(&self.connection, &self.name);
             self.next_stop = length.saturating_add(self.lengths.step);
-            self.next_pass = self.next_stop;
-        } else if length >= self.next_pass {
-            // Full: a pass will begin that has not begun yet.
-            let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
-            self.next_pass = length.saturating_add(self.lengths.step);
+            (self.next_pass, self.next_burst) = (self.next_stop, self.next_stop);
+        } else if length >= self.next_burst {
+            self.on_pause();
+            self.next_burst = length.saturating_add(self.lengths.burst);
         }
     }
 }
@@ -120,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    const SMALL: Lengths = Lengths { step: 8, limit: 64 };
+    const SMALL: Lengths = Lengths { step: 8, burst: 16, limit: 64 };
 
     struct Log {
         dir: TempDir,
@@ -177,11 +198,33 @@ mod tests {
     }
 
     #[test]
-    fn where_there_are_gaps_the_thread_alone_keeps_it_short() {
+    fn a_burst_is_taken_by_the_log_and_copied_at_the_pause() {
+        let mut log = Log::new();
+        (log.checkpoints.next_burst, log.checkpoints.next_stop) = (u32::MAX, u32::MAX);
+        assert!(log.checkpoints.patience().is_none(), "nothing to copy");
+        let length = (0..40).map(|n| log.commit(n)).max().unwrap();
+        assert!(length > SMALL.limit, "{length} pages: nothing was copied meanwhile");
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        for n in 40.. {
+            assert_eq!(log.checkpoints.patience(), Some(PAUSE));
+            log.checkpoints.on_pause();
+            assert!(log.checkpoints.patience().is_none(), "once for a pause");
+            std::thread::sleep(Duration::from_millis(5));
+            let after = log.commit(n);
+            if after < length {
+                return;
+            }
+            log.checkpoints.next_pass = 0;
+            assert!(std::time::Instant::now() < deadline, "the thread copied nothing");
+        }
+    }
+
+    #[test]
+    fn without_a_pause_the_thread_alone_keeps_it_short_where_the_disk_is_fast_enough() {
         let mut log = Log::new();
         log.checkpoints.next_stop = u32::MAX;
         // As long as the thread copies at all, some commit finds everything copied.
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
         let (mut n, mut last) = (0, 0);
         loop {
             let length = log.commit(n);
@@ -191,7 +234,7 @@ mod tests {
             (n, last) = (n + 1, length);
             log.checkpoints.next_stop = u32::MAX;
             assert!(std::time::Instant::now() < deadline, "the thread copied nothing");
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }

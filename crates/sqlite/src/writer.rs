@@ -14,7 +14,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
@@ -198,7 +198,7 @@ struct Worker {
 impl Worker {
     fn run(&mut self, jobs: &Receiver<Message>) {
         let mut group = Vec::with_capacity(GROUP_LIMIT);
-        while let Ok(message) = jobs.recv() {
+        while let Some(message) = self.next(jobs) {
             let work = || match message {
                 Message::Between(body) => body(&self.connection),
                 Message::Transaction(first) => {
@@ -210,6 +210,17 @@ impl Worker {
                 self.pick_up(&mut group);
             }
         }
+    }
+
+    /// `None`: there will be none.
+    fn next(&mut self, jobs: &Receiver<Message>) -> Option<Message> {
+        if let Some(patience) = self.checkpoints.patience() {
+            match jobs.recv_timeout(patience) {
+                Err(RecvTimeoutError::Timeout) => self.checkpoints.on_pause(),
+                received => return received.ok(),
+            }
+        }
+        jobs.recv().ok()
     }
 
     /// After a panic: nothing of the transaction stays, nobody is left without an answer.
