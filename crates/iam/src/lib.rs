@@ -1,0 +1,19 @@
+//! What Landfall may do on AWS: the table of every call that it makes, and the least policy for what a manifest can do.
+//!
+//! Everything here is pure. `table` is AWS's Service Authorization Reference for our calls; a policy is only ever made of its
+//! rows, and a test holds every statement to what its actions take: resource types and condition keys.
+
+mod least;
+mod names;
+mod policy;
+mod statements;
+mod table;
+#[cfg(test)]
+mod tests;
+mod trust;
+
+pub use least::{Ask, Least, StateBucket, Unfit, least};
+pub use names::Names;
+pub use policy::{Condition, Effect, Policy, Statement};
+pub use table::{ACTIONS, Action, Level, action};
+pub use trust::{TrustKind, trust};

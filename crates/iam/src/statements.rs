@@ -1,0 +1,385 @@
+//! One statement for each purpose. What a manifest cannot do has none.
+//!
+//! How far a right reaches: ECS's resources are held to their names, Elastic Load Balancing's to the load balancer and, since
+//! names of rules and listeners say nothing, to the tag `landfall`, whose value is the environment. Creating asks for the
+//! tag in the request, changing and deleting for the tag on the thing.
+
+use landfall_model::app::{HookAction, ImageSource, NotificationTarget, Routing, Service, UrlOrSecret};
+use landfall_model::inventory::TAG_ENVIRONMENT;
+use landfall_model::task::SecretRef;
+
+use crate::least::{Ask, Place};
+use crate::names::Names;
+use crate::policy::Statement;
+
+/// On listeners of host rules, which are no environment's (`crates/aws`, elb/routes).
+const TAG_SHARED: (&str, &str) = ("landfall.shared", "host-rules");
+
+pub(crate) fn all(ask: &Ask<'_>, place: &Place<'_>, names: &Names) -> Vec<Statement> {
+    let mut all = Vec::new();
+    task_definitions(ask, place, names, &mut all);
+    services_and_tasks(ask, place, names, &mut all);
+    if place.target.load_balancer.is_some() {
+        load_balancing(ask, place, names, &mut all);
+    }
+    around(ask, place, &mut all);
+    if ask.checks {
+        checks(ask, place, &mut all);
+    }
+    all
+}
+
+pub(crate) fn services<'a>(ask: &Ask<'a>) -> Vec<&'a Service> {
+    let of = |names: &'a [String]| names.iter().filter_map(|name| ask.app.services.get(name)).collect();
+    match (ask.environment, &ask.app.previews) {
+        (None, Some(previews)) => of(&previews.services),
+        (Some(name), _) => ask.app.environments.get(name).map(|found| of(&found.services)).unwrap_or_default(),
+        (None, None) => Vec::new(),
+    }
+}
+
+fn hooks<'a>(ask: &Ask<'a>) -> Vec<&'a HookAction> {
+    let previews = ask.app.previews.as_ref().filter(|_| ask.environment.is_none());
+    previews.map(|previews| previews.hooks.iter().map(|hook| &hook.run).collect()).unwrap_or_default()
+}
+
+fn requests_tag(names: &Names) -> (String, Vec<String>) {
+    (format!("aws:RequestTag/{TAG_ENVIRONMENT}"), names.environments.clone())
+}
+
+fn carries_tag(names: &Names) -> (String, Vec<String>) {
+    (format!("aws:ResourceTag/{TAG_ENVIRONMENT}"), names.environments.clone())
+}
+
+impl Statement {
+    fn tagged(self, (key, values): (String, Vec<String>)) -> Self {
+        self.when("StringLike", &key, values)
+    }
+
+    fn in_cluster(self, place: &Place<'_>) -> Self {
+        self.when("ArnLike", "ecs:cluster", [place.arn("ecs", &format!("cluster/{}", place.cluster))])
+    }
+}
+
+fn everything() -> [String; 1] {
+    ["*".to_owned()]
+}
+
+fn task_definitions(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec<Statement>) {
+    let previews = ask.environment.is_none();
+    let families = || names.families.iter().map(|family| place.arn("ecs", &format!("task-definition/{family}:*")));
+    // None of these takes anything but `*`.
+    let mut read = vec!["ecs:DescribeTaskDefinition"];
+    if previews {
+        read.extend(["ecs:ListTaskDefinitionFamilies", "ecs:ListTaskDefinitions"]);
+    }
+    all.push(Statement::allow("ReadTaskDefinitions", &read, everything()));
+    all.push(
+        Statement::allow("RegisterTaskDefinitions", &["ecs:RegisterTaskDefinition"], families())
+            .tagged(requests_tag(names)),
+    );
+    if previews {
+        all.push(Statement::allow("DeregisterTaskDefinitions", &["ecs:DeregisterTaskDefinition"], everything()));
+    }
+    let target = place.target;
+    let roles: Vec<String> =
+        target.execution_role.iter().chain(&target.task_role).chain(ask.pass_roles).cloned().collect();
+    if !roles.is_empty() {
+        let service = match place.partition {
+            "aws-cn" => "ecs-tasks.amazonaws.com.cn",
+            _ => "ecs-tasks.amazonaws.com",
+        };
+        all.push(Statement::allow("GiveTasksTheirRoles", &["iam:PassRole"], roles).when(
+            "StringEquals",
+            "iam:PassedToService",
+            [service.to_owned()],
+        ));
+    }
+}
+
+fn services_and_tasks(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec<Statement>) {
+    let previews = ask.environment.is_none();
+    let cluster = &place.cluster;
+    let of = |kind: &str, more: &str| -> Vec<String> {
+        let one = |name: &String| place.arn("ecs", &format!("{kind}/{cluster}/{name}{more}"));
+        names.services.iter().map(one).collect()
+    };
+    // A listing by tag looks at every service and task of the cluster.
+    let services = place.arn("ecs", &format!("service/{cluster}/*"));
+    let tasks = place.arn("ecs", &format!("task/{cluster}/*"));
+    let families = || names.families.iter().map(|family| place.arn("ecs", &format!("task-definition/{family}:*")));
+    all.push(
+        Statement::allow("ListServicesAndTasks", &["ecs:ListServices", "ecs:ListTasks"], everything())
+            .in_cluster(place),
+    );
+    all.push(Statement::allow(
+        "ReadServicesAndTasks",
+        &["ecs:DescribeServices", "ecs:DescribeTasks"],
+        [services, tasks.clone()],
+    ));
+    all.push(Statement::allow(
+        "FollowDeployments",
+        &["ecs:ListServiceDeployments", "ecs:DescribeServiceDeployments", "ecs:DescribeServiceRevisions"],
+        [of("service", ""), of("service-deployment", "/*"), of("service-revision", "/*")].concat(),
+    ));
+    all.push(Statement::allow("CreateServices", &["ecs:CreateService"], of("service", "")).tagged(requests_tag(names)));
+    let mut change = vec!["ecs:UpdateService"];
+    if previews {
+        change.push("ecs:DeleteService");
+    }
+    all.push(Statement::allow("ChangeServices", &change, of("service", "")));
+    // Also later: the time that a deployment may take stands in a tag.
+    all.push(Statement::allow("TagServices", &["ecs:TagResource"], of("service", "")));
+    all.push(Statement::allow("TagTaskDefinitions", &["ecs:TagResource"], families()).when(
+        "StringEquals",
+        "ecs:CreateAction",
+        ["RegisterTaskDefinition".to_owned()],
+    ));
+    if !previews || hooks(ask).iter().any(|hook| matches!(hook, HookAction::Task { .. })) {
+        all.push(
+            Statement::allow("RunTasks", &["ecs:RunTask"], families()).tagged(requests_tag(names)).in_cluster(place),
+        );
+        all.push(Statement::allow("TagTasks", &["ecs:TagResource"], [tasks.clone()]).when(
+            "StringEquals",
+            "ecs:CreateAction",
+            ["RunTask".to_owned()],
+        ));
+    }
+    all.push(Statement::allow("StopTasks", &["ecs:StopTask"], [tasks]).tagged(carries_tag(names)));
+}
+
+fn load_balancing(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec<Statement>) {
+    let routed = services(ask).iter().any(|service| service.load_balancer.is_some());
+    let mut read = vec![
+        "elasticloadbalancing:DescribeListeners",
+        "elasticloadbalancing:DescribeLoadBalancers",
+        "elasticloadbalancing:DescribeRules",
+        "elasticloadbalancing:DescribeTags",
+        "elasticloadbalancing:DescribeTargetGroups",
+    ];
+    if routed {
+        read.extend([
+            "elasticloadbalancing:DescribeLoadBalancerAttributes",
+            "elasticloadbalancing:DescribeTargetGroupAttributes",
+            "elasticloadbalancing:DescribeTargetHealth",
+        ]);
+    }
+    // Elastic Load Balancing knows no resources for what only reads.
+    all.push(Statement::allow("ReadLoadBalancing", &read, everything()));
+    if !routed {
+        return;
+    }
+    let groups = || {
+        let one = |name: &String| place.arn("elasticloadbalancing", &format!("targetgroup/{name}/*"));
+        names.target_groups.iter().map(one)
+    };
+    all.push(
+        Statement::allow("CreateTargetGroups", &["elasticloadbalancing:CreateTargetGroup"], groups())
+            .tagged(requests_tag(names)),
+    );
+    all.push(
+        Statement::allow(
+            "ChangeTargetGroups",
+            &[
+                "elasticloadbalancing:DeleteTargetGroup",
+                "elasticloadbalancing:ModifyTargetGroup",
+                "elasticloadbalancing:ModifyTargetGroupAttributes",
+            ],
+            groups(),
+        )
+        .tagged(carries_tag(names)),
+    );
+    let mut tagged: Vec<String> = groups().collect();
+    let mut makers = vec!["CreateTargetGroup".to_owned()];
+    let (host, port) = match ask.app.previews.as_ref().filter(|_| ask.environment.is_none()).map(|p| &p.routing) {
+        Some(Routing::Host { .. }) => (true, false),
+        Some(Routing::Ports { .. }) => (false, true),
+        None => routes_of_environment(ask),
+    };
+    let balancer = place.on_balancer("loadbalancer", "");
+    let listeners = place.on_balancer("listener", "/*");
+    let rules = place.on_balancer("listener-rule", "/*/*");
+    if host {
+        let (key, value) = TAG_SHARED;
+        all.push(
+            Statement::allow("CreateSharedListeners", &["elasticloadbalancing:CreateListener"], balancer.clone()).when(
+                "StringEquals",
+                &format!("aws:RequestTag/{key}"),
+                [value.to_owned()],
+            ),
+        );
+        all.push(
+            Statement::allow("CreateRules", &["elasticloadbalancing:CreateRule"], listeners.clone())
+                .tagged(requests_tag(names)),
+        );
+        let change = ["elasticloadbalancing:DeleteRule", "elasticloadbalancing:ModifyRule"];
+        all.push(Statement::allow("ChangeRules", &change, rules.clone()).tagged(carries_tag(names)));
+        tagged.extend(rules);
+        makers.push("CreateRule".to_owned());
+    }
+    if port {
+        all.push(
+            Statement::allow("CreateListeners", &["elasticloadbalancing:CreateListener"], balancer)
+                .tagged(requests_tag(names)),
+        );
+        let change = ["elasticloadbalancing:DeleteListener", "elasticloadbalancing:ModifyListener"];
+        all.push(Statement::allow("ChangeListeners", &change, listeners.clone()).tagged(carries_tag(names)));
+    }
+    if host || port {
+        tagged.extend(listeners);
+        makers.push("CreateListener".to_owned());
+    }
+    all.push(Statement::allow("TagLoadBalancing", &["elasticloadbalancing:AddTags"], tagged).when(
+        "StringEquals",
+        "elasticloadbalancing:CreateAction",
+        makers,
+    ));
+}
+
+/// Whether by host, whether by port.
+fn routes_of_environment(_ask: &Ask<'_>) -> (bool, bool) {
+    (true, true)
+}
+
+/// Images, logs, secrets, functions, topics, the state.
+fn around(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
+    let containers = || services(ask).into_iter().flat_map(|service| &service.containers);
+    let awaited = containers().filter_map(|container| match &container.image {
+        ImageSource::Await(image) => repository(place, &image.image, &ask.app.project),
+        _ => None,
+    });
+    push(all, "FindImages", "ecr:DescribeImages", awaited.collect());
+    let named =
+        containers().flat_map(|container| container.settings.secrets.values()).filter_map(|secret| match secret {
+            // By name: ECS takes ARNs only.
+            SecretRef::SecretsManager(text) if !text.starts_with("arn:") => Some(secret_arn(place, text)),
+            _ => None,
+        });
+    push(all, "FindSecrets", "secretsmanager:DescribeSecret", named.collect());
+    let groups = place.target.log_group.iter().map(|group| place.arn("logs", &format!("log-group:{group}:*")));
+    push(all, "ReadLogs", "logs:GetLogEvents", groups.collect());
+    let functions = hooks(ask).into_iter().filter_map(|hook| match hook {
+        HookAction::Lambda { function } if function.starts_with("arn:") => Some(function.clone()),
+        HookAction::Lambda { function } => Some(place.arn("lambda", &format!("function:{function}"))),
+        _ => None,
+    });
+    push(all, "InvokeHooks", "lambda:InvokeFunction", functions.collect());
+    let topics = ask.app.notifications.iter().filter_map(|notification| match &notification.to {
+        NotificationTarget::Sns { topic, on, .. } if *on == place.target.name => Some(topic.clone()),
+        _ => None,
+    });
+    push(all, "PublishNotices", "sns:Publish", topics.collect());
+    let own = if is_home(ask, place) { own_secrets(ask) } else { Vec::new() };
+    let values = own.iter().filter_map(|secret| match secret {
+        SecretRef::SecretsManager(text) => Some(secret_arn(place, text)),
+        _ => None,
+    });
+    push(all, "ReadOwnSecrets", "secretsmanager:GetSecretValue", values.collect());
+    let parameters = own.iter().filter_map(|secret| match secret {
+        SecretRef::Ssm(name) if name.starts_with("arn:") => Some(name.clone()),
+        SecretRef::Ssm(name) => Some(place.arn("ssm", &format!("parameter/{}", name.trim_start_matches('/')))),
+        _ => None,
+    });
+    push(all, "ReadOwnParameters", "ssm:GetParameter", parameters.collect());
+    if let Some(state) = &ask.state {
+        let bucket = format!("arn:{}:s3:::{}", place.partition, state.bucket);
+        let keys = if state.prefix.is_empty() { "*".to_owned() } else { format!("{}/*", state.prefix) };
+        let list = Statement::allow("ListState", &["s3:ListBucket"], [bucket.clone()]);
+        all.push(match state.prefix.is_empty() {
+            true => list,
+            false => list.when("StringLike", "s3:prefix", [keys.clone()]),
+        });
+        let actions = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"];
+        all.push(Statement::allow("KeepState", &actions, [format!("{bucket}/{keys}")]));
+    }
+}
+
+fn push(all: &mut Vec<Statement>, sid: &str, action: &str, resources: Vec<String>) {
+    if !resources.is_empty() {
+        all.push(Statement::allow(sid, &[action], resources));
+    }
+}
+
+/// Whether Landfall's own secrets are read here: where the previews run, else the only place there is.
+fn is_home(ask: &Ask<'_>, place: &Place<'_>) -> bool {
+    match ask.app.preview_target() {
+        Some(previews) => previews.name == place.target.name,
+        None => ask.app.aws.len() == 1,
+    }
+}
+
+/// Of notifications, and of what only the server of previews needs: webhooks and hooks.
+fn own_secrets<'a>(ask: &Ask<'a>) -> Vec<&'a SecretRef> {
+    let mut own: Vec<&SecretRef> = Vec::new();
+    for notification in &ask.app.notifications {
+        match &notification.to {
+            NotificationTarget::Webhook { secret: Some(secret), .. }
+            | NotificationTarget::Slack { url: UrlOrSecret::Secret(secret), .. } => own.push(secret),
+            _ => {}
+        }
+    }
+    if ask.environment.is_none() {
+        own.extend(&ask.app.webhook_secrets);
+        own.extend(hooks(ask).into_iter().filter_map(|hook| match hook {
+            HookAction::Http { secret, .. } => secret.as_ref(),
+            _ => None,
+        }));
+    }
+    own
+}
+
+/// `ID[:JSON-KEY[:STAGE[:VERSION]]]`; an ARN has seven parts of its own. Secrets Manager ends a secret's ARN with a hyphen and six
+/// characters of its choice.
+fn secret_arn(place: &Place<'_>, text: &str) -> String {
+    let own = if text.starts_with("arn:") { 7 } else { 1 };
+    let id = text.splitn(own + 1, ':').take(own).collect::<Vec<_>>().join(":");
+    if own == 7 { id } else { place.arn("secretsmanager", &format!("secret:{id}-??????")) }
+}
+
+/// Of an image in ECR. What stands for a branch or commit may be anything.
+fn repository(place: &Place<'_>, image: &str, project: &str) -> Option<String> {
+    let (registry, path) = image.split_once('/')?;
+    let mut parts = registry.split('.');
+    let (account, dkr, ecr, region) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if dkr != "dkr" || !ecr.starts_with("ecr") {
+        return None;
+    }
+    let path = path.split(['@', ':']).next()?.replace("{project}", project);
+    let mut name = String::new();
+    let mut rest = path.as_str();
+    while let Some((before, after)) = rest.split_once('{') {
+        name.push_str(before);
+        name.push('*');
+        rest = after.split_once('}').map_or("", |(_, after)| after);
+    }
+    name.push_str(rest);
+    Some(format!("arn:{}:ecr:{region}:{account}:repository/{name}", place.partition))
+}
+
+/// What is only looked at before a deployment: nothing fails for want of it, it is just not checked.
+fn checks(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
+    let target = place.target;
+    let mut unscoped = Vec::new();
+    if !target.subnets.is_empty() {
+        unscoped.push("ec2:DescribeSubnets");
+    }
+    if !target.security_groups.is_empty() {
+        unscoped.push("ec2:DescribeSecurityGroups");
+    }
+    if target.load_balancer.is_some() {
+        unscoped.push("elasticloadbalancing:DescribeAccountLimits");
+    }
+    if target.log_group.is_some() {
+        unscoped.push("logs:DescribeLogGroups");
+    }
+    if !unscoped.is_empty() {
+        all.push(Statement::allow("CheckSurroundings", &unscoped, everything()));
+    }
+    let cluster = place.arn("ecs", &format!("cluster/{}", place.cluster));
+    push(all, "CheckCluster", "ecs:DescribeClusters", vec![cluster]);
+    push(all, "CheckCertificate", "acm:DescribeCertificate", target.certificate.iter().cloned().collect());
+    let roles = target.execution_role.iter().chain(&target.task_role).chain(ask.pass_roles).cloned();
+    push(all, "CheckRoles", "iam:GetRole", roles.collect());
+    let own = target.role.as_ref().map_or_else(|| place.global("iam", "role/*"), |role| role.arn.clone());
+    push(all, "CheckRights", "iam:SimulatePrincipalPolicy", vec![own]);
+}

@@ -1,0 +1,155 @@
+//! Every call that Landfall makes of AWS, as IAM sees it, sorted.
+//!
+//! Source: AWS's Service Authorization Reference as of October 2026 (actions, resource types, condition keys):
+//! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html>,
+//! `list_awselasticloadbalancingv2.html`, `list_amazonelasticcontainerregistry.html`, `list_amazoncloudwatchlogs.html`,
+//! `list_awssecretsmanager.html`, `list_awssystemsmanager.html`, `list_amazonsns.html`, `list_awslambda.html`,
+//! `list_awssecuritytokenservice.html`, `list_awsidentityandaccessmanagementiam.html`, `list_amazonec2.html`,
+//! `list_awscertificatemanager.html`, `list_amazoncloudwatch.html`, `list_amazons3.html`. What is not to be read there has its
+//! source beside it.
+
+/// How IAM's reference classes an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    List,
+    Read,
+    Write,
+    Tagging,
+}
+
+/// A row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Action {
+    /// `ecs:UpdateService`: the name of the call too, but for Lambda's Invoke, which is `lambda:InvokeFunction`, and S3's listing.
+    pub name: &'static str,
+    pub level: Level,
+    /// What its resources' ARNs begin with after the account: `service/`. Empty: it takes `*` only.
+    pub resources: &'static [&'static str],
+    /// Condition keys that it knows, of those that our policies use. `aws:RequestTag` and `aws:ResourceTag` stand for any tag.
+    pub conditions: &'static [&'static str],
+    /// What AWS checks beside the action in the same call.
+    pub beside: &'static [&'static str],
+}
+
+/// The row of `ecs:UpdateService`.
+pub fn action(name: &str) -> Option<&'static Action> {
+    ACTIONS.binary_search_by(|row| row.name.cmp(name)).ok().map(|at| &ACTIONS[at])
+}
+
+const fn row(
+    name: &'static str,
+    level: Level,
+    resources: &'static [&'static str],
+    conditions: &'static [&'static str],
+    beside: &'static [&'static str],
+) -> Action {
+    Action { name, level, resources, conditions, beside }
+}
+
+use Level::{List, Read, Tagging, Write};
+
+const NONE: &[&str] = &[];
+const TAGS: &[&str] = &["aws:RequestTag", "aws:ResourceTag"];
+const RESOURCE_TAG: &[&str] = &["aws:ResourceTag"];
+const OF_CLUSTER: &[&str] = &["aws:ResourceTag", "ecs:cluster"];
+const CLUSTER: &[&str] = &["ecs:cluster"];
+const LISTENER: &[&str] = &["listener/app/"];
+const RULE: &[&str] = &["listener-rule/app/"];
+const GROUP: &[&str] = &["targetgroup/"];
+const SERVICE: &[&str] = &["service/"];
+/// A deployment is authorized on its service and on itself.
+const DEPLOYMENT: &[&str] = &["service/", "service-deployment/"];
+const ADD_TAGS: &[&str] = &["elasticloadbalancing:AddTags"];
+/// Of the task's and the execution role: to `ecs-tasks.amazonaws.com`
+/// (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/security_iam_id-based-policy-examples.html>).
+const TAG_AND_PASS: &[&str] = &["ecs:TagResource", "iam:PassRole"];
+
+#[rustfmt::skip]
+pub const ACTIONS: &[Action] = &[
+    row("acm:DescribeCertificate", Read, &["certificate/"], RESOURCE_TAG, NONE),
+    row("cloudwatch:DescribeAlarms", Read, &["alarm:"], RESOURCE_TAG, NONE),
+    row("ec2:DescribeSecurityGroups", List, NONE, NONE, NONE),
+    row("ec2:DescribeSubnets", List, NONE, NONE, NONE),
+    row("ecr:DescribeImages", List, &["repository/"], RESOURCE_TAG, NONE),
+    row("ecs:ContinueServiceDeployment", Write, DEPLOYMENT, OF_CLUSTER, NONE),
+    // The role of a load balancer's second target group is passed to `ecs.amazonaws.com`.
+    row("ecs:CreateService", Write, SERVICE, &["aws:RequestTag", "aws:ResourceTag", "ecs:cluster"], TAG_AND_PASS),
+    row("ecs:DeleteService", Write, SERVICE, OF_CLUSTER, NONE),
+    row("ecs:DeregisterTaskDefinition", Write, NONE, NONE, NONE),
+    row("ecs:DescribeClusters", Read, &["cluster/"], RESOURCE_TAG, NONE),
+    row("ecs:DescribeServiceDeployments", Read, DEPLOYMENT, OF_CLUSTER, NONE),
+    row("ecs:DescribeServiceRevisions", Read, &["service/", "service-revision/"], OF_CLUSTER, NONE),
+    row("ecs:DescribeServices", Read, SERVICE, OF_CLUSTER, NONE),
+    row("ecs:DescribeTaskDefinition", Read, NONE, NONE, NONE),
+    row("ecs:DescribeTasks", Read, &["task/"], OF_CLUSTER, NONE),
+    row("ecs:ListServiceDeployments", List, SERVICE, OF_CLUSTER, NONE),
+    row("ecs:ListServices", List, NONE, CLUSTER, NONE),
+    row("ecs:ListTaskDefinitionFamilies", List, NONE, NONE, NONE),
+    row("ecs:ListTaskDefinitions", List, NONE, NONE, NONE),
+    // The reference names container instances, for listings by one; ours are by family and starter, held to the cluster.
+    row("ecs:ListTasks", List, &["container-instance/"], OF_CLUSTER, NONE),
+    // Its resource is the family with any revision, `task-definition/FAMILY:*`.
+    row("ecs:RegisterTaskDefinition", Write, &["task-definition/"], TAGS, TAG_AND_PASS),
+    row("ecs:RunTask", Write, &["task-definition/"], &["aws:RequestTag", "aws:ResourceTag", "ecs:cluster"], TAG_AND_PASS),
+    row("ecs:StopServiceDeployment", Write, DEPLOYMENT, OF_CLUSTER, NONE),
+    row("ecs:StopTask", Write, &["task/"], OF_CLUSTER, NONE),
+    row("ecs:TagResource", Tagging, &["service/", "task-definition/", "task/"], &["aws:RequestTag", "aws:ResourceTag", "ecs:CreateAction"], NONE),
+    row("ecs:UpdateService", Write, SERVICE, OF_CLUSTER, &["iam:PassRole"]),
+    // Tags given in the call that creates are authorized on what is created, `elasticloadbalancing:CreateAction` says by which
+    // (<https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/load-balancer-authentication-access-control.html>).
+    row("elasticloadbalancing:AddTags", Tagging, &["listener-rule/app/", "listener/app/", "targetgroup/"], &["aws:RequestTag", "aws:ResourceTag", "elasticloadbalancing:CreateAction"], NONE),
+    row("elasticloadbalancing:CreateListener", Write, &["loadbalancer/app/"], TAGS, ADD_TAGS),
+    row("elasticloadbalancing:CreateRule", Write, LISTENER, TAGS, ADD_TAGS),
+    row("elasticloadbalancing:CreateTargetGroup", Write, GROUP, TAGS, ADD_TAGS),
+    row("elasticloadbalancing:DeleteListener", Write, LISTENER, RESOURCE_TAG, NONE),
+    row("elasticloadbalancing:DeleteRule", Write, RULE, RESOURCE_TAG, NONE),
+    row("elasticloadbalancing:DeleteTargetGroup", Write, GROUP, RESOURCE_TAG, NONE),
+    row("elasticloadbalancing:DescribeAccountLimits", Read, NONE, NONE, NONE),
+    row("elasticloadbalancing:DescribeListeners", Read, NONE, NONE, NONE),
+    row("elasticloadbalancing:DescribeLoadBalancerAttributes", Read, NONE, NONE, NONE),
+    row("elasticloadbalancing:DescribeLoadBalancers", List, NONE, NONE, NONE),
+    row("elasticloadbalancing:DescribeRules", Read, NONE, NONE, NONE),
+    row("elasticloadbalancing:DescribeTags", Read, NONE, NONE, NONE),
+    row("elasticloadbalancing:DescribeTargetGroupAttributes", Read, NONE, NONE, NONE),
+    row("elasticloadbalancing:DescribeTargetGroups", Read, NONE, NONE, NONE),
+    row("elasticloadbalancing:DescribeTargetHealth", Read, NONE, NONE, NONE),
+    row("elasticloadbalancing:ModifyListener", Write, LISTENER, RESOURCE_TAG, NONE),
+    row("elasticloadbalancing:ModifyRule", Write, RULE, RESOURCE_TAG, NONE),
+    row("elasticloadbalancing:ModifyTargetGroup", Write, GROUP, RESOURCE_TAG, NONE),
+    row("elasticloadbalancing:ModifyTargetGroupAttributes", Write, GROUP, RESOURCE_TAG, NONE),
+    row("iam:GetRole", Read, &["role/"], NONE, NONE),
+    row("iam:PassRole", Write, &["role/"], &["iam:PassedToService"], NONE),
+    row("iam:SimulatePrincipalPolicy", Read, &["role/", "user/"], NONE, NONE),
+    row("lambda:InvokeFunction", Write, &["function:"], NONE, NONE),
+    row("logs:DescribeLogGroups", List, NONE, NONE, NONE),
+    row("logs:GetLogEvents", Read, &["log-group:"], NONE, NONE),
+    row("s3:DeleteObject", Write, &[""], NONE, NONE),
+    row("s3:GetObject", Read, &[""], NONE, NONE),
+    row("s3:ListBucket", List, &[""], &["s3:prefix"], NONE),
+    row("s3:PutObject", Write, &[""], NONE, NONE),
+    row("secretsmanager:DescribeSecret", Read, &["secret:"], RESOURCE_TAG, NONE),
+    row("secretsmanager:GetSecretValue", Read, &["secret:"], RESOURCE_TAG, NONE),
+    row("sns:Publish", Write, &[""], NONE, NONE),
+    row("ssm:GetParameter", Read, &["parameter/"], RESOURCE_TAG, NONE),
+    row("sts:AssumeRole", Write, &["role/"], NONE, NONE),
+    // Nobody can be denied it.
+    row("sts:GetCallerIdentity", Read, NONE, NONE, NONE),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_and_what_is_checked_beside_has_its_own() {
+        assert!(ACTIONS.is_sorted_by(|a, b| a.name < b.name));
+        for row in ACTIONS {
+            assert_eq!(action(row.name), Some(row));
+            assert!(row.beside.iter().all(|name| action(name).is_some()), "{}", row.name);
+            let reads =
+                ["Describe", "List", "Get", "Simulate"].iter().any(|verb| row.name.contains(&format!(":{verb}")));
+            assert_eq!(reads, matches!(row.level, List | Read), "{}", row.name);
+        }
+        assert_eq!(action("ecs:DeleteCluster"), None);
+    }
+}

@@ -1,0 +1,359 @@
+//! What policies grant, and that every statement is one that IAM takes as it is meant.
+
+use landfall_model::app::App;
+use serde_json::{Value, json};
+
+use crate::{Ask, Least, StateBucket, Statement, Unfit, action, least};
+
+fn hook(name: &str, run: &Value) -> Value {
+    json!({"name": name, "when": "after_create", "run": run, "timeout": 60, "on_failure": "fail", "rerunnable": true})
+}
+
+/// With everything that asks for a right. `change` makes something less of it.
+fn app(change: impl FnOnce(&mut Value)) -> App {
+    let health = json!({
+        "path": "/", "port": null, "interval_ms": 5000, "timeout_ms": 2000, "healthy_threshold": 2, "unhealthy_threshold": 2,
+        "matcher": "200"
+    });
+    let image = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/{project}-web:{short_commit}";
+    let mut app = json!({
+        "project": "shop",
+        "repositories": {"shop": {"key": "shop", "github": "acme/shop", "github_id": null, "source": null, "omit": null}},
+        "services": {"web": {
+            "name": "web", "cpu": 256, "memory": 512, "desired_count": 1,
+            "containers": [{
+                "name": "app",
+                "image": {"await": {"image": image, "label": null, "deadline": 60}},
+                "settings": {
+                    "essential": true, "stop_timeout": 30,
+                    "secrets": {
+                        "DB": {"secrets_manager": "shop/db:password"}, "KEY": {"ssm": "/shop/key"},
+                        "TOKEN": {"secrets_manager": "arn:aws:secretsmanager:eu-west-1:111122223333:secret:token-AbCdEf"},
+                    },
+                },
+            }],
+            "deployment": {
+                "minimum_healthy_percent": 100, "maximum_percent": 200, "health_check_grace_period": 0, "timeout": 600,
+                "circuit_breaker": {"enable": true, "rollback": true, "threshold": null}
+            },
+            "load_balancer": {
+                "container": "app", "port": 80, "health_check": health, "deregistration_delay": 5,
+                "algorithm": "round_robin", "idle_timeout": 60
+            },
+        }},
+        "environments": {
+            "prod": {"name": "prod", "on": "main", "services": ["web"], "variables": {}},
+            "here": {"name": "here", "services": ["web"], "variables": {}},
+        },
+        "previews": {
+            "on": "main", "branches": ["feature/*"], "ignore": [], "pull_requests": false, "services": ["web"], "variables": {},
+            "routing": {"host": {"domain": "p.example.com", "port": 443}},
+            "hooks": [
+                hook("migrate", &json!({"task": {"service": "web", "container": null, "command": ["migrate"]}})),
+                hook("seed", &json!({"lambda": {"function": "seed-previews"}})),
+            ],
+            "limits": {"concurrent_builds": 1, "concurrent_executions": 1}
+        },
+        "notifications": [
+            {"name": "ops", "to": {"sns": {"topic": "arn:aws:sns:eu-west-1:111122223333:ops", "on": "main", "envelope": null}},
+             "on": []},
+            {"name": "elsewhere", "to": {"sns": {"topic": "arn:aws:sns:eu-west-1:444455556666:x", "on": "other",
+             "envelope": null}}, "on": []},
+            {"name": "chat", "to": {"slack": {"url": {"secret": {"ssm": "/shop/slack"}}, "channel": null}}, "on": []},
+        ],
+        "webhook_secrets": [{"secrets_manager": "shop/webhook"}],
+        "aws": {"main": {
+            "name": "main", "region": "eu-west-1", "account": "111122223333", "cluster": "previews",
+            "load_balancer": "arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/front/50dc6c495c0c9188",
+            "subnets": ["subnet-1"], "security_groups": ["sg-1"], "public_ip": false,
+            "execution_role": "arn:aws:iam::111122223333:role/execution", "task_role": "arn:aws:iam::111122223333:role/task",
+            "log_group": "/shop/previews", "certificate": "arn:aws:acm:eu-west-1:111122223333:certificate/c-1",
+        }},
+    });
+    change(&mut app);
+    serde_json::from_value(app).unwrap()
+}
+
+fn ask(app: &App) -> Ask<'_> {
+    Ask { app, environment: None, account: None, region: None, pass_roles: &[], checks: false, state: None }
+}
+
+fn previews(change: impl FnOnce(&mut Value)) -> Least {
+    least(&ask(&app(change))).unwrap()
+}
+
+fn sids(least: &Least) -> Vec<&str> {
+    least.policy.statement.iter().map(|statement| statement.sid.as_str()).collect()
+}
+
+fn find<'a>(least: &'a Least, sid: &str) -> &'a Statement {
+    least.policy.statement.iter().find(|statement| statement.sid == sid).unwrap_or_else(|| panic!("no {sid}"))
+}
+
+/// Actions that we make no call of have no right; resources are of the actions' types; conditions are known to all actions. IAM
+/// ignores what does not fit, in silence, and denies.
+fn takes(statement: &Statement) {
+    let sid = &statement.sid;
+    assert!(!sid.is_empty() && sid.bytes().all(|c| c.is_ascii_alphanumeric()), "{sid}");
+    assert!(!statement.action.is_empty() && !statement.resource.is_empty(), "{sid}");
+    for name in &statement.action {
+        let row = action(name).unwrap_or_else(|| panic!("{sid}: {name} is not in the table"));
+        if statement.resource != ["*"] {
+            let rests = statement.resource.iter().map(|arn| arn.splitn(6, ':').nth(5).unwrap());
+            let fits = |rest: &str| row.resources.iter().any(|kind| rest.starts_with(kind));
+            assert!(rests.clone().any(fits), "{sid}: no resource for {name} in {:?}", statement.resource);
+        } else if !row.resources.is_empty() && name != "ecs:ListTasks" {
+            panic!("{sid}: {name} can be held to resources");
+        }
+        for key in statement.condition.values().flat_map(|keys| keys.keys()) {
+            let key = key.split('/').next().unwrap();
+            assert!(row.conditions.contains(&key), "{sid}: {name} does not know {key}");
+        }
+    }
+    for arn in statement.resource.iter().filter(|arn| *arn != "*") {
+        let rest = arn.splitn(6, ':').nth(5).unwrap();
+        let kinds = statement.action.iter().flat_map(|name| action(name).unwrap().resources);
+        assert!(kinds.clone().any(|kind| rest.starts_with(kind)), "{sid}: {arn} is of none of its actions");
+    }
+}
+
+#[test]
+fn every_statement_is_one_that_iam_takes() {
+    let ports = json!({"ports": {"first": 8001, "last": 8050}});
+    let (hosts, ports) = (app(|_| {}), app(|app| app["previews"]["routing"] = ports));
+    let mut all = Vec::new();
+    for app in [&hosts, &ports] {
+        for environment in [None, Some("prod")] {
+            let state = StateBucket::parse("s3://bucket/some/where/");
+            let roles = ["arn:aws:iam::111122223333:role/base".to_owned()];
+            let whole = Ask { environment, checks: true, state, pass_roles: &roles, ..ask(app) };
+            let least = least(&whole).unwrap();
+            let mut sids = sids(&least);
+            sids.sort_unstable();
+            assert!(sids.is_sorted_by(|a, b| a < b), "{sids:?}");
+            all.extend(least.policy.statement);
+        }
+    }
+    all.iter().for_each(takes);
+    // No row of the table is without use, but for what nobody is denied, and what belongs to another principal.
+    let used: Vec<&String> = all.iter().flat_map(|statement| &statement.action).collect();
+    let unused: Vec<&str> =
+        crate::ACTIONS.iter().map(|row| row.name).filter(|name| !used.iter().any(|used| used == name)).collect();
+    assert_eq!(unused, UNUSED);
+}
+
+const UNUSED: [&str; 5] = [
+    "cloudwatch:DescribeAlarms",
+    "ecs:ContinueServiceDeployment",
+    "ecs:StopServiceDeployment",
+    "sts:AssumeRole",
+    "sts:GetCallerIdentity",
+];
+
+#[test]
+fn the_policy_of_previews_by_host() {
+    let least = previews(|_| {});
+    assert_eq!(
+        sids(&least),
+        [
+            "ReadTaskDefinitions",
+            "RegisterTaskDefinitions",
+            "DeregisterTaskDefinitions",
+            "GiveTasksTheirRoles",
+            "ListServicesAndTasks",
+            "ReadServicesAndTasks",
+            "FollowDeployments",
+            "CreateServices",
+            "ChangeServices",
+            "TagServices",
+            "TagTaskDefinitions",
+            "RunTasks",
+            "TagTasks",
+            "StopTasks",
+            "ReadLoadBalancing",
+            "CreateTargetGroups",
+            "ChangeTargetGroups",
+            "CreateSharedListeners",
+            "CreateRules",
+            "ChangeRules",
+            "TagLoadBalancing",
+            "FindImages",
+            "FindSecrets",
+            "ReadLogs",
+            "InvokeHooks",
+            "PublishNotices",
+            "ReadOwnSecrets",
+            "ReadOwnParameters",
+        ]
+    );
+    let json = |sid| serde_json::to_value(find(&least, sid)).unwrap();
+    assert_eq!(
+        json("CreateServices"),
+        json!({
+            "Sid": "CreateServices", "Effect": "Allow", "Action": "ecs:CreateService",
+            "Resource": "arn:aws:ecs:eu-west-1:111122223333:service/previews/shop-*-service",
+            "Condition": {"StringLike": {"aws:RequestTag/landfall": "shop-*"}},
+        })
+    );
+    assert_eq!(
+        json("GiveTasksTheirRoles"),
+        json!({
+            "Sid": "GiveTasksTheirRoles", "Effect": "Allow", "Action": "iam:PassRole",
+            "Resource": ["arn:aws:iam::111122223333:role/execution", "arn:aws:iam::111122223333:role/task"],
+            "Condition": {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+        })
+    );
+    assert_eq!(
+        json("ChangeRules"),
+        json!({
+            "Sid": "ChangeRules", "Effect": "Allow",
+            "Action": ["elasticloadbalancing:DeleteRule", "elasticloadbalancing:ModifyRule"],
+            "Resource":
+                "arn:aws:elasticloadbalancing:eu-west-1:111122223333:listener-rule/app/front/50dc6c495c0c9188/*/*",
+            "Condition": {"StringLike": {"aws:ResourceTag/landfall": "shop-*"}},
+        })
+    );
+    let only = |sid, resource: &str| assert_eq!(find(&least, sid).resource, [resource], "{sid}");
+    only("FindImages", "arn:aws:ecr:eu-west-1:111122223333:repository/team/shop-web");
+    only("FindSecrets", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:shop/db-??????");
+    only("ReadLogs", "arn:aws:logs:eu-west-1:111122223333:log-group:/shop/previews:*");
+    only("InvokeHooks", "arn:aws:lambda:eu-west-1:111122223333:function:seed-previews");
+    only("PublishNotices", "arn:aws:sns:eu-west-1:111122223333:ops");
+    only("ReadOwnSecrets", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:shop/webhook-??????");
+    only("ReadOwnParameters", "arn:aws:ssm:eu-west-1:111122223333:parameter/shop/slack");
+    assert_eq!(
+        least.notes,
+        [format!(
+            "it has {} characters: more than the 6,144 of a managed policy; an inline policy of a role takes 10,240",
+            least.policy.size()
+        )]
+    );
+}
+
+#[test]
+fn what_a_manifest_cannot_do_is_not_granted() {
+    let without = |change: &dyn Fn(&mut Value), gone: &[&str]| {
+        let (all, least) = (previews(|_| {}), previews(change));
+        let expected: Vec<&str> = sids(&all).into_iter().filter(|sid| !gone.contains(sid)).collect();
+        assert_eq!(sids(&least), expected);
+    };
+    without(&|app| app["previews"]["hooks"] = json!([]), &["InvokeHooks", "RunTasks", "TagTasks"]);
+    without(&|app| app["notifications"] = json!([]), &["PublishNotices", "ReadOwnParameters"]);
+    without(&|app| app["webhook_secrets"] = json!([{"env": "SECRET"}]), &["ReadOwnSecrets"]);
+    without(&|app| app["aws"]["main"]["log_group"] = Value::Null, &["ReadLogs"]);
+    without(&|app| app["services"]["web"]["containers"][0]["settings"]["secrets"] = json!({}), &["FindSecrets"]);
+    without(&|app| app["services"]["web"]["containers"][0]["image"] = json!({"reference": "nginx:1"}), &["FindImages"]);
+    let routing = [
+        "CreateTargetGroups",
+        "ChangeTargetGroups",
+        "CreateSharedListeners",
+        "CreateRules",
+        "ChangeRules",
+        "TagLoadBalancing",
+    ];
+    without(&|app| app["services"]["web"]["load_balancer"] = Value::Null, &routing);
+    let whole = [&routing[..], &["ReadLoadBalancing"]].concat();
+    without(&|app| app["aws"]["main"]["load_balancer"] = Value::Null, &whole);
+    without(
+        &|app| {
+            app["aws"]["main"]["execution_role"] = Value::Null;
+            app["aws"]["main"]["task_role"] = Value::Null;
+        },
+        &["GiveTasksTheirRoles"],
+    );
+}
+
+#[test]
+fn ports_need_listeners_and_no_rules() {
+    let least = previews(|app| app["previews"]["routing"] = json!({"ports": {"first": 8001, "last": 8050}}));
+    let sids = sids(&least);
+    assert!(sids.contains(&"CreateListeners") && sids.contains(&"ChangeListeners"), "{sids:?}");
+    assert!(!sids.iter().any(|sid| sid.contains("Rules") || sid.contains("Shared")), "{sids:?}");
+    let tag = find(&least, "TagLoadBalancing");
+    assert_eq!(
+        tag.condition["StringEquals"]["elasticloadbalancing:CreateAction"],
+        ["CreateListener", "CreateTargetGroup"]
+    );
+    assert!(!tag.resource.iter().any(|arn| arn.contains("listener-rule")), "{tag:?}");
+}
+
+#[test]
+fn a_long_lived_environment_deletes_nothing_and_is_held_to_its_names() {
+    let app = app(|_| {});
+    let least = least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
+    let actions: Vec<&String> = least.policy.statement.iter().flat_map(|statement| &statement.action).collect();
+    assert!(
+        !actions.iter().any(|action| action.ends_with("DeleteService") || action.contains("Deregister")),
+        "{actions:?}"
+    );
+    let create = find(&least, "CreateServices");
+    assert_eq!(create.resource, ["arn:aws:ecs:eu-west-1:111122223333:service/previews/shop-prod-web"]);
+    assert_eq!(create.condition["StringLike"]["aws:RequestTag/landfall"], ["shop@prod"]);
+    assert!(!sids(&least).contains(&"InvokeHooks") && !sids(&least).contains(&"ReadOwnSecrets"));
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    let app = app(|app| {
+        app["services"]["web"]["base_task_definition"] = json!("shop-base");
+        let place = &mut app["aws"]["main"];
+        place["region"] = Value::Null;
+        place["account"] = Value::Null;
+        place["load_balancer"] = json!("front");
+        place["role"] = json!({"arn": "arn:aws:iam::444455556666:role/deploy", "external_id": null});
+    });
+    let found = least(&ask(&app)).unwrap();
+    assert_eq!(
+        find(&found, "CreateSharedListeners").resource,
+        ["arn:aws:elasticloadbalancing:*:444455556666:loadbalancer/app/front/*"]
+    );
+    let notes = found.notes.join("\n");
+    assert!(
+        notes.contains("region is not known") && notes.contains("sts:AssumeRole") && notes.contains("--pass-role"),
+        "{notes}"
+    );
+    let roles = ["arn:aws:iam::444455556666:role/base".to_owned()];
+    let told = Ask { region: Some("cn-north-1"), account: Some("777788889999"), pass_roles: &roles, ..ask(&app) };
+    let found = least(&told).unwrap();
+    assert_eq!(
+        find(&found, "CreateSharedListeners").resource,
+        ["arn:aws-cn:elasticloadbalancing:cn-north-1:777788889999:loadbalancer/app/front/*"]
+    );
+    assert!(find(&found, "GiveTasksTheirRoles").resource.contains(&roles[0]));
+    assert!(!found.notes.join("\n").contains("--pass-role"));
+}
+
+#[test]
+fn the_state_in_a_bucket_is_held_to_its_prefix() {
+    let app = app(|_| {});
+    let of = |state| least(&Ask { state: StateBucket::parse(state), ..ask(&app) }).unwrap();
+    let found = of("s3://bucket/some/where/");
+    assert_eq!(find(&found, "KeepState").resource, ["arn:aws:s3:::bucket/some/where/*"]);
+    assert_eq!(find(&found, "ListState").condition["StringLike"]["s3:prefix"], ["some/where/*"]);
+    let found = of("s3://bucket");
+    assert_eq!(find(&found, "KeepState").resource, ["arn:aws:s3:::bucket/*"]);
+    assert!(find(&found, "ListState").condition.is_empty());
+    assert!(!sids(&of("/var/lib/landfall")).contains(&"KeepState"));
+}
+
+#[test]
+fn the_statement_that_grants_a_right_is_found() {
+    let least = previews(|_| {});
+    let sid = |action: &str, resource: Option<&str>| {
+        least.policy.granting(action, resource).map(|statement| statement.sid.as_str())
+    };
+    let [ours, other] =
+        ["shop-x-service", "other"].map(|name| format!("arn:aws:ecs:eu-west-1:111122223333:service/previews/{name}"));
+    assert_eq!(sid("ecs:TagResource", Some(&ours)), Some("TagServices"));
+    assert_eq!(sid("ecs:TagResource", Some("arn:aws:ecs:eu-west-1:111122223333:task/previews/1")), Some("TagTasks"));
+    assert_eq!(sid("ecs:UpdateService", Some(&other)), None);
+    assert_eq!(sid("ecs:UpdateService", None), Some("ChangeServices"));
+}
+
+#[test]
+fn what_runs_here_needs_nothing() {
+    let app = app(|_| {});
+    let of = |environment| least(&Ask { environment, ..ask(&app) }).unwrap_err();
+    assert_eq!(of(Some("here")), Unfit::Here("here runs".to_owned()));
+    assert_eq!(of(Some("x")), Unfit::NoEnvironment("x".to_owned()));
+}
