@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use landfall_model::ids::{ExecutionId, StepId};
+use landfall_model::ids::{ExecutionId, PlanDigest, StepId};
 use landfall_model::notice::Notice;
 use landfall_ports::journal::JournalError;
-use landfall_workflow::{CorruptJournal, InvalidPlan, Outcome, Plan};
+use landfall_workflow::{CorruptJournal, ExecutionView, InvalidPlan, Outcome, Plan};
 
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -56,6 +56,18 @@ pub struct Submitted {
     pub id: ExecutionId,
     /// The dedup key was known: this is the execution of before.
     pub existing: bool,
+}
+
+/// An execution as the journal has it.
+#[derive(Debug, Clone)]
+pub struct Recalled {
+    pub digest: PlanDigest,
+    pub plan: Plan,
+    /// As of [`NewPlan`].
+    pub intent: String,
+    /// Parameters of finished steps, references replaced.
+    pub brought: Vec<serde_json::Value>,
+    pub view: ExecutionView,
 }
 
 /// Where an execution came to rest.

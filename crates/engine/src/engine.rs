@@ -20,7 +20,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::config::{EngineConfig, EngineError, EngineObserver, EngineResult, NewPlan, Observation, RunEnd, Submitted};
+use crate::config::{
+    EngineConfig, EngineError, EngineObserver, EngineResult, NewPlan, Observation, Recalled, RunEnd, Submitted,
+};
 use crate::drive::drive;
 use crate::live::{Adopted, Live, millis, renew};
 
@@ -262,6 +264,18 @@ impl Engine {
     /// What the execution's finished steps were given: [`Execution::brought`].
     pub async fn brought(&self, id: &ExecutionId) -> EngineResult<Vec<serde_json::Value>> {
         Ok(self.inner.load(id).await?.1.brought())
+    }
+
+    /// All of it at once: its plan, how it went, and what its finished steps were given.
+    pub async fn recall(&self, id: &ExecutionId) -> EngineResult<Recalled> {
+        let (stored, execution) = self.inner.load(id).await?;
+        Ok(Recalled {
+            digest: landfall_workflow::digest(&stored.plan),
+            plan: Plan::clone(execution.plan()),
+            intent: execution.intent().to_owned(),
+            brought: execution.brought(),
+            view: view(&execution),
+        })
     }
 
     /// The records that were not compacted, oldest first.

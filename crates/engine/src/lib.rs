@@ -17,5 +17,7 @@ mod drive;
 mod engine;
 mod live;
 
-pub use config::{EngineConfig, EngineError, EngineObserver, EngineResult, NewPlan, Observation, RunEnd, Submitted};
+pub use config::{
+    EngineConfig, EngineError, EngineObserver, EngineResult, NewPlan, Observation, Recalled, RunEnd, Submitted,
+};
 pub use engine::{Engine, trace_id};

@@ -5,6 +5,7 @@
 //! Externally tagged enums only and nothing flattened, so that every error has its place.
 
 mod aws;
+mod chat;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use self::aws::{AwsTarget, LambdaHook, SnsTarget};
+pub(crate) use self::chat::{ChatOps, CircleCiHook, SlackCommands, Sleep};
 use crate::scalar::{CheckCommand, Duration, PortRange, Text};
 
 type Map<T> = BTreeMap<String, T>;
@@ -41,6 +43,8 @@ pub(crate) struct Manifest {
     pub webhook: Option<Webhook>,
     /// Places on AWS by name; previews and environments say `on: NAME`.
     pub aws: Map<AwsTarget>,
+    /// Who may ask for previews out of a chat.
+    pub chatops: Option<ChatOps>,
 }
 
 /// A repository that may ask for environments.
@@ -253,6 +257,37 @@ pub(crate) struct Environment {
     pub services: Option<Vec<String>>,
     /// Set over each container's own `environment`.
     pub variables: Map<Text>,
+    /// By service: the name that it has on the platform already. Default: `{project}-{environment}-{service}`.
+    pub names: Map<Text>,
+    /// Where the first service with a `load_balancer` answers. Default: `http://{environment}.{project}.localhost:8080/`; on AWS
+    /// it must be given, or the service's target group.
+    pub routing: Option<EnvironmentRouting>,
+    /// By service: the ARN of a target group that exists, instead of one of Landfall's with its route. AWS only.
+    pub target_groups: Map<Text>,
+    /// By service: tasks to keep running, set at every deployment. Default: the live count stays; of a new service its own
+    /// `desired_count`.
+    pub desired_count: Map<u32>,
+}
+
+/// Where a lasting environment is reached.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum EnvironmentRouting {
+    /// By name on a shared port.
+    Host(EnvironmentHost),
+    /// By a listener of its own on this port.
+    Port(Port),
+}
+
+/// `http://{name}:{port}/`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
+pub(crate) struct EnvironmentHost {
+    /// A host name that leads to the load balancer.
+    pub name: String,
+    /// Default: 8080; on AWS 443 with a `certificate`, else 80.
+    pub port: Option<Port>,
 }
 
 /// Preview environments: one per branch, behind a URL, gone with the branch.
@@ -281,6 +316,8 @@ pub(crate) struct Previews {
     pub limits: Option<Limits>,
     /// Commands, HTTP calls and one-off tasks around create, update and destroy; run in the order written.
     pub hooks: Map<Hook>,
+    /// Scale to 0 what nobody uses; the next request wakes it. Default: only `landfall preview sleep`.
+    pub sleep: Option<Sleep>,
 }
 
 /// How a preview is reached.
@@ -356,6 +393,8 @@ pub(crate) enum HookRun {
     Task(TaskHook),
     /// A Lambda function, where previews run on AWS; a function error is a failure.
     Lambda(LambdaHook),
+    /// A pipeline of CircleCI.
+    Circleci(CircleCiHook),
 }
 
 /// A program, run on Landfall's host in a directory.

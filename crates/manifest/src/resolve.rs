@@ -2,6 +2,8 @@
 //! check should have refused falls back to the default instead of failing.
 
 mod aws;
+mod chat;
+mod environments;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -44,6 +46,7 @@ pub(crate) mod defaults {
     pub(crate) const HOOK_TIMEOUT: u32 = 300;
     pub(crate) const BUILDS: u32 = 2;
     pub(crate) const EXECUTIONS: u32 = 8;
+    pub(crate) const HOLD: u32 = 60;
 }
 
 pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path) -> App {
@@ -65,10 +68,11 @@ pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path
     let ordered: Vec<String> = services_at.keys().map(str::to_owned).collect();
     let hooks_at = at.get("previews").get("hooks");
     let previews = manifest.previews.map(|previews| here.previews(previews, &project, &ordered, hooks_at));
+    let certified: BTreeSet<String> =
+        manifest.aws.iter().filter(|(_, target)| target.certificate.is_some()).map(|(name, _)| name.clone()).collect();
     let environments = manifest.environments.into_iter().map(|(name, environment)| {
-        let services = environment.services.unwrap_or_else(|| ordered.clone());
-        let on = aws::text(environment.on);
-        (name.clone(), LongLivedEnvironment { name, on, services, variables: texts(environment.variables) })
+        let own = environments::environment(name.clone(), environment, &project, &ordered, &certified);
+        (name, own)
     });
     let environments = environments.collect();
     let notifications_at = at.get("notifications");
@@ -94,6 +98,7 @@ pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path
         notifications,
         webhook_secrets,
         aws: aws::targets(manifest.aws),
+        chatops: manifest.chatops.map(|chatops| chat::chatops(&here, chatops)),
     }
 }
 
@@ -179,6 +184,7 @@ impl Here<'_> {
             name,
             launch_type: service.launch_type,
             base_task_definition: aws::text(service.base_task_definition),
+            documents: None,
             cpu: service.cpu,
             memory: service.memory,
             containers,
@@ -193,6 +199,8 @@ impl Here<'_> {
                 },
                 health_check_grace_period: secs(deployment.health_check_grace_period, 0),
                 timeout: secs(deployment.timeout, defaults::DEPLOYMENT_TIMEOUT),
+                strategy: Default::default(),
+                alarms: None,
             },
             load_balancer,
         }
@@ -278,6 +286,7 @@ impl Here<'_> {
                 concurrent_executions: limits.concurrent_executions.unwrap_or(defaults::EXECUTIONS),
             },
             hooks,
+            sleep: previews.sleep.as_ref().and_then(chat::sleep),
         }
     }
 
@@ -311,6 +320,7 @@ impl Here<'_> {
                 HookAction::Task { service: task.service, container: task.container, command: list(task.command) }
             }
             authored::HookRun::Lambda(lambda) => HookAction::Lambda { function: lambda.function.0 },
+            authored::HookRun::Circleci(hook) => HookAction::CircleCi(chat::circleci(self, hook)),
         };
         Some(Hook {
             name,

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::aws::AwsTarget;
-use crate::ids::RepositoryKey;
+use crate::ids::{EnvironmentId, RepositoryKey};
 use crate::step::{RouteTarget, url};
+use crate::strategy::{DeploymentAlarms, DeploymentStrategy};
 use crate::task::{ContainerSettings, LaunchType, SecretRef};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,26 @@ pub struct App {
     /// Places on AWS, by name.
     #[serde(default)]
     pub aws: BTreeMap<String, AwsTarget>,
+    /// Commands from a chat.
+    #[serde(default)]
+    pub chatops: Option<ChatOps>,
+}
+
+/// Who may ask for previews out of a chat, and how a request proves where it comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatOps {
+    pub slack: Option<SlackCommands>,
+}
+
+/// Slack's slash command (`signing_secret`) and its older outgoing webhook (`outgoing_token`); at least one of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlackCommands {
+    pub signing_secret: Option<SecretRef>,
+    pub outgoing_token: Option<SecretRef>,
+    /// Ids (`C0123ABCD`) or names (`#deploys`); empty: every channel of the workspace.
+    pub channels: Vec<String>,
+    /// Ids (`U0123ABCD`); empty: everybody of the workspace.
+    pub users: Vec<String>,
 }
 
 impl App {
@@ -34,16 +55,21 @@ impl App {
         self.aws.get(self.previews.as_ref()?.on.as_ref()?)
     }
 
-    /// Where a preview's route is reached. On AWS a listener is reached at the load balancer's address, not here, and speaks
-    /// TLS where there is a certificate.
+    /// Where a preview's route is reached.
     pub fn route_url(&self, route: &RouteTarget) -> String {
-        let Some(AwsTarget { address, certificate, .. }) = self.preview_target() else { return route.url() };
-        match (route, address) {
-            (RouteTarget::Host { host, port }, _) | (RouteTarget::Port { port }, Some(host)) => {
-                url(certificate.is_some(), host, *port)
-            }
-            (RouteTarget::Port { .. }, None) => route.url(),
+        route_url(self.preview_target(), route)
+    }
+}
+
+/// Where a route is reached. On AWS a listener is reached at the load balancer's address, not here, and speaks TLS where there
+/// is a certificate.
+pub fn route_url(target: Option<&AwsTarget>, route: &RouteTarget) -> String {
+    let Some(AwsTarget { address, certificate, .. }) = target else { return route.url() };
+    match (route, address) {
+        (RouteTarget::Host { host, port }, _) | (RouteTarget::Port { port }, Some(host)) => {
+            url(certificate.is_some(), host, *port)
         }
+        (RouteTarget::Port { .. }, None) => route.url(),
     }
 }
 
@@ -76,6 +102,19 @@ pub struct Service {
     pub deployment: DeploymentConfiguration,
     /// The container and port that receive traffic; `None` for a worker.
     pub load_balancer: Option<LoadBalancerBinding>,
+    /// What is registered and put instead, in ECS's own JSON (AWS only): of the rest only `name`, the containers' names and their
+    /// images count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents: Option<ServiceDocuments>,
+}
+
+/// A service described in ECS's own words, as other tools keep it in files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceDocuments {
+    /// As RegisterTaskDefinition takes it.
+    pub task_definition: serde_json::Value,
+    /// As CreateService takes it.
+    pub service: serde_json::Value,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,6 +169,11 @@ pub struct DeploymentConfiguration {
     pub health_check_grace_period: u32,
     /// Seconds until a deployment that is neither done nor failed counts as timed out.
     pub timeout: u32,
+    #[serde(default, skip_serializing_if = "DeploymentStrategy::is_default")]
+    pub strategy: DeploymentStrategy,
+    /// Alarms of CloudWatch that end a deployment while they are in ALARM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarms: Option<DeploymentAlarms>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +240,25 @@ pub struct LongLivedEnvironment {
     pub services: Vec<String>,
     /// Values set over each container's own `environment`.
     pub variables: BTreeMap<String, String>,
+    /// By service: the name that it (and its family) has on the platform already. Default: `{project}-{environment}-{service}`.
+    #[serde(default)]
+    pub names: BTreeMap<String, String>,
+    /// Where the first service with a load balancer binding answers. `None`: nothing is routed to it by Landfall.
+    #[serde(default)]
+    pub routing: Option<RouteTarget>,
+    /// By service: a target group that exists (AWS only), by ARN. Then none is made, nor a route.
+    #[serde(default)]
+    pub target_groups: BTreeMap<String, String>,
+    /// By service: held at every deployment. Without it the live count stays, and a new service gets its own `desired_count`.
+    #[serde(default)]
+    pub desired_count: BTreeMap<String, u32>,
+}
+
+impl LongLivedEnvironment {
+    /// `my-project@prod`: no preview's id has an `@`.
+    pub fn id(&self, project: &str) -> EnvironmentId {
+        EnvironmentId::new(format!("{project}@{}", self.name))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -218,6 +281,18 @@ pub struct Previews {
     pub ttl: Option<u64>,
     pub limits: Limits,
     pub hooks: Vec<Hook>,
+    /// When a preview that nobody uses is put to sleep; `None`: only when asked.
+    #[serde(default)]
+    pub sleep: Option<Sleep>,
+}
+
+/// Scaling to nothing what nobody asks for. Only where Landfall's own load balancer sees the requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sleep {
+    /// Seconds without a request.
+    pub after: u64,
+    /// Seconds that a request is held while the preview wakes.
+    pub hold: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,6 +348,23 @@ pub enum HookAction {
     Task { service: String, container: Option<String>, command: Vec<String> },
     /// A Lambda function of the preview's AWS account, invoked with the environment as JSON; a function error is a failure.
     Lambda { function: String },
+    /// A pipeline of CircleCI (API v2), triggered; with `wait` followed until all its workflows have ended well.
+    #[serde(rename = "circleci")]
+    CircleCi(CircleCi),
+}
+
+/// `branch` and texts in `parameters` may hold `{branch}`, `{commit}`, `{url}`, `{environment}`, `{project}` and `{hook}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircleCi {
+    /// Where its API is, without a slash at the end: `https://circleci.com`.
+    pub host: String,
+    /// `gh/acme/my-project`
+    pub project: String,
+    pub branch: String,
+    /// Text, numbers and booleans: each as the pipeline declares it.
+    pub parameters: BTreeMap<String, serde_json::Value>,
+    pub token: SecretRef,
+    pub wait: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

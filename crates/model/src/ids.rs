@@ -52,6 +52,13 @@ string_id!(
     /// label `landfall` on every resource that belongs to it.
     EnvironmentId
 );
+impl EnvironmentId {
+    /// Whether it is a long-lived environment's: those have an `@`, previews never have.
+    pub fn is_long_lived(&self) -> bool {
+        self.0.contains('@')
+    }
+}
+
 string_id!(
     /// The repository's key: the name under `repositories:` in the manifest when one matches, else `github:<numeric id>`.
     RepositoryKey

@@ -23,6 +23,7 @@ pub(crate) fn app() -> App {
         notifications: Vec::new(),
         webhook_secrets: Vec::new(),
         aws: BTreeMap::new(),
+        chatops: None,
     }
 }
 
@@ -47,6 +48,8 @@ fn deployment() -> DeploymentConfiguration {
         circuit_breaker: CircuitBreaker { enable: true, rollback: true, threshold: None },
         health_check_grace_period: 5,
         timeout: 300,
+        strategy: Default::default(),
+        alarms: None,
     }
 }
 
@@ -54,6 +57,7 @@ fn web() -> Service {
     Service {
         launch_type: landfall_model::task::LaunchType::Fargate,
         base_task_definition: None,
+        documents: None,
         name: "app".to_owned(),
         cpu: Some(256),
         memory: Some(512),
@@ -91,6 +95,7 @@ fn worker() -> Service {
     Service {
         launch_type: landfall_model::task::LaunchType::Fargate,
         base_task_definition: None,
+        documents: None,
         name: "worker".to_owned(),
         cpu: None,
         memory: None,
@@ -122,5 +127,6 @@ fn previews() -> Previews {
         ttl: Some(3600),
         limits: Limits { max_previews: None, concurrent_builds: 2, concurrent_executions: 8 },
         hooks: Vec::new(),
+        sleep: None,
     }
 }

@@ -8,7 +8,7 @@
 
 use std::fmt::Write as _;
 
-use landfall_model::app::{App, Repository};
+use landfall_model::app::{App, LongLivedEnvironment, Repository};
 use landfall_model::environment::{EnvironmentKey, EnvironmentNames, SourceRef};
 use landfall_model::ids::RepositoryKey;
 use sha2::{Digest, Sha256};
@@ -111,6 +111,22 @@ pub fn family_name(names: &EnvironmentNames, service: &str, first: bool) -> Stri
         return names.family.clone();
     }
     format!("{}--{}", names.family, service_part(service))
+}
+
+/// The name of a service (and of its family) in a lasting environment: the one it has already, or `{project}-{environment}-{service}`.
+pub fn lasting_name(app: &App, environment: &LongLivedEnvironment, service: &str) -> String {
+    let given = environment.names.get(service);
+    given.cloned().unwrap_or_else(|| format!("{}-{}-{service}", app.project, environment.name))
+}
+
+/// As [`lasting_name`], at most 32 characters.
+pub fn lasting_target_group(app: &App, environment: &LongLivedEnvironment, service: &str) -> String {
+    let whole = format!("{}-{}-{service}", app.project, environment.name);
+    if whole.len() <= TARGET_GROUP_MAX && slug(&whole) == whole {
+        return whole;
+    }
+    let hash = encode(&Sha256::digest(whole.as_bytes()));
+    join(&cut(&slug(&whole), TARGET_GROUP_MAX - HASH_LEN - 1), &hash)
 }
 
 /// A manifest's service name as part of a name: as written where that is legal and short, else with a hash.

@@ -1,6 +1,9 @@
 //! What Elastic Load Balancing does: target groups, listeners, host rules, target health.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
+use landfall_model::Timestamp;
 use landfall_model::app::{BalancingAlgorithm, TargetHealthCheck};
 use landfall_model::inventory::{Listing, OwnedResource, Tags};
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
@@ -34,8 +37,41 @@ pub trait LoadBalancer: Send + Sync {
     /// The status code of a GET through the load balancer; `None` while nothing answers.
     async fn probe(&self, url: &str) -> PortResult<Option<u16>>;
 
+    /// Use of environments, by id; `None`: this load balancer does not tell.
+    async fn activity(&self) -> PortResult<Option<BTreeMap<String, Activity>>> {
+        Ok(None)
+    }
+    /// Requests for these environments, by id, that find no target are held until one is healthy; those of all others are not.
+    /// Answers with those of `asleep` that are asked for and not `waking`, as soon as there is one, or else after `timeout_ms`
+    /// with none. `None`: this load balancer cannot hold requests.
+    async fn hold(&self, _asleep: &BTreeMap<String, Hold>, _timeout_ms: u64) -> PortResult<Option<Vec<String>>> {
+        Ok(None)
+    }
+
+    /// What URLs of listeners name, where that is another machine. `None`: this one.
+    async fn address(&self) -> PortResult<Option<String>> {
+        Ok(None)
+    }
+
     async fn list_owned(&self, environment: Option<&str>) -> PortResult<Listing<OwnedResource>>;
     async fn delete_owned(&self, resource: &OwnedResource) -> PortResult<()>;
+}
+
+/// Use of one environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// Requests and upgraded connections under way.
+    pub active: u64,
+    pub last_request_at: Option<Timestamp>,
+}
+
+/// How requests for an environment that runs no task are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Then a request is answered 503.
+    pub hold_ms: u64,
+    /// It is being woken already: nobody needs to be told that it is asked for.
+    pub waking: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,6 +12,7 @@
 
 pub mod control;
 mod controller;
+pub mod deploy;
 mod inbox;
 mod listen;
 pub mod metrics;
@@ -19,6 +20,7 @@ pub mod public;
 mod reconcile;
 mod records;
 mod service;
+mod sleepers;
 mod start;
 
 pub use control::{Control, ControlClient, ControlError, ControlRequest, ControlResponse};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use landfall_engine::Engine;
 use landfall_model::Timestamp;
 use landfall_model::app::App;
-use landfall_model::ids::{DeliveryId, ExecutionId};
+use landfall_model::ids::{DeliveryId, EnvironmentId, ExecutionId};
 use landfall_ports::Platform;
 use landfall_ports::clock::Clock;
 use landfall_ports::journal::Journal;
@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::records::Records;
-use crate::{controller, inbox, reconcile};
+use crate::sleepers::Sleepers;
+use crate::{controller, inbox, reconcile, sleepers};
 
 /// What a service is made of; all of it chosen by the caller.
 pub struct ServiceParts {
@@ -29,6 +30,8 @@ pub struct ServiceParts {
     /// Made over the same journal, with [`Metrics`] as its observer.
     pub engine: Engine,
     pub platform: Platform,
+    /// Where lasting environments run, by name.
+    pub places: BTreeMap<String, Platform>,
     pub branches: Arc<dyn BranchSource>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
@@ -64,6 +67,7 @@ pub(crate) struct Inner {
     pub journal: Arc<dyn Journal>,
     pub engine: Engine,
     pub platform: Platform,
+    pub places: BTreeMap<String, Platform>,
     pub branches: Arc<dyn BranchSource>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
@@ -82,6 +86,9 @@ pub(crate) struct Inner {
     pub superseded: Mutex<BTreeSet<ExecutionId>>,
     /// Who waits for which delivery to be decided.
     waiting: Mutex<BTreeMap<DeliveryId, watch::Sender<bool>>>,
+    /// Held by who begins a change of that lasting environment.
+    deploying: Mutex<BTreeMap<EnvironmentId, Arc<tokio::sync::Mutex<()>>>>,
+    pub sleepers: Sleepers,
 }
 
 impl Service {
@@ -96,6 +103,7 @@ impl Service {
                 journal: parts.journal,
                 engine: parts.engine,
                 platform: parts.platform,
+                places: parts.places,
                 branches: parts.branches,
                 clock: parts.clock,
                 metrics: parts.metrics,
@@ -109,6 +117,8 @@ impl Service {
                 comparing: tokio::sync::Mutex::default(),
                 superseded: Mutex::default(),
                 waiting: Mutex::default(),
+                deploying: Mutex::default(),
+                sleepers: Sleepers::default(),
             }),
         })
     }
@@ -126,6 +136,8 @@ impl Service {
         loops.spawn(async move { controller::run(&service, &token).await });
         let (inner, token) = (self.inner.clone(), stop.clone());
         loops.spawn(async move { reconcile::run(&inner, &token).await });
+        let (inner, token) = (self.inner.clone(), stop.clone());
+        loops.spawn(async move { sleepers::run(&inner, &token).await });
         let (engine, token) = (self.inner.engine.clone(), stop.clone());
         loops.spawn(async move { engine.serve(token).await });
         loop {
@@ -158,6 +170,10 @@ impl Inner {
     pub(crate) fn expect(&self, id: &DeliveryId) -> watch::Receiver<bool> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.entry(id.clone()).or_insert_with(|| watch::Sender::new(false)).subscribe()
+    }
+
+    pub(crate) fn deploying(&self, id: &EnvironmentId) -> Arc<tokio::sync::Mutex<()>> {
+        self.deploying.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default().clone()
     }
 
     pub(crate) fn decided(&self, id: &DeliveryId) {

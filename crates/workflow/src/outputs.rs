@@ -34,6 +34,11 @@ pub fn resolve<'a>(params: &Value, output: &impl Fn(&str) -> Option<&'a Value>) 
 }
 
 impl Execution {
+    /// Who asked for it.
+    pub fn intent(&self) -> &str {
+        &self.state.intent
+    }
+
     /// The parameters, references replaced, of the steps that are done: what it brought about.
     pub fn brought(&self) -> Vec<Value> {
         let output = |id: &str| self.state.steps.get(&StepId::from(id))?.output.as_ref();

@@ -186,6 +186,11 @@ pub(crate) fn certificate(text: &str) -> Verdict {
     of(text, "acm", &["certificate/"], "arn:aws:acm:REGION:ACCOUNT:certificate/ID")
 }
 
+pub(crate) fn target_group(text: &str) -> Verdict {
+    let form = "arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID";
+    of(text, "elasticloadbalancing", &["targetgroup/"], form)
+}
+
 pub(crate) fn topic(text: &str) -> Verdict {
     of(text, "sns", &[""], "arn:aws:sns:REGION:ACCOUNT:NAME")?;
     let name = parse(text).map(|arn| arn.resource).unwrap_or_default();

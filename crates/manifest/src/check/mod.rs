@@ -3,6 +3,8 @@
 
 mod arn;
 mod aws;
+mod chat;
+mod environments;
 mod placed;
 mod previews;
 mod service;
@@ -45,6 +47,7 @@ pub(crate) fn check(manifest: &Manifest, at: At<'_>, found: &mut Vec<Diagnostic>
     }
     checker.placed(manifest);
     checker.notifications(manifest);
+    checker.chatops(manifest);
     if let Some(webhook) = &manifest.webhook {
         for (index, secret) in webhook.secrets.iter().enumerate() {
             checker.secret_ref(secret, at.get("webhook").get("secrets").item(index));

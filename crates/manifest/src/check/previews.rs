@@ -1,4 +1,4 @@
-//! Environments, previews with their hooks, and notifications.
+//! Previews with their hooks, and notifications.
 
 use super::{Checker, arn, known, shown_at, syntax};
 use crate::authored::{Hook, HookRun, Manifest, Previews, Routing};
@@ -8,21 +8,6 @@ use crate::place;
 use crate::tree::{At, shorten};
 
 impl Checker<'_, '_> {
-    pub(super) fn environments(&mut self, manifest: &Manifest) {
-        let at = self.root.get("environments");
-        for (name, environment) in &manifest.environments {
-            let at = at.get(name);
-            self.name("environment", name, 40, at);
-            if let Some(services) = &environment.services {
-                self.service_refs(services, at.get("services"));
-                if services.is_empty() {
-                    self.error(codes::BAD_VALUE, at.get("services"), "an environment without services", "empty");
-                }
-            }
-            self.variables(&environment.variables, at.get("variables"));
-        }
-    }
-
     pub(super) fn previews(&mut self, manifest: &Manifest, previews: &Previews, at: At<'_>) {
         let branches = previews.branches.as_deref().unwrap_or_default();
         for (key, patterns) in [("branches", branches), ("ignore", previews.ignore.as_slice())] {
@@ -73,6 +58,7 @@ impl Checker<'_, '_> {
             self.number(limits.concurrent_builds, at.get("concurrent_builds"), 1, 256);
             self.number(limits.concurrent_executions, at.get("concurrent_executions"), 1, 4_096);
         }
+        self.sleep(previews, at.get("sleep"));
         for (name, hook) in &previews.hooks {
             self.hook(manifest, name, hook, at.get("hooks").get(name));
         }
@@ -186,6 +172,7 @@ impl Checker<'_, '_> {
                     self.secret_ref(secret, at.get("secret"));
                 }
             }
+            Some(HookRun::Circleci(hook)) => self.circleci(hook, run_at.get("circleci")),
             Some(HookRun::Lambda(lambda)) => {
                 let at = run_at.get("lambda");
                 self.identifier(Some(&lambda.function), at.get("function"), "Lambda function", arn::function);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_model::ids::StepId;
 use landfall_model::inventory::ResourceKind;
-use landfall_model::step::{Input, StepParams};
+use landfall_model::step::{Input, StepParams, WaitUntil};
 use landfall_workflow::{FailurePolicy, Idempotency, Plan, Step};
 use serde_json::Value;
 
@@ -145,7 +145,9 @@ impl<'a> Lint<'a> {
 
     /// What must hold so that it can be undone, and run again after a crash.
     fn policy(&mut self, step: &Step, params: &StepParams) {
-        if creates(params).is_some() && !step.undo {
+        // Task definitions of what lasts are kept, to go back to.
+        let kept = matches!(params, StepParams::RegisterTaskDefinition(_)) && self.plan.environment.is_long_lived();
+        if creates(params).is_some() && !step.undo && !kept {
             self.wrong(step, "it creates something and has no undo");
         }
         match params {
@@ -184,7 +186,7 @@ impl<'a> Lint<'a> {
     /// A preview whose URL nobody asked is not known to answer.
     fn probes(&mut self) {
         let serves = self.typed.iter().any(
-            |(_, params)| matches!(params, StepParams::DeployService(d) if d.target.is_some() && d.desired_count > 0),
+            |(_, params)| matches!(params, StepParams::DeployService(d) if d.target.is_some() && d.desired_count > 0 && d.wait_until != WaitUntil::Started),
         );
         let probed = |route: &Step| {
             self.typed.iter().any(|(_, params)| match params {

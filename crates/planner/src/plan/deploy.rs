@@ -1,153 +1,105 @@
-//! Create and update: the same steps, except where they begin and end.
+//! The steps that bring services to where they run, for previews and for lasting environments alike.
 
 use std::collections::BTreeMap;
 
-use landfall_model::app::{App, BuildSource, ContainerTemplate, HookPoint, ImageSource, Previews, Service};
-use landfall_model::environment::{EnvironmentRecord, SourceRef};
-use landfall_model::ids::StepId;
-use landfall_model::inventory::{ResourceKind, TAG_SERVICE, Tags};
+use landfall_model::app::{App, BuildSource, ContainerTemplate, ImageSource, Service};
+use landfall_model::environment::SourceRef;
+use landfall_model::ids::{RepositoryKey, StepId};
+use landfall_model::inventory::{TAG_SERVICE, Tags};
 use landfall_model::step::{
     AwaitImage, BuildImage, ContainerInput, DeployService, EnsureRoute, EnsureTargetGroup, Input, ProbeUrl,
-    RegisterTaskDefinition, RouteTarget, ServiceTarget, StepParams, SweepResources, TargetsHealthy, WaitUntil,
+    RegisterTaskDefinition, RouteTarget, ServiceTarget, StepParams, TargetsHealthy, WaitUntil,
 };
-use landfall_workflow::{FailurePolicy, Plan};
 
-use super::hooks::{self, HookContext};
+use serde::{Deserialize, Serialize};
+
+use super::PlanError;
 use super::step::Builder;
-use super::{
-    MAX_PARALLEL, PlanError, PlanInputs, PlanKind, Planned, SCHEMA, STOP_S, UNUSED, route_target, services, tags,
-    variables,
-};
-use crate::control::{MAX_REPLANS, at_commit, short_commit};
-use crate::names::{family_name, service_name};
+use crate::control::short_commit;
 
 /// Seconds that a build may wait for its turn, on top of its own time.
 const BUILD_QUEUE_S: u32 = 1_800;
 /// Seconds until a URL whose targets are healthy must answer.
 const PROBE_S: u32 = 60;
 
-struct Deploy<'a> {
-    app: &'a App,
-    previews: &'a Previews,
-    record: &'a EnvironmentRecord,
-    commit: Option<&'a str>,
-    tags: Tags,
-    variables: BTreeMap<String, String>,
-    builder: Builder,
-    /// Steps that every first step of the plan waits for.
-    first: Vec<StepId>,
-    /// One build for containers that want the same.
-    builds: Vec<(BuildSource, StepId)>,
+/// What a preview and a lasting environment differ in.
+pub(super) struct Scene<'a> {
+    /// Built images are named after it.
+    pub(super) base: String,
+    /// Whether containers' names alone may clash in the names of built images.
+    pub(super) several: bool,
+    pub(super) branch: Option<&'a SourceRef>,
+    /// Where checkouts come from.
+    pub(super) repository: Option<&'a RepositoryKey>,
+    /// Set over each container's own.
+    pub(super) variables: &'a BTreeMap<String, String>,
+    /// Instead of what the manifest says, by service and container.
+    pub(super) images: BTreeMap<(String, String), String>,
+    /// What runs now, pinned: where the manifest's image needs a commit and none is known.
+    pub(super) kept: BTreeMap<(String, String), String>,
+    /// Whether references are looked up once and kept by digest.
+    pub(super) pinned: bool,
+    pub(super) adopt: bool,
+    pub(super) following: Following,
 }
 
-/// A plan that brings the preview to `commit`. Under port routing `record.port` must be chosen (and stored) before.
-/// `kind` is `Create` or `Update`; `record` is the one before [`crate::control::started`].
-///
-/// # Errors
-/// What keeps it from being planned: no previews in the manifest, a service that is not there, an image that needs a commit
-/// or a repository that is not known.
-pub fn preview(
-    app: &App,
-    record: &EnvironmentRecord,
-    kind: PlanKind,
-    commit: Option<&str>,
-    inputs: &PlanInputs,
-) -> Result<Planned, PlanError> {
-    let previews = app.previews.as_ref().ok_or(PlanError::NoPreviews)?;
-    let services = services(app, previews)?;
-    let primary = services.iter().position(|service| service.load_balancer.is_some());
-    let route = match primary {
-        None => None,
-        Some(_) => Some(
-            route_target(previews, record)
-                .ok_or_else(|| PlanError::Unplannable("no port has been chosen for the preview yet".to_owned()))?,
-        ),
-    };
-    let url = route.as_ref().map(|route| app.route_url(route));
-    let mut deploy = Deploy {
-        app,
-        previews,
-        record,
-        commit,
-        tags: tags(record, commit, inputs),
-        variables: variables(app, record, commit, url.as_deref()),
-        builder: Builder::new(FailurePolicy::Unwind),
-        first: Vec::new(),
-        builds: Vec::new(),
-    };
-    let mut warnings = Vec::new();
-    if kind == PlanKind::Create && record.made_generation != 0 {
-        deploy.sweep_leftovers();
-    }
-    let ready = deploy.routing(route.as_ref(), primary.map(|index| services[index]));
-    let mut definitions = BTreeMap::new();
-    let mut images = Vec::new();
-    for (index, service) in services.iter().enumerate() {
-        let (id, mut used) = deploy.task_definition(service, index == 0)?;
-        definitions.insert(service.name.clone(), id);
-        images.append(&mut used);
-    }
-    let (before, after) = match kind {
-        PlanKind::Update => (HookPoint::BeforeUpdate, HookPoint::AfterUpdate),
-        _ => (HookPoint::BeforeCreate, HookPoint::AfterCreate),
-    };
-    let needs = deploy.hooks(before, definitions.values().cloned().collect(), &definitions, &mut warnings);
-    let mut deployed = Vec::new();
-    for (index, service) in services.iter().enumerate() {
-        let target = ready.as_ref().filter(|_| Some(index) == primary);
-        deployed.push(deploy.service(service, index == 0, &definitions[&service.name], target, &needs));
-    }
-    if let (Some(index), Some(routed)) = (primary, &ready) {
-        deployed.extend(deploy.answering(services[index], routed, &deployed[index]));
-    }
-    let done = deploy.hooks(after, deployed, &definitions, &mut warnings);
-    if kind == PlanKind::Update {
-        deploy.sweep_unused(&services, &definitions, &images, route.as_ref(), &done);
-    }
+/// How a deployment is begun and followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Following {
+    /// Also where nothing differs.
+    #[serde(default)]
+    pub force: bool,
+    #[serde(default)]
+    pub wait_until: WaitUntil,
+    /// Failed after so many failed tasks with one reason.
+    #[serde(default)]
+    pub fail_fast: Option<u32>,
+}
 
-    let word = if kind == PlanKind::Update { "Update" } else { "Create" };
-    let plan = Plan {
-        schema: SCHEMA,
-        kind: kind.as_str().to_owned(),
-        environment: record.id.clone(),
-        generation: record.generation,
-        parent: inputs.parent.clone(),
-        title: format!("{word} preview {}{}", record.id, at_commit(commit)),
-        steps: deploy.builder.steps,
-        max_parallel: MAX_PARALLEL,
-        last_try: record.replans >= MAX_REPLANS,
-        quiet: false,
-        again: record.replans > 0,
-        fallback: BTreeMap::new(),
-    };
-    Ok(Planned { plan, warnings })
+/// A service as it is to be in one environment.
+pub(super) struct Part<'a> {
+    pub(super) service: &'a Service,
+    pub(super) name: String,
+    pub(super) family: String,
+    pub(super) desired_count: u32,
 }
 
 /// Steps that make the way in.
-struct Routed {
-    target_group: StepId,
-    route: StepId,
+pub(super) struct Routed {
+    pub(super) target_group: StepId,
+    pub(super) route: StepId,
+}
+
+/// The target group that a service registers with.
+#[derive(Clone, Copy)]
+pub(super) enum Attached<'a> {
+    Made(&'a Routed),
+    /// Its ARN.
+    Existing(&'a str),
+}
+
+pub(super) struct Deploy<'a> {
+    pub(super) app: &'a App,
+    pub(super) scene: Scene<'a>,
+    pub(super) commit: Option<&'a str>,
+    pub(super) tags: Tags,
+    /// Told to every container, over everything else.
+    pub(super) variables: BTreeMap<String, String>,
+    pub(super) builder: Builder,
+    /// Steps that every first step of the plan waits for.
+    pub(super) first: Vec<StepId>,
+    /// One build for containers that want the same.
+    pub(super) builds: Vec<(BuildSource, StepId)>,
 }
 
 impl Deploy<'_> {
-    /// An attempt that was superseded is not unwound: what it made is taken away before a new beginning. Its images stay, so
-    /// that a build which was done is not done again.
-    fn sweep_leftovers(&mut self) {
-        let kinds = ResourceKind::ALL.into_iter().filter(|kind| *kind != ResourceKind::Image).collect();
-        let params =
-            SweepResources { environment: self.record.id.to_string(), kinds, keep: Vec::new(), keep_route: None };
-        let title = "Clear what an earlier attempt left".to_owned();
-        self.first = vec![self.builder.add("leftovers", title, &[], StepParams::SweepResources(params))];
-        self.builder.timeout_s(STOP_S);
-    }
-
-    fn routing(&mut self, route: Option<&RouteTarget>, service: Option<&Service>) -> Option<Routed> {
-        let (route, binding) = (route?, service?.load_balancer.as_ref()?);
-        let name = self.record.names.target_group.clone();
+    /// `None` for a service that takes no traffic.
+    pub(super) fn routing(&mut self, route: &RouteTarget, url: &str, name: &str, service: &Service) -> Option<Routed> {
+        let binding = service.load_balancer.as_ref()?;
         let group = EnsureTargetGroup {
-            name: name.clone(),
-            launch_type: service?.launch_type,
-            base: service?.base_task_definition.clone(),
+            name: name.to_owned(),
+            launch_type: service.launch_type,
+            base: service.base_task_definition.clone(),
             port: binding.port,
             health_check: binding.health_check.clone(),
             deregistration_delay: binding.deregistration_delay,
@@ -155,22 +107,27 @@ impl Deploy<'_> {
             idle_timeout: binding.idle_timeout,
             tags: self.tags.clone(),
         };
+        Some(self.routed(group, route.clone(), url))
+    }
+
+    pub(super) fn routed(&mut self, group: EnsureTargetGroup, route: RouteTarget, url: &str) -> Routed {
         let first = self.first.clone();
-        let title = format!("Ensure target group {name}");
+        let title = format!("Ensure target group {}", group.name);
         let target_group = self.builder.add("target_group", title, &first, StepParams::EnsureTargetGroup(group));
         let ensure = EnsureRoute {
-            route: route.clone(),
+            route,
             target_group: Input::output(target_group.as_str(), "target_group"),
             tags: self.tags.clone(),
         };
-        let title = format!("Ensure route {}", self.app.route_url(route));
+        let title = format!("Ensure route {url}");
         let route =
             self.builder.add("route", title, std::slice::from_ref(&target_group), StepParams::EnsureRoute(ensure));
-        Some(Routed { target_group, route })
+        Routed { target_group, route }
     }
 
     /// The step that registers it, and the images that it uses.
-    fn task_definition(&mut self, service: &Service, first: bool) -> Result<(StepId, Vec<Input>), PlanError> {
+    pub(super) fn task_definition(&mut self, part: &Part<'_>) -> Result<(StepId, Vec<Input>), PlanError> {
+        let service = part.service;
         let mut needs = self.first.clone();
         let mut containers = Vec::new();
         let mut images = Vec::new();
@@ -184,30 +141,48 @@ impl Deploy<'_> {
                 images.push(image.clone());
             }
             let mut settings = container.settings.clone();
-            settings.environment.extend(self.previews.variables.clone());
+            settings.environment.extend(self.scene.variables.clone());
             settings.environment.extend(self.variables.clone());
             containers.push(ContainerInput { name: container.name.clone(), image, settings });
         }
-        let family = family_name(&self.record.names, &service.name, first);
+        let document = service.documents.as_ref().map(|documents| documents.task_definition.clone());
+        if document.is_some() {
+            // What it says itself stays.
+            containers.retain(|container| container.image.value() != Some(""));
+        }
         let params = RegisterTaskDefinition {
-            family: family.clone(),
+            family: part.family.clone(),
             base: service.base_task_definition.clone(),
             launch_type: service.launch_type,
             cpu: service.cpu,
             memory: service.memory,
             containers,
-            tags: self.service_tags(service),
-            document: None,
+            tags: self.service_tags(&service.name),
+            document,
         };
-        let id = format!("task_definition.{}", service.name);
-        let title = format!("Register task definition {family}");
-        Ok((self.builder.add(id, title, &needs, StepParams::RegisterTaskDefinition(params)), images))
+        Ok((self.register(&service.name, params, &needs), images))
+    }
+
+    pub(super) fn register(&mut self, service: &str, params: RegisterTaskDefinition, needs: &[StepId]) -> StepId {
+        let title = format!("Register task definition {}", params.family);
+        let id = format!("task_definition.{service}");
+        self.builder.add(id, title, needs, StepParams::RegisterTaskDefinition(params))
     }
 
     fn image(&mut self, service: &Service, container: &ContainerTemplate) -> Result<Input, PlanError> {
         let id = format!("image.{}.{}", service.name, container.name);
+        let key = (service.name.clone(), container.name.clone());
+        if let Some(given) = self.scene.images.get(&key).cloned() {
+            return Ok(self.reference(id, &given));
+        }
+        if self.commit.is_none()
+            && needs_commit(&container.image)
+            && let Some(kept) = self.scene.kept.get(&key).cloned()
+        {
+            return Ok(Input::Value(kept));
+        }
         match &container.image {
-            ImageSource::Reference(reference) => Ok(Input::Value(reference.clone())),
+            ImageSource::Reference(reference) => Ok(self.reference(id, reference)),
             // Laid over the base, an empty image keeps the base's.
             ImageSource::Base => Ok(Input::Value(String::new())),
             ImageSource::Build(build) => self.build(id, service, container, build),
@@ -227,6 +202,17 @@ impl Deploy<'_> {
         }
     }
 
+    /// As written, or the digest that it has now.
+    fn reference(&mut self, id: String, reference: &str) -> Input {
+        if !self.scene.pinned || reference.contains("@sha256:") || reference.starts_with("sha256:") {
+            return Input::Value(reference.to_owned());
+        }
+        let params = AwaitImage { image: reference.to_owned(), label: None };
+        let first = self.first.clone();
+        let step = self.builder.add(id, format!("Look up image {reference}"), &first, StepParams::AwaitImage(params));
+        Input::output(step.as_str(), "image")
+    }
+
     fn build(
         &mut self,
         id: String,
@@ -240,25 +226,22 @@ impl Deploy<'_> {
         let who = &container.name;
         let unplannable = |message: String| PlanError::Unplannable(message);
         let commit = self.commit.ok_or_else(|| {
-            unplannable(format!(
-                "container {who} is built from a commit, and none is known; give the repository a `source`"
-            ))
+            unplannable(format!("container {who} is built from a commit, and none is known; {}", self.remedy()))
         })?;
-        let source =
-            self.app.repositories.get(&self.record.key.repository).and_then(|r| r.source.clone()).ok_or_else(|| {
-                unplannable(format!(
-                    "container {who} is built from a checkout, and repository {} has no `source`",
-                    self.record.key.repository
-                ))
+        let key =
+            self.scene.repository.ok_or_else(|| {
+                unplannable(format!("container {who} is built from a checkout, and the manifest has several repositories and none named after the project"))
             })?;
-        let several = self.previews.services.len() > 1;
-        let name = if several { format!("{}-{who}", service.name) } else { who.clone() };
+        let source = self.app.repositories.get(key).and_then(|r| r.source.clone()).ok_or_else(|| {
+            unplannable(format!("container {who} is built from a checkout, and repository {key} has no `source`"))
+        })?;
+        let name = if self.scene.several { format!("{}-{who}", service.name) } else { who.clone() };
         let params = BuildImage {
             source,
             commit: commit.to_owned(),
             build: build.clone(),
-            tag: format!("{}-{}:{}", self.record.names.base, name.to_ascii_lowercase(), short_commit(commit)),
-            tags: self.service_tags(service),
+            tag: format!("{}-{}:{}", self.scene.base, name.to_ascii_lowercase(), short_commit(commit)),
+            tags: self.service_tags(&service.name),
         };
         let title = format!("Build image {}", params.tag);
         let first = self.first.clone();
@@ -272,21 +255,26 @@ impl Deploy<'_> {
     fn fill(&self, text: &str, container: &str) -> Result<String, PlanError> {
         let mut text = text.replace("{project}", &self.app.project);
         if text.contains("{branch}") {
-            let branch = match &self.record.key.source {
-                SourceRef::Branch(branch) => tag_safe(branch).ok_or_else(|| {
+            let branch = match self.scene.branch {
+                None => {
+                    return Err(PlanError::Unplannable(format!(
+                        "container {container} waits for an image named after a branch, and a lasting environment follows none; use {{short_commit}}, or name the image"
+                    )));
+                }
+                Some(SourceRef::Branch(branch)) => tag_safe(branch).ok_or_else(|| {
                     PlanError::Unplannable(format!(
                         "container {container} waits for an image named after the branch, and {branch:?} leaves nothing that a tag may hold; use {{short_commit}}"
                     ))
                 })?,
-                SourceRef::ForkPullRequest(number) => format!("pr-{number}"),
+                Some(SourceRef::ForkPullRequest(number)) => format!("pr-{number}"),
             };
             text = text.replace("{branch}", &branch);
         }
         if text.contains("{commit}") || text.contains("{short_commit}") {
             let Some(commit) = self.commit else {
-                let message = format!(
-                    "container {container} waits for an image of a commit, and none is known; give the repository a `source`"
-                );
+                let remedy = self.remedy();
+                let message =
+                    format!("container {container} waits for an image of a commit, and none is known; {remedy}");
                 return Err(PlanError::Unplannable(message));
             };
             text = text.replace("{commit}", commit).replace("{short_commit}", short_commit(commit));
@@ -294,138 +282,101 @@ impl Deploy<'_> {
         Ok(text)
     }
 
-    fn service(
+    fn remedy(&self) -> &'static str {
+        match self.scene.branch {
+            Some(_) => "give the repository a `source`",
+            None => "say which with --commit, or name the image with --image",
+        }
+    }
+
+    pub(super) fn service(
         &mut self,
-        service: &Service,
-        first: bool,
+        part: &Part<'_>,
         definition: &StepId,
-        target: Option<&Routed>,
+        target: Option<Attached<'_>>,
         after: &[StepId],
     ) -> StepId {
-        let name = service_name(&self.record.names, &service.name, first);
-        let binding = service.load_balancer.as_ref();
-        let target_of = |routed: &Routed| {
-            binding.map(|binding| ServiceTarget {
-                target_group: Input::output(routed.target_group.as_str(), "target_group"),
-                container: binding.container.clone(),
-                port: binding.port,
-            })
+        let service = part.service;
+        let target_group = match target {
+            Some(Attached::Made(routed)) => Some(Input::output(routed.target_group.as_str(), "target_group")),
+            Some(Attached::Existing(arn)) => Some(Input::Value(arn.to_owned())),
+            None => None,
         };
+        let target_of = |target_group: Input| {
+            let binding = service.load_balancer.as_ref()?;
+            Some(ServiceTarget { target_group, container: binding.container.clone(), port: binding.port })
+        };
+        let following = self.scene.following;
         let params = DeployService {
-            name: name.clone(),
+            name: part.name.clone(),
             launch_type: service.launch_type,
             task_definition: Input::output(definition.as_str(), "task_definition"),
-            desired_count: self.desired_count(service),
+            desired_count: part.desired_count,
             deployment: service.deployment.clone(),
-            target: target.and_then(target_of),
-            tags: self.service_tags(service),
-            adopt: false,
-            force: false,
-            wait_until: WaitUntil::Stable,
-            fail_fast: None,
-            document: None,
+            target: target_group.and_then(target_of),
+            tags: self.service_tags(&service.name),
+            adopt: self.scene.adopt,
+            force: following.force,
+            wait_until: following.wait_until,
+            fail_fast: following.fail_fast,
+            document: service.documents.as_ref().map(|documents| documents.service.clone()),
         };
         let mut needs = after.to_vec();
-        for step in [Some(definition), target.map(|t| &t.target_group), target.map(|t| &t.route)].into_iter().flatten()
-        {
+        let made = match target {
+            Some(Attached::Made(routed)) => vec![&routed.target_group, &routed.route],
+            _ => Vec::new(),
+        };
+        for step in std::iter::once(definition).chain(made) {
             if !needs.contains(step) {
                 needs.push(step.clone());
             }
         }
-        let id = format!("service.{}", service.name);
-        let step = self.builder.add(id, format!("Deploy service {name}"), &needs, StepParams::DeployService(params));
+        self.put(&service.name, params, &needs)
+    }
+
+    pub(super) fn put(&mut self, service: &str, params: DeployService, needs: &[StepId]) -> StepId {
+        let title = format!("Deploy service {}", params.name);
         // The platform's own deployment timeout comes first and knows the reason.
-        self.builder.timeout_s(service.deployment.timeout.saturating_add(120));
+        let timeout = params.deployment.timeout.saturating_add(120);
+        let step = self.builder.add(format!("service.{service}"), title, needs, StepParams::DeployService(params));
+        self.builder.timeout_s(timeout);
         step
     }
 
     /// Healthy targets, and an answer through the load balancer.
-    fn answering(&mut self, service: &Service, routed: &Routed, deployed: &StepId) -> Vec<StepId> {
-        let minimum = self.desired_count(service);
-        if minimum == 0 {
+    pub(super) fn answering(&mut self, part: &Part<'_>, routed: &Routed, deployed: &StepId) -> Vec<StepId> {
+        self.answers(part.desired_count, part.service.deployment.timeout, routed, deployed)
+    }
+
+    pub(super) fn answers(&mut self, minimum: u32, timeout: u32, routed: &Routed, deployed: &StepId) -> Vec<StepId> {
+        if minimum == 0 || self.scene.following.wait_until == WaitUntil::Started {
             return Vec::new();
         }
         let target_group = Input::output(routed.target_group.as_str(), "target_group");
         let needs = [deployed.clone(), routed.target_group.clone()];
         let params = StepParams::TargetsHealthy(TargetsHealthy { target_group, minimum });
         let targets = self.builder.add("targets", "Wait for healthy targets".to_owned(), &needs, params);
-        self.builder.timeout_s(service.deployment.timeout);
+        self.builder.timeout_s(timeout);
         let params = StepParams::ProbeUrl(ProbeUrl { url: Input::output(routed.route.as_str(), "url") });
         let probe = self.builder.add("probe", "Ask the URL".to_owned(), &[targets, routed.route.clone()], params);
         self.builder.timeout_s(PROBE_S);
         vec![probe]
     }
 
-    fn hooks(
-        &mut self,
-        point: HookPoint,
-        after: Vec<StepId>,
-        definitions: &BTreeMap<String, StepId>,
-        warnings: &mut Vec<String>,
-    ) -> Vec<StepId> {
-        let definition = |service: &str| Some(Input::output(definitions.get(service)?.as_str(), "task_definition"));
-        let cx = HookContext {
-            previews: self.previews,
-            variables: &self.variables,
-            tags: &self.tags,
-            task_definition: &definition,
-            fail: FailurePolicy::Unwind,
-        };
-        let mut after = after;
-        // A task hook refers to a definition, so it needs the step that registers it.
-        for step in definitions.values() {
-            if !after.contains(step) {
-                after.push(step.clone());
-            }
-        }
-        hooks::add(&mut self.builder, &cx, point, after, warnings)
-    }
-
-    /// The images and task definitions of before are of no use once the new ones serve, nor are services that the manifest
-    /// has lost (without their task definition they could not even start a task again), nor the address of before where the
-    /// manifest routes in another way now.
-    fn sweep_unused(
-        &mut self,
-        services: &[&Service],
-        definitions: &BTreeMap<String, StepId>,
-        images: &[Input],
-        route: Option<&RouteTarget>,
-        after: &[StepId],
-    ) {
-        let mut keep: Vec<Input> =
-            definitions.values().map(|id| Input::output(id.as_str(), "task_definition")).collect();
-        keep.extend(images.iter().cloned());
-        let name = |(index, service): (usize, &&Service)| service_name(&self.record.names, &service.name, index == 0);
-        keep.extend(services.iter().enumerate().map(name).map(Input::Value));
-        let mut needs = after.to_vec();
-        for input in &keep {
-            if let Input::Output { output } = input {
-                let step = StepId::new(output.split('/').next().unwrap_or_default());
-                if !needs.contains(&step) {
-                    needs.push(step);
-                }
-            }
-        }
-        let mut kinds = vec![ResourceKind::Service, ResourceKind::TaskDefinition, ResourceKind::Image];
-        if route.is_none() {
-            kinds.extend([ResourceKind::Rule, ResourceKind::Listener, ResourceKind::TargetGroup]);
-        }
-        let params =
-            SweepResources { environment: self.record.id.to_string(), kinds, keep, keep_route: route.cloned() };
-        let title = "Clear what is no longer used".to_owned();
-        self.builder.add(UNUSED, title, &needs, StepParams::SweepResources(params));
-        self.builder.timeout_s(STOP_S);
-        self.builder.last(|step| step.on_failure = FailurePolicy::Warn);
-    }
-
-    fn desired_count(&self, service: &Service) -> u32 {
-        self.previews.desired_count.unwrap_or(service.desired_count)
-    }
-
-    fn service_tags(&self, service: &Service) -> Tags {
+    pub(super) fn service_tags(&self, service: &str) -> Tags {
         let mut tags = self.tags.clone();
-        tags.insert(TAG_SERVICE.to_owned(), service.name.clone());
+        tags.insert(TAG_SERVICE.to_owned(), service.to_owned());
         tags
+    }
+}
+
+/// Whether the image is told by the commit.
+fn needs_commit(image: &ImageSource) -> bool {
+    let told = |text: &str| text.contains("{commit}") || text.contains("{short_commit}") || text.contains("{branch}");
+    match image {
+        ImageSource::Build(_) => true,
+        ImageSource::Await(wait) => told(&wait.image) || wait.label.as_ref().is_some_and(|(_, value)| told(value)),
+        ImageSource::Reference(_) | ImageSource::Base => false,
     }
 }
 

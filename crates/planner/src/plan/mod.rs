@@ -8,13 +8,19 @@
 //!          target_group → route ───────────────────────┴→ service.* → targets → probe → hooks after
 //! update   the same without the first sweep; at the end a sweep of services, task definitions, images and routes
 //!          no longer used
+//! sleep    service.stop of every service
+//! wake     service.* as they served last → targets → probe
 //! destroy  hooks before → service.stop → service.delete → route → target_group → sweep by tag → hooks after → verify
 //!          (route and target_group only where the manifest still tells the route; with a task among the hooks after,
 //!          the sweep leaves task definitions and images to a second one after the hooks)
 //! ```
 
 mod deploy;
+pub mod environment;
 mod hooks;
+mod preview;
+pub mod release;
+mod sleep;
 mod step;
 mod teardown;
 #[cfg(test)]
@@ -34,7 +40,11 @@ use landfall_workflow::{ExecutionView, Plan};
 use crate::control::holds_place;
 use crate::names::hashed_names;
 
-pub use deploy::preview;
+pub use deploy::Following;
+pub use environment::{EnvironmentInputs, ImageOverride, environment, environment_url, rollback, scale};
+pub use preview::preview;
+pub use release::{Attempt, NoRelease, Release, Released};
+pub use sleep::{sleep, wake};
 pub use teardown::destroy;
 
 /// Version of the plan's shape, for readers of old journals.
@@ -50,6 +60,8 @@ pub enum PlanKind {
     Create,
     Update,
     Destroy,
+    Sleep,
+    Wake,
 }
 
 impl PlanKind {
@@ -58,6 +70,8 @@ impl PlanKind {
             PlanKind::Create => "preview.create",
             PlanKind::Update => "preview.update",
             PlanKind::Destroy => "preview.destroy",
+            PlanKind::Sleep => "preview.sleep",
+            PlanKind::Wake => "preview.wake",
         }
     }
 }
@@ -132,8 +146,15 @@ pub fn host_label<'a>(
 
 /// Has an update go back, if it fails, to what `good` made: the parameters, references replaced, of the last execution after
 /// which all served. For plans that follow others that were cut short; what those have left is not what ran before.
-pub fn fall_back(plan: &mut Plan, good: &[serde_json::Value]) {
-    let good: Vec<StepParams> = good.iter().filter_map(|params| serde_json::from_value(params.clone()).ok()).collect();
+/// `asleep`: what there was ran no task, and goes back to that.
+pub fn fall_back(plan: &mut Plan, good: &[serde_json::Value], asleep: bool) {
+    let mut good: Vec<StepParams> =
+        good.iter().filter_map(|params| serde_json::from_value(params.clone()).ok()).collect();
+    for params in good.iter_mut().filter(|_| asleep) {
+        if let StepParams::DeployService(service) = params {
+            service.desired_count = 0;
+        }
+    }
     for step in &plan.steps {
         let same = |was: &&StepParams| match (step.typed(), was) {
             (Ok(StepParams::EnsureTargetGroup(now)), StepParams::EnsureTargetGroup(was)) => now.name == was.name,

@@ -52,6 +52,11 @@ impl Builder {
         }
     }
 
+    /// What this step makes stays, whatever becomes of the plan.
+    pub(super) fn keep(&mut self, id: &StepId) {
+        self.steps.iter_mut().filter(|step| step.id == *id).for_each(|step| step.undo = false);
+    }
+
     /// Total time of the step added last, in seconds.
     pub(super) fn timeout_s(&mut self, seconds: u32) {
         self.last(|step| step.timeout_ms = u64::from(seconds) * 1_000);

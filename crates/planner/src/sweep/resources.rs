@@ -42,10 +42,12 @@ impl Sweep<'_> {
     fn orphaned(&self, resource: &OwnedResource) -> Option<String> {
         let environment = &resource.environment;
         let ours = resource.tags.get(TAG_INSTANCE).is_some_and(|instance| !instance.is_empty());
-        if !ours || environment.is_empty() {
+        let id = EnvironmentId::from(environment.as_str());
+        // What lasts is never swept: it has no record, and goes when somebody says so.
+        if !ours || environment.is_empty() || id.is_long_lived() {
             return None;
         }
-        let Some(record) = self.records.get(&EnvironmentId::from(environment.as_str())) else {
+        let Some(record) = self.records.get(&id) else {
             return Some(format!("no environment `{environment}` is known"));
         };
         let idle = matches!(record.phase, Phase::Destroyed | Phase::Failed | Phase::Queued | Phase::AwaitingApproval)

@@ -66,10 +66,10 @@ async fn relay(
     send: &mpsc::Sender<Result<LogLine, ControlError>>,
 ) -> Result<(), ControlError> {
     let mut changed = inner.records.subscribe();
-    if inner.records.get(id).is_none() {
+    if inner.records.get(id).is_none() && !id.is_long_lived() {
         return Err(ControlError::NotFound(format!("no preview `{id}`; `landfall preview list` shows them")));
     }
-    let opened = inner.platform.orchestrator.follow_logs(id.as_str(), history).await;
+    let opened = inner.platform_of(id)?.orchestrator.follow_logs(id.as_str(), history).await;
     let mut lines: Box<dyn LogStream> = opened.map_err(|error| match error {
         PortError::Invalid(_) => ControlError::Invalid(error.to_string()),
         other => other.into(),
@@ -79,7 +79,8 @@ async fn relay(
     let mut end = None;
     loop {
         changed.borrow_and_update();
-        if inner.records.get(id).is_none_or(|record| record.phase == Phase::Destroyed) {
+        let gone = inner.records.get(id).is_none_or(|record| record.phase == Phase::Destroyed);
+        if gone && !id.is_long_lived() {
             end.get_or_insert_with(|| Instant::now() + LAST_LINES);
         } else {
             end = None;

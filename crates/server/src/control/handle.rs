@@ -19,7 +19,7 @@ use super::{
     SettledReport, Submitted, Target, follow,
 };
 use crate::service::{Inner, Service};
-use crate::{inbox, reconcile};
+use crate::{deploy, inbox, reconcile};
 
 const DECIDED_WITHIN: Duration = Duration::from_secs(30);
 const LONGEST_POLL: Duration = Duration::from_secs(60);
@@ -105,6 +105,32 @@ impl Control for Service {
             }
             ControlRequest::Logs { environment, lines } => {
                 ControlResponse::Logs(logs(inner, &environment, lines.min(10_000)).await?)
+            }
+            ControlRequest::Deploy { environment, change, actor } => {
+                ControlResponse::Deploy(deploy::begin(inner, &environment, change, actor).await?)
+            }
+            ControlRequest::Releases { environment, limit, all } => {
+                ControlResponse::Releases(deploy::releases(inner, &environment, limit, all).await?)
+            }
+            ControlRequest::Environment { name } => {
+                ControlResponse::Environment(Box::new(deploy::status(inner, &name).await?))
+            }
+            ControlRequest::Lock { environment, reason, actor } => {
+                ControlResponse::Lock(deploy::lock(inner, &environment, reason, actor).await?)
+            }
+            ControlRequest::Unlock { environment } => ControlResponse::Unlock(deploy::unlock(inner, &environment).await?),
+            ControlRequest::Watch { id, version, timeout_ms } => {
+                ControlResponse::Watch(Box::new(deploy::watch(inner, &id, version, timeout_ms).await?))
+            }
+            ControlRequest::RunTask { environment, task } => {
+                ControlResponse::RunTask(deploy::run(inner, &environment, task).await?)
+            }
+            ControlRequest::TaskOutput { environment, task, container, lines } => ControlResponse::TaskOutput(
+                deploy::output(inner, &environment, task, container, lines.min(10_000)).await?,
+            ),
+            ControlRequest::StopTask { environment, task, reason } => {
+                deploy::stop(inner, &environment, &task, &reason).await?;
+                ControlResponse::StopTask
             }
             ControlRequest::Backup { to } => {
                 inner.store.backup(&to).await?;
@@ -262,12 +288,12 @@ fn rests(record: &EnvironmentRecord) -> bool {
         Phase::AwaitingApproval => true,
         // In the queue and told so; one that was only just asked for has no message yet.
         Phase::Queued => record.message.is_some(),
-        _ => record.applied_seq == record.desired_seq,
+        _ => record.applied_seq == record.desired_seq && !landfall_planner::control::sleep_pending(record),
     }
 }
 
 async fn logs(inner: &Inner, id: &EnvironmentId, lines: usize) -> Answer<Vec<String>> {
-    let orchestrator = &inner.platform.orchestrator;
+    let orchestrator = &inner.platform_of(id)?.orchestrator;
     let tasks = orchestrator.list_owned(Some(id.as_str()), &[ResourceKind::Task]).await?;
     let mut out = Vec::new();
     for task in tasks.items.iter().filter(|task| task.kind == ResourceKind::Task) {

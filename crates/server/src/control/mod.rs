@@ -19,6 +19,8 @@ use landfall_workflow::{ExecutionView, Record, Signal};
 use serde::{Deserialize, Serialize};
 
 pub use client::ControlClient;
+
+use crate::deploy::{Begun, Change, EnvironmentDetail, LockState, ReleaseSummary, TaskReport};
 pub use follow::LogLines;
 
 /// Answers control requests: a [`Service`](crate::Service) in this process, or a [`ControlClient`] of another.
@@ -82,12 +84,73 @@ pub enum ControlRequest {
         environment: EnvironmentId,
         lines: usize,
     },
+    /// Begins a change of a lasting environment, in the place of the one that is under way.
+    Deploy {
+        environment: String,
+        change: Change,
+        /// `cli:root`
+        actor: String,
+    },
+    /// Newest first; `all`: failed ones, scalings and what is under way too.
+    Releases {
+        environment: String,
+        limit: usize,
+        all: bool,
+    },
+    /// A lasting environment by name.
+    Environment {
+        name: String,
+    },
+    Lock {
+        environment: String,
+        reason: String,
+        actor: String,
+    },
+    Unlock {
+        environment: String,
+    },
+    /// Waits until the execution has records after `version`, has finished or waits for somebody; at most `timeout_ms` (and
+    /// at most 60 s a call).
+    Watch {
+        id: ExecutionId,
+        version: u64,
+        timeout_ms: u64,
+    },
+    /// Starts a one-off task of a service's current task definition.
+    RunTask {
+        environment: String,
+        task: OneOff,
+    },
+    /// How far a one-off task is, with its last `lines` lines.
+    TaskOutput {
+        environment: String,
+        task: String,
+        container: String,
+        lines: usize,
+    },
+    StopTask {
+        environment: String,
+        task: String,
+        reason: String,
+    },
     /// A consistent copy of the database, into this file.
     Backup {
         to: PathBuf,
     },
     /// Ends the server as SIGTERM does.
     Shutdown,
+}
+
+/// A one-off task of a lasting environment's service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneOff {
+    /// The manifest's name.
+    pub service: String,
+    /// Whose command is replaced and whose exit code counts; `None`: the first essential one.
+    pub container: Option<String>,
+    /// Empty: the task definition's.
+    pub command: Vec<String>,
+    pub environment: std::collections::BTreeMap<String, String>,
 }
 
 /// Which preview a submitted intent is about.
@@ -114,6 +177,16 @@ pub enum ControlResponse {
     Gc(GcReport),
     Settled(Box<SettledReport>),
     Logs(Vec<String>),
+    Deploy(Begun),
+    Releases(Vec<ReleaseSummary>),
+    Environment(Box<EnvironmentDetail>),
+    Lock(LockState),
+    /// The lock that was removed, if there was one.
+    Unlock(Option<LockState>),
+    Watch(Box<ExecutionView>),
+    RunTask(TaskReport),
+    TaskOutput(TaskReport),
+    StopTask,
     Backup,
     Shutdown,
 }
@@ -203,6 +276,9 @@ pub enum ControlError {
     /// Makes no sense in the present state: a signal to a finished execution.
     #[error("{0}")]
     Conflict(String),
+    /// Somebody locked the environment.
+    #[error("{0}")]
+    Locked(String),
     #[error("{0}")]
     Unavailable(String),
     #[error("internal error: {0}")]

@@ -29,6 +29,7 @@ pub(crate) fn rig() -> Rig {
     let service = Service {
         launch_type: landfall_model::task::LaunchType::Fargate,
         base_task_definition: None,
+        documents: None,
         name: "app".to_owned(),
         cpu: None,
         memory: None,
@@ -44,6 +45,8 @@ pub(crate) fn rig() -> Rig {
             circuit_breaker: CircuitBreaker { enable: true, rollback: true, threshold: None },
             health_check_grace_period: 0,
             timeout: 60,
+            strategy: Default::default(),
+            alarms: None,
         },
         load_balancer: Some(LoadBalancerBinding {
             container: "app".to_owned(),
@@ -77,6 +80,7 @@ pub(crate) fn rig() -> Rig {
         ttl: None,
         limits: Limits { max_previews: None, concurrent_builds: 2, concurrent_executions: 8 },
         hooks: Vec::new(),
+        sleep: None,
     });
     *rig.forge.0.lock().unwrap() =
         Some(BTreeMap::from([("main".to_owned(), commit('0')), (BRANCH.to_owned(), commit('a'))]));

@@ -85,6 +85,7 @@ pub(crate) fn app() -> App {
         notifications: Vec::new(),
         webhook_secrets: Vec::new(),
         aws: BTreeMap::new(),
+        chatops: None,
     }
 }
 
@@ -114,6 +115,7 @@ impl Rig {
             journal: self.mem.clone(),
             engine,
             platform: self.world.platform(),
+            places: self.app.environments.keys().map(|name| (name.clone(), self.world.platform())).collect(),
             branches: Arc::new(self.forge.clone()),
             clock: self.clock.clone(),
             metrics,

@@ -34,6 +34,8 @@ fn deployment() -> DeploymentConfiguration {
         circuit_breaker: CircuitBreaker { enable: true, rollback: true, threshold: None },
         health_check_grace_period: 5,
         timeout: 300,
+        strategy: Default::default(),
+        alarms: None,
     }
 }
 
@@ -48,6 +50,7 @@ fn web() -> Service {
     Service {
         launch_type: landfall_model::task::LaunchType::Fargate,
         base_task_definition: None,
+        documents: None,
         name: "app".to_owned(),
         cpu: Some(256),
         memory: Some(512),
@@ -86,6 +89,7 @@ fn worker() -> Service {
     Service {
         launch_type: landfall_model::task::LaunchType::Fargate,
         base_task_definition: None,
+        documents: None,
         name: "worker".to_owned(),
         cpu: None,
         memory: None,
@@ -127,10 +131,12 @@ pub(crate) fn app() -> App {
             ttl: None,
             limits: Limits { max_previews: None, concurrent_builds: 2, concurrent_executions: 8 },
             hooks: Vec::new(),
+            sleep: None,
         }),
         notifications: Vec::new(),
         webhook_secrets: Vec::new(),
         aws: BTreeMap::new(),
+        chatops: None,
     }
 }
 
@@ -214,6 +220,9 @@ pub(crate) fn record(app: &App, branch: &str) -> EnvironmentRecord {
         retries: 0,
         retry_at: None,
         replans: 0,
+        sleep: false,
+        asleep: None,
+        awake_since: None,
     }
 }
 

@@ -1,0 +1,46 @@
+//! Lasting environments, authored → resolved.
+
+use std::collections::BTreeSet;
+
+use landfall_model::app::LongLivedEnvironment;
+use landfall_model::step::RouteTarget;
+
+use super::{aws, defaults, texts};
+use crate::authored::{self, EnvironmentRouting};
+
+/// `services`: all of the manifest, in its order. `certified`: places on AWS with a certificate.
+pub(super) fn environment(
+    name: String,
+    environment: authored::Environment,
+    project: &str,
+    services: &[String],
+    certified: &BTreeSet<String>,
+) -> LongLivedEnvironment {
+    let on = aws::text(environment.on);
+    let usual_port = match &on {
+        None => defaults::PORT,
+        Some(on) if certified.contains(on) => 443,
+        Some(_) => 80,
+    };
+    let routing = match environment.routing {
+        Some(EnvironmentRouting::Host(host)) => Some(RouteTarget::Host {
+            host: host.name.trim_end_matches('.').to_ascii_lowercase(),
+            port: host.port.map_or(usual_port, |port| port.0),
+        }),
+        Some(EnvironmentRouting::Port(port)) => Some(RouteTarget::Port { port: port.0 }),
+        None if on.is_none() => {
+            Some(RouteTarget::Host { host: format!("{name}.{project}.localhost"), port: defaults::PORT })
+        }
+        None => None,
+    };
+    LongLivedEnvironment {
+        name,
+        on,
+        services: environment.services.unwrap_or_else(|| services.to_vec()),
+        variables: texts(environment.variables),
+        names: texts(environment.names),
+        routing,
+        target_groups: texts(environment.target_groups),
+        desired_count: environment.desired_count,
+    }
+}

@@ -1,0 +1,167 @@
+//! Begins a change of a lasting environment: the one under way makes way, what runs is looked up, a plan is made and journalled.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use landfall_engine::{EngineError, NewPlan};
+use landfall_model::ids::{EnvironmentId, ExecutionId, SYSTEM_ACTOR};
+use landfall_planner::names::lasting_name;
+use landfall_planner::plan::{self, Attempt, EnvironmentInputs, NoRelease, release};
+use landfall_planner::{PlanError, Planned, Severity, lint};
+use landfall_workflow::{Outcome, Signal};
+
+use super::{Answer, Begun, Change, Place, attempts, lock, place, target};
+use crate::control::ControlError;
+use crate::service::Inner;
+
+/// An execution stops at a step boundary; no call of a step takes longer.
+const MAKES_WAY_WITHIN: Duration = Duration::from_secs(60);
+/// Others that begin at the same moment, in other processes.
+const RIVALS: usize = 5;
+
+pub(crate) async fn begin(inner: &Inner, name: &str, change: Change, by: String) -> Answer<Begun> {
+    let place = place(inner, name)?;
+    lock::refuse(inner, &place.id, &place.environment.name).await?;
+    let alone = inner.deploying(&place.id);
+    let _alone = alone.lock().await;
+    let mut superseded = Vec::new();
+    for _ in 0..RIVALS {
+        superseded.extend(make_way(inner, &place.id, &by).await?);
+        if let Some(begun) = once(inner, &place, &change, &by).await? {
+            return Ok(Begun { superseded, ..begun });
+        }
+    }
+    Err(ControlError::Conflict(format!("others keep deploying to {name}; try again when they are done")))
+}
+
+/// Supersedes what is unfinished and waits until it has stopped.
+async fn make_way(inner: &Inner, id: &EnvironmentId, by: &str) -> Answer<Vec<ExecutionId>> {
+    let mut superseded = Vec::new();
+    for summary in inner.journal.list(Some(id), true, 100).await? {
+        let signal = Signal::Supersede { by: format!("a newer request of {by}") };
+        match inner.engine.signal(&summary.id, SYSTEM_ACTOR, signal).await {
+            Ok(()) => superseded.push(summary.id.clone()),
+            // Finished meanwhile, or superseded already.
+            Err(EngineError::Rejected(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ended = tokio::time::timeout(MAKES_WAY_WITHIN, finished(inner, &summary.id)).await;
+        ended.map_err(|_| {
+            ControlError::Unavailable(format!(
+                "{} was told to make way and has not stopped within {} s; is the process that drives it alive?",
+                summary.id,
+                MAKES_WAY_WITHIN.as_secs()
+            ))
+        })??;
+    }
+    Ok(superseded)
+}
+
+async fn finished(inner: &Inner, id: &ExecutionId) -> Answer<()> {
+    loop {
+        if inner.engine.view(id).await?.outcome.is_some() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = inner.journal.changed() => {}
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+    }
+}
+
+/// `None`: somebody else began after the same predecessor, and was first.
+async fn once(inner: &Inner, place: &Place<'_>, change: &Change, by: &str) -> Answer<Option<Begun>> {
+    let newest = inner.journal.list(Some(&place.id), false, 1).await?.into_iter().next();
+    let execution = inner.engine.new_id(inner.clock.now());
+    let planned = planned(inner, place, change, &execution).await?;
+    let dedup_key = match &newest {
+        Some(before) => format!("{}/after/{}", place.id, before.id),
+        None => format!("{}/first", place.id),
+    };
+    let title = planned.plan.title.clone();
+    let new =
+        NewPlan { id: Some(execution), dedup_key, plan: planned.plan, intent: by.to_owned(), notices: Vec::new() };
+    let submitted = inner.engine.submit(new).await?;
+    if submitted.existing {
+        return Ok(None);
+    }
+    tracing::info!(environment = %place.id, execution = %submitted.id, title, "begun");
+    Ok(Some(Begun { environment: place.id.clone(), execution: submitted.id, title, superseded: Vec::new() }))
+}
+
+async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &ExecutionId) -> Answer<Planned> {
+    let (app, environment) = (&inner.app, place.environment);
+    let everything = matches!(change, Change::Rollback { .. });
+    let seen = match everything {
+        true => attempts::read(inner, &place.id, u32::MAX, |_| false).await?,
+        false => attempts::recent(inner, &place.id, &environment.services).await?,
+    };
+    let attempts = attempts::bare(&seen);
+    let present = release::state(&attempts);
+    let mut cx = EnvironmentInputs {
+        instance: inner.instance.clone(),
+        execution: execution.clone(),
+        commit: None,
+        images: Vec::new(),
+        services: Vec::new(),
+        live: live(inner, place).await?,
+        target: target(inner, place).await?,
+        following: plan::Following::default(),
+        present: present.clone(),
+    };
+    let unplannable = |error: PlanError| ControlError::Invalid(error.to_string());
+    let mut planned = match change {
+        Change::Deploy { commit, images, services, following } => {
+            cx.commit.clone_from(commit);
+            cx.images.clone_from(images);
+            cx.services.clone_from(services);
+            cx.following = *following;
+            plan::environment(app, environment, &cx).map_err(unplannable)?
+        }
+        Change::Rollback { to, following } => {
+            cx.following = *following;
+            let index =
+                release::rollback_to(&attempts, to.as_deref()).map_err(|error| no_release(&error, environment))?;
+            let state = release::state(&attempts[index..]).ok_or_else(|| no_release(&NoRelease::None, environment))?;
+            plan::rollback(app, environment, &state, attempts[index].plan.clone(), &cx)
+        }
+        Change::Scale { counts, following } => {
+            cx.following = *following;
+            plan::scale(app, environment, counts, &cx).map_err(unplannable)?
+        }
+    };
+    if let Some(present) = present.filter(|_| was_cut_short(&attempts)) {
+        plan::fall_back(&mut planned.plan, &present.parameters(&cx.live), false);
+    }
+    let errors: Vec<String> = lint(&planned.plan)
+        .into_iter()
+        .filter(|note| note.severity == Severity::Error)
+        .map(|note| note.step.map_or(note.message.clone(), |step| format!("{step}: {}", note.message)))
+        .collect();
+    match errors.is_empty() {
+        true => Ok(planned),
+        false => Err(ControlError::Invalid(format!("the plan is faulty: {}", errors.join("; ")))),
+    }
+}
+
+fn no_release(error: &NoRelease, environment: &landfall_model::app::LongLivedEnvironment) -> ControlError {
+    ControlError::NotFound(format!("{}: {error}; `landfall releases {0}` lists them", environment.name))
+}
+
+/// Whether the newest attempt left something half done: then what a step finds is not what a failure goes back to.
+fn was_cut_short(attempts: &[Attempt]) -> bool {
+    let whole = |outcome| matches!(outcome, Some(Outcome::Succeeded | Outcome::RolledBack | Outcome::Aborted));
+    attempts.first().is_some_and(|newest| !whole(newest.outcome))
+}
+
+/// Desired counts of the services that exist.
+async fn live(inner: &Inner, place: &Place<'_>) -> Answer<BTreeMap<String, u32>> {
+    let mut live = BTreeMap::new();
+    for service in &place.environment.services {
+        let name = lasting_name(&inner.app, place.environment, service);
+        if let Some(found) = place.platform.orchestrator.describe_service(&name).await? {
+            live.insert(service.clone(), found.desired);
+        }
+    }
+    Ok(live)
+}
