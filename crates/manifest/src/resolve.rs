@@ -201,6 +201,8 @@ impl Here<'_> {
                 timeout: secs(deployment.timeout, defaults::DEPLOYMENT_TIMEOUT),
                 strategy: Default::default(),
                 alarms: None,
+                strategy: Default::default(),
+                alarms: None,
             },
             load_balancer,
         }

@@ -11,6 +11,7 @@ pub mod inventory;
 pub mod notice;
 pub mod redact;
 pub mod step;
+pub mod strategy;
 pub mod task;
 
 pub use jiff::Timestamp;

@@ -22,6 +22,22 @@ pub trait Orchestrator: Send + Sync {
     async fn put_service(&self, request: &PutService) -> PortResult<PutServiceOutcome>;
     /// `None`: no such service (or INACTIVE).
     async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>>;
+    /// Takes a service over that exists under this name and is nobody's, or the same environment's of another installation: puts
+    /// these tags on it and changes nothing else. `None`: there is no such service. `Conflict`: it is somebody else's. Natural.
+    async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {
+        let _ = tags;
+        self.describe_service(name).await
+    }
+    /// Lets the newest deployment of a service go on that waits at pause hooks. `false`: it waits at none. Natural.
+    async fn continue_deployment(&self, service: &str) -> PortResult<bool> {
+        let _ = service;
+        Err(PortError::Invalid("deployments of this platform have no pause hooks".to_owned()))
+    }
+    /// Stops the deployment of a service that is under way. `false`: none is. Natural.
+    async fn stop_deployment(&self, service: &str, how: StopDeployment) -> PortResult<bool> {
+        let _ = (service, how);
+        Err(PortError::Invalid("deployments of this platform cannot be stopped".to_owned()))
+    }
     /// Sets the desired count. Natural.
     async fn scale_service(&self, name: &str, desired_count: u32) -> PortResult<()>;
     /// Begins deletion; gone when `describe_service` says `None`. Natural.
@@ -124,9 +140,6 @@ pub struct TargetBinding {
 pub struct PutServiceOutcome {
     /// Whether the service was made by this request.
     pub created: bool,
-    /// What ran before an update, for undo.
-    pub previous_task_definition: Option<String>,
-    pub previous_desired_count: Option<u32>,
     /// The deployment to watch.
     pub deployment: String,
 }
@@ -176,6 +189,40 @@ pub struct DeploymentDescription {
     /// Stopped tasks of this deployment that failed, newest first, at most 10: the root cause of a failure.
     pub failures: Vec<TaskDescription>,
     pub created_at: Timestamp,
+    /// `None`: a rolling deployment, or nothing is known of it.
+    #[serde(default)]
+    pub shift: Option<TrafficShift>,
+}
+
+/// Where a deployment with stages is: blue/green, linear, canary, or a rolling one with pause hooks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficShift {
+    /// ECS's word: RECONCILE_SERVICE, PRE_SCALE_UP, SCALE_UP, …, BAKE_TIME, CLEAN_UP. `None`: not told.
+    pub stage: Option<String>,
+    /// Percent of the production traffic that the new revision is given, rounded down.
+    pub percent: u32,
+    /// Whether all production traffic goes to the new revision.
+    pub shifted: bool,
+    /// Pause hooks that wait for somebody.
+    pub pauses: Vec<PauseHook>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseHook {
+    pub id: String,
+    pub expires_at: Option<Timestamp>,
+    /// What happens then: CONTINUE or ROLLBACK.
+    pub on_timeout: String,
+}
+
+/// What becomes of a deployment that is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopDeployment {
+    /// What ran before runs again.
+    Rollback,
+    /// It ends as it is.
+    Abort,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,8 +232,12 @@ pub enum RolloutState {
     Completed,
     /// The circuit breaker tripped, or the deployment timed out.
     Failed,
-    /// The circuit breaker tripped and the previous task definition runs again.
+    /// The circuit breaker tripped, an alarm went off or somebody asked for it, and the previous revision runs again.
     RolledBack,
+    /// Going back failed too.
+    RollbackFailed,
+    /// Somebody stopped it, and nothing was rolled back.
+    Stopped,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,10 +31,14 @@ codes! {
     BUG = "LF-PLATFORM-BUG", "A promise of Landfall's own code was broken.", "Please report it with the execution's JSON.";
     PARAMETERS = "LF-STEP-PARAMETERS", "The step was planned by another version of Landfall.", "Abort the execution and ask again.";
     BUILD_FAILED = "LF-IMAGE-BUILD-FAILED", "The image could not be built.", "Read the build's last lines; `docker build` shows the same.";
-    SERVICE_FAILED = "LF-SERVICE-DEPLOYMENT-FAILED", "The service's new tasks did not stay up, and nothing ran before.",
+    SERVICE_FAILED = "LF-SERVICE-DEPLOYMENT-FAILED", "The service's new tasks did not stay up.",
         "Read the stopped reason and the container's last lines.";
     SERVICE_ROLLED_BACK = "LF-SERVICE-ROLLED-BACK", "The new tasks did not stay up; what ran before runs again.",
         "Read the stopped reason and the container's last lines, then push a mended commit.";
+    SERVICE_ROLLBACK_FAILED = "LF-SERVICE-ROLLBACK-FAILED",
+        "The new tasks did not stay up, and the platform could not bring back what ran before either.",
+        "Read the stopped reasons; deploy a release that worked.";
+    SERVICE_STOPPED = "LF-SERVICE-DEPLOYMENT-STOPPED", "Somebody stopped the deployment.", "Ask who; deploy again.";
     SERVICE_REPLACED = "LF-SERVICE-REPLACED", "Another deployment of the same service took over.", "Somebody else changes this service.";
     PORT_TAKEN = "LF-PORT-TAKEN", "The port that was chosen has been taken by another process.",
         "Another port is chosen by itself, a few times; then see docs/errors/routing.md.";

@@ -1,18 +1,19 @@
 //! service.deploy, service.stop, service.delete.
 
 use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION};
-use landfall_model::step::{DeployService, StepParams, StopService};
+use landfall_model::step::{DeployService, StepParams, StopService, WaitUntil};
+use landfall_model::strategy::StrategyKind;
 use landfall_ports::PortError;
 use landfall_ports::orchestrator::{
-    DeploymentDescription, PutService, RolloutState, ServiceDescription, ServiceSettings, ServiceStatus, TargetBinding,
-    TaskDescription,
+    PutService, RolloutState, ServiceDescription, ServiceSettings, ServiceStatus, StopDeployment, TargetBinding,
 };
 use landfall_ports::steps::{Progress, StepContext};
 use landfall_workflow::event::StepError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::error::{deleting, fatal, port, with_detail};
+use crate::deployment::{deployment_error, given_up, note};
+use crate::error::{deleting, fatal, port};
 use crate::routing::{fallback, value};
 use crate::{SOON_MS, StepResult, Steps, codes, done, pending};
 
@@ -20,7 +21,12 @@ impl Steps {
     /// A service that is there is changed by the first poll only: by then what ran before is in the journal, so that no crash
     /// between the change and its record loses it. One that is being deleted has to be gone before it can be made again.
     pub(crate) async fn start_deploy(&self, cx: &StepContext, params: &DeployService) -> StepResult {
-        match self.our_service(cx, &params.name).await? {
+        let mut there = self.our_service(cx, &params.name).await?;
+        if there.is_none() && params.adopt {
+            // Taken over first, so that what ran before is in the journal as if it had been ours.
+            there = self.platform.orchestrator.adopt_service(&params.name, &params.tags).await.map_err(port)?;
+        }
+        match there {
             Some(service) if service.status == ServiceStatus::Draining => Ok(draining(&service, &Value::Null)),
             Some(service) => Ok(Progress::Pending {
                 token: Before::of(service).write(),
@@ -33,11 +39,16 @@ impl Steps {
 
     /// Natural: the same request again starts no new deployment.
     async fn put_service(&self, params: &DeployService, before: Option<Before>) -> StepResult {
-        let put = self.platform.orchestrator.put_service(&request(params)?).await.map_err(port)?;
+        let replace = before.as_ref().filter(|_| params.force).and_then(|before| before.deployment.clone());
+        let request = PutService { replace, ..request(params)? };
+        let put = self.platform.orchestrator.put_service(&request).await.map_err(port)?;
         let mut token = before.map_or_else(|| json!({}), |before| before.write());
         token["deployment"] = json!(put.deployment);
         token["service"] = json!(params.name);
         token["created"] = json!(put.created);
+        if params.wait_until == WaitUntil::Started {
+            return Ok(Progress::Done(token));
+        }
         Ok(Progress::Pending { token, poll_after_ms: SOON_MS, note: Some("deployment begun".to_owned()) })
     }
 
@@ -50,7 +61,7 @@ impl Steps {
         };
         let Some(service) = self.platform.orchestrator.describe_service(&params.name).await.map_err(port)? else {
             // Somebody took it away meanwhile: it is made again.
-            return self.put_service(params, None).await;
+            return self.put_service(params, Before::read(token)).await;
         };
         if service.status == ServiceStatus::Draining {
             return Ok(draining(&service, token));
@@ -63,19 +74,26 @@ impl Steps {
             // A change of the desired count alone begins no deployment: the one that is there was completed before it.
             RolloutState::Completed if deployment.running >= deployment.desired => Ok(Progress::Done(token.clone())),
             RolloutState::Completed | RolloutState::InProgress => {
-                let failed = match deployment.failed_tasks {
-                    0 => String::new(),
-                    n => format!(
-                        ", {n} failed{}",
-                        deployment.failures.first().map_or_else(String::new, |t| format!(" ({})", reason(t)))
-                    ),
-                };
-                let note = format!("{} of {} tasks running{failed}", deployment.running, deployment.desired);
-                Ok(Progress::Pending { token: token.clone(), poll_after_ms: SOON_MS, note: Some(note) })
+                if let Some(error) = given_up(params, &service, deployment) {
+                    return Err(error);
+                }
+                let shifted = deployment.shift.as_ref().is_some_and(|shift| shift.shifted);
+                if params.wait_until == WaitUntil::TrafficShifted && shifted {
+                    return Ok(Progress::Done(token.clone()));
+                }
+                let note = Some(note(deployment, &params.name));
+                Ok(Progress::Pending { token: token.clone(), poll_after_ms: SOON_MS, note })
             }
             RolloutState::Failed => Err(deployment_error(codes::SERVICE_FAILED, "failed", &service, deployment)),
             RolloutState::RolledBack => {
                 Err(deployment_error(codes::SERVICE_ROLLED_BACK, "failed and was rolled back", &service, deployment))
+            }
+            RolloutState::RollbackFailed => {
+                let what = "failed, and so did going back to what ran before";
+                Err(deployment_error(codes::SERVICE_ROLLBACK_FAILED, what, &service, deployment))
+            }
+            RolloutState::Stopped => {
+                Err(deployment_error(codes::SERVICE_STOPPED, "was stopped by somebody", &service, deployment))
             }
         }
     }
@@ -112,7 +130,20 @@ impl Steps {
         let is_back = service.task_definition == before.task_definition
             && service.desired == before.desired_count
             && service.settings.as_ref().is_none_or(|now| *now == settings);
-        if !is_back {
+        let ours = [token, output].into_iter().flatten().find_map(|of| of["deployment"].as_str());
+        let goes_on = service.deployments.first().is_some_and(|first| {
+            first.rollout == RolloutState::InProgress
+                && Some(first.id.as_str()) == ours
+                && before.deployment.as_deref().is_some_and(|before| before != first.id)
+        });
+        let staged = service.settings.as_ref().is_some_and(|now| now.deployment.strategy.kind != StrategyKind::Rolling);
+        if goes_on && (is_back || staged) {
+            // Of the same definition there is nothing to put back but to end it; where traffic is shifted, that is quicker too.
+            match orchestrator.stop_deployment(&params.name, StopDeployment::Rollback).await {
+                Ok(_) | Err(PortError::Invalid(_)) => {}
+                Err(error) => return Err(port(error)),
+            }
+        } else if !is_back {
             let back = PutService {
                 task_definition: before.task_definition.clone(),
                 desired_count: before.desired_count,
@@ -124,12 +155,15 @@ impl Steps {
         }
         // The platform may have gone back by itself already; either way the first deployment is the one that counts.
         let Some(service) = orchestrator.describe_service(&params.name).await.map_err(port)? else { return Ok(done()) };
+        let pending = || {
+            let mut token = before.write();
+            if let Some(ours) = ours {
+                token["deployment"] = json!(ours);
+            }
+            Ok(Progress::Pending { token, poll_after_ms: SOON_MS, note: Some(GOING_BACK.to_owned()) })
+        };
         match service.deployments.first() {
-            Some(first) if first.rollout == RolloutState::InProgress => Ok(Progress::Pending {
-                token: before.write(),
-                poll_after_ms: SOON_MS,
-                note: Some(GOING_BACK.to_owned()),
-            }),
+            Some(first) if first.rollout == RolloutState::InProgress => pending(),
             Some(first)
                 if first.rollout != RolloutState::Completed
                     && params.task_definition.value() != Some(before.task_definition.as_str())
@@ -142,6 +176,8 @@ impl Steps {
                     first,
                 ))
             }
+            // A change of the count alone begins no deployment.
+            Some(first) if first.rollout == RolloutState::Completed && service.running != service.desired => pending(),
             _ => Ok(done()),
         }
     }
@@ -174,6 +210,7 @@ impl Steps {
             task_definition: previous.task_definition.clone(),
             desired_count: service.desired,
             settings: None,
+            deployment: None,
         }))
     }
 
@@ -238,11 +275,19 @@ struct Before {
     desired_count: u32,
     #[serde(rename = "previous_settings", default)]
     settings: Option<ServiceSettings>,
+    /// The PRIMARY one then.
+    #[serde(rename = "previous_deployment", default, skip_serializing_if = "Option::is_none")]
+    deployment: Option<String>,
 }
 
 impl Before {
     fn of(service: ServiceDescription) -> Self {
-        Self { task_definition: service.task_definition, desired_count: service.desired, settings: service.settings }
+        Self {
+            task_definition: service.task_definition,
+            desired_count: service.desired,
+            settings: service.settings,
+            deployment: service.deployments.into_iter().next().map(|deployment| deployment.id),
+        }
     }
 
     fn made_by(request: &PutService) -> Self {
@@ -250,6 +295,7 @@ impl Before {
             task_definition: request.task_definition.clone(),
             desired_count: request.desired_count,
             settings: Some(ServiceSettings { deployment: request.deployment.clone(), target: request.target.clone() }),
+            deployment: None,
         }
     }
 
@@ -283,41 +329,4 @@ fn request(params: &DeployService) -> Result<PutService, StepError> {
         replace: None,
         document: params.document.clone(),
     })
-}
-
-/// Says why: the newest failed task in ECS's words, its containers' exit codes and last lines, else the newest event.
-fn deployment_error(
-    code: &str,
-    what: &str,
-    service: &ServiceDescription,
-    deployment: &DeploymentDescription,
-) -> StepError {
-    let task = deployment.failures.first();
-    let cause = task
-        .map(reason)
-        .or_else(|| deployment.reason.clone())
-        .or_else(|| service.events.first().map(|event| event.message.clone()))
-        .unwrap_or_else(|| "no reason was given".to_owned());
-    let mut lines: Vec<String> = deployment.reason.iter().cloned().collect();
-    for container in task.iter().flat_map(|t| &t.containers) {
-        if let Some(code) = container.exit_code {
-            lines.push(format!("{}: exit code {code}", container.name));
-        }
-        lines.extend(container.reason.iter().map(|r| format!("{}: {r}", container.name)));
-        lines.extend(container.tail.iter().map(|line| format!("{} | {line}", container.name)));
-    }
-    with_detail(fatal(code, format!("deployment of service {} {what}: {cause}", service.name)), &lines)
-}
-
-pub(crate) fn reason(task: &TaskDescription) -> String {
-    let reason = task.stopped_reason.clone().unwrap_or_else(|| "task stopped".to_owned());
-    let culprit = task.containers.iter().find(|c| c.reason.is_some() || c.exit_code.is_some_and(|code| code != 0));
-    match culprit {
-        Some(container) => {
-            let code = container.exit_code.map_or_else(String::new, |code| format!(", exit code {code}"));
-            let why = container.reason.as_ref().map_or_else(String::new, |r| format!(": {r}"));
-            format!("{reason} ({}{code}{why})", container.name)
-        }
-        None => reason,
-    }
 }

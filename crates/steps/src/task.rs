@@ -9,9 +9,9 @@ use landfall_workflow::event::StepError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::deployment::reason;
 use crate::error::{deleting, fatal, port, with_detail};
 use crate::routing::value;
-use crate::service::reason;
 use crate::{SOON_MS, StepResult, Steps, codes, done};
 
 const TAIL: usize = 20;

@@ -5,12 +5,14 @@ use aws_sdk_ecs::types as ecs;
 use aws_smithy_types::error::operation::BuildError;
 use landfall_model::app::{CircuitBreaker, DeploymentConfiguration};
 use landfall_model::aws::AwsTarget;
+use landfall_model::strategy::{AlternateTarget, DeploymentStrategy};
 use landfall_model::task::LaunchType;
 use landfall_ports::orchestrator::{PutService, ServiceSettings, TargetBinding};
 use landfall_ports::{PortError, PortResult};
 
 use super::definition::number;
 use super::register::same_revision;
+use super::strategy;
 
 /// Seconds after which an unfinished deployment counts as failed. ECS has no such limit, so that it is kept with the service;
 /// unlike the other tags it follows every update.
@@ -27,7 +29,7 @@ pub(crate) struct Change {
     pub load_balancers: Option<Vec<ecs::LoadBalancer>>,
     pub grace_period: Option<i32>,
     pub network: Option<ecs::NetworkConfiguration>,
-    /// The same once more, because the last one failed.
+    /// The same once more, because the last one failed or has to give way.
     pub force: bool,
 }
 
@@ -56,21 +58,22 @@ pub(crate) fn change(
     let current = service.task_definition.as_deref().unwrap_or_default();
     if !same_revision(current, &request.task_definition) {
         change.task_definition = Some(request.task_definition.clone());
-    } else if primary(service).and_then(|primary| primary.rollout_state.as_ref())
-        == Some(&ecs::DeploymentRolloutState::Failed)
-    {
-        change.force = true;
+    } else if let Some(primary) = primary(service) {
+        let failed = primary.rollout_state == Some(ecs::DeploymentRolloutState::Failed);
+        change.force = failed || request.replace.is_some() && primary.id == request.replace;
     }
     if service.desired_count != number(request.desired_count) {
         change.desired_count = Some(number(request.desired_count));
     }
-    let wanted = deployment(&request.deployment)?;
-    if !same_deployment(service.deployment_configuration.as_ref(), &request.deployment) {
-        change.deployment = Some(wanted);
+    let there = service.deployment_configuration.as_ref();
+    if !same_deployment(there, &request.deployment) {
+        change.deployment = Some(deployment(&request.deployment, there)?);
     }
-    let balancers = load_balancers(request.target.as_ref());
-    if binding(service) != request.target {
-        change.load_balancers = Some(balancers);
+    let alternate = request.deployment.strategy.alternate.as_ref();
+    // What was taken over keeps a load balancer that Landfall knows nothing of.
+    let kept = request.adopt && request.target.is_none();
+    if !kept && (binding(service), alternate_of(service).as_ref()) != (request.target.clone(), alternate) {
+        change.load_balancers = Some(load_balancers(request.target.as_ref(), alternate));
     }
     let grace = number(request.deployment.health_check_grace_period);
     if request.target.is_some() && service.health_check_grace_period_seconds.unwrap_or(0) != grace {
@@ -144,7 +147,11 @@ fn same_network(there: Option<&ecs::NetworkConfiguration>, wanted: &ecs::Network
         && public(there) == public(wanted)
 }
 
-pub(crate) fn deployment(wanted: &DeploymentConfiguration) -> PortResult<ecs::DeploymentConfiguration> {
+/// `there`: what the service has now.
+pub(crate) fn deployment(
+    wanted: &DeploymentConfiguration,
+    there: Option<&ecs::DeploymentConfiguration>,
+) -> PortResult<ecs::DeploymentConfiguration> {
     let breaker = &wanted.circuit_breaker;
     let threshold = match breaker.threshold {
         Some(count) => Some(
@@ -161,18 +168,22 @@ pub(crate) fn deployment(wanted: &DeploymentConfiguration) -> PortResult<ecs::De
         .rollback(breaker.rollback)
         .set_threshold_configuration(threshold)
         .build();
-    Ok(ecs::DeploymentConfiguration::builder()
+    let mut built = ecs::DeploymentConfiguration::builder()
         .minimum_healthy_percent(number(wanted.minimum_healthy_percent))
         .maximum_percent(number(wanted.maximum_percent))
         .deployment_circuit_breaker(breaker)
-        .build())
+        .build();
+    strategy::put(&mut built, wanted, there)?;
+    Ok(built)
 }
 
 /// AWS fills in what was left out, so only what we say is compared.
 fn same_deployment(there: Option<&ecs::DeploymentConfiguration>, wanted: &DeploymentConfiguration) -> bool {
     let Some(there) = there else { return false };
     let read = read_deployment(Some(there), 0, NO_TIMEOUT);
-    DeploymentConfiguration { health_check_grace_period: 0, timeout: NO_TIMEOUT, ..wanted.clone() } == read
+    // The alternate target group belongs to the load balancer.
+    let strategy = DeploymentStrategy { alternate: None, ..strategy::lean(&wanted.strategy) };
+    DeploymentConfiguration { health_check_grace_period: 0, timeout: NO_TIMEOUT, strategy, ..wanted.clone() } == read
 }
 
 fn count(value: Option<i32>, default: u32) -> u32 {
@@ -195,15 +206,21 @@ fn read_deployment(there: Option<&ecs::DeploymentConfiguration>, grace: u32, tim
         },
         health_check_grace_period: grace,
         timeout,
+        strategy: strategy::read(there),
+        alarms: strategy::read_alarms(there),
     }
 }
 
-pub(crate) fn load_balancers(target: Option<&TargetBinding>) -> Vec<ecs::LoadBalancer> {
+pub(crate) fn load_balancers(
+    target: Option<&TargetBinding>,
+    alternate: Option<&AlternateTarget>,
+) -> Vec<ecs::LoadBalancer> {
     let balancer = |target: &TargetBinding| {
         ecs::LoadBalancer::builder()
             .target_group_arn(&target.target_group)
             .container_name(&target.container)
             .container_port(i32::from(target.port))
+            .set_advanced_configuration(alternate.map(strategy::advanced))
             .build()
     };
     target.map(balancer).into_iter().collect()
@@ -218,14 +235,17 @@ fn binding(service: &ecs::Service) -> Option<TargetBinding> {
     })
 }
 
+fn alternate_of(service: &ecs::Service) -> Option<AlternateTarget> {
+    service.load_balancers().iter().find_map(strategy::read_alternate)
+}
+
 /// What an update may change and its undo puts back.
 pub(crate) fn settings(service: &ecs::Service) -> ServiceSettings {
     let grace = count(service.health_check_grace_period_seconds, 0);
     let timeout = timeout(service).unwrap_or(NO_TIMEOUT);
-    ServiceSettings {
-        deployment: read_deployment(service.deployment_configuration.as_ref(), grace, timeout),
-        target: binding(service),
-    }
+    let mut deployment = read_deployment(service.deployment_configuration.as_ref(), grace, timeout);
+    deployment.strategy.alternate = alternate_of(service);
+    ServiceSettings { deployment, target: binding(service) }
 }
 
 pub(crate) fn timeout(service: &ecs::Service) -> Option<u32> {

@@ -14,6 +14,8 @@ fn request() -> PutService {
             circuit_breaker: CircuitBreaker { enable: true, rollback: true, threshold: None },
             health_check_grace_period: 30,
             timeout: 600,
+            strategy: Default::default(),
+            alarms: None,
         },
         target: Some(TargetBinding { target_group: "arn:tg".to_owned(), container: "web".to_owned(), port: 80 }),
         tags: Tags::new(),
@@ -29,7 +31,7 @@ fn target() -> AwsTarget {
 
 /// As AWS describes the service that `request` made: defaults filled in, lists in another order.
 fn described() -> ecs::Service {
-    let mut deployment = deployment(&request().deployment).unwrap();
+    let mut deployment = deployment(&request().deployment, None).unwrap();
     deployment.strategy = Some(ecs::DeploymentStrategy::Rolling);
     deployment.bake_time_in_minutes = Some(0);
     if let Some(breaker) = &mut deployment.deployment_circuit_breaker {
@@ -50,7 +52,7 @@ fn described() -> ecs::Service {
         .desired_count(2)
         .launch_type(ecs::LaunchType::Fargate)
         .deployment_configuration(deployment)
-        .set_load_balancers(Some(load_balancers(request().target.as_ref())))
+        .set_load_balancers(Some(load_balancers(request().target.as_ref(), None)))
         .health_check_grace_period_seconds(30)
         .network_configuration(ecs::NetworkConfiguration::builder().awsvpc_configuration(vpc).build())
         .deployments(primary.rollout_state(ecs::DeploymentRolloutState::Completed).build())
@@ -103,6 +105,19 @@ fn a_failed_deployment_is_tried_again() {
     // With another definition that is a new deployment anyway.
     let other = PutService { task_definition: "app:4".to_owned(), ..request() };
     assert!(!of(&failed, &other).force);
+}
+
+#[test]
+fn the_named_deployment_gives_way_while_it_is_primary() {
+    let named = |id: &str| PutService { replace: Some(id.to_owned()), ..request() };
+    assert_eq!(of(&described(), &named("ecs-svc/1")), Change { force: true, ..Change::default() });
+    assert!(of(&described(), &named("ecs-svc/0")).is_empty());
+}
+
+#[test]
+fn a_service_that_was_taken_over_keeps_its_load_balancer() {
+    let adopted = PutService { adopt: true, target: None, ..request() };
+    assert!(of(&described(), &adopted).is_empty());
 }
 
 #[test]

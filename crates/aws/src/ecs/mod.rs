@@ -1,7 +1,9 @@
 //! The orchestrator port on Amazon ECS.
 
+mod adopt;
 mod change;
 mod definition;
+mod documents;
 mod follow;
 mod logs;
 mod owned;
@@ -11,6 +13,7 @@ mod removal;
 mod rollout;
 mod secrets;
 mod service;
+mod strategy;
 mod tasks;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +28,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
-    LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription,
+    Documents, LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription,
     TaskDescription,
 };
 use landfall_ports::{PortError, PortResult};
@@ -37,11 +40,14 @@ use crate::batch::Batcher;
 use crate::call::Call;
 use crate::core::Core;
 use crate::error::Failed;
+use crate::signed::Signer;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Ecs {
     core: Arc<Core>,
+    /// For what is asked of other services than ECS.
+    signer: Arc<Signer>,
     batches: Arc<Batches>,
     memory: Arc<Memory>,
 }
@@ -69,6 +75,7 @@ pub(crate) struct Memory {
     /// Task definitions of service revisions.
     revisions: Mutex<HashMap<String, String>>,
     failures: Mutex<HashMap<String, Failures>>,
+    adopted: Mutex<HashMap<String, adopt::PutOn>>,
     /// Tasks that have stopped stay so.
     stopped: Mutex<std::collections::HashSet<String>>,
 }
@@ -82,7 +89,7 @@ impl std::ops::Deref for Ecs {
 }
 
 impl Ecs {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, signer: Arc<Signer>) -> Self {
         let batches = Batches {
             services: Batcher::new(service::DESCRIBE_SERVICES),
             tasks: Batcher::new(tasks::DESCRIBE_TASKS),
@@ -90,7 +97,7 @@ impl Ecs {
             all_tasks: Batcher::new(1),
             all_definitions: Batcher::new(1),
         };
-        Self { core, batches: Arc::new(batches), memory: Arc::default() }
+        Self { core, signer, batches: Arc::new(batches), memory: Arc::default() }
     }
 
     /// A call to ECS whose errors need no telling apart.
@@ -165,6 +172,10 @@ impl Orchestrator for Ecs {
         self.put(request).await
     }
 
+    async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {
+        self.take_over(name, tags).await
+    }
+
     async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
         self.describe(name).await
     }
@@ -210,6 +221,14 @@ impl Orchestrator for Ecs {
 
     async fn follow_logs(&self, environment: &str, history: usize) -> PortResult<Box<dyn LogStream>> {
         Ok(Box::new(self.follow(environment, history).await?))
+    }
+
+    async fn documents(&self, service: &str) -> PortResult<Option<Documents>> {
+        self.live_documents(service).await
+    }
+
+    async fn desired_documents(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Documents> {
+        self.wanted_documents(definition, request).await
     }
 
     async fn list_owned(

@@ -72,6 +72,14 @@ impl Memory {
         });
     }
 
+    /// Whether this process has just begun a newer one than reads still show as PRIMARY.
+    pub(crate) fn has_begun_after(&self, service: &str, primary: Option<&ecs::Deployment>) -> bool {
+        let shown = primary.map_or(Timestamp::UNIX_EPOCH, |primary| time(primary.created_at.as_ref()));
+        let watches = locked(&self.watches);
+        let begun = watches.get(service).and_then(|watch| watch.begun.as_ref());
+        begun.is_some_and(|begun| begun.created_at > shown && begun.at.elapsed() <= LAG)
+    }
+
     /// Adds the deployment that this process has just begun while reads are too old to show it: its absence does not mean that
     /// another took over.
     pub(crate) fn add_begun(&self, service: &str, deployments: &mut Vec<DeploymentDescription>) {
@@ -98,6 +106,7 @@ impl Memory {
             failed_tasks: 0,
             failures: Vec::new(),
             created_at: begun.created_at,
+            shift: None,
         };
         deployments.insert(0, not_yet);
     }
@@ -260,6 +269,7 @@ mod tests {
             failed_tasks: 0,
             failures: Vec::new(),
             created_at: time(shown.created_at.as_ref()),
+            shift: None,
         };
         let (old, new, newer) = (deployment("old", 1), deployment("new", 2), deployment("newer", 3));
         let memory = Memory::default();

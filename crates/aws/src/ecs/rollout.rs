@@ -171,6 +171,7 @@ fn describe(
         failed_tasks: count(deployment.failed_tasks),
         failures: Vec::new(),
         created_at,
+        shift: None,
     })
 }
 
@@ -226,6 +227,7 @@ fn from_past(past: &Past) -> DeploymentDescription {
         failed_tasks: past.failed_tasks,
         failures: Vec::new(),
         created_at: past.created_at,
+        shift: None,
     }
 }
 
@@ -269,6 +271,7 @@ fn from_events(service: &ecs::Service, id: &str, failure: Option<&str>) -> Deplo
         failed_tasks: 0,
         failures: Vec::new(),
         created_at: time(at),
+        shift: None,
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use aws_sdk_ecs::operation::create_service::builders::CreateServiceFluentBuilder;
 use aws_sdk_ecs::types as ecs;
-use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, Tags};
+use landfall_model::inventory::{TAG_EXECUTION, TAG_INSTANCE, Tags};
 use landfall_model::task::LaunchType;
 use landfall_ports::orchestrator::{
     DeploymentDescription, PutService, PutServiceOutcome, RolloutState, ServiceDescription, ServiceEvent,
@@ -65,7 +66,8 @@ impl Ecs {
         let answer = self.ecs(call, || request.clone().send()).await?;
         super::only_missing(&call, answer.failures())?;
         let mut found: HashMap<String, Arc<ecs::Service>> = HashMap::new();
-        for service in answer.services.unwrap_or_default() {
+        for mut service in answer.services.unwrap_or_default() {
+            self.add_put_on(&mut service);
             let Some(name) = service.service_name.clone() else { continue };
             // Of one name there may be several, all but one INACTIVE.
             let better = |there: &Arc<ecs::Service>| there.status.as_deref() != Some("INACTIVE");
@@ -80,8 +82,9 @@ impl Ecs {
         let mut tags = self.core.tags(&request.tags);
         tags.insert(TAG_TIMEOUT.to_owned(), request.deployment.timeout.to_string());
         tags::check(&tags)?;
-        let network = self.network(request).await?;
         let there = self.service(&request.name).await?;
+        let exists = there.as_ref().is_some_and(|service| service.status.as_deref() != Some("INACTIVE"));
+        let network = self.network(request, exists).await?;
         if let Some(service) = &there
             && let Some(outcome) = self.put_over(service, request, &tags, network.clone()).await?
         {
@@ -100,7 +103,8 @@ impl Ecs {
         outcome.ok_or_else(|| PortError::Unavailable(format!("service {} exists and cannot be read yet", request.name)))
     }
 
-    async fn network(&self, request: &PutService) -> PortResult<Option<ecs::NetworkConfiguration>> {
+    /// `None`: no subnets of its own, or those that it has.
+    async fn network(&self, request: &PutService, exists: bool) -> PortResult<Option<ecs::NetworkConfiguration>> {
         let what = format!("service {}", request.name);
         let awsvpc = match request.launch_type {
             LaunchType::Fargate => true,
@@ -114,7 +118,20 @@ impl Ecs {
                 revision.definition.network_mode == Some(ecs::NetworkMode::Awsvpc)
             }
         };
-        change::network(&self.core.target, awsvpc, &what)
+        self.network_for(request, awsvpc, exists)
+    }
+
+    /// As `network`, where it is known whether its tasks are in awsvpc mode.
+    pub(crate) fn network_for(
+        &self,
+        request: &PutService,
+        awsvpc: bool,
+        exists: bool,
+    ) -> PortResult<Option<ecs::NetworkConfiguration>> {
+        if exists && self.core.target.subnets.is_empty() {
+            return Ok(None);
+        }
+        change::network(&self.core.target, awsvpc, &format!("service {}", request.name))
     }
 
     /// `None`: it is INACTIVE, and its name free.
@@ -133,11 +150,15 @@ impl Ecs {
             _ => {}
         }
         let there = super::from_tags(service.tags());
-        owned_by(&request.name, &there, tags)?;
+        self.adopt(service, &request.name, tags, request.adopt).await?;
         if there.get(TAG_TIMEOUT) != tags.get(TAG_TIMEOUT) {
-            self.tag_timeout(service, tags).await?;
+            let timeout = tags.iter().filter(|(key, _)| *key == TAG_TIMEOUT).map(|(k, v)| (k.clone(), v.clone()));
+            self.tag(service, &timeout.collect()).await?;
         }
-        let change = change::change(service, request, network)?;
+        let mut change = change::change(service, request, network)?;
+        if request.replace.is_some() && self.has_begun_after(&request.name, change::primary(service)) {
+            change.force = false;
+        }
         let updated;
         let after = if change.is_empty() {
             service
@@ -148,8 +169,6 @@ impl Ecs {
         let execution = tags.get(TAG_EXECUTION);
         let outcome = PutServiceOutcome {
             created: execution.is_some() && there.get(TAG_EXECUTION) == execution,
-            previous_task_definition: service.task_definition.clone(),
-            previous_desired_count: Some(count(service.desired_count)),
             deployment: self.watched(&request.name, after)?,
         };
         Ok(Some(outcome))
@@ -163,6 +182,33 @@ impl Ecs {
         Ok(primary.id.clone().unwrap_or_default())
     }
 
+    /// What `create` sends; over a service that is `there`, with what of its deployment configuration has to go.
+    pub(crate) fn creation(
+        &self,
+        request: &PutService,
+        tags: &Tags,
+        network: Option<ecs::NetworkConfiguration>,
+        formerly: &str,
+        there: Option<&ecs::DeploymentConfiguration>,
+    ) -> PortResult<CreateServiceFluentBuilder> {
+        let grace = super::definition::number(request.deployment.health_check_grace_period);
+        let alternate = request.deployment.strategy.alternate.as_ref();
+        Ok((self.core.clients.ecs.create_service())
+            .cluster(&self.core.target.cluster)
+            .service_name(&request.name)
+            .task_definition(&request.task_definition)
+            .desired_count(super::definition::number(request.desired_count))
+            .launch_type(change::launch_type(request)?)
+            .deployment_configuration(change::deployment(&request.deployment, there)?)
+            .set_load_balancers(request.target.as_ref().map(|target| change::load_balancers(Some(target), alternate)))
+            .set_health_check_grace_period_seconds(request.target.as_ref().map(|_| grace))
+            .set_network_configuration(network)
+            .client_token(client_token(request, tags, formerly))
+            .enable_ecs_managed_tags(true)
+            .propagate_tags(ecs::PropagateTags::Service)
+            .set_tags(Some(super::to_tags(tags))))
+    }
+
     /// `None`: a service of that name exists.
     async fn create(
         &self,
@@ -173,21 +219,7 @@ impl Ecs {
     ) -> PortResult<Option<PutServiceOutcome>> {
         let resource = format!("service {}", request.name);
         let call = Call::ecs("CreateService", Family::ServiceModify, &resource);
-        let grace = super::definition::number(request.deployment.health_check_grace_period);
-        let send = (self.core.clients.ecs.create_service())
-            .cluster(&self.core.target.cluster)
-            .service_name(&request.name)
-            .task_definition(&request.task_definition)
-            .desired_count(super::definition::number(request.desired_count))
-            .launch_type(change::launch_type(request)?)
-            .deployment_configuration(change::deployment(&request.deployment)?)
-            .set_load_balancers(request.target.as_ref().map(|target| change::load_balancers(Some(target))))
-            .set_health_check_grace_period_seconds(request.target.as_ref().map(|_| grace))
-            .set_network_configuration(network)
-            .client_token(client_token(request, tags, formerly))
-            .enable_ecs_managed_tags(true)
-            .propagate_tags(ecs::PropagateTags::Service)
-            .set_tags(Some(super::to_tags(tags)));
+        let send = self.creation(request, tags, network, formerly, None)?;
         let made = match self.core.caller.call(call, || send.clone().send()).await {
             Ok(answer) => answer.service,
             Err(failed) => {
@@ -199,12 +231,7 @@ impl Ecs {
             }
         };
         let made = made.ok_or_else(|| PortError::Unavailable(format!("{}: an empty answer", call.what())))?;
-        Ok(Some(PutServiceOutcome {
-            created: true,
-            previous_task_definition: None,
-            previous_desired_count: None,
-            deployment: self.watched(&request.name, &made)?,
-        }))
+        Ok(Some(PutServiceOutcome { created: true, deployment: self.watched(&request.name, &made)? }))
     }
 
     async fn update(&self, name: &str, change: Change) -> PortResult<ecs::Service> {
@@ -244,32 +271,24 @@ impl Ecs {
         self.explained(failed)
     }
 
-    async fn tag_timeout(&self, service: &ecs::Service, tags: &Tags) -> PortResult<()> {
-        let resource = format!("service {}", service.service_name.as_deref().unwrap_or_default());
-        let call = Call::ecs("TagResource", Family::EcsTagModify, &resource);
-        let timeout: Tags =
-            tags.iter().filter(|(key, _)| *key == TAG_TIMEOUT).map(|(k, v)| (k.clone(), v.clone())).collect();
-        let request = (self.core.clients.ecs.tag_resource())
-            .set_resource_arn(service.service_arn.clone())
-            .set_tags(Some(super::to_tags(&timeout)));
-        self.ecs(call, || request.clone().send()).await?;
-        Ok(())
-    }
-
     pub(crate) async fn describe(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
         let Some(service) = self.our_service(name).await? else {
             self.forget_service(name);
             return Ok(None);
         };
+        self.told(name, &service).await.map(Some)
+    }
+
+    pub(crate) async fn told(&self, name: &str, service: &ecs::Service) -> PortResult<ServiceDescription> {
         let status = match service.status.as_deref() {
             Some("DRAINING") => ServiceStatus::Draining,
             _ => ServiceStatus::Active,
         };
         let past = match status {
-            ServiceStatus::Active => self.past(&service).await?,
+            ServiceStatus::Active => self.past(service).await?,
             ServiceStatus::Draining => Arc::default(),
         };
-        let mut deployments = rollout::deployments(&service, &past, now());
+        let mut deployments = rollout::deployments(service, &past, now());
         if status == ServiceStatus::Active {
             self.add_begun(name, &mut deployments);
             self.add_failures(name, &mut deployments).await?;
@@ -280,7 +299,7 @@ impl Ecs {
         };
         let mut tags = super::from_tags(service.tags());
         tags.remove(TAG_TIMEOUT);
-        Ok(Some(ServiceDescription {
+        Ok(ServiceDescription {
             name: name.to_owned(),
             status,
             task_definition: service.task_definition.clone().unwrap_or_default(),
@@ -290,8 +309,8 @@ impl Ecs {
             deployments,
             events: service.events().iter().take(MAX_EVENTS).map(event).collect(),
             tags,
-            settings: Some(change::settings(&service)),
-        }))
+            settings: Some(change::settings(service)),
+        })
     }
 
     /// Stopped tasks are read only when a deployment's count of failures has risen or it has failed altogether.
@@ -353,23 +372,6 @@ impl Ecs {
         }
         Ok(())
     }
-}
-
-/// Only what the same installation made for the same environment is updated.
-fn owned_by(name: &str, there: &Tags, wanted: &Tags) -> PortResult<()> {
-    for key in [TAG_INSTANCE, TAG_ENVIRONMENT] {
-        if there.get(key) == wanted.get(key) {
-            continue;
-        }
-        let owner = match (there.get(TAG_ENVIRONMENT), there.get(TAG_INSTANCE)) {
-            (Some(environment), Some(instance)) => {
-                format!("belongs to environment {environment} of installation {instance}")
-            }
-            _ => "was not made by Landfall".to_owned(),
-        };
-        return Err(PortError::Conflict(format!("service {name} {owner}")));
-    }
-    Ok(())
 }
 
 /// The same for the same request of the same execution; another once a former service of that name is gone.

@@ -25,6 +25,8 @@ fn request(definition: &str, desired: u32) -> PutService {
             circuit_breaker: CircuitBreaker { enable: true, rollback: true, threshold: None },
             health_check_grace_period: 0,
             timeout: 600,
+            strategy: Default::default(),
+            alarms: None,
         },
         target: None,
         tags: [("landfall".to_owned(), "env".to_owned())].into(),
@@ -370,12 +372,23 @@ fn the_same_request_again_changes_nothing_and_a_failed_one_tries_again() {
     let update = targeted(request("a:2", 1));
     let updated = state.update(&update, at(10));
     assert!(!updated.created);
-    assert_eq!(updated.previous_task_definition.as_deref(), Some("a:1"));
-    assert_eq!(updated.previous_desired_count, Some(1));
     assert_eq!(state.update(&update, at(20)), updated);
     assert_eq!(state.deployments.len(), 2);
     let scaled = targeted(request("a:2", 5));
     assert_eq!(state.update(&scaled, at(30)).deployment, updated.deployment, "scaling is no deployment");
     state.deployments[0].given_up = true;
     assert_ne!(state.update(&scaled, at(40)).deployment, updated.deployment);
+}
+
+#[test]
+fn a_deployment_is_replaced_once_though_nothing_differs() {
+    let first = targeted(request("a:1", 1));
+    let mut state = ServiceState::new(&first, at(0));
+    let begun = state.last_outcome.deployment.clone();
+    let again = PutService { replace: Some(begun.clone()), ..first };
+    let replaced = state.update(&again, at(5));
+    assert_ne!(replaced.deployment, begun);
+    assert_eq!(state.deployments[0].id, replaced.deployment);
+    assert_eq!(state.update(&again, at(6)).deployment, replaced.deployment, "it is not PRIMARY any more");
+    assert_eq!(state.deployments.len(), 2);
 }

@@ -72,12 +72,7 @@ impl ServiceState {
             counter: 0,
             steady: false,
             created_by: request.tags.get(TAG_EXECUTION).cloned(),
-            last_outcome: PutServiceOutcome {
-                created: true,
-                previous_task_definition: None,
-                previous_desired_count: None,
-                deployment: String::new(),
-            },
+            last_outcome: PutServiceOutcome { created: true, deployment: String::new() },
         };
         state.last_outcome.deployment = state.deploy(&request.task_definition, now);
         state
@@ -87,11 +82,12 @@ impl ServiceState {
     /// deployment failed tries again.
     pub(crate) fn update(&mut self, request: &PutService, now: Timestamp) -> PutServiceOutcome {
         let primary = self.deployments.first();
-        let previous_definition = primary.map(|deployment| deployment.task_definition.clone());
-        let same_definition = previous_definition.as_ref() == Some(&request.task_definition);
+        let same_definition = primary.map(|deployment| &deployment.task_definition) == Some(&request.task_definition);
         let live = primary.is_some_and(|deployment| !deployment.given_up);
+        let replaces = request.replace.is_some() && primary.map(|deployment| &deployment.id) == request.replace.as_ref();
         let same = same_definition
             && live
+            && !replaces
             && self.target == request.target
             && self.desired == request.desired_count
             && self.configuration == request.deployment;
@@ -100,8 +96,7 @@ impl ServiceState {
         if same && same_caller {
             return self.last_outcome.clone();
         }
-        let previous_desired = self.desired;
-        let new_deployment = !(same_definition && live && self.target == request.target);
+        let new_deployment = replaces || !(same_definition && live && self.target == request.target);
         self.status = ServiceStatus::Active;
         self.desired = request.desired_count;
         self.configuration = request.deployment.clone();
@@ -114,8 +109,6 @@ impl ServiceState {
         let repeats_creation = execution.is_some() && execution == self.created_by && same_caller;
         self.last_outcome = PutServiceOutcome {
             created: repeats_creation && self.last_outcome.created,
-            previous_task_definition: previous_definition,
-            previous_desired_count: Some(previous_desired),
             deployment,
         };
         self.last_outcome.clone()
@@ -212,6 +205,7 @@ impl ServiceState {
                 failed_tasks: deployment.failed_tasks,
                 failures: deployment.failures.clone(),
                 created_at: deployment.created_at,
+                shift: None,
             })
             .collect();
         ServiceDescription {

@@ -175,6 +175,8 @@ impl World {
                 circuit_breaker: CircuitBreaker { enable: true, rollback: true, threshold: None },
                 health_check_grace_period: 0,
                 timeout: 120,
+                strategy: Default::default(),
+                alarms: None,
             },
             target: None,
             tags: self.tags(),

@@ -17,7 +17,7 @@ pub(super) fn outputs(kind: &str) -> &'static [&'static str] {
         "target_group.ensure" => &["target_group", "created", "former"],
         "route.ensure" => &["url", "created"],
         "service.deploy" => {
-            &["service", "created", "previous_task_definition", "previous_desired_count", "previous_settings"]
+            &["service", "created", "previous_task_definition", "previous_desired_count", "previous_settings", "previous_deployment"]
         }
         "hook.run" => &["exit", "status", "tail"],
         "task.run" => &["task", "tail"],

@@ -36,6 +36,8 @@ fn deployment() -> DeploymentConfiguration {
         timeout: 300,
         strategy: Default::default(),
         alarms: None,
+        strategy: Default::default(),
+        alarms: None,
     }
 }
 

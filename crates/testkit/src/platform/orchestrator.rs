@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use landfall_model::Timestamp;
-use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
+use landfall_model::inventory::{
+    Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, Tags,
+};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
     ContainerDescription, DeploymentDescription, LogLine, LogStream, Orchestrator, PutService, PutServiceOutcome,
@@ -50,6 +52,13 @@ impl Orchestrator for FakePlatform {
 
     async fn put_service(&self, request: &PutService) -> PortResult<PutServiceOutcome> {
         self.call("put_service", |world| put_service(world, request))
+    }
+
+    async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {
+        self.call("adopt_service", |world| {
+            adopt(world, name, tags, true)?;
+            Ok(world.services.get(name).map(describe))
+        })
     }
 
     async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
@@ -208,28 +217,22 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
         return Err(PortError::Invalid(format!("no target group {}", target.target_group)));
     }
     let patience = world.behaviour.patience;
-    let (mut previous_task_definition, mut previous_desired_count) = (None, None);
+    adopt(world, &request.name, &request.tags, request.adopt)?;
     if let Some(service) = world.services.get(&request.name) {
-        if !same_owner(&service.request.tags, &request.tags) {
-            return Err(PortError::Conflict(format!("service {} belongs to another environment", request.name)));
-        }
         if service.deleting {
             return Err(PortError::Unavailable(format!("service {} is draining", request.name)));
         }
         let current = &service.request;
         let live = matches!(service.deployments[0].rollout, RolloutState::InProgress | RolloutState::Completed);
         let counted = service.desired != request.desired_count;
+        let replaces = request.replace.as_ref() == Some(&service.deployments[0].id);
         if current.task_definition == request.task_definition
             && current.target == request.target
+            && !replaces
             && (counted && live || !counted && current.deployment != request.deployment)
         {
             // As ECS: the configuration and the count alone start no deployment.
-            let outcome = PutServiceOutcome {
-                created: false,
-                previous_task_definition: Some(current.task_definition.clone()),
-                previous_desired_count: Some(service.desired),
-                deployment: service.deployments[0].id.clone(),
-            };
+            let outcome = PutServiceOutcome { created: false, deployment: service.deployments[0].id.clone() };
             if let Some(service) = world.services.get_mut(&request.name) {
                 service.request.deployment = request.deployment.clone();
                 service.request.desired_count = request.desired_count;
@@ -245,22 +248,15 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
         if current.task_definition == request.task_definition
             && service.desired == request.desired_count
             && current.target == request.target
+            && !replaces
         {
-            let (previous, count) = service.stable.clone().unzip();
-            return Ok(PutServiceOutcome {
-                created: false,
-                previous_task_definition: previous.or_else(|| Some(current.task_definition.clone())),
-                previous_desired_count: count.or(Some(service.desired)),
-                deployment: service.deployments[0].id.clone(),
-            });
+            return Ok(PutServiceOutcome { created: false, deployment: service.deployments[0].id.clone() });
         }
-        previous_task_definition = Some(current.task_definition.clone());
-        previous_desired_count = Some(service.desired);
     }
     world.deployments += 1;
     let deployment = deployment(world.deployments, &request.task_definition, request.desired_count);
     let id = deployment.id.clone();
-    let created = previous_task_definition.is_none();
+    let created = !world.services.contains_key(&request.name);
     world.effect(if created { "create_service" } else { "update_service" });
     let old = world.services.remove(&request.name);
     let binding = |target: Option<&TargetBinding>| target.map(|target| target.target_group.clone());
@@ -294,7 +290,26 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
     };
     world.note(ResourceKind::Service, &request.name, &service.request.tags);
     world.services.insert(request.name.clone(), service);
-    Ok(PutServiceOutcome { created, previous_task_definition, previous_desired_count, deployment: id })
+    Ok(PutServiceOutcome { created, deployment: id })
+}
+
+/// Refuses another environment's service; one that may be taken over gets these tags.
+fn adopt(world: &mut World, name: &str, tags: &Tags, may: bool) -> PortResult<()> {
+    let Some(service) = world.services.get_mut(name) else { return Ok(()) };
+    let there = &mut service.request.tags;
+    if same_owner(there, tags) {
+        return Ok(());
+    }
+    let nobody_s = !there.contains_key(TAG_ENVIRONMENT) && !there.contains_key(TAG_INSTANCE);
+    if !may || !nobody_s && there.get(TAG_ENVIRONMENT) != tags.get(TAG_ENVIRONMENT) {
+        return Err(PortError::Conflict(format!("service {name} belongs to another environment")));
+    }
+    // Who made it stays: an undo would take it for its own.
+    there.extend(tags.iter().filter(|(key, _)| *key != TAG_EXECUTION).map(|(key, value)| (key.clone(), value.clone())));
+    let tags = there.clone();
+    world.note(ResourceKind::Service, name, &tags);
+    world.effect("adopt_service");
+    Ok(())
 }
 
 fn deployment(number: u64, task_definition: &str, desired: u32) -> DeploymentDescription {
@@ -309,6 +324,7 @@ fn deployment(number: u64, task_definition: &str, desired: u32) -> DeploymentDes
         failed_tasks: 0,
         failures: Vec::new(),
         created_at: Timestamp::UNIX_EPOCH,
+        shift: None,
     }
 }
 
