@@ -201,8 +201,6 @@ impl Here<'_> {
                 timeout: secs(deployment.timeout, defaults::DEPLOYMENT_TIMEOUT),
                 strategy: Default::default(),
                 alarms: None,
-                strategy: Default::default(),
-                alarms: None,
             },
             load_balancer,
         }

@@ -9,7 +9,6 @@ use crate::aws::AwsTarget;
 use crate::ids::{EnvironmentId, RepositoryKey};
 use crate::step::{RouteTarget, url};
 use crate::strategy::{DeploymentAlarms, DeploymentStrategy};
-use crate::strategy::{DeploymentAlarms, DeploymentStrategy};
 use crate::task::{ContainerSettings, LaunchType, SecretRef};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -170,11 +169,6 @@ pub struct DeploymentConfiguration {
     pub health_check_grace_period: u32,
     /// Seconds until a deployment that is neither done nor failed counts as timed out.
     pub timeout: u32,
-    #[serde(default, skip_serializing_if = "DeploymentStrategy::is_default")]
-    pub strategy: DeploymentStrategy,
-    /// Alarms of CloudWatch that end a deployment while they are in ALARM.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alarms: Option<DeploymentAlarms>,
     #[serde(default, skip_serializing_if = "DeploymentStrategy::is_default")]
     pub strategy: DeploymentStrategy,
     /// Alarms of CloudWatch that end a deployment while they are in ALARM.

@@ -47,8 +47,6 @@ pub(crate) fn rig() -> Rig {
             timeout: 60,
             strategy: Default::default(),
             alarms: None,
-            strategy: Default::default(),
-            alarms: None,
         },
         load_balancer: Some(LoadBalancerBinding {
             container: "app".to_owned(),

@@ -36,8 +36,6 @@ fn deployment() -> DeploymentConfiguration {
         timeout: 300,
         strategy: Default::default(),
         alarms: None,
-        strategy: Default::default(),
-        alarms: None,
     }
 }
 
