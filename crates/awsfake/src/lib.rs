@@ -14,6 +14,7 @@ mod http;
 pub mod iam;
 mod protocol;
 pub mod quota;
+pub mod s3;
 mod state;
 pub mod world;
 
