@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("manifest", &["model"]),
-    ("import", &["manifest"]),
+    ("import", &["manifest", "model"]),
     ("iam", &["model"]),
     ("deploy", &["model"]),
     ("workflow", &["model"]),
@@ -53,7 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-const TEST_ONLY: &[&str] = &["model", "testkit", "awsfake", "engine", "steps", "planner"];
+const TEST_ONLY: &[&str] = &["model", "testkit", "awsfake", "deploy", "engine", "steps", "planner"];
 
 const LONG: usize = 300;
 const TOO_LONG: usize = 600;

@@ -40,6 +40,9 @@ pub(crate) enum Family {
     Sts,
     Sns,
     Lambda,
+    ScalingRead,
+    Ec2Read,
+    IamRead,
 }
 
 /// Tokens at most, and tokens that come back each second.
@@ -50,7 +53,7 @@ pub(crate) struct Quota {
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 20] = [
+    pub(crate) const ALL: [Family; 23] = [
         Family::TaskDefinitionModify,
         Family::TaskDefinitionDelete,
         Family::TaskDefinitionRead,
@@ -71,6 +74,9 @@ impl Family {
         Family::Sts,
         Family::Sns,
         Family::Lambda,
+        Family::ScalingRead,
+        Family::Ec2Read,
+        Family::IamRead,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -95,6 +101,9 @@ impl Family {
             Family::Sts => "sts",
             Family::Sns => "sns",
             Family::Lambda => "lambda",
+            Family::ScalingRead => "application-autoscaling-read",
+            Family::Ec2Read => "ec2-read",
+            Family::IamRead => "iam-read",
         }
     }
 
@@ -136,7 +145,8 @@ impl Family {
             Family::EcsTagRead | Family::EcsTagModify => (20.0, 10.0),
             Family::ElbRead => (40.0, 10.0),
             Family::ElbModify => (20.0, 3.0),
-            Family::LogsRead | Family::Ecr => (10.0, 10.0),
+            Family::LogsRead | Family::Ecr | Family::ScalingRead | Family::IamRead => (10.0, 10.0),
+            Family::Ec2Read => (50.0, 10.0),
             Family::SecretsRead | Family::SsmRead | Family::Sts | Family::Sns | Family::Lambda => (20.0, 20.0),
         };
         Quota { burst, per_second }

@@ -21,5 +21,6 @@ mod secrets;
 mod signed;
 mod sns;
 mod tags;
+mod wire;
 
 pub use platform::{AwsOptions, AwsPlatform};

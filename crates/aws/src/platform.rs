@@ -54,10 +54,10 @@ impl AwsPlatform {
 
     fn of(core: Core) -> PortResult<Self> {
         let core = Arc::new(core);
-        let ecs = Ecs::new(Arc::clone(&core));
         let http = http::client()?;
-        let elb = Arc::new(Elb::new(Arc::clone(&core), ecs.clone(), http.clone()));
-        let signer = Arc::new(Signer::new(http));
+        let signer = Arc::new(Signer::new(http.clone()));
+        let ecs = Ecs::new(Arc::clone(&core), Arc::clone(&signer));
+        let elb = Arc::new(Elb::new(Arc::clone(&core), ecs.clone(), http));
         Ok(Self { core, ecs, elb, signer })
     }
 

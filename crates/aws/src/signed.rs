@@ -107,9 +107,12 @@ impl Signer {
 }
 
 /// Without a path.
-fn endpoint(given: Option<&str>, service: &str, region: &str) -> String {
+pub(crate) fn endpoint(given: Option<&str>, service: &str, region: &str) -> String {
     match given {
         Some(given) => given.trim_end_matches('/').to_owned(),
+        // One for all regions.
+        None if service == "iam" && region.starts_with("cn-") => "https://iam.cn-north-1.amazonaws.com.cn".to_owned(),
+        None if service == "iam" => "https://iam.amazonaws.com".to_owned(),
         None if region.starts_with("cn-") => format!("https://{service}.{region}.amazonaws.com.cn"),
         None => format!("https://{service}.{region}.amazonaws.com"),
     }
@@ -148,7 +151,7 @@ fn error_of(error_type: Option<&str>, body: &str) -> (String, String) {
 }
 
 /// The text of the first element of that name.
-fn xml(body: &str, name: &str) -> Option<String> {
+pub(crate) fn xml(body: &str, name: &str) -> Option<String> {
     let (_, rest) = body.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
@@ -193,6 +196,27 @@ pub(crate) async fn json(
         .map_err(|error| PortError::Unavailable(format!("{}: not JSON: {error}", call.what())))
 }
 
+/// One call of a query service; the answer is XML.
+pub(crate) async fn query(
+    signer: &Signer,
+    core: &Core,
+    call: Call<'_>,
+    region: &str,
+    version: &str,
+    parameters: &[(String, String)],
+) -> PortResult<String> {
+    let mut body = format!("Action={}&Version={version}", call.action);
+    for (name, value) in parameters {
+        body.push_str(&format!("&{}={}", percent_encoded(name), percent_encoded(value)));
+    }
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let timeout = crate::config::CALL_TIMEOUT;
+    let request =
+        Request { service: call.service, region, path: "/", headers: &headers, body: body.as_bytes(), timeout };
+    let answer = signer.call(core, call, &request).await?;
+    Ok(String::from_utf8_lossy(&answer.body).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +240,7 @@ mod tests {
     #[test]
     fn endpoints_and_regions() {
         assert_eq!(endpoint(None, "sns", "eu-west-1"), "https://sns.eu-west-1.amazonaws.com");
+        assert_eq!(endpoint(None, "iam", "us-east-1"), "https://iam.amazonaws.com");
         assert_eq!(endpoint(None, "sns", "cn-north-1"), "https://sns.cn-north-1.amazonaws.com.cn");
         assert_eq!(endpoint(Some("http://127.0.0.1:4566/"), "sns", "eu-west-1"), "http://127.0.0.1:4566");
         assert_eq!(region_of("arn:aws:sns:us-east-1:1:t", "eu-west-1"), "us-east-1");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aws_sdk_ecs::operation::register_task_definition::builders::RegisterTaskDefinitionFluentBuilder;
 use aws_sdk_ecs::types as ecs;
 use landfall_model::inventory::{TAG_CONTENT_HASH, TAG_ENVIRONMENT, Tags};
 use landfall_model::task::{ContainerDefinition, TaskDefinition};
@@ -24,6 +25,14 @@ pub(crate) struct Revision {
     pub active: bool,
 }
 
+/// What shall be registered, and what it was made of.
+pub(crate) struct Made {
+    pub made: ecs::TaskDefinition,
+    /// The exact revision that it was laid over.
+    base: Option<String>,
+    secrets: BTreeMap<String, ValueFrom>,
+}
+
 /// Revisions kept; enough for thousands of environments, and a bound for a daemon that runs for years.
 const KEPT: usize = 8192;
 
@@ -32,6 +41,22 @@ impl Ecs {
     /// are not searched: that would cost a call each, and all it could save is a revision.
     pub(crate) async fn register(&self, definition: &TaskDefinition, tags: &Tags) -> PortResult<Registered> {
         let mut tags = self.core.tags(tags);
+        let Made { made, base, secrets } = self.made(definition).await?;
+        let environment = tags.get(TAG_ENVIRONMENT).cloned().unwrap_or_default();
+        let (target, instance) = (&self.core.target, &self.core.options.instance);
+        let hash = definition::content_hash(definition, base.as_deref(), target, &secrets, &environment, instance)?;
+        if let Some(found) = self.find(&definition.family, &hash, &environment).await? {
+            return Ok(Registered { handle: found, created: false });
+        }
+        tags.insert(TAG_CONTENT_HASH.to_owned(), hash.clone());
+        tags::check(&tags)?;
+        let revision = self.send(made, tags).await?;
+        locked(&self.registered).insert((definition.family.clone(), hash), revision.arn.clone());
+        Ok(Registered { handle: revision.arn.clone(), created: true })
+    }
+
+    /// What `register` sends, but for tags. Changes nothing.
+    pub(crate) async fn made(&self, definition: &TaskDefinition) -> PortResult<Made> {
         let base = match &definition.base {
             Some(base) => Some(self.base(base).await?),
             None => None,
@@ -40,20 +65,9 @@ impl Ecs {
         for container in &definition.containers {
             secrets.insert(container.name.clone(), self.value_from(container).await?);
         }
-        let environment = tags.get(TAG_ENVIRONMENT).cloned().unwrap_or_default();
-        let (target, instance) = (&self.core.target, &self.core.options.instance);
-        let base_arn = base.as_ref().map(|base| base.arn.as_str());
-        let hash = definition::content_hash(definition, base_arn, target, &secrets, &environment, instance)?;
-        if let Some(found) = self.find(&definition.family, &hash, &environment).await? {
-            return Ok(Registered { handle: found, created: false });
-        }
-        tags.insert(TAG_CONTENT_HASH.to_owned(), hash.clone());
-        tags::check(&tags)?;
-        let base = base.as_ref().map(|base| &base.definition);
-        let made = definition::build(definition, base, target, &self.core.region, &secrets)?;
-        let revision = self.send(made, tags).await?;
-        locked(&self.registered).insert((definition.family.clone(), hash), revision.arn.clone());
-        Ok(Registered { handle: revision.arn.clone(), created: true })
+        let below = base.as_ref().map(|base| &base.definition);
+        let made = definition::build(definition, below, &self.core.target, &self.core.region, &secrets)?;
+        Ok(Made { made, base: base.map(|base| base.arn.clone()), secrets })
     }
 
     async fn find(&self, family: &str, hash: &str, environment: &str) -> PortResult<Option<String>> {
@@ -113,10 +127,8 @@ impl Ecs {
         found.arn.ok_or_else(|| PortError::NotFound(format!("secret {name} has no ARN")))
     }
 
-    async fn send(&self, made: ecs::TaskDefinition, tags: Tags) -> PortResult<Arc<Revision>> {
-        let family = made.family.clone().unwrap_or_default();
-        let resource = format!("task definition {family}");
-        let request = (self.core.clients.ecs.register_task_definition())
+    pub(crate) fn registration(&self, made: ecs::TaskDefinition, tags: &Tags) -> RegisterTaskDefinitionFluentBuilder {
+        (self.core.clients.ecs.register_task_definition())
             .set_family(made.family)
             .set_task_role_arn(made.task_role_arn)
             .set_execution_role_arn(made.execution_role_arn)
@@ -133,7 +145,12 @@ impl Ecs {
             .set_ephemeral_storage(made.ephemeral_storage)
             .set_runtime_platform(made.runtime_platform)
             .set_enable_fault_injection(made.enable_fault_injection)
-            .set_tags(Some(super::to_tags(&tags)));
+            .set_tags(Some(super::to_tags(tags)))
+    }
+
+    async fn send(&self, made: ecs::TaskDefinition, tags: Tags) -> PortResult<Arc<Revision>> {
+        let resource = format!("task definition {}", made.family.as_deref().unwrap_or_default());
+        let request = self.registration(made, &tags);
         let call = Call::ecs("RegisterTaskDefinition", Family::TaskDefinitionModify, &resource);
         let answer = self.core.caller.call(call, || request.clone().send()).await?;
         let registered = answer

@@ -1,0 +1,128 @@
+//! A service and its task definition as ECS's own JSON: what there is, word for word as ECS tells it, and what we would send, as
+//! the SDK writes it. The latter goes through the very mapping that registers and creates, and is stopped before it leaves.
+
+use std::error::Error as StdError;
+
+use aws_sdk_ecs::types as ecs;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use landfall_model::task::{LaunchType, TaskDefinition};
+use landfall_ports::orchestrator::{Documents, PutService};
+use landfall_ports::{PortError, PortResult};
+use serde_json::{Value, json};
+
+use super::Ecs;
+use super::change::TAG_TIMEOUT;
+use crate::budget::Family;
+use crate::call::Call;
+use crate::error::chain;
+use crate::signed;
+use crate::wire::{Answered, Unsent};
+
+impl Ecs {
+    /// Of any owner: reading takes nothing over.
+    pub(crate) async fn live_documents(&self, name: &str) -> PortResult<Option<Documents>> {
+        let Some(mut service) = self.live_service(name).await? else { return Ok(None) };
+        let handle = service["taskDefinition"].as_str().unwrap_or_default().to_owned();
+        if let Some(target) = self.scalable_target(name).await? {
+            service["scalableTarget"] = target;
+        }
+        let task_definition = if handle.is_empty() { Value::Null } else { self.live_definition(&handle).await? };
+        Ok(Some(Documents { task_definition, service }))
+    }
+
+    async fn live_service(&self, name: &str) -> PortResult<Option<Value>> {
+        let resource = format!("service {name}");
+        let call = Call::ecs("DescribeServices", Family::ServiceRead, &resource);
+        let answered = Answered::default();
+        let request = (self.core.clients.ecs.describe_services())
+            .cluster(&self.core.target.cluster)
+            .services(name)
+            .include(ecs::ServiceField::Tags);
+        let send = || request.clone().customize().interceptor(answered.clone()).send();
+        let answer = self.ecs(call, send).await?;
+        super::only_missing(&call, answer.failures())?;
+        let mut body = answered.json(&call.what())?;
+        // Of one name there may be several, all but one INACTIVE.
+        let services = body["services"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        Ok(services.into_iter().find(|service| service["status"] != "INACTIVE"))
+    }
+
+    async fn live_definition(&self, handle: &str) -> PortResult<Value> {
+        let resource = format!("task definition {handle}");
+        let call = Call::ecs("DescribeTaskDefinition", Family::TaskDefinitionRead, &resource);
+        let answered = Answered::default();
+        let request = (self.core.clients.ecs.describe_task_definition())
+            .task_definition(handle)
+            .include(ecs::TaskDefinitionField::Tags);
+        self.ecs(call, || request.clone().customize().interceptor(answered.clone()).send()).await?;
+        let mut body = answered.json(&call.what())?;
+        let mut definition = body["taskDefinition"].take();
+        definition["tags"] = body["tags"].take();
+        Ok(definition)
+    }
+
+    /// The limits within which Application Auto Scaling sets the desired count. `None`: it does not, or may not be asked.
+    async fn scalable_target(&self, name: &str) -> PortResult<Option<Value>> {
+        let cluster = self.core.target.cluster.rsplit('/').next().unwrap_or_default();
+        let id = format!("service/{cluster}/{name}");
+        let call = Call {
+            service: "application-autoscaling",
+            action: "DescribeScalableTargets",
+            family: Family::ScalingRead,
+            resource: &id,
+        };
+        let body =
+            json!({"ServiceNamespace": "ecs", "ResourceIds": [id], "ScalableDimension": "ecs:service:DesiredCount"});
+        let target = "AnyScaleFrontendService.DescribeScalableTargets";
+        match signed::json(&self.signer, &self.core, call, &self.core.region, target, &body).await {
+            Ok(answer) => {
+                let found = answer["ScalableTargets"].as_array().and_then(|all| all.first());
+                Ok(found.map(|it| json!({"minCapacity": it["MinCapacity"], "maxCapacity": it["MaxCapacity"]})))
+            }
+            Err(error @ PortError::Throttled { .. }) => Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "whether the service is scaled automatically is not known");
+                Ok(None)
+            }
+        }
+    }
+
+    pub(crate) async fn wanted_documents(
+        &self,
+        definition: &TaskDefinition,
+        request: &PutService,
+    ) -> PortResult<Documents> {
+        let mut tags = self.core.tags(&request.tags);
+        let made = self.made(definition).await?.made;
+        let awsvpc = request.launch_type == LaunchType::Fargate || made.network_mode == Some(ecs::NetworkMode::Awsvpc);
+        let unsent = Unsent::default();
+        let registration = self.registration(made, &tags).customize().interceptor(unsent.clone());
+        stopped(registration.send().await)?;
+        let task_definition = unsent.json(&format!("task definition {}", definition.family))?;
+
+        let there = self.service(&request.name).await?;
+        let there = there.filter(|service| service.status.as_deref() != Some("INACTIVE"));
+        let network = self.network_for(request, awsvpc, there.is_some())?;
+        tags.insert(TAG_TIMEOUT.to_owned(), request.deployment.timeout.to_string());
+        let configuration = there.as_ref().and_then(|service| service.deployment_configuration.as_ref());
+        let unsent = Unsent::default();
+        let creation = self.creation(request, &tags, network, "", configuration)?;
+        stopped(creation.customize().interceptor(unsent.clone()).send().await)?;
+        let mut service = unsent.json(&format!("service {}", request.name))?;
+        // An update says so, where a creation says nothing; what was taken over keeps its own.
+        if request.document.is_none() && !request.adopt && service["loadBalancers"].is_null() {
+            service["loadBalancers"] = json!([]);
+        }
+        Ok(Documents { task_definition, service })
+    }
+}
+
+/// The operation failed as it should; anything else than our own stop is told.
+fn stopped<T, E: StdError + Send + Sync + 'static>(result: Result<T, SdkError<E, HttpResponse>>) -> PortResult<()> {
+    match result {
+        Err(error) if Unsent::is(&error) => Ok(()),
+        Err(error) => Err(PortError::Invalid(chain(&error))),
+        Ok(_) => Err(PortError::Bug("a request that was to be looked at was sent".to_owned())),
+    }
+}
