@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{BalancingAlgorithm, BuildSource, DeploymentConfiguration, HookAction, TargetHealthCheck};
 use crate::inventory::{ResourceKind, Tags};
-use crate::task::{ContainerSettings, LaunchType};
+use crate::task::{ContainerDefinition, ContainerSettings, LaunchType, TaskDefinition};
 
 /// A value known now, or the field of an earlier step's output: `{"$output": "image.app/image"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +169,30 @@ pub struct EnsureRoute {
     pub route: RouteTarget,
     pub target_group: Input,
     pub tags: Tags,
+}
+
+impl RegisterTaskDefinition {
+    /// What a platform registers. `Err` says which image is not known yet.
+    pub fn definition(&self) -> Result<TaskDefinition, String> {
+        let container = |input: &ContainerInput| {
+            let image =
+                input.image.value().ok_or_else(|| format!("the image of container {} is not known", input.name))?;
+            Ok::<_, String>(ContainerDefinition {
+                name: input.name.clone(),
+                image: image.to_owned(),
+                settings: input.settings.clone(),
+            })
+        };
+        Ok(TaskDefinition {
+            family: self.family.clone(),
+            base: self.base.clone(),
+            launch_type: self.launch_type,
+            cpu: self.cpu,
+            memory: self.memory,
+            containers: self.containers.iter().map(container).collect::<Result<_, _>>()?,
+            document: self.document.clone(),
+        })
+    }
 }
 
 /// A host rule on a shared listener, or a listener of its own.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use landfall_model::Timestamp;
 use landfall_model::app::DeploymentConfiguration;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
+use landfall_model::step::{DeployService, Input, ServiceTarget};
 use landfall_model::task::{LaunchType, TaskDefinition};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,13 @@ pub trait Orchestrator: Send + Sync {
         Err(PortError::Invalid("this platform cannot show its documents".to_owned()))
     }
 
+    /// Whether what these would make can run: images, secrets, roles, log groups, load balancer, network. Looks and changes
+    /// nothing, and sees no secret's value. Empty: there is nothing to look at.
+    async fn preflight(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Vec<Looked>> {
+        let _ = (definition, request);
+        Ok(Vec::new())
+    }
+
     /// Everything of these kinds that carries our instance's tag, of one environment or of all.
     async fn list_owned(&self, environment: Option<&str>, kinds: &[ResourceKind])
     -> PortResult<Listing<OwnedResource>>;
@@ -84,6 +92,29 @@ pub trait Orchestrator: Send + Sync {
 pub struct Documents {
     pub task_definition: serde_json::Value,
     pub service: serde_json::Value,
+}
+
+/// One thing that a deployment needs, looked at before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// `image of web: registry/app:1`
+    pub what: String,
+    #[serde(flatten)]
+    pub found: Found,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "found", rename_all = "snake_case")]
+pub enum Found {
+    Ok,
+    Wrong {
+        message: String,
+        hint: String,
+    },
+    /// Never as good as `Ok`: nobody may look, or nobody answers.
+    NotChecked {
+        why: String,
+    },
 }
 
 /// Log lines as they come. Dropping it ends the work behind it.
@@ -127,6 +158,32 @@ pub struct PutService {
     /// As of `DeployService`.
     #[serde(default)]
     pub document: Option<serde_json::Value>,
+}
+
+impl PutService {
+    /// What a step asks for. `Err` says what an earlier step has not told yet.
+    pub fn of(params: &DeployService) -> Result<Self, String> {
+        let known = |input: &Input| match input {
+            Input::Value(value) => Ok(value.clone()),
+            Input::Output { output } => Err(format!("the output {output} is not known")),
+        };
+        let target = |target: &ServiceTarget| {
+            let target_group = known(&target.target_group)?;
+            Ok::<_, String>(TargetBinding { target_group, container: target.container.clone(), port: target.port })
+        };
+        Ok(Self {
+            name: params.name.clone(),
+            launch_type: params.launch_type,
+            task_definition: known(&params.task_definition)?,
+            desired_count: params.desired_count,
+            deployment: params.deployment.clone(),
+            target: params.target.as_ref().map(target).transpose()?,
+            tags: params.tags.clone(),
+            adopt: params.adopt,
+            replace: None,
+            document: params.document.clone(),
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use landfall_model::step::{DeployService, StepParams, StopService, WaitUntil};
 use landfall_model::strategy::StrategyKind;
 use landfall_ports::PortError;
 use landfall_ports::orchestrator::{
-    PutService, RolloutState, ServiceDescription, ServiceSettings, ServiceStatus, StopDeployment, TargetBinding,
+    PutService, RolloutState, ServiceDescription, ServiceSettings, ServiceStatus, StopDeployment,
 };
 use landfall_ports::steps::{Progress, StepContext};
 use landfall_workflow::event::StepError;
@@ -309,24 +309,5 @@ impl Before {
 }
 
 fn request(params: &DeployService) -> Result<PutService, StepError> {
-    let target = match &params.target {
-        None => None,
-        Some(target) => Some(TargetBinding {
-            target_group: value(&target.target_group)?.to_owned(),
-            container: target.container.clone(),
-            port: target.port,
-        }),
-    };
-    Ok(PutService {
-        name: params.name.clone(),
-        launch_type: params.launch_type,
-        task_definition: value(&params.task_definition)?.to_owned(),
-        desired_count: params.desired_count,
-        deployment: params.deployment.clone(),
-        target,
-        tags: params.tags.clone(),
-        adopt: params.adopt,
-        replace: None,
-        document: params.document.clone(),
-    })
+    PutService::of(params).map_err(|missing| fatal(codes::PARAMETERS, missing))
 }

@@ -1,10 +1,8 @@
 //! task_definition.register.
 
 use landfall_model::inventory::{ResourceKind, TAG_SERVICE};
-use landfall_model::step::{ContainerInput, RegisterTaskDefinition};
-use landfall_model::task::{ContainerDefinition, TaskDefinition};
+use landfall_model::step::RegisterTaskDefinition;
 use landfall_ports::steps::{Progress, StepContext};
-use landfall_workflow::event::StepError;
 use serde_json::json;
 
 use crate::error::{deleting, fatal, port};
@@ -13,16 +11,7 @@ use crate::{StepResult, Steps, codes, done};
 impl Steps {
     /// Natural: an identical revision is found by its content.
     pub(crate) async fn register_task_definition(&self, params: &RegisterTaskDefinition) -> StepResult {
-        let containers = params.containers.iter().map(container).collect::<Result<_, _>>()?;
-        let definition = TaskDefinition {
-            family: params.family.clone(),
-            base: params.base.clone(),
-            launch_type: params.launch_type,
-            cpu: params.cpu,
-            memory: params.memory,
-            containers,
-            document: params.document.clone(),
-        };
+        let definition = params.definition().map_err(|missing| fatal(codes::PARAMETERS, missing))?;
         let registered =
             self.platform.orchestrator.register_task_definition(&definition, &params.tags).await.map_err(port)?;
         Ok(Progress::Done(json!({"task_definition": registered.handle, "created": registered.created})))
@@ -38,12 +27,4 @@ impl Steps {
         }
         Ok(done())
     }
-}
-
-fn container(input: &ContainerInput) -> Result<ContainerDefinition, StepError> {
-    let image = input
-        .image
-        .value()
-        .ok_or_else(|| fatal(codes::PARAMETERS, format!("the image of container {} is not known", input.name)))?;
-    Ok(ContainerDefinition { name: input.name.clone(), image: image.to_owned(), settings: input.settings.clone() })
 }
