@@ -14,4 +14,5 @@ codes! {
     WHICH = "LF-I003", "The stage, application or service asked for is not there";
     UNSUPPORTED = "LF-I004", "Something that cannot be imported yet";
     NO_FILE = "LF-I005", "A file that is referred to cannot be read";
+    MISSING_VALUE = "LF-I006", "A value that a template asks for is not there";
 }

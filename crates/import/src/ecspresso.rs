@@ -3,6 +3,8 @@
 //! Read only. What a manifest has no word for is listed; what cannot be known without AWS or a Terraform state (`tfstate`,
 //! `ssm`, `cfn_output`), and jsonnet, is an error with its place.
 
+mod actions;
+pub mod project;
 mod service;
 mod task;
 mod template;

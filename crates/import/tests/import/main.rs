@@ -5,6 +5,8 @@ mod copilot;
 mod deity;
 mod docs;
 mod ecspresso;
+mod jsonnet;
+mod project;
 
 use landfall_import::{Failed, Imported};
 use landfall_manifest::{SourceFile, render};
