@@ -3,6 +3,9 @@
 //! Nothing is kept: an answer always comes of a call that began after it was asked for, so that it is never older than the
 //! question. While one fetch is under way the questions that arrive pile up for the next, so the more is asked, the fuller
 //! the batches. A fetch runs in its own task: whoever stops waiting takes no answer from the others.
+//!
+//! Who follows something asks again and again, each in its own rhythm, so that fifty would never meet. Once more is followed
+//! than one call takes, those questions wait for a common tick: from then on they are answered, and asked again, together.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -10,10 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use landfall_ports::{PortError, PortResult};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 /// Time for others to join. Much shorter than a call to AWS.
 const WINDOW: Duration = Duration::from_millis(3);
+/// When many are followed: at most one round of calls in so long.
+const TICK: Duration = Duration::from_secs(1);
+/// Who asks again within so long follows.
+const FOLLOWS: Duration = Duration::from_secs(5);
 
 type Waiting<K, V> = Vec<(K, oneshot::Sender<PortResult<V>>)>;
 
@@ -22,6 +30,11 @@ pub(crate) struct Batcher<K, V> {
     most: usize,
     waiting: Mutex<Waiting<K, V>>,
     fetching: tokio::sync::Mutex<()>,
+    /// When each key was last asked for by somebody who follows it.
+    followed: Mutex<HashMap<K, Instant>>,
+    /// Somebody cannot wait for the tick.
+    hurry: Notify,
+    since: Instant,
 }
 
 impl<K, V> Batcher<K, V>
@@ -30,11 +43,51 @@ where
     V: Clone + Send + 'static,
 {
     pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, waiting: Mutex::default(), fetching: tokio::sync::Mutex::default() })
+        Arc::new(Self {
+            most,
+            waiting: Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
+            followed: Mutex::default(),
+            hurry: Notify::new(),
+            since: Instant::now(),
+        })
     }
 
     /// `fetch` takes at most `most` keys and answers every one of them.
     pub(crate) async fn get<F, A>(self: &Arc<Self>, key: K, fetch: F) -> PortResult<V>
+    where
+        F: Fn(Vec<K>) -> A + Send + Sync + 'static,
+        A: Future<Output = PortResult<HashMap<K, V>>> + Send,
+    {
+        self.ask(key, fetch, WINDOW).await
+    }
+
+    /// As `get`, for what is asked again and again.
+    pub(crate) async fn follow<F, A>(self: &Arc<Self>, key: K, fetch: F) -> PortResult<V>
+    where
+        F: Fn(Vec<K>) -> A + Send + Sync + 'static,
+        A: Future<Output = PortResult<HashMap<K, V>>> + Send,
+    {
+        let now = Instant::now();
+        let crowded = {
+            let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+            followed.insert(key.clone(), now);
+            if followed.len() > self.most {
+                followed.retain(|_, at| now.duration_since(*at) <= FOLLOWS);
+            }
+            followed.len() > self.most
+        };
+        let window = if crowded { self.until_tick(now) } else { WINDOW };
+        self.ask(key, fetch, window).await
+    }
+
+    fn until_tick(&self, now: Instant) -> Duration {
+        let tick = TICK.as_nanos();
+        let into = now.duration_since(self.since).as_nanos() % tick;
+        Duration::from_nanos(u64::try_from(tick - into).unwrap_or_default()).max(WINDOW)
+    }
+
+    async fn ask<F, A>(self: &Arc<Self>, key: K, fetch: F, window: Duration) -> PortResult<V>
     where
         F: Fn(Vec<K>) -> A + Send + Sync + 'static,
         A: Future<Output = PortResult<HashMap<K, V>>> + Send,
@@ -47,17 +100,24 @@ where
         };
         if first {
             let batcher = Arc::clone(self);
-            tokio::spawn(async move { batcher.run(fetch).await });
+            tokio::spawn(async move { batcher.run(fetch, window).await });
+        } else if window <= WINDOW {
+            self.hurry.notify_one();
         }
         answered.await.unwrap_or_else(|_| Err(PortError::Unavailable("the call was given up".to_owned())))
     }
 
-    async fn run<F, A>(&self, fetch: F)
+    async fn run<F, A>(&self, fetch: F, window: Duration)
     where
         F: Fn(Vec<K>) -> A,
         A: Future<Output = PortResult<HashMap<K, V>>>,
     {
-        tokio::time::sleep(WINDOW).await;
+        if window > WINDOW {
+            // A call to hurry that nobody heard only makes this round an early one.
+            let _ = tokio::time::timeout(window, self.hurry.notified()).await;
+        } else {
+            tokio::time::sleep(WINDOW).await;
+        }
         let _one = self.fetching.lock().await;
         let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let mut seen = HashSet::new();
@@ -114,6 +174,49 @@ mod tests {
         }
         assert!(tasks.join_all().await.into_iter().all(|(key, value)| value == key * 2));
         assert_eq!(*calls.lock().unwrap(), [10; 5]);
+    }
+
+    /// Each in its own rhythm.
+    #[tokio::test(start_paused = true)]
+    async fn fifty_that_are_followed_come_to_be_asked_for_together() {
+        let (batcher, calls) = (Batcher::new(10), Calls::default());
+        let mut tasks = tokio::task::JoinSet::new();
+        for key in 0..50_u64 {
+            let (batcher, calls) = (Arc::clone(&batcher), Arc::clone(&calls));
+            tasks.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(key * 37)).await;
+                for _ in 0..30 {
+                    batcher.follow(u32::try_from(key).unwrap(), fetch(Arc::clone(&calls))).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(1_000 + key % 7)).await;
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        calls.lock().unwrap().clear();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let calls = calls.lock().unwrap().clone();
+        assert!(calls.len() <= 20 * 5, "{} calls in 20 ticks", calls.len());
+        assert!(calls.iter().sum::<usize>() >= 50 * 9, "{calls:?}");
+        tasks.shutdown().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_wait_does_not_and_few_that_are_followed_do_not_either() {
+        let (batcher, calls) = (Batcher::new(2), Calls::default());
+        let begun = Instant::now();
+        for key in 0..2 {
+            batcher.follow(key, fetch(Arc::clone(&calls))).await.unwrap();
+        }
+        assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
+        let third = {
+            let (batcher, calls) = (Arc::clone(&batcher), Arc::clone(&calls));
+            tokio::spawn(async move { batcher.follow(2, fetch(calls)).await })
+        };
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let asked = Instant::now();
+        assert_eq!(batcher.get(9, fetch(Arc::clone(&calls))).await.unwrap(), 18);
+        assert!(asked.elapsed() < Duration::from_millis(200), "{:?}", asked.elapsed());
+        third.await.unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -147,7 +147,7 @@ impl Caller {
         Ok(self.account.get_or_try_init(ask).await?)
     }
 
-    async fn right_account(&self, call: &Call<'_>) -> PortResult<()> {
+    pub(crate) async fn right_account(&self, call: &Call<'_>) -> PortResult<()> {
         let Some(expected) = &self.expected else { return Ok(()) };
         let actual = self.account().await?;
         if actual == expected {

@@ -15,6 +15,7 @@ mod secrets;
 mod service;
 mod strategy;
 mod tasks;
+mod told;
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error as StdError;
@@ -29,7 +30,7 @@ use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
     Documents, LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription,
-    TaskDescription,
+    StopDeployment, TaskDescription,
 };
 use landfall_ports::{PortError, PortResult};
 
@@ -55,6 +56,7 @@ pub(crate) struct Ecs {
 /// What several callers ask for together.
 pub(crate) struct Batches {
     services: Arc<Batcher<String, Option<Arc<ecs::Service>>>>,
+    deployments: Arc<Batcher<String, Option<Arc<ecs::ServiceDeployment>>>>,
     tasks: Arc<Batcher<String, Option<Arc<ecs::Task>>>>,
     /// All services of the cluster, by name; all tasks that have not stopped; all task definitions of this installation.
     all_services: Arc<Batcher<(), Arc<Vec<String>>>>,
@@ -92,6 +94,7 @@ impl Ecs {
     pub(crate) fn new(core: Arc<Core>, signer: Arc<Signer>) -> Self {
         let batches = Batches {
             services: Batcher::new(service::DESCRIBE_SERVICES),
+            deployments: Batcher::new(told::DESCRIBE_DEPLOYMENTS),
             tasks: Batcher::new(tasks::DESCRIBE_TASKS),
             all_services: Batcher::new(1),
             all_tasks: Batcher::new(1),
@@ -178,6 +181,14 @@ impl Orchestrator for Ecs {
 
     async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
         self.describe(name).await
+    }
+
+    async fn continue_deployment(&self, service: &str) -> PortResult<bool> {
+        self.go_on(service).await
+    }
+
+    async fn stop_deployment(&self, service: &str, how: StopDeployment) -> PortResult<bool> {
+        self.halt(service, how).await
     }
 
     async fn scale_service(&self, name: &str, desired_count: u32) -> PortResult<()> {

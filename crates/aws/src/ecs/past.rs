@@ -1,7 +1,8 @@
 //! The service deployments API: what became of deployments that DescribeServices no longer shows.
 //!
 //! Asked only when what DescribeServices shows has changed and does not tell the end of the deployment that is watched, so
-//! that an undisturbed rollout costs nothing but DescribeServices. `rollout` decides; here is what is remembered between polls.
+//! that an undisturbed rollout costs nothing but DescribeServices; where there are stages, also at every poll, by ARN. `rollout`
+//! decides; here is what is remembered between polls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,10 @@ use landfall_ports::orchestrator::{DeploymentDescription, RolloutState};
 use landfall_ports::{PortError, PortResult};
 use tokio::time::Instant;
 
-use super::rollout::{self, Past, count, deployment_id, time};
+use super::rollout::{self, Past, count, time};
 use super::{Ecs, Memory, change, locked};
-use crate::budget::Family;
-use crate::call::Call;
 
-/// Deployments looked back on. DescribeServiceDeployments and DescribeServiceRevisions take 20.
+/// Deployments looked back on.
 const LOOK_BACK: i32 = 10;
 
 /// One service, as followed by this process.
@@ -125,10 +124,16 @@ impl Ecs {
         let behind = newest != primary || rollout::primary_ended(service);
         let ask = (rollout::needs_past(service, &watch.ids) || unsettled) && (changed || unsettled && behind);
         if !ask {
-            self.remember(name, primary, watch.signature, Arc::clone(&watch.past));
-            return Ok(watch.past);
+            let past = match service.current_service_deployment.as_deref() {
+                Some(arn) if unsettled && rollout::has_stages(service) => {
+                    self.with_newest(&name, arn, &watch.past).await?
+                }
+                _ => watch.past,
+            };
+            self.remember(name, primary, watch.signature, Arc::clone(&past));
+            return Ok(past);
         }
-        match self.read_past(service).await {
+        match self.list_deployments(&name, LOOK_BACK).await {
             Ok(past) => {
                 let past = Arc::new(merged(past, &watch.past));
                 self.remember(name, primary, Some(signature), Arc::clone(&past));
@@ -144,6 +149,12 @@ impl Ecs {
         }
     }
 
+    /// Stages go by without a trace in DescribeServices.
+    async fn with_newest(&self, name: &str, arn: &str, past: &Arc<Vec<Past>>) -> PortResult<Arc<Vec<Past>>> {
+        let Some(newest) = self.deployment_by_arn(name, arn).await? else { return Ok(Arc::clone(past)) };
+        Ok(Arc::new(merged(vec![newest], past)))
+    }
+
     fn remember(&self, name: String, primary: Option<&str>, signature: Option<String>, past: Arc<Vec<Past>>) {
         let mut watches = locked(&self.watches);
         let watch = watches.entry(name).or_default();
@@ -156,58 +167,6 @@ impl Ecs {
             watch.ids = vec![primary.to_owned()];
         }
     }
-
-    async fn read_past(&self, service: &ecs::Service) -> PortResult<Vec<Past>> {
-        let name = service.service_name.clone().unwrap_or_default();
-        let resource = format!("service {name}");
-        let call = Call::ecs("ListServiceDeployments", Family::ServiceDeployment, &resource);
-        let request = (self.core.clients.ecs.list_service_deployments())
-            .cluster(&self.core.target.cluster)
-            .service(&name)
-            .max_results(LOOK_BACK);
-        let listed = self.ecs(call, || request.clone().send()).await?;
-        let mut listed = listed.service_deployments.unwrap_or_default();
-        listed.sort_by_key(|brief| std::cmp::Reverse(time(brief.created_at.as_ref())));
-        let arns: Vec<String> = listed.iter().filter_map(|brief| brief.service_deployment_arn.clone()).collect();
-        if arns.is_empty() {
-            return Ok(Vec::new());
-        }
-        let call = Call { action: "DescribeServiceDeployments", ..call };
-        let request = self.core.clients.ecs.describe_service_deployments().set_service_deployment_arns(Some(arns));
-        let mut told = self.ecs(call, || request.clone().send()).await?.service_deployments.unwrap_or_default();
-        told.sort_by_key(|deployment| std::cmp::Reverse(time(deployment.created_at.as_ref())));
-        let revision = |deployment: &ecs::ServiceDeployment| {
-            deployment.target_service_revision.as_ref().and_then(|revision| revision.arn.clone())
-        };
-        self.read_revisions(&call, told.iter().filter_map(revision).collect()).await?;
-        let revisions = locked(&self.revisions);
-        let task_definition = |arn: &str| revisions.get(arn).cloned().unwrap_or_default();
-        Ok(told
-            .iter()
-            .filter_map(|deployment| Some(read(deployment, task_definition(&revision(deployment)?))))
-            .collect())
-    }
-
-    /// Service revisions never change; their task definitions are kept.
-    async fn read_revisions(&self, call: &Call<'_>, mut arns: Vec<String>) -> PortResult<()> {
-        {
-            let known = locked(&self.revisions);
-            arns.retain(|arn| !known.contains_key(arn));
-        }
-        if arns.is_empty() {
-            return Ok(());
-        }
-        let call = Call { action: "DescribeServiceRevisions", ..*call };
-        let request = self.core.clients.ecs.describe_service_revisions().set_service_revision_arns(Some(arns));
-        let answer = self.ecs(call, || request.clone().send()).await?;
-        let mut known = locked(&self.revisions);
-        for revision in answer.service_revisions.unwrap_or_default() {
-            if let (Some(arn), Some(task_definition)) = (revision.service_revision_arn, revision.task_definition) {
-                known.insert(arn, task_definition);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What the API told earlier and no longer does stays told.
@@ -219,32 +178,6 @@ fn merged(mut past: Vec<Past>, before: &[Past]) -> Vec<Past> {
     }
     past.truncate(usize::try_from(LOOK_BACK).unwrap_or_default() * 2);
     past
-}
-
-fn read(deployment: &ecs::ServiceDeployment, task_definition: String) -> Past {
-    let target = deployment.target_service_revision.as_ref();
-    let breaker = deployment.deployment_circuit_breaker.as_ref();
-    let alarms: Vec<&str> = (deployment.alarms.as_ref())
-        .map(|alarms| alarms.triggered_alarm_names().iter().map(String::as_str).collect())
-        .unwrap_or_default();
-    let mut reasons: Vec<String> = Vec::new();
-    reasons.extend(deployment.status_reason.clone().filter(|reason| !reason.is_empty()));
-    reasons.extend(deployment.rollback.as_ref().and_then(|rollback| rollback.reason.clone()));
-    if !alarms.is_empty() {
-        reasons.push(format!("alarms: {}", alarms.join(", ")));
-    }
-    reasons.dedup();
-    Past {
-        id: target.and_then(|revision| revision.arn.as_deref()).map(deployment_id).unwrap_or_default(),
-        status: deployment.status.clone().unwrap_or(ecs::ServiceDeploymentStatus::Pending),
-        reason: Some(reasons.join(" ")).filter(|reason| !reason.is_empty()),
-        task_definition,
-        desired: target.map_or(0, |revision| count(revision.requested_task_count)),
-        running: target.map_or(0, |revision| count(revision.running_task_count)),
-        pending: target.map_or(0, |revision| count(revision.pending_task_count)),
-        failed_tasks: breaker.map_or(0, |breaker| count(breaker.failure_count)),
-        created_at: time(deployment.created_at.as_ref()),
-    }
 }
 
 #[cfg(test)]

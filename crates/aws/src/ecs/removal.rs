@@ -33,11 +33,12 @@ impl Memory {
 impl Ecs {
     /// As ECS has it now, if it is there and this installation's.
     pub(crate) async fn our_service(&self, name: &str) -> PortResult<Option<Arc<ecs::Service>>> {
-        let ours = |service: &Arc<ecs::Service>| {
-            service.status.as_deref() != Some("INACTIVE")
-                && super::from_tags(service.tags()).get(TAG_INSTANCE) == Some(&self.core.options.instance)
-        };
-        Ok(self.service(name).await?.filter(ours))
+        Ok(self.service(name).await?.filter(|service| self.is_ours(service)))
+    }
+
+    pub(crate) fn is_ours(&self, service: &ecs::Service) -> bool {
+        service.status.as_deref() != Some("INACTIVE")
+            && super::from_tags(service.tags()).get(TAG_INSTANCE) == Some(&self.core.options.instance)
     }
 
     /// # Errors

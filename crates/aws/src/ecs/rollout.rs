@@ -8,16 +8,21 @@
 use aws_sdk_ecs::types as ecs;
 use aws_sdk_ecs::types::{DeploymentRolloutState as Live, ServiceDeploymentStatus as Status};
 use landfall_model::Timestamp;
-use landfall_ports::orchestrator::{DeploymentDescription, RolloutState};
+use landfall_ports::orchestrator::{DeploymentDescription, RolloutState, TrafficShift};
 
 use super::change::{primary, timeout};
 
 /// A deployment as the service deployments API tells it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Past {
+    pub arn: String,
     /// `ecs-svc/NUMBER`, of the target service revision.
     pub id: String,
     pub status: Status,
+    /// The circuit breaker tripped or an alarm went off: nobody stopped it.
+    pub by_itself: bool,
+    /// There was no revision before it to go back to.
+    pub first: bool,
     pub reason: Option<String>,
     pub task_definition: String,
     pub desired: u32,
@@ -25,6 +30,7 @@ pub(crate) struct Past {
     pub pending: u32,
     pub failed_tasks: u32,
     pub created_at: Timestamp,
+    pub shift: Option<TrafficShift>,
 }
 
 /// Newest first; the first one is PRIMARY. `past` newest first.
@@ -57,18 +63,21 @@ pub(crate) fn deployments(service: &ecs::Service, past: &[Past], now: Timestamp)
 
 /// Whether the service deployments API must be asked: what DescribeServices shows does not tell the end of `watched`.
 pub(crate) fn needs_past(service: &ecs::Service, watched: &[String]) -> bool {
-    let rolling = service
-        .deployment_configuration
-        .as_ref()
-        .and_then(|configuration| configuration.strategy.as_ref())
-        .is_none_or(|strategy| *strategy == ecs::DeploymentStrategy::Rolling);
     let shown = |id: &String| service.deployments().iter().any(|deployment| deployment.id.as_ref() == Some(id));
     let failed = |deployment: &ecs::Deployment| deployment.rollout_state == Some(Live::Failed);
-    !rolling
+    has_stages(service)
         || watched.is_empty()
         || !watched.iter().all(shown)
         || rolling_back(service)
         || service.deployments().iter().any(failed)
+}
+
+/// Whether its deployments go through stages that DescribeServices does not show.
+pub(crate) fn has_stages(service: &ecs::Service) -> bool {
+    let configuration = service.deployment_configuration.as_ref();
+    let rolling = (configuration.and_then(|own| own.strategy.as_ref()))
+        .is_none_or(|strategy| *strategy == ecs::DeploymentStrategy::Rolling);
+    !rolling || configuration.is_some_and(|own| !own.lifecycle_hooks().is_empty())
 }
 
 /// What DescribeServices shows of the deployments, as far as it bears on how they end.
@@ -87,7 +96,7 @@ pub(crate) fn signature(service: &ecs::Service) -> String {
 
 /// Whether the API's answer lags behind, or tells of something that goes on out of DescribeServices' sight.
 pub(crate) fn unsettled(past: &[Past]) -> bool {
-    past.first().is_some_and(|newest| ended(&newest.status).is_none())
+    past.first().is_some_and(|newest| ended(newest).is_none())
 }
 
 /// Whether DescribeServices tells the end of the PRIMARY deployment.
@@ -97,14 +106,18 @@ pub(crate) fn primary_ended(service: &ecs::Service) -> bool {
 }
 
 pub(crate) fn has_ended(past: &Past) -> bool {
-    ended(&past.status).is_some()
+    ended(past).is_some()
 }
 
-fn ended(status: &Status) -> Option<RolloutState> {
-    match status {
+fn ended(past: &Past) -> Option<RolloutState> {
+    match past.status {
         Status::Successful => Some(RolloutState::Completed),
         Status::RollbackSuccessful => Some(RolloutState::RolledBack),
-        Status::Stopped | Status::RollbackFailed => Some(RolloutState::Failed),
+        // ECS tries even so: "No rollback candidate was found".
+        Status::RollbackFailed if past.first => Some(RolloutState::Failed),
+        Status::RollbackFailed => Some(RolloutState::RollbackFailed),
+        Status::Stopped if past.by_itself => Some(RolloutState::Failed),
+        Status::Stopped => Some(RolloutState::Stopped),
         _ => None,
     }
 }
@@ -128,13 +141,13 @@ fn describe(
         Some(Live::InProgress) if is_primary || rolling_back(service) => RolloutState::InProgress,
         Some(Live::InProgress) => {
             let newer = primary(service).is_some_and(|primary| time(primary.created_at.as_ref()) >= created_at);
-            past.filter(|past| past.status != Status::Stopped || !newer).and_then(|past| ended(&past.status))?
+            past.filter(|past| past.status != Status::Stopped || !newer).and_then(ended)?
         }
         // Deployment controllers other than ECS's own, and endpoints that leave it out.
         _ => by_counts(service, deployment),
     };
     if let Some(past) = past {
-        let told = ended(&past.status);
+        let told = ended(past);
         rollout = match (rollout, told) {
             // The API knows of bake times, hooks and roll-backs under way.
             (RolloutState::Completed | RolloutState::Failed, None) => RolloutState::InProgress,
@@ -171,7 +184,7 @@ fn describe(
         failed_tasks: count(deployment.failed_tasks),
         failures: Vec::new(),
         created_at,
-        shift: None,
+        shift: past.filter(|_| rollout == RolloutState::InProgress).and_then(|past| past.shift.clone()),
     })
 }
 
@@ -184,7 +197,7 @@ fn after_failure(service: &ecs::Service, reason: &mut Option<String>) -> Rollout
         Some(Live::Failed) if rolls_back(service) => {
             let why = primary.rollout_state_reason.as_deref().unwrap_or_default();
             *reason = Some(format!("{} The roll-back failed too: {why}", reason.as_deref().unwrap_or_default()));
-            RolloutState::Failed
+            RolloutState::RollbackFailed
         }
         _ => RolloutState::Failed,
     }
@@ -219,7 +232,7 @@ fn from_past(past: &Past) -> DeploymentDescription {
     DeploymentDescription {
         id: past.id.clone(),
         task_definition: past.task_definition.clone(),
-        rollout: ended(&past.status).unwrap_or(RolloutState::InProgress),
+        rollout: ended(past).unwrap_or(RolloutState::InProgress),
         reason: past.reason.clone(),
         desired: past.desired,
         running: past.running,
@@ -227,7 +240,7 @@ fn from_past(past: &Past) -> DeploymentDescription {
         failed_tasks: past.failed_tasks,
         failures: Vec::new(),
         created_at: past.created_at,
-        shift: None,
+        shift: past.shift.clone(),
     }
 }
 

@@ -70,8 +70,11 @@ impl World {
 
 fn past(id: u32, status: Status) -> Past {
     Past {
+        arn: format!("arn:deployment/{id}"),
         id: format!("ecs-svc/{id}"),
         status,
+        by_itself: true,
+        first: false,
         reason: Some("Circuit breaker threshold met.".to_owned()),
         task_definition: format!("app:{id}"),
         desired: 2,
@@ -79,6 +82,7 @@ fn past(id: u32, status: Status) -> Past {
         pending: 0,
         failed_tasks: 3,
         created_at: now(i64::from(id)),
+        shift: None,
     }
 }
 
@@ -121,7 +125,7 @@ fn a_failure_is_rolled_back_only_when_the_former_runs_again() {
         deployment(3, "PRIMARY", Live::Failed, "no capacity"),
         deployment(2, "INACTIVE", Live::Failed, FAILED),
     ]);
-    assert_eq!(failed_too.rollout(2, &[]), Some(RolloutState::Failed));
+    assert_eq!(failed_too.rollout(2, &[]), Some(RolloutState::RollbackFailed));
     assert!(failed_too.told(&[])[1].reason.as_ref().unwrap().contains("no capacity"));
 }
 
@@ -142,7 +146,11 @@ fn a_rollback_is_told_after_the_failed_deployment_has_vanished() {
     let steady = World::of(vec![deployment(3, "PRIMARY", Live::Completed, "ECS deployment ecs-svc/3 completed.")]);
     assert_eq!(steady.rollout(2, &[]), None);
     assert_eq!(steady.rollout(2, &[past(2, Status::RollbackSuccessful)]), Some(RolloutState::RolledBack));
-    assert_eq!(steady.rollout(2, &[past(2, Status::RollbackFailed)]), Some(RolloutState::Failed));
+    assert_eq!(steady.rollout(2, &[past(2, Status::RollbackFailed)]), Some(RolloutState::RollbackFailed));
+    let first = Past { first: true, ..past(2, Status::RollbackFailed) };
+    assert_eq!(steady.rollout(2, &[first]), Some(RolloutState::Failed), "nothing to go back to");
+    let stopped = Past { by_itself: false, created_at: now(60), ..past(2, Status::Stopped) };
+    assert_eq!(steady.rollout(2, &[stopped]), Some(RolloutState::Stopped));
     assert_eq!(steady.rollout(2, &[past(2, Status::RollbackInProgress)]), Some(RolloutState::InProgress));
     // And without the API, by events.
     let told = World {

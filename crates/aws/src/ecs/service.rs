@@ -52,6 +52,16 @@ impl Ecs {
         self.batches.services.get(name.to_owned(), fetch).await
     }
 
+    /// As `service`, for polls.
+    pub(crate) async fn followed_service(&self, name: &str) -> PortResult<Option<Arc<ecs::Service>>> {
+        let this = self.clone();
+        let fetch = move |names| {
+            let this = this.clone();
+            async move { this.describe_services(names).await }
+        };
+        self.batches.services.follow(name.to_owned(), fetch).await
+    }
+
     /// Answers every name.
     pub(crate) async fn describe_services(
         &self,
@@ -272,7 +282,7 @@ impl Ecs {
     }
 
     pub(crate) async fn describe(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
-        let Some(service) = self.our_service(name).await? else {
+        let Some(service) = self.followed_service(name).await?.filter(|service| self.is_ours(service)) else {
             self.forget_service(name);
             return Ok(None);
         };

@@ -188,7 +188,7 @@ async fn a_failed_roll_back_is_a_failure() {
     let next = world.deploy("good:2").await;
     world.force("rollback_failed");
     let end = world.end(&next).await;
-    assert_eq!(end.rollout, RolloutState::Failed, "{end:?}");
+    assert_eq!(end.rollout, RolloutState::RollbackFailed, "{end:?}");
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn one_that_somebody_stopped_is_told_and_one_that_was_superseded_is_not() 
     let stopped = world.deploy("good:2").await;
     world.force("aborted");
     let end = world.end(&stopped).await;
-    assert_eq!(end.rollout, RolloutState::Failed, "{end:?}");
+    assert_eq!(end.rollout, RolloutState::Stopped, "{end:?}");
     let superseded = world.deploy("good:3").await;
     world.force("superseded");
     assert!(world.deployment(&superseded).await.is_none(), "{:?}", world.service().await.deployments);
