@@ -246,7 +246,7 @@ mod tests {
         let mut object = ExecutionObject::new(&execution("1", "env")).unwrap();
         let lease = object.claim("engine-1", Bounds { earliest: 0, latest: 1000 }, 5000).unwrap();
         let mut json = serde_json::to_value(&object).unwrap();
-        let newer = serde_json::json!({ "at": "2026-01-01T00:00:00Z", "event": { "type": "invented_later", "x": 1 } });
+        let newer = serde_json::json!({ "at": "2026-01-01T00:00:00Z", "type": "invented_later", "x": 1 });
         json["records"].as_array_mut().unwrap().push(newer.clone());
         json["version"] = 2.into();
         json["invented"] = true.into();

@@ -2,6 +2,7 @@
 //! append leaves to do in the table of contents, come to two (the crate's header says which of the two is the commit).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -22,6 +23,8 @@ use crate::execution::ExecutionObject;
 use crate::history::only_failures;
 use crate::{Inner, LOOK, PortFailure, S3Store, failed, lock, refused};
 
+/// How long an append that is committed waits for what it leaves to do in the table.
+const SETTLING: Duration = Duration::from_secs(3);
 /// Objects read at once by one follower.
 const READ_AT_ONCE: usize = 16;
 
@@ -277,7 +280,10 @@ impl S3Store {
             let marked = object.finished && contents.finish(&object.id, finished);
             Ok::<_, ()>(if told || marked { Change::Write(()) } else { Change::Keep(()) })
         });
-        match copied.await.or_else(only_failures) {
+        // Cut off in the middle it is done again by the next one: a notice counts once, and so does a mark.
+        let copied = tokio::time::timeout(SETTLING, copied).await;
+        let unavailable = |_| Failure::Unavailable("no answer in time".to_owned());
+        match copied.map_err(unavailable).and_then(|copied| copied.or_else(only_failures)) {
             Err(failure) => {
                 tracing::warn!(execution = object.id, %failure, "notices wait in the execution's object");
             }

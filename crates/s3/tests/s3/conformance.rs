@@ -10,7 +10,7 @@ use landfall_s3::{LATE, S3Store};
 use landfall_testkit::conformance::fixtures::TTL_MS;
 use landfall_testkit::conformance::{self, Subject};
 
-use crate::support::{fake, prefix, store};
+use crate::support::{fake, one_in_ten_goes_wrong, prefix, store};
 
 struct OnS3 {
     s3: S3,
@@ -58,4 +58,14 @@ async fn s3_keeps_the_journals_promises() {
 async fn s3_keeps_the_stores_promises() {
     let s3 = fake().await;
     conformance::store(async || OnS3::new(&s3).await).await;
+}
+
+/// Of ten requests one is throttled, fails, collides, happens without an answer, or happens after its sender gave up on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_promises_hold_while_one_request_in_ten_goes_wrong() {
+    let s3 = fake().await;
+    one_in_ten_goes_wrong(&s3);
+    conformance::journal(async || OnS3::new(&s3).await).await;
+    conformance::store(async || OnS3::new(&s3).await).await;
+    assert!(s3.struck() > 40, "{} faults struck", s3.struck());
 }

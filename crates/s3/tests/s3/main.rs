@@ -4,4 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod conformance;
+mod edges;
+// Starts and ends the emulators' processes.
+#[path = "../../../aws/tests/emulators/emulator.rs"]
+#[allow(dead_code, reason = "credentials and accounts are not of use here")]
+mod emulator;
+mod emulators;
+mod faults;
+mod runners;
 mod support;
