@@ -10,6 +10,7 @@ use landfall_model::Timestamp;
 use landfall_model::app::{App, NotificationTarget, UrlOrSecret};
 use landfall_notify::{Notifier, Target, TargetKind};
 use landfall_ports::clock::Clock;
+use landfall_server::chat::Chat;
 use landfall_server::control::socket;
 use landfall_server::{Metrics, Service, ServiceConfig, ServiceParts, instance_id, public};
 use landfall_sqlite::{PrunePolicy, SqliteStore};
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, runs_here};
 use crate::commands::state::open_error;
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
@@ -77,6 +78,20 @@ pub(crate) enum Purpose {
     /// Nothing is begun, resumed or told: a read changes nothing.
     Look,
     Work,
+    /// As `Look`, and nothing is asked of where previews run before something needs it.
+    LookAtEnvironment,
+    /// As `Work`, likewise.
+    WorkOnEnvironment,
+}
+
+impl Purpose {
+    fn is_about_previews(self) -> bool {
+        matches!(self, Purpose::Look | Purpose::Work)
+    }
+
+    fn works(self) -> bool {
+        matches!(self, Purpose::Work | Purpose::WorkOnEnvironment)
+    }
 }
 
 /// A service with its loops running (to look, without). Owns the state directory until `close` or the end of `serve`.
@@ -85,7 +100,7 @@ pub(crate) struct Assembly {
     backend: Backend,
     notifier: Arc<Notifier>,
     socket: PathBuf,
-    public: Option<(TcpListener, Vec<Vec<u8>>)>,
+    public: Option<(TcpListener, Vec<Vec<u8>>, Option<Chat>)>,
     cancel: CancellationToken,
     loops: JoinHandle<()>,
     notices: JoinHandle<()>,
@@ -118,19 +133,33 @@ impl Assembly {
             Some(_) => secrets::webhook(&app.webhook_secrets, &places).await?,
             None => Vec::new(),
         };
+        let chat = match (&listener, app.chatops.as_ref().and_then(|chatops| chatops.slack.as_ref())) {
+            (Some(_), Some(slack)) => Some(secrets::chat(slack, &places).await?),
+            _ => None,
+        };
         if purpose == Purpose::Work {
             same_place(&*store, &places.of_previews(&app).await?).await?;
+        }
+        let backend = Backend::new(state, &app, &instance, &places)?;
+        if purpose.is_about_previews() && app.previews.is_some() {
+            backend.connect_previews(&mut app, &places).await?;
+        }
+        if listener.is_some() && runs_here(state) {
+            backend.connect_local().await?;
         }
         let mut targets = Vec::new();
         for notification in &app.notifications {
             targets.push(target(notification, &places).await?);
         }
-        let backend = Backend::connect(state, &mut app, &instance, &places).await?;
-        let platform = backend.ports();
+        let platform = backend.previews();
+        let environments = backend.environments();
+        let lasting = app.environments.values().filter_map(|environment| {
+            Some((environment.id(&app.project), environments.get(&environment.name)?.clone()))
+        });
 
         let metrics = Metrics::new();
         let owner = format!("{}:{:08x}", std::process::id(), clock.entropy() as u32);
-        let steps = Arc::new(landfall_steps::Steps::new(platform.clone()));
+        let steps = Arc::new(landfall_steps::PlacedSteps::new(platform.clone(), lasting));
         let steps = crate::hold::wrap(steps, env_vars::get(env_vars::TEST_HOLD), state.join("held"));
         let mut config = EngineConfig::new(owner);
         if let Some(previews) = &app.previews {
@@ -145,6 +174,7 @@ impl Assembly {
             journal: store.clone(),
             engine,
             platform,
+            places: environments,
             branches: Arc::new(GitListing),
             clock,
             metrics,
@@ -160,7 +190,7 @@ impl Assembly {
         let loops = tokio::spawn({
             let (service, cancel) = (service.clone(), cancel.clone());
             async move {
-                if purpose == Purpose::Work {
+                if purpose.works() {
                     service.run(cancel).await;
                 }
             }
@@ -168,7 +198,7 @@ impl Assembly {
         let notices = tokio::spawn({
             let notifier = notifier.clone();
             async move {
-                if purpose == Purpose::Work {
+                if purpose.works() {
                     notifier.run().await;
                 }
             }
@@ -176,20 +206,20 @@ impl Assembly {
         if listener.is_some() {
             tokio::spawn(prune(pruned, cancel.clone()));
         }
-        let public = listener.map(|listener| (listener, webhook_secrets));
+        let public = listener.map(|listener| (listener, webhook_secrets, chat));
         Ok(Self { service, backend, notifier, socket, public, cancel, loops, notices, purpose })
     }
 
     /// Takes webhooks and commands until `stop`, or until a command asks for the end.
     pub(crate) async fn serve(mut self, stop: impl Future<Output = &'static str>) -> CliResult<()> {
-        let Some((listener, secrets)) = self.public.take() else {
+        let Some((listener, secrets, chat)) = self.public.take() else {
             return Err(CliError::internal("a service without a listener cannot serve"));
         };
         let control = socket::bind(&self.socket)
             .await
             .map_err(|error| CliError::io(format!("control socket {}", self.socket.display()), &error))?;
         let cancel = self.cancel.clone();
-        let public = public::serve(self.service.clone(), listener, secrets, cancel.clone());
+        let public = public::serve(self.service.clone(), listener, secrets, chat, cancel.clone());
         let control = socket::serve(self.service.clone(), control, &self.socket, cancel.clone());
         let ends = self.service.shutdown_token();
         let stopping = async {
@@ -228,7 +258,7 @@ impl Assembly {
         }
         self.notices.abort();
         let _ = self.notices.await;
-        let tells = self.purpose == Purpose::Work;
+        let tells = self.purpose.works();
         if tells && tokio::time::timeout(LAST_NOTICES, self.notifier.drain()).await.is_err() {
             tracing::info!("notices are left for the next start");
         }
@@ -237,7 +267,7 @@ impl Assembly {
 
     /// Where webhooks are taken.
     pub(crate) fn listen_text(&self) -> String {
-        let addr = self.public.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        let addr = self.public.as_ref().and_then(|(listener, ..)| listener.local_addr().ok());
         addr.map_or_else(|| "-".to_owned(), |addr| addr.to_string())
     }
 }

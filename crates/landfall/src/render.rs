@@ -20,6 +20,9 @@ pub(crate) fn phase(phase: Phase) -> &'static str {
         Phase::Creating => "creating",
         Phase::Updating => "updating",
         Phase::Ready => "ready",
+        Phase::FallingAsleep => "falling asleep",
+        Phase::Asleep => "asleep",
+        Phase::Waking => "waking",
         Phase::Failed => "failed",
         Phase::Paused => "paused",
         Phase::Destroying => "destroying",
@@ -27,14 +30,14 @@ pub(crate) fn phase(phase: Phase) -> &'static str {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(header.iter().map(|text| Cell::new(text.to_uppercase())));
     table
 }
 
-fn trimmed(table: &Table) -> String {
+pub(crate) fn trimmed(table: &Table) -> String {
     let text = table.to_string();
     text.lines().map(|line| line.trim_end().strip_prefix(' ').unwrap_or(line.trim_end())).fold(
         String::new(),

@@ -1,6 +1,8 @@
 //! Landfall's own secrets (webhooks, notifications), from where the manifest says they are. Names may be shown, values never.
 
+use landfall_model::app::SlackCommands;
 use landfall_model::task::SecretRef;
+use landfall_server::chat::Chat;
 
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
@@ -18,6 +20,27 @@ pub(crate) async fn webhook(secrets: &[SecretRef], places: &Places) -> CliResult
             .hint("docs/github.md says how to set up the webhook"));
     }
     Ok(values)
+}
+
+/// What proves that a command comes from Slack.
+pub(crate) async fn chat(slack: &SlackCommands, places: &Places) -> CliResult<Chat> {
+    let value = async |secret: &Option<SecretRef>| match secret {
+        Some(secret) => Ok(Some(resolve(secret, places).await?.into_bytes())),
+        None => Ok(None),
+    };
+    let chat = Chat {
+        signing_secret: value(&slack.signing_secret).await?,
+        outgoing_token: value(&slack.outgoing_token).await?,
+        channels: slack.channels.clone(),
+        users: slack.users.clone(),
+        ..Chat::default()
+    };
+    let empty = |secret: &Option<Vec<u8>>| secret.as_ref().is_some_and(Vec::is_empty);
+    if empty(&chat.signing_secret) || empty(&chat.outgoing_token) {
+        return Err(CliError::new(ExitCode::Usage, "a secret of chatops.slack is empty")
+            .hint("docs/chatops.md says where it is"));
+    }
+    Ok(chat)
 }
 
 /// Our own variable may hold several, separated by commas, for the time of a rotation; any other source is one secret, commas

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use landfall_model::app::{
     App, AwaitSource, BalancingAlgorithm, BuildSource, CircuitBreaker, ContainerTemplate, DeploymentConfiguration,
-    Hook, HookAction, HookFailure, HookPoint, ImageSource, Limits, LoadBalancerBinding, LongLivedEnvironment,
+    Hook, HookAction, HookFailure, HookPoint, ImageSource, Limits, LoadBalancerBinding,
     Notification, NotificationTarget, Previews, Repository, Routing, Service, TargetHealthCheck, UrlOrSecret,
 };
 use landfall_model::ids::RepositoryKey;

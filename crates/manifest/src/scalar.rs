@@ -19,6 +19,11 @@ pub(crate) struct Duration(pub u64);
 #[serde(transparent)]
 pub(crate) struct Text(pub String);
 
+/// Text, a whole number or a boolean, as YAML tells them apart: `"8080"` is text, `8080` a number.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Plain(pub serde_json::Value);
+
 /// First and last port, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -49,6 +54,10 @@ schema!(Duration, {
 schema!(Text, {
     "title": "Text", "description": "Text; numbers and booleans are taken as written",
     "type": ["string", "number", "boolean"], "x-landfall": "text"
+});
+schema!(Plain, {
+    "title": "Plain", "description": "Text, a whole number, or true or false",
+    "type": ["string", "integer", "boolean"], "x-landfall": "plain"
 });
 schema!(PortRange, {
     "title": "PortRange", "description": "First and last port, both included: `8000-8099`",

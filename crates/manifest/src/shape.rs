@@ -35,6 +35,8 @@ pub(crate) enum Shape {
         max: i64,
     },
     Text,
+    /// Text, a whole number or a boolean.
+    Plain,
     Duration,
     PortRange,
     CheckCommand,
@@ -65,6 +67,7 @@ fn compile(schema: &Value, root: &Value) -> Shape {
         Some("duration") => return Shape::Duration,
         Some("port_range") => return Shape::PortRange,
         Some("check_command") => return Shape::CheckCommand,
+        Some("plain") => return Shape::Plain,
         Some(_) => return Shape::Text,
         None => {}
     }
@@ -241,6 +244,13 @@ impl Walk<'_> {
         let bare = scalar.plain || scalar.interpolated;
         match shape {
             Shape::Text => return Some(Value::String(text.to_owned())),
+            Shape::Plain => {
+                return Some(match (scalar.plain && !scalar.interpolated, text) {
+                    (true, "true" | "false") => Value::Bool(text == "true"),
+                    (true, _) => text.parse::<i64>().map_or_else(|_| Value::String(text.to_owned()), Value::from),
+                    (false, _) => Value::String(text.to_owned()),
+                });
+            }
             Shape::Str if !scalar.plain || scalar.interpolated || !looks_typed(text) => {
                 return Some(Value::String(text.to_owned()));
             }

@@ -130,6 +130,29 @@ pub struct EnvironmentRecord {
     /// Plans for the present request that went stale in a row (a chosen port was taken); bounded, and sets their back-off.
     #[serde(default)]
     pub replans: u32,
+    /// Whether it shall run no tasks although it is wanted.
+    #[serde(default)]
+    pub sleep: bool,
+    /// Its services were scaled to 0, or were about to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asleep: Option<Asleep>,
+    /// Since when it has been awake, where that is later than the last activity: idle time counts from here at the earliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awake_since: Option<Timestamp>,
+}
+
+/// What a preview that sleeps goes back to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asleep {
+    pub since: Timestamp,
+    /// All its services run no task: it was read back.
+    pub whole: bool,
+    /// `Ready` or `Failed`, as it was before.
+    pub was: Phase,
+    pub message: Option<String>,
+    /// How often waking it failed; part of the key of the next request to wake it.
+    #[serde(default)]
+    pub failed_wakes: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +178,10 @@ pub enum Phase {
     Creating,
     Updating,
     Ready,
+    FallingAsleep,
+    /// It runs no task; a request through our own load balancer, or a person, wakes it.
+    Asleep,
+    Waking,
     /// The last attempt failed and was unwound, or left a declared residue; `message` says why.
     Failed,
     /// An execution waits for an operator.

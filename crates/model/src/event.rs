@@ -95,6 +95,9 @@ pub enum Ask {
     Pin {
         pinned: bool,
     },
+    /// Run no tasks until it is asked for. `Intent::event_at`: since when nobody used it, where nobody asked.
+    Sleep,
+    Wake,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -84,6 +84,9 @@ pub(crate) async fn run(service: &Service, cancel: &CancellationToken) {
             _ = changed.changed() => {}
             () = inner.journal.changed() => ready.extend(follower.news(inner).await),
             _ = look.tick() => {
+                if let Err(error) = inner.records.refresh_shared().await {
+                    tracing::warn!(%error, "the environments cannot be read again");
+                }
                 ready.extend(follower.news(inner).await);
                 ready.extend(inner.records.read(|records| {
                     let at_work = |record: &&EnvironmentRecord| {
@@ -214,7 +217,7 @@ async fn step(inner: &Inner, id: &EnvironmentId) -> StoreResult<Next> {
             }
             Ok(Next::Again)
         }
-        Decision::Expire(intent) => {
+        Decision::Expire(intent) | Decision::Doze(intent) => {
             inbox::put(inner, &intent).await?;
             Ok(Next::Rest(later(inner, RETRY)))
         }
@@ -231,6 +234,7 @@ fn context(inner: &Inner, record: &EnvironmentRecord, live: Option<LiveStatus>) 
         ttl: previews.and_then(|previews| previews.ttl),
         url: plan::url(&inner.app, record),
         port: plan::port(&inner.app, record),
+        idle: inner.sleepers.idle(inner, record),
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! [`public::serve`] is the listener for webhooks and health; [`control::socket::serve`] the Unix socket for everything else.
 
+pub mod chat;
 pub mod control;
 mod controller;
 pub mod deploy;

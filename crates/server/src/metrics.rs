@@ -138,12 +138,15 @@ impl Metrics {
     }
 }
 
-const PHASES: [Phase; 9] = [
+const PHASES: [Phase; 12] = [
     Phase::Queued,
     Phase::AwaitingApproval,
     Phase::Creating,
     Phase::Updating,
     Phase::Ready,
+    Phase::FallingAsleep,
+    Phase::Asleep,
+    Phase::Waking,
     Phase::Failed,
     Phase::Paused,
     Phase::Destroying,

@@ -1,4 +1,5 @@
-//! The public listener: `POST /webhooks/github`, `GET /healthz`, `GET /metrics`, and nothing else.
+//! The public listener: `POST /webhooks/github`, `GET /healthz`, `GET /metrics`, Slack's commands where the manifest takes them
+//! (`crate::chat`), and nothing else.
 //!
 //! A delivery is answered 202 only after it is durable. In order: whether it claims to be signed (401), size (413) and time
 //! (408), signature over the raw bytes (401), headers (400), a look at whether the body is whole (400 too, but kept), the inbox.
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::chat::{self, Chat};
 use crate::inbox::OWN_EVENT;
 use crate::service::Service;
 
@@ -63,6 +65,7 @@ pub async fn serve(
     service: Service,
     listener: TcpListener,
     secrets: Vec<Vec<u8>>,
+    chat: Option<Chat>,
     cancel: CancellationToken,
 ) -> Result<(), ServeError> {
     let secrets: Vec<Vec<u8>> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
@@ -72,7 +75,8 @@ pub async fn serve(
     let address: SocketAddr = listener.local_addr()?;
     *service.inner.listen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(address.to_string());
     let ends = service.shutdown_token();
-    let router = Router::new()
+    let chat = chat.map(|chat| Arc::new(chat::Listener::new(service.clone(), chat)));
+    let mut router = Router::new()
         .route("/webhooks/github", post(webhook))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
@@ -82,6 +86,12 @@ pub async fn serve(
             memory: Semaphore::new(MEMORY_KIB as usize),
             checked: tokio::sync::Mutex::new(None),
         }));
+    if let Some(chat) = chat {
+        let commands = Router::new()
+            .route("/webhooks/slack/command", post(chat::slash))
+            .route("/webhooks/slack/outgoing", post(chat::outgoing));
+        router = router.merge(commands.with_state(chat));
+    }
     let stop = CancellationToken::new();
     let ending = async {
         tokio::select! {

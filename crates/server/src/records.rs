@@ -1,6 +1,6 @@
-//! The environments, in memory as they are in the store. This process is the only one that writes the store, so what it
-//! wrote last is what is there; every write still expects the revision that was read, which orders the loops among
-//! themselves.
+//! The environments, in memory as they are in the store. Where this process is the only one that writes the store, what it
+//! wrote last is what is there; a store that is shared is read again now and then. Every write expects the revision that was
+//! read, which orders the loops among themselves, and processes among each other.
 //!
 //! The race: two loops decide from revision 5; the store takes one write and refuses the other with a conflict. The loser's
 //! copy is read again here, and the loser decides again.
@@ -98,6 +98,23 @@ impl Records {
 
     fn announce(&self) {
         self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Reads all of them again where other processes write them too.
+    pub(crate) async fn refresh_shared(&self) -> StoreResult<()> {
+        if !self.store.is_shared() {
+            return Ok(());
+        }
+        let found = self.store.environments().await?;
+        let mut state = self.state();
+        let news: Vec<_> = found.into_iter().filter(|record| state.by_id.get(&record.id) != Some(record)).collect();
+        let changed = !news.is_empty();
+        news.into_iter().for_each(|record| state.put(record));
+        drop(state);
+        if changed {
+            self.announce();
+        }
+        Ok(())
     }
 
     /// All or nothing; a conflict leaves the copies here as fresh as the store's.

@@ -195,6 +195,9 @@ pub async fn instance_id(store: &dyn Store, clock: &dyn Clock) -> StoreResult<St
         return Ok(id);
     }
     let id = format!("{:016x}", clock.entropy());
-    store.meta_put(KEY, &id).await?;
-    Ok(id)
+    // Of two processes that begin a shared store, one makes it.
+    if store.meta_swap(KEY, None, &id).await? {
+        return Ok(id);
+    }
+    Ok(store.meta_get(KEY).await?.unwrap_or(id))
 }

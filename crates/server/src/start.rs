@@ -10,6 +10,7 @@ use std::time::Duration;
 use landfall_engine::{EngineError, NewPlan};
 use landfall_model::app::Routing;
 use landfall_model::environment::{Desired, EnvironmentRecord, SourceRef};
+use landfall_model::ids::ExecutionId;
 use landfall_model::inventory::{OwnedResource, ResourceKind};
 use landfall_planner::control::{dedup_key, plan_failed, started};
 use landfall_planner::names::service_name;
@@ -35,6 +36,7 @@ enum Commit {
 pub(crate) async fn start(inner: &Inner, record: &EnvironmentRecord, kind: PlanKind) -> StoreResult<Next> {
     let commit = match kind {
         PlanKind::Destroy => Commit::Known(None),
+        PlanKind::Sleep | PlanKind::Wake => Commit::Known(record.commit.clone()),
         PlanKind::Create | PlanKind::Update => commit(inner, record).await,
     };
     let commit = match commit {
@@ -50,8 +52,8 @@ pub(crate) async fn start(inner: &Inner, record: &EnvironmentRecord, kind: PlanK
         }
     };
     let owned = match kind {
-        PlanKind::Destroy => owned(inner, record).await,
-        PlanKind::Create | PlanKind::Update => Vec::new(),
+        PlanKind::Destroy | PlanKind::Sleep => owned(inner, record).await,
+        PlanKind::Create | PlanKind::Update | PlanKind::Wake => Vec::new(),
     };
     let inputs = PlanInputs {
         instance: inner.instance.clone(),
@@ -84,7 +86,7 @@ pub(crate) async fn start(inner: &Inner, record: &EnvironmentRecord, kind: PlanK
         return Ok(Next::Again);
     }
     let mut record = record.clone();
-    if kind != PlanKind::Destroy {
+    if deploys(kind) {
         let label = inner.records.read(|records| plan::host_label(&inner.app, &record, records.values()));
         if label != record.names.host_label {
             let id = &record.id;
@@ -113,6 +115,10 @@ pub(crate) async fn start(inner: &Inner, record: &EnvironmentRecord, kind: PlanK
     let settled = started(&record, kind, &inputs.execution, commit.as_deref(), inner.clock.now());
     write(inner, settled).await?;
     drop(choosing);
+    if kind == PlanKind::Sleep {
+        // From before its first task stops, requests are held and not refused.
+        inner.sleepers.announce(inner).await;
+    }
 
     let new =
         NewPlan { id: Some(inputs.execution.clone()), dedup_key: key, plan: planned.plan, intent, notices: Vec::new() };
@@ -143,11 +149,15 @@ fn planned(
 ) -> Result<Planned, String> {
     let mut planned = match kind {
         PlanKind::Destroy => plan::destroy(&inner.app, record, inputs),
+        PlanKind::Sleep => plan::sleep(&inner.app, record, inputs),
+        PlanKind::Wake => woken(inner, record, commit, inputs, good).map_err(|error| error.to_string())?,
         PlanKind::Create | PlanKind::Update => {
             plan::preview(&inner.app, record, kind, commit, inputs).map_err(|error: PlanError| error.to_string())?
         }
     };
-    plan::fall_back(&mut planned.plan, good);
+    if deploys(kind) {
+        plan::fall_back(&mut planned.plan, good, record.asleep.is_some());
+    }
     let errors: Vec<String> = lint(&planned.plan)
         .into_iter()
         .filter(|note| note.severity == Severity::Error)
@@ -157,6 +167,26 @@ fn planned(
         true => Ok(planned),
         false => Err(format!("the plan is faulty: {}", errors.join("; "))),
     }
+}
+
+fn deploys(kind: PlanKind) -> bool {
+    matches!(kind, PlanKind::Create | PlanKind::Update)
+}
+
+/// As it served last; where that was so long ago that the journal has it no more, as the manifest has it now.
+fn woken(
+    inner: &Inner,
+    record: &EnvironmentRecord,
+    commit: Option<&str>,
+    inputs: &PlanInputs,
+    good: &[serde_json::Value],
+) -> Result<Planned, PlanError> {
+    plan::wake(record, good, inputs).or_else(|_| {
+        let mut planned = plan::preview(&inner.app, record, PlanKind::Update, commit, inputs)?;
+        PlanKind::Wake.as_str().clone_into(&mut planned.plan.kind);
+        (planned.plan.quiet, planned.plan.last_try) = (true, true);
+        Ok(planned)
+    })
 }
 
 async fn give_up(inner: &Inner, record: &EnvironmentRecord, kind: PlanKind, message: &str) -> StoreResult<Next> {
@@ -198,7 +228,7 @@ async fn ports(
     let routing = inner.app.previews.as_ref().map(|previews| &previews.routing);
     match routing {
         Some(Routing::Ports { first, last })
-            if kind != PlanKind::Destroy && record.port.is_none_or(|port| !(*first..=*last).contains(&port)) =>
+            if deploys(kind) && record.port.is_none_or(|port| !(*first..=*last).contains(&port)) =>
         {
             let busy = inner.platform.load_balancer.busy_ports(*first, *last).await?;
             Ok(Some((*first, *last, busy.into_iter().collect())))
@@ -241,8 +271,12 @@ async fn good(
     record: &EnvironmentRecord,
     kind: PlanKind,
 ) -> Result<Vec<serde_json::Value>, EngineError> {
-    let good = record.good_execution.as_ref().filter(|good| Some(*good) != record.last_execution.as_ref());
-    let Some(good) = good.filter(|_| kind == PlanKind::Update) else { return Ok(Vec::new()) };
+    let since = |good: &&ExecutionId| match kind {
+        PlanKind::Update => Some(*good) != record.last_execution.as_ref(),
+        PlanKind::Wake => true,
+        PlanKind::Create | PlanKind::Destroy | PlanKind::Sleep => false,
+    };
+    let Some(good) = record.good_execution.as_ref().filter(since) else { return Ok(Vec::new()) };
     match inner.engine.brought(good).await {
         Err(EngineError::Journal(JournalError::NotFound(_))) => Ok(Vec::new()),
         brought => brought,

@@ -27,7 +27,7 @@ pub(crate) struct Ended {
     pub(crate) execution: Option<ExecutionView>,
 }
 
-fn word<S: serde::Serializer>(code: &ExitCode, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn word<S: serde::Serializer>(code: &ExitCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(code.word())
 }
 
@@ -65,10 +65,15 @@ pub(crate) async fn settled(
 fn verdict(report: &SettledReport) -> ExitCode {
     let record = &report.record;
     match record.phase {
-        Phase::Ready | Phase::Destroyed => ExitCode::Ok,
+        Phase::Ready | Phase::Asleep | Phase::Destroyed => ExitCode::Ok,
         Phase::Queued | Phase::AwaitingApproval => ExitCode::Waiting,
         Phase::Paused => ExitCode::Paused,
-        Phase::Failed | Phase::Creating | Phase::Updating | Phase::Destroying => {
+        Phase::Failed
+        | Phase::Creating
+        | Phase::Updating
+        | Phase::FallingAsleep
+        | Phase::Waking
+        | Phase::Destroying => {
             match report.execution.as_ref().and_then(|view| view.outcome).map(ExitCode::from) {
                 Some(code) if code != ExitCode::Ok => code,
                 _ => ExitCode::Failed,
@@ -115,18 +120,22 @@ fn tell(report: &SettledReport, code: ExitCode, timeout: u64, printer: &Printer)
 }
 
 /// Prints each step once it ends, over the executions that follow one another.
-struct Steps {
+pub(crate) struct Steps {
     progress: Progress,
     shown: BTreeMap<(ExecutionId, StepId), StepStatus>,
     titled: Option<ExecutionId>,
 }
 
 impl Steps {
-    fn new(printer: Printer) -> Self {
+    pub(crate) fn new(printer: Printer) -> Self {
         Self { progress: Progress::new(printer), shown: BTreeMap::new(), titled: None }
     }
 
-    fn show(&mut self, view: &ExecutionView) {
+    pub(crate) fn finish(&self) {
+        self.progress.finish();
+    }
+
+    pub(crate) fn show(&mut self, view: &ExecutionView) {
         // An execution that was over before we looked is not ours to tell.
         if self.titled.as_ref() != Some(&view.id) {
             if self.titled.is_none() && view.state == ExecutionState::Finished && view.outcome.is_none() {

@@ -3,6 +3,7 @@
 
 mod aws;
 mod bounds;
+mod chat;
 mod codes;
 mod errors;
 mod examples;

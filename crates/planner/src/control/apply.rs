@@ -7,7 +7,7 @@ use landfall_model::event::{Ask, Intent, PreviewTrigger};
 use landfall_model::ids::SYSTEM_ACTOR;
 use landfall_model::notice::{Notice, NoticeKind};
 
-use super::{Applied, Verdict, at_commit, awaits_approval, notice, short_commit, wanted};
+use super::{Applied, Verdict, at_commit, awaits_approval, notice, short_commit, sleep, wanted};
 use crate::names::{environment_names, hashed_names};
 
 /// Applies an intent. `existing`: the record with this key; if there is none, the record that holds the id that
@@ -32,6 +32,8 @@ pub fn apply(app: &App, intent: &Intent, existing: Option<&EnvironmentRecord>, n
         Ask::Destroy { reason } => destroy(app, intent, *reason, own, existing.is_some(), now),
         Ask::Approve { commit } => approve(intent, commit, own, now),
         Ask::Pin { pinned } => pin(intent, *pinned, own, now),
+        Ask::Sleep => sleep::ask_sleep(intent, own, now),
+        Ask::Wake => sleep::ask_wake(intent, own, now),
     }
 }
 
@@ -74,6 +76,9 @@ fn preview(
         Ok(record) => record,
         Err(why) => return ignored(why),
     };
+    if matches!(ask.trigger, PreviewTrigger::Pushed | PreviewTrigger::PullRequest | PreviewTrigger::Requested) {
+        sleep::used(app, &mut record, ask.trigger == PreviewTrigger::Requested);
+    }
     let asked_anew = own.is_none_or(|before| before.desired_seq != record.desired_seq);
     let mut notices = Vec::new();
     if awaits_approval(&record) {
@@ -116,6 +121,9 @@ fn new_record(app: &App, intent: &Intent, ask: &Preview<'_>, id_taken: bool, now
         retries: 0,
         retry_at: None,
         replans: 0,
+        sleep: false,
+        asleep: None,
+        awake_since: None,
     }
 }
 
@@ -131,14 +139,16 @@ impl Preview<'_> {
 }
 
 /// An intent of a reconciler: its `event_at` is when it looked.
-fn is_ours(intent: &Intent) -> bool {
+pub(super) fn is_ours(intent: &Intent) -> bool {
     intent.actor.split(':').next() == Some(SYSTEM_ACTOR)
 }
 
 /// The same again: only where the preview still stands as it was asked for.
 fn repair(intent: &Intent, commit: Option<&str>, own: Option<&EnvironmentRecord>, now: Timestamp) -> Applied {
     let settled = |record: &&EnvironmentRecord| {
-        record.phase == Phase::Ready && record.live.is_none() && record.applied_seq == record.desired_seq
+        matches!(record.phase, Phase::Ready | Phase::Asleep)
+            && record.live.is_none()
+            && record.applied_seq == record.desired_seq
     };
     let Some((record, wanted)) = own.filter(settled).and_then(|record| Some((record, wanted(record)?))) else {
         return ignored("it is not as it was when it was looked at");
@@ -377,10 +387,10 @@ fn pin(intent: &Intent, pinned: bool, own: Option<&EnvironmentRecord>, now: Time
     Applied { record: Some(next), verdict: Verdict::Applied { what }, notices: Vec::new() }
 }
 
-fn ignored(why: impl Into<String>) -> Applied {
+pub(super) fn ignored(why: impl Into<String>) -> Applied {
     Applied { record: None, verdict: Verdict::Ignored { why: why.into() }, notices: Vec::new() }
 }
 
-fn rejected(why: impl Into<String>) -> Applied {
+pub(super) fn rejected(why: impl Into<String>) -> Applied {
     Applied { record: None, verdict: Verdict::Rejected { why: why.into() }, notices: Vec::new() }
 }

@@ -7,7 +7,9 @@ use landfall_model::ids::{EnvironmentId, SYSTEM_ACTOR};
 use landfall_model::notice::NoticeKind;
 
 use super::settle::{destroyed_unmade, hold_newer, settle};
-use super::{DecideContext, Decision, LiveStatus, Place, Settled, awaits_approval, needs_clearing, notice, wanted};
+use super::{
+    DecideContext, Decision, LiveStatus, Place, Settled, awaits_approval, needs_clearing, notice, sleep, wanted,
+};
 use crate::plan::PlanKind;
 
 pub fn decide(record: &EnvironmentRecord, cx: &DecideContext) -> Decision {
@@ -34,7 +36,7 @@ fn with_live(record: &EnvironmentRecord, live: &LiveExecution, status: &LiveStat
         LiveStatus::Running { superseding } => (*superseding, None),
         LiveStatus::Paused { reason, superseding } => (*superseding, Some(reason)),
     };
-    if overtaken(record, live) && !superseding {
+    if (overtaken(record, live) || sleep::changed_mind(record, live)) && !superseding {
         return Decision::Supersede { execution: live.id.clone() };
     }
     match pause {
@@ -61,6 +63,8 @@ pub(super) fn working_phase(live: &LiveExecution) -> Phase {
     match live.kind.as_str() {
         kind if kind == PlanKind::Destroy.as_str() => Phase::Destroying,
         kind if kind == PlanKind::Update.as_str() => Phase::Updating,
+        kind if kind == PlanKind::Sleep.as_str() => Phase::FallingAsleep,
+        kind if kind == PlanKind::Wake.as_str() => Phase::Waking,
         _ => Phase::Creating,
     }
 }
@@ -95,7 +99,7 @@ fn present(record: &EnvironmentRecord, cx: &DecideContext) -> Decision {
         return Decision::Expire(expired(record));
     }
     if awaits_approval(record) || record.applied_seq == record.desired_seq {
-        return Decision::Nothing { wake_at: expiry };
+        return sleep::at_rest(record, cx, expiry);
     }
     if let Some(wait) = not_before(record, cx.now) {
         return wait;

@@ -16,12 +16,14 @@
 mod apply;
 mod decide;
 mod settle;
+mod sleep;
 #[cfg(test)]
 mod tests;
 
 pub use apply::apply;
 pub use decide::{decide, holds_place, place};
 pub use settle::{MAX_REPLANS, plan_failed, started};
+pub use sleep::{Idle, is_idle, is_pending as sleep_pending, wake_intent};
 
 use landfall_model::Timestamp;
 use landfall_model::environment::{Desired, EnvironmentRecord, SourceRef, Wanted};
@@ -94,6 +96,8 @@ pub struct DecideContext {
     pub url: Option<String>,
     /// The port it keeps once it is made (`plan::port`).
     pub port: Option<u16>,
+    /// Of its use; `None`: it is not put to sleep by itself, or nobody could say.
+    pub idle: Option<Idle>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +114,8 @@ pub enum Decision {
     Settle(Settled),
     /// The TTL is over: put this intent through the door.
     Expire(Intent),
+    /// Nobody used it for long enough: put this intent through the door.
+    Doze(Intent),
 }
 
 /// A record to be written with its notices, in one transaction.

@@ -8,7 +8,7 @@ use landfall_model::notice::{Notice, NoticeKind};
 use landfall_workflow::Outcome;
 
 use super::decide::working_phase;
-use super::{Cause, DecideContext, Settled, at_commit, awaits_approval, notice, wanted};
+use super::{Cause, DecideContext, Settled, at_commit, awaits_approval, notice, sleep, wanted};
 use crate::plan::PlanKind;
 
 /// First wait after a failed destroy; doubles up to `DESTROY_RETRY_MAX`.
@@ -43,8 +43,10 @@ pub fn started(
     if kind != PlanKind::Destroy {
         next.made_generation = record.generation;
     }
+    sleep::begun(&mut next, record, kind, now);
     let id = &record.id;
     let (kind, word, text) = match kind {
+        PlanKind::Sleep | PlanKind::Wake => return Settled { record: next, notices: Vec::new() },
         PlanKind::Create => (NoticeKind::Creating, "creating", format!("Creating {id}{}", at_commit(commit))),
         PlanKind::Update => (NoticeKind::Updating, "updating", format!("Updating {id}{}", at_commit(commit))),
         PlanKind::Destroy => (NoticeKind::Destroying, "destroying", format!("Destroying {id}")),
@@ -59,6 +61,10 @@ pub fn started(
 /// tried again by itself.
 pub fn plan_failed(record: &EnvironmentRecord, kind: PlanKind, message: &str, now: Timestamp) -> Settled {
     let mut next = record.clone();
+    if matches!(kind, PlanKind::Sleep | PlanKind::Wake) {
+        let notices = vec![sleep::plan_failed(&mut next, kind, message, now)];
+        return Settled { record: next, notices };
+    }
     next.message = Some(message.to_owned());
     if kind == PlanKind::Destroy {
         retry_destroy(&mut next, now);
@@ -100,6 +106,9 @@ fn gone(record: &mut EnvironmentRecord) {
     record.message = None;
     record.retries = 0;
     record.retry_at = None;
+    record.sleep = false;
+    record.asleep = None;
+    record.awake_since = None;
 }
 
 pub(super) fn settle(
@@ -113,6 +122,11 @@ pub(super) fn settle(
 ) -> Settled {
     let mut next = record.clone();
     let kind = live.kind.as_str();
+    if kind == PlanKind::Sleep.as_str() || kind == PlanKind::Wake.as_str() {
+        let told = sleep::settle(&mut next, live, outcome, message, cx.now);
+        next.live = None;
+        return Settled { record: next, notices: told.into_iter().collect() };
+    }
     let mut told = if kind == PlanKind::Destroy.as_str() {
         settle_destroy(&mut next, live, outcome, message, cx.now)
     } else {
@@ -121,6 +135,9 @@ pub(super) fn settle(
     let replaced = outcome == Outcome::Superseded && serves;
     if kind != PlanKind::Destroy.as_str() && (outcome == Outcome::Succeeded || replaced) {
         next.good_execution = Some(live.id.clone());
+        sleep::served(&mut next, cx.now);
+    } else if kind != PlanKind::Destroy.as_str() {
+        sleep::not_served(&mut next);
     }
     if let Some(told) = &mut told {
         told.id = format!("{}/{}/{}", record.id, live.id, word(told.kind));

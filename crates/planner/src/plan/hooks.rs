@@ -55,7 +55,7 @@ fn params(hook: &Hook, cx: &HookContext<'_>) -> Option<StepParams> {
     let mut environment = cx.variables.clone();
     environment.insert("LANDFALL_HOOK".to_owned(), hook.name.clone());
     Some(match &hook.run {
-        HookAction::Command { .. } | HookAction::Http { .. } | HookAction::Lambda { .. } => {
+        HookAction::Command { .. } | HookAction::Http { .. } | HookAction::Lambda { .. } | HookAction::CircleCi(_) => {
             StepParams::RunHook(RunHook {
                 name: hook.name.clone(),
                 action: hook.run.clone(),

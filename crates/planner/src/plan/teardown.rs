@@ -142,7 +142,11 @@ fn definition(record: &EnvironmentRecord, inputs: &PlanInputs, service: &str) ->
 }
 
 /// By the manifest as it is now, and by the tags of what is there: each once.
-fn service_names(previews: Option<&Previews>, record: &EnvironmentRecord, inputs: &PlanInputs) -> Vec<String> {
+pub(super) fn service_names(
+    previews: Option<&Previews>,
+    record: &EnvironmentRecord,
+    inputs: &PlanInputs,
+) -> Vec<String> {
     let mut names = BTreeMap::new();
     for (index, service) in previews.iter().flat_map(|p| p.services.iter()).enumerate() {
         names.insert(service_name(&record.names, service, index == 0), ());

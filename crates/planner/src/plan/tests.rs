@@ -50,6 +50,9 @@ fn record(app: &App, source: SourceRef) -> EnvironmentRecord {
         retries: 0,
         retry_at: None,
         replans: 0,
+        sleep: false,
+        asleep: None,
+        awake_since: None,
     }
 }
 

@@ -192,7 +192,7 @@ async fn submit(inner: &Inner, target: Target, ask: Ask, actor: String) -> Answe
     Ok(Submitted { delivery: id, outcome, environment })
 }
 
-fn repository_key(inner: &Inner, wanted: Option<String>) -> Answer<RepositoryKey> {
+pub(crate) fn repository_key(inner: &Inner, wanted: Option<String>) -> Answer<RepositoryKey> {
     let keys = || inner.app.repositories.keys().map(RepositoryKey::as_str).collect::<Vec<_>>().join(", ");
     match wanted {
         Some(wanted) => {
@@ -215,7 +215,7 @@ fn repository_key(inner: &Inner, wanted: Option<String>) -> Answer<RepositoryKey
 }
 
 /// `#12` is a fork's pull request; git allows `#` in a branch's name, but nobody names one so.
-fn source(text: &str) -> SourceRef {
+pub(crate) fn source(text: &str) -> SourceRef {
     match text.strip_prefix('#').and_then(|number| number.parse().ok()) {
         Some(number) => SourceRef::ForkPullRequest(number),
         None => SourceRef::Branch(text.to_owned()),
@@ -223,7 +223,7 @@ fn source(text: &str) -> SourceRef {
 }
 
 /// By id, or else by source or host label where that names one environment only; living ones before tombstones.
-fn find(inner: &Inner, name: &str) -> Answer<EnvironmentRecord> {
+pub(crate) fn find(inner: &Inner, name: &str) -> Answer<EnvironmentRecord> {
     if let Some(record) = inner.records.get(&name.into()) {
         return Ok(record);
     }
@@ -259,6 +259,7 @@ async fn settled(inner: &Inner, id: &EnvironmentId, timeout_ms: u64) -> Answer<S
     let deadline = tokio::time::Instant::now() + Duration::from_millis(timeout_ms).min(LONGEST_POLL);
     let mut changed = inner.records.subscribe();
     loop {
+        inner.records.refresh_shared().await?;
         changed.borrow_and_update();
         let record = inner
             .records

@@ -3,7 +3,7 @@
 
 mod client;
 mod follow;
-mod handle;
+pub(crate) mod handle;
 pub mod socket;
 
 use std::path::PathBuf;

@@ -136,18 +136,24 @@ pub(crate) struct Place<'a> {
     pub platform: &'a Platform,
 }
 
-/// By name, or by id.
+/// By name, or by id; an empty name is the manifest's only one.
 pub(crate) fn place<'a>(inner: &'a Inner, name: &str) -> Answer<Place<'a>> {
     let project = &inner.app.project;
     let bare = name.strip_prefix(project.as_str()).and_then(|rest| rest.strip_prefix('@')).unwrap_or(name);
-    let Some(environment) = inner.app.environments.get(bare) else {
+    let only = || inner.app.environments.values().next().filter(|_| inner.app.environments.len() == 1);
+    let found = if bare.is_empty() { only() } else { inner.app.environments.get(bare) };
+    let Some(environment) = found else {
         let known: Vec<&str> = inner.app.environments.keys().map(String::as_str).collect();
         let known = match known.as_slice() {
             [] => "the manifest has none".to_owned(),
             known => format!("there is {}", known.join(", ")),
         };
-        return Err(ControlError::NotFound(format!("no environment `{bare}`; {known}")));
+        return Err(match bare {
+            "" => ControlError::Invalid(format!("say which environment; {known}")),
+            bare => ControlError::NotFound(format!("no environment `{bare}`; {known}")),
+        });
     };
+    let bare = &environment.name;
     let platform = inner
         .places
         .get(bare)

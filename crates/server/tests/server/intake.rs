@@ -122,7 +122,7 @@ async fn the_listener_serves_webhooks_health_and_metrics_alone() {
 async fn without_a_secret_it_does_not_serve() {
     let service = Rig::new().service().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let served = public::serve(service, listener, vec![Vec::new()], CancellationToken::new()).await;
+    let served = public::serve(service, listener, vec![Vec::new()], None, CancellationToken::new()).await;
     assert!(matches!(served, Err(ServeError::NoSecret)));
 }
 
@@ -134,7 +134,7 @@ async fn what_was_answered_202_survives_a_crash_before_it_was_decided() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let cancel = CancellationToken::new();
-    let serving = tokio::spawn(public::serve(service, listener, vec![crate::rig::SECRET.to_vec()], cancel));
+    let serving = tokio::spawn(public::serve(service, listener, vec![crate::rig::SECRET.to_vec()], None, cancel));
     let body = created("feature/x").to_string();
     let signature = landfall_github::webhook::sign(crate::rig::SECRET, body.as_bytes());
     let request = format!(

@@ -18,6 +18,7 @@ use landfall_ports::clock::Clock;
 use landfall_ports::source::{Branch, BranchSource};
 use landfall_ports::store::{DeliveryOutcome, Store};
 use landfall_ports::{PortError, PortResult};
+use landfall_server::chat::Chat;
 use landfall_server::{Control, ControlRequest, Metrics, Service, ServiceConfig, ServiceParts, public};
 use landfall_steps::Steps;
 use landfall_testkit::Mem;
@@ -69,6 +70,7 @@ pub(crate) struct Rig {
     pub(crate) mem: Arc<Mem>,
     pub(crate) world: FakePlatform,
     pub(crate) forge: FakeForge,
+    pub(crate) chat: Option<Chat>,
     clock: Arc<SystemClock>,
 }
 
@@ -96,6 +98,7 @@ impl Rig {
             mem: Arc::new(Mem::default()),
             world: FakePlatform::default(),
             forge: FakeForge::default(),
+            chat: None,
             clock: Arc::new(SystemClock(Mutex::new(7))),
         }
     }
@@ -138,7 +141,7 @@ impl Rig {
             let public = service.clone();
             let listen = tokio::spawn(async move {
                 let secrets = vec![b"the next one".to_vec(), SECRET.to_vec()];
-                public::serve(public, listener, secrets, token).await.unwrap();
+                public::serve(public, listener, secrets, rig.chat.clone(), token).await.unwrap();
             });
             (service, address, vec![work, listen])
         });

@@ -276,7 +276,7 @@ async fn update_after_one_that_was_cut_short() {
         };
         let (good, before) = (first().1, first().0.fake.view());
         let mut plan = world().update(EXECUTION, SECOND);
-        fall_back(&mut plan, &good);
+        fall_back(&mut plan, &good, false);
         assert_eq!(plan.fallback.len(), 3, "{:?}", plan.fallback);
         assert_ne!(world().fake.view().settings, before.settings);
         let mut rolled_back = 0;

@@ -140,6 +140,9 @@ pub fn environment(id: &str) -> EnvironmentRecord {
         retries: 0,
         retry_at: None,
         replans: 0,
+        sleep: false,
+        asleep: None,
+        awake_since: None,
     }
 }
 

@@ -400,7 +400,15 @@ fn a_last_plan_that_wants_another_is_a_failure_that_is_told() {
     let outcome = Outcome::NeedsReplan;
     let cause = Some(Cause { text: "Route: port 8000 is taken".to_owned(), stale: true });
     let live = LiveStatus::Finished { outcome, message: "port 8000 is taken".to_owned(), cause, serves: false };
-    let cx = DecideContext { now: model.now, live: Some(live), place: Place::Free, ttl: None, url: None, port: None };
+    let cx = DecideContext {
+        now: model.now,
+        live: Some(live),
+        place: Place::Free,
+        ttl: None,
+        url: None,
+        port: None,
+        idle: None,
+    };
     let Decision::Settle(settled) = decide(&record, &cx) else { panic!() };
     assert_eq!((settled.record.phase, settled.record.applied_seq), (Phase::Failed, record.desired_seq));
     let told = &settled.notices[0];

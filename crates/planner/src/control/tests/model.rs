@@ -52,6 +52,8 @@ struct Run {
 pub(super) struct Made {
     pub(super) generation: u64,
     pub(super) commit: Option<String>,
+    /// Whether its tasks run; `None`: some, perhaps.
+    pub(super) awake: Option<bool>,
 }
 
 #[derive(Clone)]
@@ -79,6 +81,8 @@ pub(super) struct Model {
     pub(super) stale: bool,
     /// What is superseded has served.
     pub(super) serves: bool,
+    /// Seconds, and when the last request came.
+    pub(super) idle: Option<(u64, Timestamp)>,
 }
 
 impl Model {
@@ -100,6 +104,7 @@ impl Model {
             workers_only: false,
             stale: false,
             serves: false,
+            idle: None,
         }
     }
 
@@ -129,6 +134,15 @@ impl Model {
         self.intents += 1;
         let id = format!("d-{}", self.intents).into();
         self.intent(&Intent { id, environment: key.clone(), ask, actor: actor.to_owned(), event_at })
+    }
+
+    /// Somebody asks for every preview: what sleeps is asked to wake.
+    pub(super) fn request(&mut self) {
+        self.idle = self.idle.map(|(after, _)| (after, self.now));
+        for intent in self.records.values().filter_map(wake_intent).collect::<Vec<_>>() {
+            let verdict = self.intent(&intent);
+            assert!(matches!(verdict, Verdict::Applied { .. }), "{verdict:?}");
+        }
     }
 
     fn intent(&mut self, intent: &Intent) -> Verdict {
@@ -200,6 +214,12 @@ impl Model {
             ttl: self.ttl,
             url: Some(format!("http://{}/", record.names.host_label)).filter(|_| !self.workers_only),
             port: record.port,
+            idle: self.idle.map(|(after, used)| Idle {
+                after,
+                seen_at: self.now,
+                last_request: Some(used),
+                in_use: false,
+            }),
         }
     }
 
@@ -235,7 +255,7 @@ impl Model {
                 run.superseding = true;
             }
             Decision::Queue(settled) | Decision::Settle(settled) => self.write(settled),
-            Decision::Expire(intent) => {
+            Decision::Expire(intent) | Decision::Doze(intent) => {
                 let verdict = self.intent(&intent);
                 assert!(matches!(verdict, Verdict::Applied { .. }), "{verdict:?}");
             }
@@ -248,11 +268,14 @@ impl Model {
             (Desired::Present(wanted), PlanKind::Create | PlanKind::Update) => {
                 wanted.commit.clone().or_else(|| self.tips.get(&record.key).cloned())
             }
+            (_, PlanKind::Sleep | PlanKind::Wake) => record.commit.clone(),
             _ => None,
         };
         if kind != PlanKind::Destroy {
             let older = self.world.get(&record.id).is_some_and(|made| made.generation != record.generation);
             assert!(!older, "built upon what another generation left");
+        }
+        if matches!(kind, PlanKind::Create | PlanKind::Update) {
             assert!(!awaits_approval(record), "a fork's commit runs without approval");
         }
         if kind == PlanKind::Create {
@@ -318,6 +341,11 @@ impl Model {
                 return;
             }
             (PlanKind::Destroy, _) => None,
+            (PlanKind::Sleep | PlanKind::Wake, _) => {
+                let made = self.world.get_mut(&run.environment).unwrap();
+                made.awake = (outcome == Outcome::Succeeded).then_some(run.kind == PlanKind::Wake);
+                return;
+            }
             (_, Outcome::Succeeded) => Some(run.commit.clone()),
             (_, Outcome::RolledBack | Outcome::Aborted) => match self.world.get(&run.environment) {
                 Some(before) if run.kind == PlanKind::Update => Some(before.commit.clone()),
@@ -330,9 +358,15 @@ impl Model {
         {
             self.failed.insert((run.environment.clone(), run.generation, run.seq));
         }
+        let before = self.world.get(&run.environment).and_then(|made| made.awake);
+        let awake = match outcome {
+            Outcome::Succeeded => Some(true),
+            Outcome::RolledBack | Outcome::Aborted => before,
+            _ => None,
+        };
         match commit {
             Some(commit) => {
-                self.world.insert(run.environment, Made { generation: run.generation, commit });
+                self.world.insert(run.environment, Made { generation: run.generation, commit, awake });
             }
             None if run.kind != PlanKind::Destroy => {
                 self.world.remove(&run.environment);
@@ -364,6 +398,15 @@ impl Model {
         for record in self.records.values() {
             assert!(record.live.is_none(), "{record:?}");
             let made = self.world.get(&record.id);
+            let present = matches!(record.desired, Desired::Present(_));
+            if let Some(made) = made.filter(|_| present && record.ready_generation == record.generation) {
+                let sleeps = record.asleep.as_ref().is_some_and(|asleep| asleep.whole);
+                assert_eq!(record.sleep, sleeps, "{record:?}");
+                assert!(sleeps || record.asleep.is_none(), "{record:?}");
+                // After a failure nobody knows what there is; where it was asked for, it was looked at.
+                assert!(!sleeps || made.awake == Some(false), "said to be asleep: {made:?} {record:?}");
+                assert!(sleeps || made.awake != Some(false), "said to be awake: {made:?} {record:?}");
+            }
             let failed = self.failed.contains(&(record.id.clone(), record.generation, record.desired_seq));
             match &record.desired {
                 Desired::Absent { .. } => {
@@ -377,9 +420,15 @@ impl Model {
                 Desired::Present(_) if matches!(record.phase, Phase::AwaitingApproval | Phase::Queued) => {
                     assert!(awaits_approval(record) || self.cap.is_some(), "{record:?}");
                 }
-                Desired::Present(_) if failed => assert_eq!(record.phase, Phase::Failed, "{record:?}"),
+                Desired::Present(_) if failed => match &record.asleep {
+                    Some(asleep) if record.phase == Phase::Asleep => {
+                        assert_eq!(asleep.was, Phase::Failed, "{record:?}")
+                    }
+                    _ => assert_eq!(record.phase, Phase::Failed, "{record:?}"),
+                },
                 Desired::Present(wanted) => {
-                    assert_eq!((record.phase, record.applied_seq), (Phase::Ready, record.desired_seq), "{record:?}");
+                    let phase = if record.sleep { Phase::Asleep } else { Phase::Ready };
+                    assert_eq!((record.phase, record.applied_seq), (phase, record.desired_seq), "{record:?}");
                     assert_eq!(record.made_generation, record.generation);
                     let made = made.unwrap();
                     assert_eq!((made.generation, &made.commit), (record.generation, &record.commit), "{record:?}");

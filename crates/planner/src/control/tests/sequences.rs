@@ -16,12 +16,16 @@ enum Event {
     ForkPush(&'static str),
     Approve(&'static str),
     ForkClosed,
+    Sleep,
+    Wake,
 }
 
 const BRANCH: [Event; 6] =
     [Event::Create, Event::Push("a"), Event::Push("b"), Event::PullOpened("b"), Event::PullClosed, Event::Delete];
 const FORK: [Event; 5] =
     [Event::ForkPush("a"), Event::ForkPush("b"), Event::Approve("a"), Event::Approve("b"), Event::ForkClosed];
+
+const SLEEP: [Event; 5] = [Event::Push("a"), Event::Push("b"), Event::Sleep, Event::Wake, Event::Delete];
 
 /// What happens after an event, before the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,8 @@ fn happen(model: &mut Model, key: &EnvironmentKey, event: Event, expected: &mut 
         Event::Delete => gone(AbsentReason::BranchDeleted),
         Event::ForkPush(commit) => forked(commit),
         Event::Approve(commit) => Ask::Approve { commit: commit.to_owned() },
+        Event::Sleep => Ask::Sleep,
+        Event::Wake => Ask::Wake,
     };
     match event {
         Event::Create if expected.present => {}
@@ -86,6 +92,7 @@ fn happen(model: &mut Model, key: &EnvironmentKey, event: Event, expected: &mut 
             *expected = Expected { present: true, commit: Some(commit), approved };
         }
         Event::Approve(commit) => expected.approved |= expected.present && expected.commit == Some(commit),
+        Event::Sleep | Event::Wake => {}
         Event::PullClosed | Event::ForkClosed | Event::Delete => *expected = Expected::default(),
     }
     if let Some(tip) = expected.commit {
@@ -134,6 +141,10 @@ fn holds(model: &Model, key: &EnvironmentKey, expected: &Expected) {
     }
     match record.phase {
         Phase::Ready => assert_eq!(record.commit.as_deref(), expected.commit, "{record:?}"),
+        Phase::Asleep if record.asleep.as_ref().is_some_and(|asleep| asleep.was == Phase::Ready) => {
+            assert_eq!(record.commit.as_deref(), expected.commit, "{record:?}");
+        }
+        Phase::Asleep => {}
         Phase::Failed | Phase::Queued => {
             let Desired::Present(wanted) = &record.desired else { unreachable!() };
             assert!(wanted.commit.is_none() || wanted.commit.as_deref() == expected.commit, "{record:?}");
@@ -193,6 +204,21 @@ fn four_events_of_a_fork() {
     assert_eq!(walk(&Model::new(), &fork(7), &Expected::default(), &FORK, &BASIC, 4), 15 * 15 * 15 * 15);
 }
 
+/// After it came up once; with and without the manifest's wish that what is idle sleeps.
+#[test]
+fn three_events_around_sleep_with_everything_in_between() {
+    let key = branch("feature/x");
+    for by_itself in [false, true] {
+        let mut model = Model::new();
+        let sleep = by_itself.then_some(landfall_model::app::Sleep { after: 60, hold: 60 });
+        model.app.previews.as_mut().unwrap().sleep = sleep;
+        let mut expected = Expected::default();
+        happen(&mut model, &key, Event::Push("a"), &mut expected);
+        model.rest();
+        assert_eq!(walk(&model, &key, &expected, &SLEEP, &PROGRESS, 3), 40 * 40 * 40);
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Move {
     Event(usize, usize),
@@ -200,6 +226,8 @@ enum Move {
     /// One of those that run ends.
     EndsOne(usize, Outcome),
     Passes(i64),
+    /// Through the load balancer, for all of them.
+    Request,
 }
 
 fn any_move() -> impl Strategy<Value = Move> {
@@ -217,6 +245,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         2 => prop::sample::select(&PROGRESS[..3]).prop_map(Move::Progress),
         4 => (any::<usize>(), outcome).prop_map(|(nth, outcome)| Move::EndsOne(nth, outcome)),
         1 => (0i64..1000).prop_map(Move::Passes),
+        1 => Just(Move::Request),
     ]
 }
 
@@ -226,15 +255,22 @@ proptest! {
     fn long_sequences_of_many_environments(
         moves in prop::collection::vec(any_move(), 1..60),
         cap in prop::option::of(1u32..4),
+        idle in prop::option::of(5u64..500),
     ) {
         let mut model = Model::new();
         model.cap = cap;
+        model.idle = idle.map(|after| (after, model.now));
+        model.app.previews.as_mut().unwrap().sleep = idle.map(|after| landfall_model::app::Sleep { after, hold: 60 });
         let keys = [branch("feature/a"), branch("feature/b"), branch("feature/c"), branch("feature/B_c"), fork(7)];
         let mut expected = vec![Expected::default(); keys.len()];
         for one in &moves {
             match one {
                 Move::Event(who, what) => {
-                    let events: &[Event] = if *who == 4 { &FORK } else { &BRANCH };
+                    let events: &[Event] = match *who {
+                        4 => &FORK,
+                        3 => &SLEEP,
+                        _ => &BRANCH,
+                    };
                     happen(&mut model, &keys[*who], events[what % events.len()], &mut expected[*who]);
                 }
                 Move::Progress(progress) => go_on(&mut model, *progress),
@@ -243,6 +279,7 @@ proptest! {
                     model.finish_one(*nth, *outcome);
                 }
                 Move::Passes(seconds) => model.pass(*seconds),
+                Move::Request => model.request(),
             }
         }
         model.rest();
