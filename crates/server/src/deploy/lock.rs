@@ -34,11 +34,16 @@ pub(super) async fn refuse(inner: &Inner, id: &EnvironmentId, name: &str) -> Ans
 /// Takes the lock. One that is held stays with its owner.
 pub(crate) async fn lock(inner: &Inner, name: &str, reason: String, by: String) -> Answer<LockState> {
     let place = place(inner, name)?;
-    refuse(inner, &place.id, &place.environment.name).await?;
     let state = LockState { reason, by, at: inner.clock.now() };
     let text = serde_json::to_string(&state).map_err(|error| ControlError::Internal(error.to_string()))?;
-    inner.store.meta_put(&key(&place.id), &text).await?;
-    Ok(state)
+    loop {
+        let before = inner.store.meta_get(&key(&place.id)).await?;
+        refuse(inner, &place.id, &place.environment.name).await?;
+        // Of two who lock at once, perhaps on two machines, one gets it.
+        if inner.store.meta_swap(&key(&place.id), before.as_deref(), &text).await? {
+            return Ok(state);
+        }
+    }
 }
 
 /// What was held, if anything was.
