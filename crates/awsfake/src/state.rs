@@ -97,7 +97,8 @@ impl State {
         }
         self.quotas.take(now, &call.caller, &call.service, &call.operation)?;
         if let Some(policy) = &self.policy {
-            policy.check(&call.caller, &call.service, actions)?;
+            let tags = |arn: &str| self.world.tags(&call.caller, arn);
+            policy.check(&call.caller, &call.service, actions, &tags)?;
         }
         if is_read(&call.operation) {
             self.world.advance(now);

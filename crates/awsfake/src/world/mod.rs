@@ -82,6 +82,13 @@ impl World {
             .or_insert_with(|| Space::new(account, region, Arc::clone(rules), now))
     }
 
+    /// Of what the caller's account has there.
+    pub fn tags(&self, caller: &Caller, arn: &str) -> Vec<(String, String)> {
+        let space = self.spaces.get(&(caller.account.clone(), caller.region.clone()));
+        let found = space.and_then(|space| space.ecs.tags.get(arn).or_else(|| space.elb.tags.get(arn)));
+        found.cloned().unwrap_or_default()
+    }
+
     pub fn spaces(&self) -> impl Iterator<Item = &Space> {
         self.spaces.values()
     }
