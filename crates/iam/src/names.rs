@@ -18,6 +18,9 @@ pub struct Names {
 /// A third of what a base name has beside its hash (`planner::names`: 50 less 13), and of a target group's (32 less 3 and 13).
 const KEPT_OF_BASE: usize = 12;
 const KEPT_OF_GROUP: usize = 5;
+/// Of a target group's name, and of the hash in it.
+const GROUP_MAX: usize = 32;
+const HASH: usize = 12;
 
 impl Names {
     /// Of all previews.
@@ -38,17 +41,30 @@ impl Names {
         names
     }
 
-    /// Of one long-lived environment, whose names are no secrets.
-    pub(crate) fn of_environment(app: &App, environment: &LongLivedEnvironment) -> Self {
+    /// Of one long-lived environment, whose names are known.
+    pub fn of_environment(app: &App, environment: &LongLivedEnvironment) -> Self {
         let begin = format!("{}-{}", app.project, environment.name);
-        let name = |service: &String| format!("{begin}-{service}");
-        let all: Vec<String> = environment.services.iter().map(name).collect();
         let mut names = Self {
-            environments: vec![format!("{}@{}", app.project, environment.name)],
-            services: all.clone(),
-            families: all,
-            target_groups: vec![format!("{}*", begins(&begin, KEPT_OF_GROUP))],
+            environments: vec![environment.id(&app.project).0],
+            services: Vec::new(),
+            families: Vec::new(),
+            target_groups: Vec::new(),
         };
+        for service in &environment.services {
+            let whole = format!("{begin}-{service}");
+            let name = environment.names.get(service).unwrap_or(&whole);
+            let documents = app.services.get(service).and_then(|service| service.documents.as_ref());
+            let family = documents.and_then(|documents| documents.task_definition["family"].as_str());
+            names.services.push(name.clone());
+            names.families.push(family.unwrap_or(name).to_owned());
+            names.target_groups.push(if whole.len() <= GROUP_MAX && slug(&whole) == whole {
+                whole
+            } else {
+                let mut cut = slug(&whole);
+                cut.truncate(GROUP_MAX - HASH - 1);
+                format!("{}-{}", cut.trim_end_matches('-'), "?".repeat(HASH))
+            });
+        }
         names.tidy();
         names
     }
@@ -119,6 +135,8 @@ pub(crate) fn fits(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use landfall_model::environment::{EnvironmentKey, SourceRef};
     use landfall_model::ids::RepositoryKey;
     use landfall_planner::names;
@@ -165,6 +183,28 @@ mod tests {
             let app = app("my-project", &format!("owner/{repository}"), omit.as_deref());
             all_fit(&app, SourceRef::Branch(branch), &service);
             all_fit(&app, SourceRef::ForkPullRequest(fork), &service);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_of_an_environment_is_in_its_patterns(
+            name in "[a-z][a-z0-9-]{0,20}", service in "[a-zA-Z0-9][a-zA-Z0-9_-]{0,60}", given in proptest::option::of("[a-z-]{1,40}"),
+        ) {
+            let mut app = app("my-project", "owner/x", None);
+            let names = given.map(|given| (service.clone(), given)).into_iter().collect();
+            let environment = LongLivedEnvironment {
+                name, on: None, services: vec![service.clone()], variables: BTreeMap::new(), names, routing: None,
+                target_groups: BTreeMap::new(), desired_count: BTreeMap::new(),
+            };
+            app.environments.insert(environment.name.clone(), environment.clone());
+            let patterns = Names::of_environment(&app, &environment);
+            let service_name = names::lasting_name(&app, &environment, &service);
+            prop_assert!(fits(&patterns.services[0], &service_name) && fits(&patterns.families[0], &service_name));
+            let group = names::lasting_target_group(&app, &environment, &service);
+            prop_assert!(fits(&patterns.target_groups[0], &group), "{group} is not {:?}", patterns.target_groups);
+            let id = environment.id("my-project");
+            prop_assert_eq!(&patterns.environments[0], id.as_str());
         }
     }
 

@@ -6,6 +6,8 @@
 
 use landfall_model::app::{HookAction, ImageSource, NotificationTarget, Routing, Service, UrlOrSecret};
 use landfall_model::inventory::TAG_ENVIRONMENT;
+use landfall_model::step::RouteTarget;
+use landfall_model::strategy::LifecycleAction;
 use landfall_model::task::SecretRef;
 
 use crate::least::{Ask, Place};
@@ -81,20 +83,56 @@ fn task_definitions(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut V
     if previews {
         all.push(Statement::allow("DeregisterTaskDefinitions", &["ecs:DeregisterTaskDefinition"], everything()));
     }
-    let target = place.target;
-    let roles: Vec<String> =
-        target.execution_role.iter().chain(&target.task_role).chain(ask.pass_roles).cloned().collect();
+    let pass = |sid: &str, to: &str, roles: Vec<String>| {
+        let domain = if place.partition == "aws-cn" { ".cn" } else { "" };
+        let statement = Statement::allow(sid, &["iam:PassRole"], roles);
+        statement.when("StringEquals", "iam:PassedToService", [format!("{to}.amazonaws.com{domain}")])
+    };
+    let roles = roles_of_tasks(ask, place);
     if !roles.is_empty() {
-        let service = match place.partition {
-            "aws-cn" => "ecs-tasks.amazonaws.com.cn",
-            _ => "ecs-tasks.amazonaws.com",
-        };
-        all.push(Statement::allow("GiveTasksTheirRoles", &["iam:PassRole"], roles).when(
-            "StringEquals",
-            "iam:PassedToService",
-            [service.to_owned()],
-        ));
+        all.push(pass("GiveTasksTheirRoles", "ecs-tasks", roles));
     }
+    let roles = roles_of_services(ask);
+    if !roles.is_empty() {
+        all.push(pass("GiveServicesTheirRoles", "ecs", roles));
+    }
+}
+
+fn roles_of_tasks(ask: &Ask<'_>, place: &Place<'_>) -> Vec<String> {
+    let target = place.target;
+    let mut roles: Vec<String> =
+        target.execution_role.iter().chain(&target.task_role).chain(ask.pass_roles).cloned().collect();
+    for documents in services(ask).into_iter().filter_map(|service| service.documents.as_ref()) {
+        let named = ["executionRoleArn", "taskRoleArn"].iter();
+        let named = named.filter_map(|key| documents.task_definition[*key].as_str());
+        roles.extend(named.map(|role| match role.starts_with("arn:") {
+            true => role.to_owned(),
+            false => place.global("iam", &format!("role/{role}")),
+        }));
+    }
+    roles
+}
+
+/// For the second target group and the functions of blue/green, linear and canary deployments.
+fn roles_of_services(ask: &Ask<'_>) -> Vec<String> {
+    let mut roles = Vec::new();
+    for service in services(ask) {
+        let strategy = &service.deployment.strategy;
+        roles.extend(strategy.alternate.iter().map(|alternate| alternate.role.clone()));
+        roles.extend(strategy.hooks.iter().filter_map(|hook| match &hook.action {
+            LifecycleAction::Function { role, .. } => Some(role.clone()),
+            LifecycleAction::Pause { .. } => None,
+        }));
+        let documents = service.documents.as_ref().map(|documents| &documents.service);
+        let lists = [("loadBalancers", "/advancedConfiguration/roleArn"), ("deploymentConfiguration", "/roleArn")];
+        for (key, at) in lists {
+            let Some(found) = documents.map(|document| &document[key]) else { continue };
+            let items = found.as_array().or_else(|| found["lifecycleHooks"].as_array());
+            let named = items.into_iter().flatten().filter_map(|item| item.pointer(at)?.as_str());
+            roles.extend(named.map(str::to_owned));
+        }
+    }
+    roles
 }
 
 fn services_and_tasks(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec<Statement>) {
@@ -105,7 +143,7 @@ fn services_and_tasks(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut
         names.services.iter().map(one).collect()
     };
     // A listing by tag looks at every service and task of the cluster.
-    let services = place.arn("ecs", &format!("service/{cluster}/*"));
+    let every = place.arn("ecs", &format!("service/{cluster}/*"));
     let tasks = place.arn("ecs", &format!("task/{cluster}/*"));
     let families = || names.families.iter().map(|family| place.arn("ecs", &format!("task-definition/{family}:*")));
     all.push(
@@ -115,7 +153,7 @@ fn services_and_tasks(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut
     all.push(Statement::allow(
         "ReadServicesAndTasks",
         &["ecs:DescribeServices", "ecs:DescribeTasks"],
-        [services, tasks.clone()],
+        [every, tasks.clone()],
     ));
     all.push(Statement::allow(
         "FollowDeployments",
@@ -128,6 +166,26 @@ fn services_and_tasks(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut
         change.push("ecs:DeleteService");
     }
     all.push(Statement::allow("ChangeServices", &change, of("service", "")));
+    if !previews {
+        // `landfall abort` and `landfall continue`.
+        let pauses = |service: &&Service| {
+            service.documents.is_some()
+                || service
+                    .deployment
+                    .strategy
+                    .hooks
+                    .iter()
+                    .any(|hook| matches!(hook.action, LifecycleAction::Pause { .. }))
+        };
+        let mut steer = vec!["ecs:StopServiceDeployment"];
+        if services(ask).iter().any(pauses) {
+            steer.push("ecs:ContinueServiceDeployment");
+        }
+        let deployments = [of("service", ""), of("service-deployment", "/*")].concat();
+        all.push(Statement::allow("SteerDeployments", &steer, deployments));
+        // Where something scales a service, its count is no difference.
+        all.push(Statement::allow("SeeScaling", &["application-autoscaling:DescribeScalableTargets"], everything()));
+    }
     // Also later: the time that a deployment may take stands in a tag.
     all.push(Statement::allow("TagServices", &["ecs:TagResource"], of("service", "")));
     all.push(Statement::allow("TagTaskDefinitions", &["ecs:TagResource"], families()).when(
@@ -149,7 +207,7 @@ fn services_and_tasks(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut
 }
 
 fn load_balancing(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec<Statement>) {
-    let routed = services(ask).iter().any(|service| service.load_balancer.is_some());
+    let bound = services(ask).iter().any(|service| service.load_balancer.is_some());
     let mut read = vec![
         "elasticloadbalancing:DescribeListeners",
         "elasticloadbalancing:DescribeLoadBalancers",
@@ -157,7 +215,7 @@ fn load_balancing(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec
         "elasticloadbalancing:DescribeTags",
         "elasticloadbalancing:DescribeTargetGroups",
     ];
-    if routed {
+    if bound {
         read.extend([
             "elasticloadbalancing:DescribeLoadBalancerAttributes",
             "elasticloadbalancing:DescribeTargetGroupAttributes",
@@ -166,9 +224,7 @@ fn load_balancing(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec
     }
     // Elastic Load Balancing knows no resources for what only reads.
     all.push(Statement::allow("ReadLoadBalancing", &read, everything()));
-    if !routed {
-        return;
-    }
+    let Some(route) = route(ask) else { return };
     let groups = || {
         let one = |name: &String| place.arn("elasticloadbalancing", &format!("targetgroup/{name}/*"));
         names.target_groups.iter().map(one)
@@ -191,15 +247,10 @@ fn load_balancing(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec
     );
     let mut tagged: Vec<String> = groups().collect();
     let mut makers = vec!["CreateTargetGroup".to_owned()];
-    let (host, port) = match ask.app.previews.as_ref().filter(|_| ask.environment.is_none()).map(|p| &p.routing) {
-        Some(Routing::Host { .. }) => (true, false),
-        Some(Routing::Ports { .. }) => (false, true),
-        None => routes_of_environment(ask),
-    };
     let balancer = place.on_balancer("loadbalancer", "");
     let listeners = place.on_balancer("listener", "/*");
     let rules = place.on_balancer("listener-rule", "/*/*");
-    if host {
+    if route == Route::Host {
         let (key, value) = TAG_SHARED;
         all.push(
             Statement::allow("CreateSharedListeners", &["elasticloadbalancing:CreateListener"], balancer.clone()).when(
@@ -216,8 +267,7 @@ fn load_balancing(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec
         all.push(Statement::allow("ChangeRules", &change, rules.clone()).tagged(carries_tag(names)));
         tagged.extend(rules);
         makers.push("CreateRule".to_owned());
-    }
-    if port {
+    } else {
         all.push(
             Statement::allow("CreateListeners", &["elasticloadbalancing:CreateListener"], balancer)
                 .tagged(requests_tag(names)),
@@ -225,10 +275,8 @@ fn load_balancing(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec
         let change = ["elasticloadbalancing:DeleteListener", "elasticloadbalancing:ModifyListener"];
         all.push(Statement::allow("ChangeListeners", &change, listeners.clone()).tagged(carries_tag(names)));
     }
-    if host || port {
-        tagged.extend(listeners);
-        makers.push("CreateListener".to_owned());
-    }
+    tagged.extend(listeners);
+    makers.push("CreateListener".to_owned());
     all.push(Statement::allow("TagLoadBalancing", &["elasticloadbalancing:AddTags"], tagged).when(
         "StringEquals",
         "elasticloadbalancing:CreateAction",
@@ -236,9 +284,29 @@ fn load_balancing(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec
     ));
 }
 
-/// Whether by host, whether by port.
-fn routes_of_environment(_ask: &Ask<'_>) -> (bool, bool) {
-    (true, true)
+/// Whether a target group and a route are made, and of which kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Host,
+    Port,
+}
+
+fn route(ask: &Ask<'_>) -> Option<Route> {
+    let primary = services(ask).into_iter().find(|service| service.load_balancer.is_some())?;
+    let Some(name) = ask.environment else {
+        return match ask.app.previews.as_ref()?.routing {
+            Routing::Host { .. } => Some(Route::Host),
+            Routing::Ports { .. } => Some(Route::Port),
+        };
+    };
+    let environment = ask.app.environments.get(name)?;
+    if environment.target_groups.contains_key(&primary.name) || primary.documents.is_some() {
+        return None;
+    }
+    match environment.routing.as_ref()? {
+        RouteTarget::Host { .. } => Some(Route::Host),
+        RouteTarget::Port { .. } => Some(Route::Port),
+    }
 }
 
 /// Images, logs, secrets, functions, topics, the state.
@@ -378,8 +446,7 @@ fn checks(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
     let cluster = place.arn("ecs", &format!("cluster/{}", place.cluster));
     push(all, "CheckCluster", "ecs:DescribeClusters", vec![cluster]);
     push(all, "CheckCertificate", "acm:DescribeCertificate", target.certificate.iter().cloned().collect());
-    let roles = target.execution_role.iter().chain(&target.task_role).chain(ask.pass_roles).cloned();
-    push(all, "CheckRoles", "iam:GetRole", roles.collect());
+    push(all, "CheckRoles", "iam:GetRole", roles_of_tasks(ask, place));
     let own = target.role.as_ref().map_or_else(|| place.global("iam", "role/*"), |role| role.arn.clone());
     push(all, "CheckRights", "iam:SimulatePrincipalPolicy", vec![own]);
 }

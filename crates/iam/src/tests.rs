@@ -34,7 +34,10 @@ fn app(change: impl FnOnce(&mut Value)) -> App {
             }],
             "deployment": {
                 "minimum_healthy_percent": 100, "maximum_percent": 200, "health_check_grace_period": 0, "timeout": 600,
-                "circuit_breaker": {"enable": true, "rollback": true, "threshold": null}
+                "circuit_breaker": {"enable": true, "rollback": true, "threshold": null},
+                "strategy": {"kind": "canary", "hooks": [
+                    {"stages": ["post_scale_up"], "action": {"pause": {"timeout": null, "on_timeout": "rollback"}}},
+                ]},
             },
             "load_balancer": {
                 "container": "app", "port": 80, "health_check": health, "deregistration_delay": 5,
@@ -42,7 +45,10 @@ fn app(change: impl FnOnce(&mut Value)) -> App {
             },
         }},
         "environments": {
-            "prod": {"name": "prod", "on": "main", "services": ["web"], "variables": {}},
+            "prod": {
+                "name": "prod", "on": "main", "services": ["web"], "variables": {},
+                "routing": {"host": {"host": "shop.example.com", "port": 443}},
+            },
             "here": {"name": "here", "services": ["web"], "variables": {}},
         },
         "previews": {
@@ -142,13 +148,7 @@ fn every_statement_is_one_that_iam_takes() {
     assert_eq!(unused, UNUSED);
 }
 
-const UNUSED: [&str; 5] = [
-    "cloudwatch:DescribeAlarms",
-    "ecs:ContinueServiceDeployment",
-    "ecs:StopServiceDeployment",
-    "sts:AssumeRole",
-    "sts:GetCallerIdentity",
-];
+const UNUSED: [&str; 2] = ["sts:AssumeRole", "sts:GetCallerIdentity"];
 
 #[test]
 fn the_policy_of_previews_by_host() {
@@ -290,6 +290,15 @@ fn a_long_lived_environment_deletes_nothing_and_is_held_to_its_names() {
     assert_eq!(create.resource, ["arn:aws:ecs:eu-west-1:111122223333:service/previews/shop-prod-web"]);
     assert_eq!(create.condition["StringLike"]["aws:RequestTag/landfall"], ["shop@prod"]);
     assert!(!sids(&least).contains(&"InvokeHooks") && !sids(&least).contains(&"ReadOwnSecrets"));
+    assert_eq!(find(&least, "SteerDeployments").action, ["ecs:ContinueServiceDeployment", "ecs:StopServiceDeployment"]);
+    assert_eq!(
+        find(&least, "CreateTargetGroups").resource,
+        ["arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/shop-prod-web/*"]
+    );
+    // Where the target group is there already, Landfall makes neither group nor route.
+    let app = self::app(|app| app["environments"]["prod"]["target_groups"] = json!({"web": "arn:tg"}));
+    let least = self::least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
+    assert!(!sids(&least).iter().any(|sid| sid.contains("Groups") || sid.contains("Rules")), "{:?}", sids(&least));
 }
 
 #[test]
@@ -348,6 +357,34 @@ fn the_statement_that_grants_a_right_is_found() {
     assert_eq!(sid("ecs:TagResource", Some("arn:aws:ecs:eu-west-1:111122223333:task/previews/1")), Some("TagTasks"));
     assert_eq!(sid("ecs:UpdateService", Some(&other)), None);
     assert_eq!(sid("ecs:UpdateService", None), Some("ChangeServices"));
+}
+
+#[test]
+fn roles_of_documents_and_strategies_are_passed_to_whom_they_are_for() {
+    let role = |name: &str| format!("arn:aws:iam::111122223333:role/{name}");
+    let app = app(|app| {
+        let service = &mut app["services"]["web"];
+        service["deployment"]["strategy"] = json!({
+            "kind": "blue_green",
+            "alternate": {"target_group": "arn:tg", "production_listener_rule": "arn:rule", "role": role("balancer")},
+            "hooks": [{"stages": ["post_scale_up"], "action": {"function": {"arn": "arn:f", "role": role("hook")}}}],
+        });
+        service["documents"] = json!({
+            "task_definition": {"family": "old-web", "taskRoleArn": role("document"), "executionRoleArn": "plain"},
+            "service": {"loadBalancers": [{"advancedConfiguration": {"roleArn": role("other")}}]},
+        });
+    });
+    let least = least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
+    let tasks = find(&least, "GiveTasksTheirRoles");
+    assert_eq!(tasks.resource, ["document", "execution", "plain", "task"].map(role));
+    let services = find(&least, "GiveServicesTheirRoles");
+    assert_eq!(services.resource, ["balancer", "hook", "other"].map(role));
+    assert_eq!(services.condition["StringEquals"]["iam:PassedToService"], ["ecs.amazonaws.com"]);
+    assert_eq!(
+        find(&least, "RegisterTaskDefinitions").resource,
+        ["arn:aws:ecs:eu-west-1:111122223333:task-definition/old-web:*"]
+    );
+    least.policy.statement.iter().for_each(takes);
 }
 
 #[test]
