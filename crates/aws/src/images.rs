@@ -24,6 +24,11 @@ impl EcrImages {
         Self { core, inner }
     }
 
+    /// Whether a reference leads into ECR.
+    pub(crate) fn is_ecr(reference: &str) -> bool {
+        EcrImage::parse(reference).is_some()
+    }
+
     async fn describe(&self, image: &EcrImage<'_>) -> PortResult<Option<String>> {
         let client = if image.region == self.core.region {
             self.core.clients.ecr.clone()

@@ -3,6 +3,7 @@
 //! Errors are split by remedy, so that a caller decides by kind and never by message.
 
 pub mod clock;
+pub mod documents;
 pub mod images;
 pub mod journal;
 pub mod load_balancer;

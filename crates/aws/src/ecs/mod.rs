@@ -8,6 +8,7 @@ mod follow;
 mod logs;
 mod owned;
 mod past;
+mod preflight;
 mod register;
 mod removal;
 mod rollout;
@@ -29,8 +30,8 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
-    Documents, LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription,
-    StopDeployment, TaskDescription,
+    Documents, LogStream, Looked, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest,
+    ServiceDescription, StopDeployment, TaskDescription,
 };
 use landfall_ports::{PortError, PortResult};
 
@@ -240,6 +241,10 @@ impl Orchestrator for Ecs {
 
     async fn desired_documents(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Documents> {
         self.wanted_documents(definition, request).await
+    }
+
+    async fn preflight(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Vec<Looked>> {
+        self.look(definition, request).await
     }
 
     async fn list_owned(

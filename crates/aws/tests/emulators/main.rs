@@ -10,5 +10,6 @@ mod emulator;
 mod messaging;
 mod owners;
 mod place;
+mod preflight;
 mod raw;
 mod waiting;
