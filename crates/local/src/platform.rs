@@ -8,10 +8,10 @@ use landfall_model::app::BuildSource;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
-    LogLine, LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription,
-    ServiceStatus, TaskDescription,
+    Documents, LogLine, LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest,
+    ServiceDescription, ServiceStatus, TaskDescription,
 };
-use landfall_ports::{Platform, PortError, PortResult};
+use landfall_ports::{Platform, PortError, PortResult, documents};
 use tokio::sync::mpsc;
 
 use crate::balancer::{LocalBalancer, Router, RouterCommand};
@@ -225,6 +225,27 @@ impl Orchestrator for LocalPlatform {
         }
         supervisor::spawn_service(&self.core, cell);
         Ok(outcome)
+    }
+
+    async fn documents(&self, service: &str) -> PortResult<Option<Documents>> {
+        let Some(cell) = self.core.service(service) else { return Ok(None) };
+        let (handle, document) = {
+            let state = cell.state.lock().await;
+            let handle = state.deployments.first().map(|primary| primary.task_definition.clone()).unwrap_or_default();
+            let (configuration, target) = (&state.configuration, state.target.as_ref());
+            let document = documents::service(service, &handle, state.desired, configuration, target, &state.tags);
+            (handle, document)
+        };
+        let task_definition = match definitions::load(&self.core, &handle).await {
+            Ok(definition) => documents::task_definition(&definition),
+            Err(PortError::NotFound(_)) => serde_json::Value::Null,
+            Err(error) => return Err(error),
+        };
+        Ok(Some(Documents { task_definition, service: document }))
+    }
+
+    async fn desired_documents(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Documents> {
+        Ok(Documents::of(definition, request))
     }
 
     async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {

@@ -115,6 +115,9 @@ impl Control for Service {
             ControlRequest::Environment { name } => {
                 ControlResponse::Environment(Box::new(deploy::status(inner, &name).await?))
             }
+            ControlRequest::Compare { environment, against, look } => {
+                ControlResponse::Compare(Box::new(deploy::compare_here(inner, &environment, &against, look).await?))
+            }
             ControlRequest::Lock { environment, reason, actor } => {
                 ControlResponse::Lock(deploy::lock(inner, &environment, reason, actor).await?)
             }

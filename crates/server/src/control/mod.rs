@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use client::ControlClient;
 
-use crate::deploy::{Begun, Change, EnvironmentDetail, LockState, ReleaseSummary, TaskReport};
+use crate::deploy::{Against, Begun, Change, Comparison, EnvironmentDetail, LockState, ReleaseSummary, TaskReport};
 pub use follow::LogLines;
 
 /// Answers control requests: a [`Service`](crate::Service) in this process, or a [`ControlClient`] of another.
@@ -101,6 +101,12 @@ pub enum ControlRequest {
     Environment {
         name: String,
     },
+    /// What is there against what would be sent; `look`: also whether that can work. Changes nothing.
+    Compare {
+        environment: String,
+        against: Against,
+        look: bool,
+    },
     Lock {
         environment: String,
         reason: String,
@@ -180,6 +186,7 @@ pub enum ControlResponse {
     Deploy(Begun),
     Releases(Vec<ReleaseSummary>),
     Environment(Box<EnvironmentDetail>),
+    Compare(Box<Comparison>),
     Lock(LockState),
     /// The lock that was removed, if there was one.
     Unlock(Option<LockState>),

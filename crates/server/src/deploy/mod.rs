@@ -7,6 +7,7 @@
 
 mod attempts;
 mod begin;
+mod compare;
 mod lock;
 mod status;
 mod task;
@@ -27,6 +28,8 @@ use crate::control::ControlError;
 use crate::service::Inner;
 
 pub(crate) use begin::begin;
+pub(crate) use compare::answer as compare_here;
+pub use compare::{Against, Compared, Comparison, PlannedStep, Scene, compare};
 pub(crate) use lock::{lock, unlock};
 pub(crate) use status::{releases, status, watch};
 pub(crate) use task::{output, run, stop};

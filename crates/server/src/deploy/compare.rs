@@ -1,0 +1,344 @@
+//! What a deployment would send against what there is, service by service, without a step being taken: the plan is made as a
+//! deployment makes it, and what its steps would be given is looked up instead of made.
+//!
+//! Also without a state: then what runs stands for what was released.
+
+use std::collections::BTreeMap;
+
+use landfall_model::app::{App, LongLivedEnvironment};
+use landfall_model::aws::AwsTarget;
+use landfall_model::ids::{EnvironmentId, ExecutionId};
+use landfall_model::step::{AwaitImage, ContainerInput, DeployService, Input, RegisterTaskDefinition, StepParams};
+use landfall_model::task::ContainerSettings;
+use landfall_planner::names::lasting_name;
+use landfall_planner::plan::{self, EnvironmentInputs, Following, ImageOverride, Release, Released, release};
+use landfall_ports::Platform;
+use landfall_ports::orchestrator::{Documents, Looked, PutService};
+use landfall_workflow::Plan;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Answer, attempts, place, target};
+use crate::control::ControlError;
+use crate::service::Inner;
+
+/// What is compared with what there is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Against {
+    /// What a deployment of these would send.
+    Manifest {
+        commit: Option<String>,
+        images: Vec<ImageOverride>,
+        /// Of the manifest; empty: all.
+        services: Vec<String>,
+    },
+    /// What was released last; where nothing is known to have been, the manifest with the images that run.
+    Release,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    pub environment: EnvironmentId,
+    pub title: String,
+    /// What was released last, where that is known.
+    pub release: Option<ExecutionId>,
+    /// Of the deployment; none against a release.
+    pub steps: Vec<PlannedStep>,
+    pub services: Vec<Compared>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    pub id: String,
+    pub kind: String,
+    pub title: String,
+    /// Steps that it waits for.
+    pub needs: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// In the manifest, and on the platform.
+    pub service: String,
+    pub name: String,
+    /// `None`: it is not there.
+    pub live: Option<Documents>,
+    pub wanted: Documents,
+    /// What could not be known before the deployment.
+    pub notes: Vec<String>,
+    /// Only where it was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looked: Vec<Looked>,
+}
+
+/// One environment, and all that is needed to look at it.
+pub struct Scene<'a> {
+    pub app: &'a App,
+    pub environment: &'a LongLivedEnvironment,
+    pub platform: &'a Platform,
+    pub instance: String,
+    /// Where it runs, with the load balancer's address; `None`: this machine.
+    pub target: Option<AwsTarget>,
+    /// What was released last, where that is known.
+    pub present: Option<Release>,
+}
+
+/// Compares. `look`: also whether it can work.
+///
+/// # Errors
+/// What cannot be planned (`Invalid`), and what the platform does not tell.
+pub async fn compare(scene: &Scene<'_>, against: &Against, look: bool) -> Result<Comparison, ControlError> {
+    let live = live(scene).await?;
+    let mut comparison = Comparison {
+        environment: scene.environment.id(&scene.app.project),
+        title: String::new(),
+        release: scene.present.as_ref().map(|present| present.id.clone()),
+        steps: Vec::new(),
+        services: Vec::new(),
+    };
+    let wanted = match (against, &scene.present) {
+        (Against::Release, Some(present)) => {
+            comparison.title = format!("What {} released", present.id);
+            released(present)
+        }
+        _ => {
+            let plan = planned(scene, against, &live)?;
+            comparison.title.clone_from(&plan.title);
+            if *against != Against::Release {
+                comparison.steps = plan.steps.iter().map(step).collect();
+            }
+            Resolver { scene, live: &live }.wanted(&plan).await?
+        }
+    };
+    for Wanted { service, definition, put, notes } in wanted {
+        let invalid = |missing: String| ControlError::Internal(format!("service {service}: {missing}"));
+        let (definition, request) = (definition.definition().map_err(invalid)?, PutService::of(&put).map_err(invalid)?);
+        let orchestrator = &scene.platform.orchestrator;
+        let looked = if look { orchestrator.preflight(&definition, &request).await? } else { Vec::new() };
+        let documents = match orchestrator.desired_documents(&definition, &request).await {
+            Ok(documents) => documents,
+            // Told by what was looked at.
+            Err(_) if !looked.is_empty() => Documents { task_definition: Value::Null, service: Value::Null },
+            Err(error) => return Err(error.into()),
+        };
+        comparison.services.push(Compared {
+            name: request.name,
+            live: live.get(&service).cloned().flatten(),
+            service,
+            wanted: documents,
+            notes,
+            looked,
+        });
+    }
+    Ok(comparison)
+}
+
+pub(crate) async fn answer(inner: &Inner, name: &str, against: &Against, look: bool) -> Answer<Comparison> {
+    let place = place(inner, name)?;
+    let seen = attempts::recent(inner, &place.id, &place.environment.services).await?;
+    let scene = Scene {
+        app: &inner.app,
+        environment: place.environment,
+        platform: place.platform,
+        instance: inner.instance.clone(),
+        target: target(inner, &place).await?,
+        present: release::state(&attempts::bare(&seen)),
+    };
+    compare(&scene, against, look).await
+}
+
+type Live = BTreeMap<String, Option<Documents>>;
+
+/// By the manifest's name.
+async fn live(scene: &Scene<'_>) -> Answer<Live> {
+    let mut live = Live::new();
+    for service in &scene.environment.services {
+        let name = lasting_name(scene.app, scene.environment, service);
+        live.insert(service.clone(), scene.platform.orchestrator.documents(&name).await?);
+    }
+    Ok(live)
+}
+
+fn planned(scene: &Scene<'_>, against: &Against, live: &Live) -> Answer<Plan> {
+    let (commit, images, services) = match against {
+        Against::Manifest { commit, images, services } => (commit.clone(), images.clone(), services.clone()),
+        Against::Release => (None, Vec::new(), Vec::new()),
+    };
+    let count = |(name, documents): (&String, &Option<Documents>)| {
+        let count = documents.as_ref()?.service["desiredCount"].as_u64()?;
+        Some((name.clone(), u32::try_from(count).ok()?))
+    };
+    let cx = EnvironmentInputs {
+        instance: scene.instance.clone(),
+        execution: ExecutionId::new("exe_plan"),
+        commit,
+        images,
+        services,
+        live: live.iter().filter_map(count).collect(),
+        target: scene.target.clone(),
+        following: Following::default(),
+        present: scene.present.clone().or_else(|| running(scene, live)),
+    };
+    let planned = plan::environment(scene.app, scene.environment, &cx);
+    Ok(planned.map_err(|error| ControlError::Invalid(error.to_string()))?.plan)
+}
+
+/// What runs, as if it had been released: enough to keep its images.
+fn running(scene: &Scene<'_>, live: &Live) -> Option<Release> {
+    let of = |(name, documents): (&String, &Option<Documents>)| {
+        let documents = documents.as_ref()?;
+        let service = scene.app.services.get(name)?;
+        let containers = documents.task_definition["containerDefinitions"].as_array()?.iter().filter_map(|container| {
+            let (name, image) = (container["name"].as_str()?, container["image"].as_str()?);
+            let settings = ContainerSettings::default();
+            Some(ContainerInput { name: name.to_owned(), image: Input::Value(image.to_owned()), settings })
+        });
+        let task_definition = documents.service["taskDefinition"].as_str().unwrap_or_default().to_owned();
+        let definition = RegisterTaskDefinition {
+            family: task_definition.clone(),
+            base: None,
+            launch_type: service.launch_type,
+            cpu: None,
+            memory: None,
+            containers: containers.collect(),
+            tags: BTreeMap::new(),
+            document: None,
+        };
+        let deploy = DeployService {
+            name: lasting_name(scene.app, scene.environment, name),
+            launch_type: service.launch_type,
+            task_definition: Input::Value(task_definition.clone()),
+            desired_count: service.desired_count,
+            deployment: service.deployment.clone(),
+            target: None,
+            tags: BTreeMap::new(),
+            adopt: true,
+            force: false,
+            wait_until: landfall_model::step::WaitUntil::default(),
+            fail_fast: None,
+            document: None,
+        };
+        Some((name.clone(), Released { task_definition, definition, deploy }))
+    };
+    let services: BTreeMap<_, _> = live.iter().filter_map(of).collect();
+    (!services.is_empty()).then(|| Release {
+        id: ExecutionId::new("exe_running"),
+        kind: release::DEPLOY.to_owned(),
+        title: String::new(),
+        commit: None,
+        at: None,
+        url: None,
+        services,
+        target_group: None,
+        route: None,
+    })
+}
+
+fn step(step: &landfall_workflow::Step) -> PlannedStep {
+    PlannedStep {
+        id: step.id.to_string(),
+        kind: step.kind().to_owned(),
+        title: step.title.clone(),
+        needs: step.needs.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// A service's two steps with everything known.
+struct Wanted {
+    service: String,
+    definition: RegisterTaskDefinition,
+    put: DeployService,
+    notes: Vec<String>,
+}
+
+fn released(release: &Release) -> Vec<Wanted> {
+    let of = |(service, released): (&String, &Released)| Wanted {
+        service: service.clone(),
+        definition: released.definition.clone(),
+        put: released.deploy.clone(),
+        notes: Vec::new(),
+    };
+    release.services.iter().map(of).collect()
+}
+
+/// Puts what is there, or would be, in the place of what earlier steps bring.
+struct Resolver<'a> {
+    scene: &'a Scene<'a>,
+    live: &'a Live,
+}
+
+impl Resolver<'_> {
+    async fn wanted(&self, plan: &Plan) -> Answer<Vec<Wanted>> {
+        let mut images: BTreeMap<String, (String, Option<String>)> = BTreeMap::new();
+        let mut definitions = BTreeMap::new();
+        let mut groups = BTreeMap::new();
+        let mut wanted = Vec::new();
+        // In the order of the plan: what a step needs comes before it.
+        for step in &plan.steps {
+            let Ok(params) = serde_json::from_value::<StepParams>(step.params.clone()) else { continue };
+            let id = step.id.to_string();
+            match params {
+                StepParams::AwaitImage(params) => drop(images.insert(id, self.image(params).await?)),
+                StepParams::BuildImage(params) => {
+                    let built = AwaitImage { image: params.tag, label: None };
+                    drop(images.insert(id, self.image(built).await?));
+                }
+                StepParams::RegisterTaskDefinition(params) => drop(definitions.insert(id, params)),
+                StepParams::EnsureTargetGroup(params) => drop(groups.insert(id, params.name)),
+                StepParams::DeployService(mut put) => {
+                    let service = id.strip_prefix("service.").unwrap_or(&id).to_owned();
+                    let Input::Output { output } = &put.task_definition else { continue };
+                    let Some(mut definition) = definitions.remove(before_slash(output)) else { continue };
+                    let mut notes = Vec::new();
+                    for container in &mut definition.containers {
+                        if let Input::Output { output } = &container.image
+                            && let Some((image, note)) = images.get(before_slash(output))
+                        {
+                            notes.extend(note.clone());
+                            container.image = Input::Value(image.clone());
+                        }
+                    }
+                    put.task_definition = Input::Value(definition.family.clone());
+                    if let Some(target) = &mut put.target
+                        && let Input::Output { output } = &target.target_group
+                        && let Some(name) = groups.get(before_slash(output))
+                    {
+                        target.target_group = Input::Value(self.target_group(&service, name));
+                    }
+                    wanted.push(Wanted { service, definition, put, notes });
+                }
+                _ => {}
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// The digest that it has now; as it is written, and a note, where there is none.
+    async fn image(&self, params: AwaitImage) -> Answer<(String, Option<String>)> {
+        match self.scene.platform.images.resolve(&params).await {
+            Ok(Some(found)) => Ok((found, None)),
+            Ok(None) => {
+                let note = format!("image {} is not there yet: the deployment builds it or waits for it", params.image);
+                Ok((params.image, Some(note)))
+            }
+            Err(error) => {
+                let note = format!("image {} was not looked up: {error}", params.image);
+                Ok((params.image, Some(note)))
+            }
+        }
+    }
+
+    /// Of the group of that name that the service has; the name alone where it has none yet.
+    fn target_group(&self, service: &str, name: &str) -> String {
+        let live = self.live.get(service).and_then(Option::as_ref);
+        let balancers = live.and_then(|live| live.service["loadBalancers"].as_array()).into_iter().flatten();
+        let mut handles = balancers.filter_map(|balancer| balancer["targetGroupArn"].as_str());
+        let within = format!(":targetgroup/{name}/");
+        handles.find(|handle| *handle == name || handle.contains(&within)).unwrap_or(name).to_owned()
+    }
+}
+
+fn before_slash(output: &str) -> &str {
+    output.split('/').next().unwrap_or(output)
+}
