@@ -19,10 +19,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Backend, runs_here};
-use crate::commands::state::open_error;
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
+use crate::opened::Opened;
+use crate::paths::State;
 use crate::places::{Places, same_place};
 use crate::secrets;
 
@@ -30,6 +31,8 @@ use crate::secrets;
 pub(crate) const CONTROL_SOCKET: &str = "control.sock";
 /// The installation's id as text, so that tools from outside can look for what carries it while nothing of ours runs.
 const INSTANCE_FILE: &str = "instance";
+/// Between looks for executions that other machines left: each is some requests.
+const SHARED_CLAIM_EVERY: Duration = Duration::from_secs(2);
 /// How long a stop waits for notices that can be sent at once.
 const LAST_NOTICES: Duration = Duration::from_secs(5);
 
@@ -56,6 +59,11 @@ impl Clock for SystemClock {
     fn entropy(&self) -> u64 {
         u64::try_from(ulid::Ulid::generate().random() & u128::from(u64::MAX)).unwrap_or_default()
     }
+}
+
+/// For people who look who holds a lease.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Once a day, what is older than the retention goes (docs/operations.md).
@@ -111,23 +119,25 @@ impl Assembly {
     /// Opens the state (`Locked` where somebody else has it), finds the container engine, takes over what runs, and goes to
     /// work on what is unfinished. With a listener it is a server: it also compares the world with the records by itself.
     pub(crate) async fn open(
-        state: &Path,
+        state: &State,
         mut app: App,
         listener: Option<TcpListener>,
         purpose: Purpose,
     ) -> CliResult<Self> {
-        let socket = state.join(CONTROL_SOCKET);
+        let directory = state.directory();
+        let socket = directory.join(CONTROL_SOCKET);
         let options = landfall_sqlite::OpenOptions {
             control_socket: listener.is_some().then(|| socket.clone()),
             ..landfall_sqlite::OpenOptions::default()
         };
-        let store = Arc::new(SqliteStore::open(state, options).map_err(|error| open_error(&error))?);
+        let Opened { journal, store, sqlite } = Opened::open(state, options, &app).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let unavailable = |error: landfall_ports::store::StoreError| {
             CliError::new(ExitCode::Io, "the state cannot be read").cause(&error)
         };
         let instance = instance_id(&*store, &*clock).await.map_err(unavailable)?;
-        write_instance(state, &instance).map_err(|error| CliError::io("cannot write the installation's id", &error))?;
+        write_instance(directory, &instance)
+            .map_err(|error| CliError::io("cannot write the installation's id", &error))?;
         let places = Places::connect(&app, &instance).await?;
         let webhook_secrets = match &listener {
             Some(_) => secrets::webhook(&app.webhook_secrets, &places).await?,
@@ -140,11 +150,16 @@ impl Assembly {
         if purpose == Purpose::Work {
             same_place(&*store, &places.of_previews(&app).await?).await?;
         }
-        let backend = Backend::new(state, &app, &instance, &places)?;
+        let backend = Backend::new(directory, &app, &instance, &places)?;
+        if let State::S3 { url, .. } = state {
+            backend.refuse_local(format!(
+                "what runs on this machine needs a state directory on it, and the state is {url}"
+            ));
+        }
         if purpose.is_about_previews() && app.previews.is_some() {
             backend.connect_previews(&mut app, &places).await?;
         }
-        if listener.is_some() && runs_here(state) {
+        if listener.is_some() && runs_here(directory) {
             backend.connect_local().await?;
         }
         let mut targets = Vec::new();
@@ -158,20 +173,24 @@ impl Assembly {
         });
 
         let metrics = Metrics::new();
-        let owner = format!("{}:{:08x}", std::process::id(), clock.entropy() as u32);
+        let owner = format!("{}:{}:{:08x}", host_name(), std::process::id(), clock.entropy() as u32);
         let steps = Arc::new(landfall_steps::PlacedSteps::new(platform.clone(), lasting));
-        let steps = crate::hold::wrap(steps, env_vars::get(env_vars::TEST_HOLD), state.join("held"));
+        let steps = crate::hold::wrap(steps, env_vars::get(env_vars::TEST_HOLD), directory.join("held"));
         let mut config = EngineConfig::new(owner);
+        if store.is_shared() {
+            config.claim_every = SHARED_CLAIM_EVERY;
+        }
         if let Some(previews) = &app.previews {
             config.max_executions = previews.limits.concurrent_executions.max(1) as usize;
         }
-        let engine = Engine::new(config, store.clone(), steps, clock.clone()).with_observer(Arc::new(metrics.clone()));
+        let engine =
+            Engine::new(config, journal.clone(), steps, clock.clone()).with_observer(Arc::new(metrics.clone()));
         let notifier = Notifier::new(store.clone(), clock.clone(), targets)
             .map_err(|error| CliError::new(ExitCode::Internal, "no HTTP client for notifications").cause(&error))?;
         let parts = ServiceParts {
             app,
-            store: store.clone(),
-            journal: store.clone(),
+            store,
+            journal,
             engine,
             platform,
             places: environments,
@@ -180,7 +199,6 @@ impl Assembly {
             metrics,
             instance,
         };
-        let pruned = store;
         let config = match listener {
             Some(_) => ServiceConfig::default(),
             None => ServiceConfig { reconcile_every: None, ..ServiceConfig::default() },
@@ -203,8 +221,8 @@ impl Assembly {
                 }
             }
         });
-        if listener.is_some() {
-            tokio::spawn(prune(pruned, cancel.clone()));
+        if let (Some(_), Some(sqlite)) = (&listener, sqlite) {
+            tokio::spawn(prune(sqlite, cancel.clone()));
         }
         let public = listener.map(|listener| (listener, webhook_secrets, chat));
         Ok(Self { service, backend, notifier, socket, public, cancel, loops, notices, purpose })

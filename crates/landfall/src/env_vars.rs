@@ -21,7 +21,7 @@ macro_rules! env_vars {
 }
 
 env_vars! {
-    /// The state directory, as `--state`.
+    /// The state directory or `s3://BUCKET/PREFIX`, as `--state`.
     STATE = "LANDFALL_STATE";
     /// The manifest, as `--config`.
     CONFIG = "LANDFALL_CONFIG";

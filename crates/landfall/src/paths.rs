@@ -1,15 +1,75 @@
 //! Where the state is, unless told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 
-/// `--state`, else `$XDG_STATE_HOME/landfall`, else `~/.local/state/landfall`; always absolute.
+/// What `--state` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    Directory(PathBuf),
+    /// Shared by machines (docs/state-s3.md). `scratch`: a directory for what only this one needs while it works.
+    S3 {
+        url: String,
+        scratch: PathBuf,
+    },
+}
+
+const S3: &str = "s3://";
+
+impl State {
+    /// `--state`, else `$XDG_STATE_HOME/landfall`, else `~/.local/state/landfall`; directories are always absolute.
+    pub(crate) fn of(given: Option<PathBuf>) -> CliResult<Self> {
+        let home = (env_vars::get(env_vars::XDG_STATE_HOME), env_vars::get(env_vars::HOME));
+        match s3_url(given.as_deref()) {
+            Some(url) => {
+                let scratch = choose(None, home.0, home.1)?.join("s3").join(url.replace("://", "-").replace('/', "-"));
+                Ok(Self::S3 { url, scratch: absolute(&scratch)? })
+            }
+            None => Ok(Self::Directory(absolute(&choose(given, home.0, home.1)?)?)),
+        }
+    }
+
+    /// A directory of this machine: the state's own, or one for its scratch files.
+    pub(crate) fn directory(&self) -> &Path {
+        match self {
+            Self::Directory(path) | Self::S3 { scratch: path, .. } => path,
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path) => path.display().fmt(f),
+            Self::S3 { url, .. } => f.write_str(url),
+        }
+    }
+}
+
+/// For what needs a directory: sockets, containers of this machine, a database file.
 pub(crate) fn state_dir(given: Option<PathBuf>) -> CliResult<PathBuf> {
-    let path = choose(given, env_vars::get(env_vars::XDG_STATE_HOME), env_vars::get(env_vars::HOME))?;
-    std::path::absolute(&path).map_err(|error| CliError::io(format!("state directory {}", path.display()), &error))
+    match State::of(given)? {
+        State::Directory(path) => Ok(path),
+        State::S3 { url, .. } => {
+            let message = format!("this needs a state directory on this machine, and the state is {url}");
+            Err(CliError::new(ExitCode::Usage, message)
+                .hint("name a directory with --state DIR, or unset LANDFALL_STATE")
+                .hint("docs/state-s3.md says what a state on S3 is for"))
+        }
+    }
+}
+
+fn s3_url(given: Option<&Path>) -> Option<String> {
+    let text = given?.to_str()?;
+    text.get(..S3.len()).filter(|scheme| scheme.eq_ignore_ascii_case(S3))?;
+    Some(format!("{S3}{}", text[S3.len()..].trim_end_matches('/')))
+}
+
+fn absolute(path: &Path) -> CliResult<PathBuf> {
+    std::path::absolute(path).map_err(|error| CliError::io(format!("state directory {}", path.display()), &error))
 }
 
 fn choose(given: Option<PathBuf>, xdg: Option<String>, home: Option<String>) -> CliResult<PathBuf> {
@@ -23,7 +83,7 @@ fn choose(given: Option<PathBuf>, xdg: Option<String>, home: Option<String>) -> 
     match home {
         Some(home) => Ok(PathBuf::from(home).join(".local/state/landfall")),
         None => Err(CliError::new(ExitCode::Usage, "there is no home directory to keep the state in")
-            .hint("say where with --state DIR or LANDFALL_STATE")),
+            .hint("say where with --state DIR or LANDFALL_STATE; with a state on S3 set HOME or XDG_STATE_HOME")),
     }
 }
 
@@ -43,5 +103,14 @@ mod tests {
         assert_eq!(of(None, Some("/x"), Some("/h")).unwrap(), "/x/landfall");
         assert_eq!(of(None, Some("relative"), Some("/h")).unwrap(), "/h/.local/state/landfall");
         assert_eq!(of(None, None, None).unwrap_err().code, ExitCode::Usage);
+    }
+
+    #[test]
+    fn s3_is_told_from_a_directory() {
+        let of = |text: &str| s3_url(Some(Path::new(text)));
+        assert_eq!(of("s3://acme-state/my-project/"), Some("s3://acme-state/my-project".to_owned()));
+        assert_eq!(of("S3://acme-state"), Some("s3://acme-state".to_owned()));
+        assert_eq!((of("/var/lib/landfall"), of("s3:/x"), of("s3")), (None, None, None));
+        assert_eq!(s3_url(None), None);
     }
 }

@@ -15,7 +15,7 @@ use crate::commands::manifest;
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
-use crate::paths;
+use crate::paths::State;
 use crate::printer::Printer;
 
 pub(crate) enum Link {
@@ -27,13 +27,16 @@ pub(crate) enum Link {
 impl Link {
     /// The running server, or else the state opened here, for which the manifest must be there.
     pub(crate) async fn open(global: &Global, printer: &Printer, purpose: Purpose) -> CliResult<Self> {
-        let state = paths::state_dir(global.state.clone())?;
-        if let Some(client) = server(&state).await {
+        let state = State::of(global.state.clone())?;
+        // A state on S3 has no server: every machine opens it itself.
+        if let State::Directory(directory) = &state
+            && let Some(client) = server(directory).await
+        {
             return Ok(Link::Server(client));
         }
         let app = manifest::load(&global.config, printer).map_err(|error| {
             if error.code == ExitCode::NotFound {
-                error.hint(format!("no server runs for {}; `--state DIR` names another", state.display()))
+                error.hint(format!("no server runs for {state}; `--state DIR` names another"))
             } else {
                 error
             }
@@ -80,6 +83,7 @@ pub(crate) fn control_error(error: &ControlError) -> CliError {
         ControlError::NotFound(_) => ExitCode::NotFound,
         ControlError::Invalid(_) => ExitCode::Usage,
         ControlError::Conflict(_) => ExitCode::Conflict,
+        ControlError::Locked(_) => ExitCode::EnvironmentLocked,
         ControlError::Unavailable(_) => ExitCode::Unavailable,
         ControlError::Internal(_) => ExitCode::Internal,
     };

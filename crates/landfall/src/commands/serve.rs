@@ -10,7 +10,7 @@ use crate::commands::manifest;
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
-use crate::paths;
+use crate::paths::{self, State};
 use crate::printer::Printer;
 
 /// Until SIGTERM or Ctrl-C; then work in flight comes to a safe point, and containers and load balancer stay.
@@ -23,7 +23,7 @@ pub(crate) async fn serve(args: &ServeArgs, global: &Global, printer: &Printer) 
             .hint("docs/github.md says how to set up the webhook"));
     }
     let listener = listen(args.listen).await?;
-    let assembly = Assembly::open(&directory, app, Some(listener), Purpose::Work).await?;
+    let assembly = Assembly::open(&State::Directory(directory.clone()), app, Some(listener), Purpose::Work).await?;
     printer.note(format_args!(
         "webhooks on http://{}/webhooks/github, state in {}",
         assembly.listen_text(),

@@ -13,14 +13,17 @@ use crate::commands::link::{self, Link, unexpected};
 use crate::commands::{executions, preview};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
-use crate::paths;
+use crate::paths::{self, State};
 use crate::printer::Printer;
 use crate::progress::duration;
 use crate::render;
 
 /// Without a server this is an answer too, and not an error.
 pub(crate) async fn status(global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    let state = paths::state_dir(global.state.clone())?;
+    let state = match State::of(global.state.clone())? {
+        State::Directory(directory) => directory,
+        State::S3 { url, .. } => return shared_status(&url, global, printer).await,
+    };
     let router = landfall_router::client::RouterClient::new(&state).ping().await.ok();
     let Some(client) = link::server(&state).await else {
         let holder = landfall_sqlite::holder(&state);
@@ -75,6 +78,28 @@ pub(crate) async fn status(global: &Global, printer: &Printer) -> CliResult<Exit
             env!("CARGO_PKG_VERSION")
         ));
     }
+    Ok(ExitCode::Ok)
+}
+
+/// Of a state on S3: there is no server to ask, and no load balancer of ours.
+async fn shared_status(url: &str, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    let link = Link::open(global, printer, Purpose::LookAtEnvironment).await?;
+    let request = ControlRequest::Executions { environment: None, unfinished_only: true, limit: 100 };
+    let seen =
+        async { Ok::<_, CliError>((preview::list(&link, false).await?, executions::list(&link, request).await?)) };
+    let seen = seen.await;
+    link.close().await;
+    let (previews, unfinished) = seen?;
+    let now = Timestamp::now();
+    let data = json!({ "running": false, "state": url, "previews": previews, "executions": unfinished });
+    printer.emit(&data, |_| {
+        let mut text = format!("state  {url}\n\n{}", render::previews(&previews, now));
+        if !unfinished.is_empty() {
+            text.push('\n');
+            text.push_str(&render::executions(&unfinished, now));
+        }
+        text
+    })?;
     Ok(ExitCode::Ok)
 }
 
