@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use landfall_model::app::BuildSource;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
-    Documents, LogLine, LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest,
-    ServiceDescription, ServiceStatus, TaskDescription,
+    Documents, LogLine, LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription,
+    ServiceStatus, StopDeployment, TaskDescription,
 };
 use landfall_ports::{Platform, PortError, PortResult, documents};
 use tokio::sync::mpsc;
@@ -22,6 +23,7 @@ use crate::hooks::LocalHooks;
 use crate::images::LocalImages;
 use crate::logs;
 use crate::scheduler::actor::{self, ServiceCell};
+use crate::scheduler::decide;
 use crate::scheduler::service::ServiceState;
 use crate::task::record::{Stop, TaskRecord};
 use crate::{definitions, housekeeping, http, images, labels, state, supervisor};
@@ -258,6 +260,16 @@ impl Orchestrator for LocalPlatform {
     async fn scale_service(&self, name: &str, desired_count: u32) -> PortResult<()> {
         let cell = self.core.service(name).ok_or_else(|| PortError::NotFound(format!("no service {name}")))?;
         cell.change(&self.core, |state| state.desired = desired_count).await
+    }
+
+    async fn stop_deployment(&self, service: &str, how: StopDeployment) -> PortResult<bool> {
+        self.core.supervising()?;
+        let cell = self.core.service(service).ok_or_else(|| PortError::NotFound(format!("no service {service}")))?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stopped);
+        let stop = move |state: &mut ServiceState| told.store(decide::stop(state, how, now()), Ordering::Relaxed);
+        cell.change(&self.core, stop).await?;
+        Ok(stopped.load(Ordering::Relaxed))
     }
 
     async fn delete_service(&self, name: &str) -> PortResult<()> {

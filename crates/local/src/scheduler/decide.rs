@@ -3,7 +3,7 @@
 //! started or stopped follows from the tasks that exist, never from a memory of having asked.
 
 use landfall_model::Timestamp;
-use landfall_ports::orchestrator::{RolloutState, ServiceStatus, TaskDescription};
+use landfall_ports::orchestrator::{RolloutState, ServiceStatus, StopDeployment, TaskDescription};
 
 use super::service::{Deployment, ServiceState};
 use crate::task::decide::Health;
@@ -263,12 +263,32 @@ fn give_up(state: &mut ServiceState, why: &str, rollback: bool, now: Timestamp) 
             let rolled_back = primary.rolls_back.clone();
             state.say(now, format!("(deployment {id}) deployment failed: {why}"));
             if let Some(original) = rolled_back.and_then(|of| find(state, &of)) {
-                original.rollout = RolloutState::Failed;
+                original.rollout = RolloutState::RollbackFailed;
                 original.reason =
                     Some(format!("{} The roll-back failed too: {why}", original.reason.clone().unwrap_or_default()));
             }
         }
     }
+}
+
+/// Ends the deployment under way because somebody asks for it. Whether one was.
+pub(crate) fn stop(state: &mut ServiceState, how: StopDeployment, now: Timestamp) -> bool {
+    const WHY: &str = "deployment was stopped by somebody.";
+    let Some(primary) = state.deployments.first_mut() else { return false };
+    if primary.rollout != RolloutState::InProgress || primary.given_up || primary.rolls_back.is_some() {
+        return false;
+    }
+    match how {
+        StopDeployment::Rollback => give_up(state, WHY, true, now),
+        StopDeployment::Abort => {
+            primary.given_up = true;
+            primary.rollout = RolloutState::Stopped;
+            primary.reason = Some(WHY.to_owned());
+            let id = primary.id.clone();
+            state.say(now, format!("(deployment {id}) {WHY}"));
+        }
+    }
+    true
 }
 
 fn find<'a>(state: &'a mut ServiceState, id: &str) -> Option<&'a mut Deployment> {

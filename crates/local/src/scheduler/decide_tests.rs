@@ -2,9 +2,9 @@
 
 use landfall_model::Timestamp;
 use landfall_model::app::{CircuitBreaker, DeploymentConfiguration};
-use landfall_ports::orchestrator::{PutService, RolloutState, ServiceStatus, TargetBinding};
+use landfall_ports::orchestrator::{PutService, RolloutState, ServiceStatus, StopDeployment, TargetBinding};
 
-use super::decide::{Action, Elb, TaskView, decide};
+use super::decide::{Action, Elb, TaskView, decide, stop};
 use super::service::ServiceState;
 use crate::task::decide::Health;
 use crate::task::record::Stop;
@@ -391,4 +391,27 @@ fn a_deployment_is_replaced_once_though_nothing_differs() {
     assert_eq!(state.deployments[0].id, replaced.deployment);
     assert_eq!(state.update(&again, at(6)).deployment, replaced.deployment, "it is not PRIMARY any more");
     assert_eq!(state.deployments.len(), 2);
+}
+
+#[test]
+fn a_deployment_that_is_stopped_goes_back_or_ends_as_it_is() {
+    for how in [StopDeployment::Rollback, StopDeployment::Abort] {
+        let mut world = World::new(&targeted(request("a:1", 1)), vec![]);
+        world.until("up", |world| world.rollout(0) == RolloutState::Completed);
+        let good = world.state.deployments[0].id.clone();
+        assert!(!stop(&mut world.state, how, at(world.now)), "nothing is under way");
+        let begun = world.state.update(&targeted(request("a:2", 1)), at(world.now)).deployment;
+        assert!(stop(&mut world.state, how, at(world.now)));
+        assert!(!stop(&mut world.state, how, at(world.now)), "once");
+        world.run(30);
+        let stopped = world.state.deployments.iter().find(|deployment| deployment.id == begun).unwrap();
+        assert!(stopped.reason.as_ref().unwrap().contains("stopped by somebody"));
+        match how {
+            StopDeployment::Rollback => {
+                assert_eq!(stopped.rollout, RolloutState::RolledBack);
+                assert_eq!(world.state.deployments[0].id, good);
+            }
+            StopDeployment::Abort => assert_eq!(stopped.rollout, RolloutState::Stopped),
+        }
+    }
 }

@@ -3,5 +3,6 @@
 
 mod handlers;
 mod matrix;
+mod rollouts;
 mod tasks;
 mod world;

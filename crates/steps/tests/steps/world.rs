@@ -27,7 +27,7 @@ fn settings() -> ContainerSettings {
     ContainerSettings { essential: true, stop_timeout: 30, ..ContainerSettings::default() }
 }
 
-fn deployment() -> DeploymentConfiguration {
+pub(crate) fn deployment() -> DeploymentConfiguration {
     DeploymentConfiguration {
         minimum_healthy_percent: 100,
         maximum_percent: 200,

@@ -31,6 +31,12 @@ pub struct Behaviour {
     pub patience: u32,
     /// Images whose containers exit with code 1.
     pub crashing_images: BTreeSet<String>,
+    /// Images whose containers exit with code 1 again and again, without an end to their deployment.
+    pub restarting_images: BTreeSet<String>,
+    /// Images whose deployments wait at a pause hook until they are told to go on.
+    pub pausing_images: BTreeSet<String>,
+    /// Images whose deployments have shifted all traffic and bake without an end.
+    pub baking_images: BTreeSet<String>,
     /// Commits whose build fails.
     pub broken_commits: BTreeSet<String>,
     /// Images that `resolve` finds, by the reference asked for.

@@ -1,5 +1,7 @@
 //! ECS, in memory: task definitions, services whose deployments advance by being described, one-off tasks.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use landfall_model::Timestamp;
 use landfall_model::inventory::{
@@ -7,9 +9,9 @@ use landfall_model::inventory::{
 };
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
-    ContainerDescription, DeploymentDescription, LogLine, LogStream, Orchestrator, PutService, PutServiceOutcome,
-    Registered, RolloutState, RunTaskRequest, ServiceDescription, ServiceEvent, ServiceSettings, ServiceStatus,
-    TargetBinding, TaskDescription,
+    ContainerDescription, DeploymentDescription, Documents, LogLine, LogStream, Orchestrator, PauseHook, PutService,
+    PutServiceOutcome, Registered, RolloutState, RunTaskRequest, ServiceDescription, ServiceEvent, ServiceSettings,
+    ServiceStatus, StopDeployment, TargetBinding, TaskDescription, TrafficShift,
 };
 use landfall_ports::{PortError, PortResult};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -61,10 +63,58 @@ impl Orchestrator for FakePlatform {
         })
     }
 
+    async fn documents(&self, service: &str) -> PortResult<Option<Documents>> {
+        self.call("documents", |world| {
+            let Some(found) = world.services.get(service) else { return Ok(None) };
+            let request = PutService { desired_count: found.desired, ..found.request.clone() };
+            let definition = world.task_definitions.get(&request.task_definition);
+            let definition = definition.map(|(definition, _)| definition.clone()).unwrap_or_default();
+            Ok(Some(Documents::of(&definition, &request)))
+        })
+    }
+
+    async fn desired_documents(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Documents> {
+        self.call("desired_documents", |_| Ok(Documents::of(definition, request)))
+    }
+
     async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
         self.call("describe_service", |world| {
             advance(world, name);
             Ok(world.services.get(name).map(describe))
+        })
+    }
+
+    async fn continue_deployment(&self, service: &str) -> PortResult<bool> {
+        self.call("continue_deployment", |world| {
+            let service = world.services.get_mut(service);
+            let newest =
+                service.ok_or_else(|| PortError::NotFound("no such service".to_owned()))?.deployments.first_mut();
+            let paused = newest.and_then(|newest| newest.shift.as_mut()).is_some_and(|shift| {
+                let waits = !shift.pauses.is_empty();
+                shift.pauses.clear();
+                waits
+            });
+            if paused {
+                world.effect("continue_deployment");
+            }
+            Ok(paused)
+        })
+    }
+
+    async fn stop_deployment(&self, service: &str, how: StopDeployment) -> PortResult<bool> {
+        self.call("stop_deployment", |world| {
+            let name = service;
+            let service = world.services.get_mut(name).ok_or_else(|| PortError::NotFound(format!("service {name}")))?;
+            if service.deployments[0].rollout != RolloutState::InProgress {
+                return Ok(false);
+            }
+            service.deployments[0].reason = Some("stopped by somebody".to_owned());
+            match how {
+                StopDeployment::Abort => service.deployments[0].rollout = RolloutState::Stopped,
+                StopDeployment::Rollback => roll_back(world, name),
+            }
+            world.effect("stop_deployment");
+            Ok(true)
         })
     }
 
@@ -330,13 +380,14 @@ fn deployment(number: u64, task_definition: &str, desired: u32) -> DeploymentDes
 
 /// One describe's worth of progress.
 fn advance(world: &mut World, name: &str) {
-    let crashing = |world: &World, handle: &str| {
-        world.task_definitions.get(handle).is_some_and(|(definition, _)| {
-            definition.containers.iter().any(|c| world.behaviour.crashing_images.contains(&c.image))
-        })
-    };
     let Some(service) = world.services.get(name) else { return };
-    let fails = crashing(world, &service.request.task_definition);
+    let definition = world.task_definitions.get(&service.request.task_definition);
+    let among = |images: &BTreeSet<String>| {
+        definition.is_some_and(|(definition, _)| definition.containers.iter().any(|c| images.contains(&c.image)))
+    };
+    let behaviour = &world.behaviour;
+    let (fails, restarts) = (among(&behaviour.crashing_images), among(&behaviour.restarting_images));
+    let (pauses, bakes) = (among(&behaviour.pausing_images), among(&behaviour.baking_images));
     let Some(service) = world.services.get_mut(name) else { return };
     if service.left > 0 {
         service.left -= 1;
@@ -352,18 +403,33 @@ fn advance(world: &mut World, name: &str) {
         newest.pending = 0;
         newest.failures = vec![task_description("task-crashed", Some(1))];
         newest.reason = Some("deployment circuit breaker: tasks failed to start".to_owned());
-        newest.rollout = RolloutState::Failed;
-        if let Some((handle, count)) = service.stable.clone() {
-            newest.rollout = RolloutState::RolledBack;
-            service.request.task_definition.clone_from(&handle);
-            service.desired = count;
-            // As ECS: the way back is a deployment of its own.
-            world.deployments += 1;
-            service.deployments.insert(0, deployment(world.deployments, &handle, count));
-        } else {
-            service.running = 0;
-        }
+        roll_back(world, name);
         return;
+    }
+    if newest.rollout == RolloutState::InProgress && restarts {
+        newest.failed_tasks += 1;
+        newest.failures.insert(0, task_description(&format!("task-{}", newest.failed_tasks), Some(1)));
+        newest.failures.truncate(10);
+        return;
+    }
+    if newest.rollout == RolloutState::InProgress && (pauses || bakes) {
+        let stage = if bakes { "BAKE_TIME" } else { "POST_TEST_TRAFFIC_SHIFT" };
+        let first = newest.shift.is_none();
+        let pause = || PauseHook { id: "pause-1".to_owned(), expires_at: None, on_timeout: "ROLLBACK".to_owned() };
+        let shift = newest.shift.get_or_insert_with(|| TrafficShift {
+            stage: Some(stage.to_owned()),
+            percent: if bakes { 100 } else { 0 },
+            shifted: bakes,
+            pauses: Vec::new(),
+        });
+        if first && pauses {
+            shift.pauses.push(pause());
+        }
+        if bakes || !shift.pauses.is_empty() {
+            newest.running = newest.desired;
+            newest.pending = 0;
+            return;
+        }
     }
     service.running = service.desired;
     if matches!(newest.rollout, RolloutState::InProgress | RolloutState::Completed) {
@@ -375,6 +441,22 @@ fn advance(world: &mut World, name: &str) {
         service.stable = None;
         service.deployments.truncate(2);
     }
+}
+
+/// Ends the newest deployment: what ran before runs again, if anything did.
+fn roll_back(world: &mut World, name: &str) {
+    let Some(service) = world.services.get_mut(name) else { return };
+    let Some((handle, count)) = service.stable.clone() else {
+        service.deployments[0].rollout = RolloutState::Failed;
+        service.running = 0;
+        return;
+    };
+    service.deployments[0].rollout = RolloutState::RolledBack;
+    service.request.task_definition.clone_from(&handle);
+    service.desired = count;
+    // As ECS: the way back is a deployment of its own.
+    world.deployments += 1;
+    service.deployments.insert(0, deployment(world.deployments, &handle, count));
 }
 
 fn describe(service: &Service) -> ServiceDescription {

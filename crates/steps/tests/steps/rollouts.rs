@@ -1,0 +1,248 @@
+//! Deployments that are forced, followed a part of the way, given up early, or of services that were there before.
+
+use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
+use landfall_model::step::*;
+use landfall_model::task::{ContainerDefinition, ContainerSettings, TaskDefinition};
+use landfall_ports::orchestrator::{Orchestrator, PutService, ServiceDescription, StopDeployment};
+use landfall_ports::steps::{Progress, StepExecutor};
+use landfall_workflow::event::StepError;
+use serde_json::Value;
+
+use crate::handlers::{At, MAKER, NEXT, params, undo};
+use crate::world::{Place, app, context, deployment, finish, now};
+
+const WEB: &str = "web";
+
+fn tags(pairs: &[(&str, &str)]) -> Tags {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+struct World {
+    place: Place,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { place: Place::new(app()) }
+    }
+
+    fn definition(&self, image: &str) -> String {
+        let settings = ContainerSettings { essential: true, ..ContainerSettings::default() };
+        let definition = TaskDefinition {
+            family: WEB.to_owned(),
+            containers: vec![ContainerDefinition { name: WEB.to_owned(), image: image.to_owned(), settings }],
+            ..serde_json::from_value(serde_json::json!({"family": WEB, "containers": []})).unwrap()
+        };
+        now(self.place.fake.register_task_definition(&definition, &Tags::new())).unwrap().handle
+    }
+
+    fn params(&self, image: &str) -> DeployService {
+        DeployService {
+            name: WEB.to_owned(),
+            launch_type: landfall_model::task::LaunchType::Fargate,
+            task_definition: Input::Value(self.definition(image)),
+            desired_count: 2,
+            deployment: deployment(),
+            target: None,
+            tags: tags(&[(TAG_ENVIRONMENT, self.place.environment()), (TAG_INSTANCE, "this")]),
+            adopt: false,
+            force: false,
+            wait_until: WaitUntil::Stable,
+            fail_fast: None,
+            document: None,
+        }
+    }
+
+    fn at(&self, execution: &str, deploy: DeployService) -> At {
+        let mut deploy = deploy;
+        deploy.tags.insert(landfall_model::inventory::TAG_EXECUTION.to_owned(), execution.to_owned());
+        let cx = context(execution, self.place.environment(), "service.web");
+        At { cx, params: params(StepParams::DeployService(deploy)) }
+    }
+
+    fn deploy(&self, at: &At) -> Result<Value, StepError> {
+        finish(&self.place.steps(), &at.cx, &at.params)
+    }
+
+    fn service(&self) -> ServiceDescription {
+        now(self.place.fake.describe_service(WEB)).unwrap().unwrap()
+    }
+
+    /// Somebody else's service of the same name.
+    fn foreign(&self, image: &str, owner: &[(&str, &str)]) {
+        let request = PutService {
+            name: WEB.to_owned(),
+            launch_type: landfall_model::task::LaunchType::Fargate,
+            task_definition: self.definition(image),
+            desired_count: 5,
+            deployment: deployment(),
+            target: None,
+            tags: tags(owner),
+            adopt: false,
+            replace: None,
+            document: None,
+        };
+        now(self.place.fake.put_service(&request)).unwrap();
+        while self.service().running != 5 {}
+    }
+}
+
+#[test]
+fn a_service_that_was_there_is_taken_over_and_given_back_as_it_was() {
+    let world = World::new();
+    world.foreign("good:0", &[("team", "shop")]);
+    let before = world.service();
+    let adopting = world.at(MAKER, DeployService { adopt: true, ..world.params("good:1") });
+    let output = world.deploy(&adopting).unwrap();
+    let after = world.service();
+    assert_eq!(after.tags.get(TAG_ENVIRONMENT).map(String::as_str), Some(world.place.environment()));
+    assert_eq!(after.tags.get("team").map(String::as_str), Some("shop"));
+    assert_eq!((output["created"].as_bool(), after.desired), (Some(false), 2));
+    undo(&world.place, &adopting, Some(&output)).unwrap();
+    let back = world.service();
+    assert_eq!((back.task_definition, back.desired, back.running), (before.task_definition, 5, 5));
+
+    let world = World::new();
+    world.foreign("good:0", &[(TAG_ENVIRONMENT, "another"), (TAG_INSTANCE, "this")]);
+    let adopting = world.at(MAKER, DeployService { adopt: true, ..world.params("good:1") });
+    assert_eq!(world.deploy(&adopting).unwrap_err().code, "LF-PLATFORM-CONFLICT");
+    let world = World::new();
+    world.foreign("good:0", &[]);
+    let plain = world.at(MAKER, world.params("good:1"));
+    assert_eq!(world.deploy(&plain).unwrap_err().code, "LF-PLATFORM-CONFLICT", "not asked to");
+}
+
+#[test]
+fn a_forced_deployment_begins_once_though_nothing_differs() {
+    let world = World::new();
+    world.deploy(&world.at(MAKER, world.params("good:1"))).unwrap();
+    let first = world.service().deployments[0].id.clone();
+    let plain = world.at(NEXT, world.params("good:1"));
+    assert_eq!(world.deploy(&plain).unwrap()["deployment"], first.as_str());
+    let forced = world.at(NEXT, DeployService { force: true, ..world.params("good:1") });
+    let steps = world.place.steps();
+    let Progress::Pending { token, .. } = now(steps.start(&forced.cx, &forced.params)).unwrap() else { panic!() };
+    // A crash between the change and its record: the same poll again.
+    let mut poll = || match now(steps.poll(&forced.cx, &forced.params, &token)).unwrap() {
+        Progress::Pending { token, .. } => token["deployment"].as_str().unwrap().to_owned(),
+        Progress::Done(output) => panic!("{output}"),
+    };
+    let begun = poll();
+    assert_ne!(begun, first);
+    assert_eq!(poll(), begun);
+    assert_eq!(world.service().deployments[0].id, begun);
+}
+
+#[test]
+fn a_deployment_is_followed_as_far_as_asked() {
+    let world = World::new();
+    world.place.fake.behave(|behaviour| {
+        behaviour.patience = 3;
+        behaviour.baking_images.insert("baking:1".to_owned());
+    });
+    let started = world.at(MAKER, DeployService { wait_until: WaitUntil::Started, ..world.params("good:1") });
+    assert!(matches!(now(world.place.steps().start(&started.cx, &started.params)), Ok(Progress::Done(_))));
+    let shifted = DeployService { wait_until: WaitUntil::TrafficShifted, ..world.params("baking:1") };
+    world.deploy(&world.at(NEXT, shifted)).unwrap();
+    let last = &world.service().deployments[0];
+    assert_eq!(last.shift.as_ref().unwrap().stage.as_deref(), Some("BAKE_TIME"), "it bakes on");
+}
+
+#[test]
+fn tasks_that_keep_failing_alike_are_not_waited_for_and_what_ran_before_comes_back() {
+    let world = World::new();
+    world.place.fake.behave(|behaviour| {
+        behaviour.restarting_images.insert("bad:1".to_owned());
+    });
+    world.deploy(&world.at(MAKER, world.params("good:1"))).unwrap();
+    let before = world.service();
+    let failing = world.at(NEXT, DeployService { fail_fast: Some(3), ..world.params("bad:1") });
+    let error = world.deploy(&failing).unwrap_err();
+    assert_eq!(error.code, "LF-SERVICE-DEPLOYMENT-FAILED");
+    assert!(error.message.contains("given up after 3 tasks failed alike: Essential container"), "{}", error.message);
+    assert!(error.detail.unwrap().contains("exit code 1"));
+    let token = serde_json::json!({
+        "previous_task_definition": before.task_definition,
+        "previous_desired_count": before.desired,
+    });
+    undo(&world.place, &failing, Some(&token)).unwrap();
+    assert_eq!(world.service().task_definition, before.task_definition);
+}
+
+#[test]
+fn a_forced_deployment_of_the_same_is_ended_by_its_undo() {
+    let world = World::new();
+    world.deploy(&world.at(MAKER, world.params("good:1"))).unwrap();
+    let before = world.service();
+    world.place.fake.behave(|behaviour| {
+        behaviour.restarting_images.insert("good:1".to_owned());
+    });
+    let forced = world.at(NEXT, DeployService { force: true, fail_fast: Some(2), ..world.params("good:1") });
+    let steps = world.place.steps();
+    let Progress::Pending { token, .. } = now(steps.start(&forced.cx, &forced.params)).unwrap() else { panic!() };
+    let Progress::Pending { token, .. } = now(steps.poll(&forced.cx, &forced.params, &token)).unwrap() else {
+        panic!()
+    };
+    let ours = token["deployment"].as_str().unwrap().to_owned();
+    assert_ne!(before.deployments[0].id, ours);
+    world.place.fake.behave(|behaviour| behaviour.restarting_images.clear());
+    undo(&world.place, &forced, Some(&token)).unwrap();
+    let after = world.service();
+    assert_ne!(after.deployments[0].id, ours);
+    assert_eq!((after.running, after.task_definition), (2, before.task_definition));
+}
+
+#[test]
+fn the_undo_of_a_change_of_the_count_alone_waits_for_the_tasks() {
+    let world = World::new();
+    world.deploy(&world.at(MAKER, DeployService { desired_count: 4, ..world.params("good:1") })).unwrap();
+    let scaling = world.at(NEXT, world.params("good:1"));
+    let output = world.deploy(&scaling).unwrap();
+    assert_eq!(world.service().running, 2);
+    world.place.fake.behave(|behaviour| behaviour.patience = 3);
+    let first = now(world.place.steps().undo(&scaling.cx, &scaling.params, Some(&output), None)).unwrap();
+    assert!(matches!(first, Progress::Pending { .. }), "{first:?}");
+    undo(&world.place, &scaling, Some(&output)).unwrap();
+    assert_eq!(world.service().running, 4);
+}
+
+#[test]
+fn a_deployment_that_pauses_is_pending_with_what_to_do_and_goes_on_when_told() {
+    let world = World::new();
+    world.place.fake.behave(|behaviour| {
+        behaviour.pausing_images.insert("paused:1".to_owned());
+    });
+    let at = world.at(MAKER, world.params("paused:1"));
+    let steps = world.place.steps();
+    let mut progress = now(steps.start(&at.cx, &at.params)).unwrap();
+    let mut notes = Vec::new();
+    for _ in 0..6 {
+        let Progress::Pending { token, note, .. } = progress else { panic!("{progress:?}") };
+        notes.extend(note);
+        progress = now(steps.poll(&at.cx, &at.params, &token)).unwrap();
+    }
+    let paused = notes.last().unwrap();
+    assert!(paused.contains("POST_TEST_TRAFFIC_SHIFT") && paused.contains("landfall continue"), "{paused}");
+    assert!(now(world.place.fake.continue_deployment(WEB)).unwrap());
+    assert!(!now(world.place.fake.continue_deployment(WEB)).unwrap(), "it waits at none");
+    let Progress::Pending { token, .. } = progress else { panic!() };
+    let mut progress = now(steps.poll(&at.cx, &at.params, &token)).unwrap();
+    for _ in 0..5 {
+        let Progress::Pending { token, .. } = progress else { break };
+        progress = now(steps.poll(&at.cx, &at.params, &token)).unwrap();
+    }
+    assert!(matches!(progress, Progress::Done(_)), "{progress:?}");
+}
+
+#[test]
+fn one_that_somebody_stopped_says_so() {
+    let world = World::new();
+    world.place.fake.behave(|behaviour| behaviour.patience = 9);
+    let at = world.at(MAKER, world.params("good:1"));
+    let steps = world.place.steps();
+    let Progress::Pending { token, .. } = now(steps.start(&at.cx, &at.params)).unwrap() else { panic!() };
+    assert!(now(world.place.fake.stop_deployment(WEB, StopDeployment::Abort)).unwrap());
+    let error = now(steps.poll(&at.cx, &at.params, &token)).unwrap_err();
+    assert_eq!(error.code, "LF-SERVICE-DEPLOYMENT-STOPPED");
+    assert!(error.message.contains("stopped by somebody"), "{}", error.message);
+}
