@@ -1,6 +1,7 @@
 //! The load balancer port over the router's client. The router is a process of its own; when it does not answer it is
 //! started again, its routes and targets come back from its own snapshot.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
 use landfall_ports::load_balancer::{
-    LoadBalancer, Put, RouteDescription, TargetGroupDescription, TargetGroupSettings, TargetHealth, TargetState,
+    Activity, Hold, LoadBalancer, Put, RouteDescription, TargetGroupDescription, TargetGroupSettings, TargetHealth, TargetState,
 };
 use landfall_ports::{PortError, PortResult};
 use landfall_router::api::{HealthReport, RouteSpec, TargetGroupSpec, TargetState as RouterState, WaitUntil};
@@ -204,6 +205,22 @@ impl LoadBalancer for LocalBalancer {
 
     async fn probe(&self, url: &str) -> PortResult<Option<u16>> {
         crate::http::probe(&self.http, url).await
+    }
+
+    async fn activity(&self) -> PortResult<Option<BTreeMap<String, Activity>>> {
+        let used = self.core.router.call(|client| async move { client.activity().await }).await?;
+        let of = |used: landfall_router::api::Activity| Activity {
+            active: used.active,
+            last_request_at: used.last_request_at,
+        };
+        Ok(Some(used.into_iter().map(|(environment, used)| (environment, of(used))).collect()))
+    }
+
+    async fn hold(&self, asleep: &BTreeMap<String, Hold>, timeout_ms: u64) -> PortResult<Option<Vec<String>>> {
+        let of = |hold: &Hold| landfall_router::api::Hold { hold_ms: hold.hold_ms, waking: hold.waking };
+        let asleep: BTreeMap<_, _> = asleep.iter().map(|(environment, hold)| (environment.clone(), of(hold))).collect();
+        let (asleep, timeout) = (&asleep, Duration::from_millis(timeout_ms));
+        self.core.router.call(|client| async move { client.hold(asleep, timeout).await }).await.map(Some)
     }
 
     async fn list_owned(&self, environment: Option<&str>) -> PortResult<Listing<OwnedResource>> {

@@ -163,7 +163,23 @@ pub enum Op {
     },
     Metrics,
     Activity,
+    /// What sleeps, by environment, in the place of the set before: requests for it that find no target are held. Answers
+    /// (`Reply::Wanted`) with those of it that are asked for and not being woken, as soon as there is one, at the latest after
+    /// `timeout_ms` (0 to 60,000).
+    Hold {
+        asleep: BTreeMap<String, Hold>,
+        timeout_ms: u64,
+    },
     Shutdown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Then a request is answered 503.
+    pub hold_ms: u64,
+    /// Being woken: requests are held, and nobody needs to be told of them.
+    #[serde(default)]
+    pub waking: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +206,7 @@ pub enum Reply {
     Ports(Vec<u16>),
     Metrics(Metrics),
     Activity(BTreeMap<String, Activity>),
+    Wanted(Vec<String>),
 }
 
 /// A message from the client. The operations run in order; one that fails does not stop the next.

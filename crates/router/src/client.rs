@@ -15,7 +15,7 @@ use tokio::io::BufReader;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    Activity, HealthReport, Info, Metrics, Op, Put, Reply, Request, Response, RouteSpec, TargetGroupDescription,
+    Activity, HealthReport, Hold, Info, Metrics, Op, Put, Reply, Request, Response, RouteSpec, TargetGroupDescription,
     TargetGroupSpec, WaitUntil,
 };
 use crate::error::{RouterError, RouterResult};
@@ -196,6 +196,16 @@ impl RouterClient {
     }
 
     /// Use by environment.
+    /// Says what sleeps (the whole set), and waits for the first request for any of it, at most `timeout` (at most 60 s).
+    pub async fn hold(&self, asleep: &BTreeMap<String, Hold>, timeout: Duration) -> RouterResult<Vec<String>> {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).min(60_000);
+        match self.call(Op::Hold { asleep: asleep.clone(), timeout_ms }).await? {
+            Reply::Wanted(wanted) => Ok(wanted),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// By environment.
     pub async fn activity(&self) -> RouterResult<BTreeMap<String, Activity>> {
         match self.call(Op::Activity).await? {
             Reply::Activity(activity) => Ok(activity),
@@ -211,7 +221,10 @@ impl RouterClient {
     /// Runs the operations in order, in one message; a failing one does not stop those after it.
     pub async fn batch(&self, ops: Vec<Op>) -> RouterResult<Vec<RouterResult<Reply>>> {
         let expected = ops.len();
-        let longest = ops.iter().map(|op| if let Op::WaitHealth { timeout_ms, .. } = op { *timeout_ms } else { 0 });
+        let longest = ops.iter().map(|op| match op {
+            Op::WaitHealth { timeout_ms, .. } | Op::Hold { timeout_ms, .. } => *timeout_ms,
+            _ => 0,
+        });
         let timeout = CALL_TIMEOUT + Duration::from_millis(longest.sum());
         let answer = tokio::time::timeout(timeout, self.exchange(&Request { ops }))
             .await

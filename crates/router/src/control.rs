@@ -1,12 +1,13 @@
 //! The control socket.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::BufReader;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::api::{HealthReport, Op, Reply, Request, Response, TargetState, WaitUntil};
+use crate::api::{HealthReport, Hold, Op, Reply, Request, Response, TargetState, WaitUntil};
 use crate::error::RouterResult;
 use crate::frame;
 use crate::plane::Plane;
@@ -43,6 +44,7 @@ async fn serve(plane: Rc<Plane>, stream: UnixStream) {
                 Op::WaitHealth { target_group, until, timeout_ms } => {
                     wait_health(&plane, &target_group, until, Duration::from_millis(timeout_ms)).await
                 }
+                Op::Hold { asleep, timeout_ms } => hold(&plane, asleep, Duration::from_millis(timeout_ms)).await,
                 op => plane.run(op),
             });
         }
@@ -69,6 +71,22 @@ async fn wait_health(plane: &Plane, name: &str, until: WaitUntil, timeout: Durat
         Ok(report) => report.map(Reply::Health),
         Err(_) => plane.health(name).map(Reply::Health),
     }
+}
+
+async fn hold(plane: &Rc<Plane>, asleep: BTreeMap<String, Hold>, timeout: Duration) -> RouterResult<Reply> {
+    let mut demand = plane.demand();
+    plane.set_asleep(&asleep);
+    let wait = async {
+        loop {
+            demand.mark_unchanged();
+            let wanted = plane.wanted();
+            if !wanted.is_empty() || demand.changed().await.is_err() {
+                return wanted;
+            }
+        }
+    };
+    let wanted = tokio::time::timeout(timeout.min(MAX_WAIT), wait).await.unwrap_or_default();
+    Ok(Reply::Wanted(wanted))
 }
 
 fn holds(until: WaitUntil, report: &HealthReport) -> bool {

@@ -16,6 +16,7 @@ mod frame;
 mod gate;
 mod headers;
 mod health;
+mod hold;
 mod pages;
 mod plane;
 mod proxy;

@@ -1,10 +1,13 @@
 //! Answers that the router makes itself: what happened, why, and what to look at, as a small page or as plain text.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::api::{TargetHealth, TargetState};
+
+/// Seconds until a client may ask again for what is waking.
+const RETRY_S: u32 = 5;
 
 /// Why a request is not answered by a target. `code` goes into `X-Landfall-Error`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,11 +17,13 @@ pub(crate) struct Refusal {
     pub(crate) detail: String,
     /// The connection ends with this answer.
     pub(crate) close: bool,
+    /// Seconds until it is worth another try; a page tries by itself.
+    pub(crate) retry_after: Option<u32>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), close: false }
+        Self { status, code, detail: detail.into(), close: false, retry_after: None }
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
@@ -55,14 +60,25 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     }
 
+    /// Held for what sleeps, in vain or not at all.
+    pub(crate) fn asleep(code: &'static str, group: &str) -> Self {
+        let detail = format!(
+            "It was asleep because nobody had used it, and is waking up now: {group} has no healthy target yet. Try again in a moment."
+        );
+        Self { retry_after: Some(RETRY_S), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+    }
+
     /// `html`: whether the client wants a page.
     pub(crate) fn response(&self, html: bool) -> Response<Bytes> {
         let reason = self.status.canonical_reason().unwrap_or("Error");
         let status = self.status.as_u16();
         let (kind, body) = if html {
             let detail = escape(&self.detail).replace('\n', "<br>");
+            let again = self
+                .retry_after
+                .map_or(String::new(), |seconds| format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">"));
             let page = format!(
-                "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status} {reason}</title>\
+                "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">{again}<title>{status} {reason}</title>\
                  <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:44em;margin:4em auto;padding:0 1em}}\
                  code{{color:#666}}</style><h1>{status} {reason}</h1><p>{detail}</p><p><code>landfall: {}</code></p></html>\n",
                 self.code
@@ -77,6 +93,9 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert("x-landfall-error", HeaderValue::from_static(self.code));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -132,6 +132,10 @@ impl Plane {
             Op::BusyPorts { first, last } => Reply::Ports((first..=last).filter(|port| self.is_busy(*port)).collect()),
             Op::Metrics => Reply::Metrics(self.metrics()),
             Op::Activity => Reply::Activity(self.activity()),
+            Op::Hold { asleep, .. } => {
+                self.set_asleep(&asleep);
+                Reply::Wanted(self.wanted())
+            }
             Op::Shutdown => {
                 self.stop.notify_one();
                 Reply::Done
@@ -158,6 +162,15 @@ impl Plane {
         let group = self.group(name)?;
         let targets = read(&group.targets).iter().map(|target| target.describe()).collect();
         Ok(HealthReport { version: group.version.load(Ordering::Acquire), targets })
+    }
+
+    pub(crate) fn each_group(&self, mut see: impl FnMut(&Group)) {
+        self.groups.borrow().values().for_each(|group| see(group));
+    }
+
+    /// Goes up when somebody asks for what sleeps.
+    pub(crate) fn demand(&self) -> watch::Receiver<u64> {
+        self.shared.demand.subscribe()
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
@@ -412,6 +425,7 @@ impl Plane {
     fn bump(&self, group: &Group) {
         group.version.store(self.uid(), Ordering::Release);
         self.changed.send_modify(|count| *count += 1);
+        group.sleep.stir();
     }
 
     fn uid(&self) -> u64 {

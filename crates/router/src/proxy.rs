@@ -131,7 +131,8 @@ async fn forward(
     for _ in 0..ATTEMPTS {
         let flight = match group.pick(&tried) {
             Ok(flight) => flight,
-            Err(none_left) => return Err(refusal.unwrap_or(none_left)),
+            // Nothing was sent yet, so that it can wait for what sleeps to wake.
+            Err(none_left) => crate::hold::hold(client, group, refusal.take().unwrap_or(none_left)).await?,
         };
         client.watch.at_target(Some(flight.target.clone()));
         let pooled = worker.pools.borrow_mut().take(&flight.target);

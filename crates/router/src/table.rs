@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use foldhash::fast::RandomState;
 use http::HeaderValue;
 use landfall_model::app::BalancingAlgorithm;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::api::{TargetGroupSpec, TargetHealth, TargetState};
 use crate::health::Health;
+use crate::hold::Sleep;
 use crate::pages::Refusal;
 
 /// Locks are held for a few instructions that cannot panic; a poisoned one is used as it is.
@@ -93,6 +94,7 @@ pub(crate) struct Group {
     least_outstanding: AtomicBool,
     next: AtomicUsize,
     pub(crate) stats: Stats,
+    pub(crate) sleep: Sleep,
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +119,7 @@ impl Group {
             least_outstanding: AtomicBool::new(false),
             next: AtomicUsize::new(0),
             stats: Stats::default(),
+            sleep: Sleep::default(),
         };
         group.set_spec(spec);
         group
@@ -239,6 +242,8 @@ pub(crate) struct Shared {
     pub(crate) codes: Vec<AtomicU64>,
     /// Goes up when a target is cut, so that workers look at their requests.
     pub(crate) cuts: AtomicU64,
+    /// Goes up when the first request for something that sleeps is held.
+    pub(crate) demand: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -250,6 +255,7 @@ impl Shared {
             unrouted: AtomicU64::new(0),
             codes: (100..600).map(|_| AtomicU64::new(0)).collect(),
             cuts: AtomicU64::new(0),
+            demand: watch::Sender::new(0),
         }
     }
 

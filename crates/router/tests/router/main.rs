@@ -7,6 +7,7 @@ mod hostile;
 mod model;
 mod process;
 mod proxying;
+mod sleeping;
 mod support;
 
 /// Not a test: the process that `process` starts and kills.
