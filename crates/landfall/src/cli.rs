@@ -1,5 +1,8 @@
 //! The command line, as data. Nothing here decides or does anything; `commands` does.
 
+pub(crate) mod diff;
+pub(crate) mod environment;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -34,8 +37,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Directory that holds the journal, the lock and the sockets [default: $XDG_STATE_HOME/landfall or
-    /// ~/.local/state/landfall]
+    /// Directory that holds the journal, the lock and the sockets, or s3://BUCKET/PREFIX, which machines share [default:
+    /// $XDG_STATE_HOME/landfall or ~/.local/state/landfall]
     #[arg(long, global = true, value_name = "DIR", env = env_vars::STATE, value_hint = ValueHint::DirPath, hide_env_values = true, help_heading = "Global options")]
     pub(crate) state: Option<PathBuf>,
     /// The manifest; a command that finds a running server needs none
@@ -99,9 +102,54 @@ pub(crate) enum Command {
     /// Write a manifest from another tool's files, and say what changes with it
     #[command(subcommand)]
     Import(ImportCommand),
-    /// What there is: server, load balancer, previews, work in progress
-    #[command(after_help = "Examples:\n  landfall status\n  landfall status --output json")]
-    Status,
+    /// Bring a lasting environment to the manifest's services, and follow it to its end
+    #[command(
+        after_help = "Examples:\n  landfall deploy prod --commit 1a2b3c4\n  landfall deploy prod --image web/app=registry.example/app:v2 --fail-fast\n  landfall deploy prod --imagedefinitions imagedefinitions.json --wait-until traffic-shifted\n\nWhat failed is undone: then the exit code is 3, and the last thing printed is the cause. docs/deploy.md tells the rest."
+    )]
+    Deploy(environment::DeployArgs),
+    /// What a deployment would change, and the steps that it would take; 2 where something differs
+    #[command(after_help = "Examples:\n  landfall plan prod --commit 1a2b3c4\n  landfall plan prod --output json")]
+    Plan(diff::DiffArgs),
+    /// What a deployment would change in task definitions and services; 2 where something differs
+    #[command(after_help = "Examples:\n  landfall diff prod\n  landfall diff prod --image app=registry.example/app:v2\n\nWhat AWS fills in by itself is no difference: docs/diff.md lists it.")]
+    Diff(diff::DiffArgs),
+    /// What was changed since the last release, by somebody else; 2 where something differs
+    #[command(after_help = "Examples:\n  landfall drift prod || echo 'somebody was there'")]
+    Drift(diff::DriftArgs),
+    /// Whether a deployment can work: images, secrets, roles, log groups, network; 1 where something is wrong
+    #[command(after_help = "Examples:\n  landfall verify prod --commit 1a2b3c4\n  landfall verify prod --output json")]
+    Verify(diff::DiffArgs),
+    /// Bring back an earlier release of a lasting environment
+    #[command(
+        after_help = "Examples:\n  landfall rollback prod\n  landfall rollback prod --to 1a2b3c4\n\nImages are those of the release, by digest. `landfall releases` lists what there is."
+    )]
+    Rollback(environment::RollbackArgs),
+    /// What was released to a lasting environment, newest first
+    #[command(after_help = "Examples:\n  landfall releases prod\n  landfall releases prod --all --output json")]
+    Releases(environment::ReleasesArgs),
+    /// Change how many tasks services of a lasting environment run
+    #[command(after_help = "Examples:\n  landfall scale prod web=4 worker=0")]
+    Scale(environment::ScaleArgs),
+    /// Wait until an environment's newest execution, or any other, has ended; exits with its code
+    #[command(after_help = "Examples:\n  landfall wait prod\n  landfall wait exe_01KAHW… --timeout 600")]
+    Wait(environment::WaitArgs),
+    /// Keep everybody from deploying to a lasting environment
+    #[command(after_help = "Examples:\n  landfall lock prod --reason 'until the sale is over'")]
+    Lock(environment::LockArgs),
+    /// Let deployments to a lasting environment go on
+    #[command(after_help = "Examples:\n  landfall unlock prod")]
+    Unlock(environment::UnlockArgs),
+    /// Run a one-off task of a service's current task definition; exits with its container's code, and 125 where it could not be run
+    #[command(
+        after_help = "Examples:\n  landfall run prod web -- bin/migrate\n  landfall run prod web --container app --env VERBOSE=1 -- sh -c 'env | sort'"
+    )]
+    Run(environment::RunArgs),
+    /// Logs of a lasting environment's containers
+    #[command(after_help = "Examples:\n  landfall logs prod --follow\n  landfall logs prod --tail 20")]
+    Logs(environment::LogsArgs),
+    /// What there is: server, load balancer, previews, work in progress; or all of one lasting environment
+    #[command(after_help = "Examples:\n  landfall status\n  landfall status prod\n  landfall status --output json")]
+    Status(environment::StatusArgs),
     /// Runs of plans: look into them, and help those that wait for a person
     #[command(subcommand)]
     Executions(ExecutionsCommand),
@@ -232,6 +280,20 @@ pub(crate) enum PreviewCommand {
         /// Let the time limit apply again
         #[arg(long)]
         off: bool,
+    },
+    /// Run none of a preview's tasks until it is asked for
+    #[command(after_help = "Examples:\n  landfall preview sleep feature/login")]
+    Sleep {
+        preview: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Run the tasks of a preview that sleeps
+    #[command(after_help = "Examples:\n  landfall preview wake feature/login")]
+    Wake {
+        preview: String,
+        #[command(flatten)]
+        wait: Wait,
     },
 }
 

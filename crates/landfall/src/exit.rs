@@ -25,6 +25,8 @@ exit_codes! {
     Ok = 0, "ok";
     /// Failed; what was done before the failure was kept, as the plan says.
     Failed = 1, "failed";
+    /// `plan`, `diff`, `drift`: something differs.
+    Different = 2, "different";
     /// Failed, and everything it had done was undone.
     RolledBack = 3, "rolled_back";
     /// Failed, and undoing failed too: something is left behind. `landfall gc` shows it.
@@ -59,8 +61,12 @@ exit_codes! {
     Io = 74, "io";
     /// Another process owns the state directory and does not answer on its socket.
     Locked = 75, "locked";
+    /// Somebody locked the environment: `landfall status ENV` says who and why.
+    EnvironmentLocked = 76, "environment_locked";
     /// Not allowed.
     Denied = 77, "denied";
+    /// `landfall run`: the task could not be run or followed. Every other code of it is the container's own.
+    RunFailed = 125, "run_failed";
     /// Interrupted with Ctrl-C.
     Interrupted = 130, "interrupted";
 }

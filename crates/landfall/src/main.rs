@@ -14,7 +14,9 @@ mod error;
 mod exit;
 mod hold;
 mod http;
+mod lazy;
 mod logging;
+mod opened;
 mod paths;
 mod places;
 mod printer;
@@ -48,7 +50,7 @@ fn main() -> std::process::ExitCode {
     };
     let printer = Printer::new(cli.global.output, cli.global.color, cli.global.quiet);
     match commands::run(cli, printer) {
-        Ok(code) => code.into(),
+        Ok(code) => std::process::ExitCode::from(code),
         Err(error) => {
             printer.error(&error);
             error.code.into()

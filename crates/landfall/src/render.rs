@@ -100,6 +100,9 @@ pub(crate) fn preview(record: &EnvironmentRecord, execution: Option<&ExecutionVi
     if let Some(message) = &record.message {
         field("", message);
     }
+    if let Some(asleep) = &record.asleep {
+        field("asleep", &format!("for {}", ago(asleep.since, now).trim_end_matches(" ago")));
+    }
     field("url", record.url.as_deref().unwrap_or("-"));
     field("commit", record.commit.as_deref().unwrap_or("-"));
     field("service", &record.names.service);

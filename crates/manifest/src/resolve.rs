@@ -4,6 +4,7 @@
 mod aws;
 mod chat;
 mod environments;
+mod strategy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,6 +18,7 @@ use landfall_model::ids::RepositoryKey;
 use landfall_model::task::{ContainerSettings, Dependency, HealthCheck, SecretRef};
 
 pub(crate) use self::aws::TargetTimes;
+pub(crate) use self::strategy::{strategy, waits};
 use crate::authored;
 use crate::place;
 use crate::scalar::{Duration, Text};
@@ -198,9 +200,9 @@ impl Here<'_> {
                     threshold: breaker.threshold,
                 },
                 health_check_grace_period: secs(deployment.health_check_grace_period, 0),
-                timeout: secs(deployment.timeout, defaults::DEPLOYMENT_TIMEOUT),
-                strategy: Default::default(),
-                alarms: None,
+                timeout: secs(deployment.timeout, defaults::DEPLOYMENT_TIMEOUT.saturating_add(waits(&strategy))),
+                strategy,
+                alarms: deployment.alarms.as_ref().map(strategy::alarms),
             },
             load_balancer,
         }

@@ -8,6 +8,7 @@ mod deployment;
 mod error;
 mod hooks;
 mod images;
+mod placed;
 mod routing;
 mod service;
 mod sweep;
@@ -22,6 +23,7 @@ use landfall_workflow::event::StepError;
 use serde_json::Value;
 
 pub use codes::{ALL as CODES, Code};
+pub use placed::PlacedSteps;
 
 type StepResult = Result<Progress, StepError>;
 

@@ -165,6 +165,13 @@ impl LoadBalancer for Elb {
         crate::http::probe(&self.http, url, self.core.target.probe_through.as_deref()).await
     }
 
+    async fn address(&self) -> PortResult<Option<String>> {
+        match (&self.core.target.address, &self.core.target.load_balancer) {
+            (None, None) => Ok(None),
+            _ => Ok(Some(Elb::address(self).await?)),
+        }
+    }
+
     async fn list_owned(&self, environment: Option<&str>) -> PortResult<Listing<OwnedResource>> {
         // Without a load balancer none of this is ever made, and no right to ask may be there.
         if self.core.target.load_balancer.is_none() {

@@ -1,5 +1,7 @@
 //! One file per command. Here they are told apart, and it is decided what each needs: nothing, tracing, a runtime.
 
+mod diff;
+pub(crate) mod environment;
 mod executions;
 mod import;
 pub(crate) mod link;
@@ -17,6 +19,7 @@ use clap::CommandFactory;
 use landfall_local::EngineOptions;
 use landfall_ports::PortError;
 
+use crate::cli::environment::StatusArgs;
 use crate::cli::{Cli, Command, Global};
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
@@ -28,7 +31,18 @@ use crate::{demo, demo_app, logging};
 const SERVER_LOG: &str = "info";
 const COMMAND_LOG: &str = "warn";
 
-pub(crate) fn run(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
+/// The code to exit with: ours, or that of the container that was run.
+pub(crate) fn run(cli: Cli, printer: Printer) -> CliResult<u8> {
+    if let Command::Run(args) = &cli.command {
+        let global = &cli.global;
+        return with_runtime(global, &printer, COMMAND_LOG, async || {
+            Box::pin(environment::run(args, global, &printer)).await
+        });
+    }
+    ours(cli, printer).map(|code| code as u8)
+}
+
+fn ours(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
     let global = cli.global;
     match cli.command {
         Command::Completions { shell } => {
@@ -60,7 +74,22 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
         Command::Up(args) => Box::pin(up::run(&args, global, printer)).await,
         Command::Preview(command) => Box::pin(preview::run(command, global, printer)).await,
         Command::Executions(command) => Box::pin(executions::run(command, global, printer)).await,
-        Command::Status => Box::pin(state::status(global, printer)).await,
+        Command::Deploy(args) => Box::pin(environment::deploy(&args, global, printer)).await,
+        Command::Plan(args) => Box::pin(diff::plan(&args, global, printer)).await,
+        Command::Diff(args) => Box::pin(diff::diff(&args, global, printer)).await,
+        Command::Drift(args) => Box::pin(diff::drift(&args, global, printer)).await,
+        Command::Verify(args) => Box::pin(diff::verify(&args, global, printer)).await,
+        Command::Rollback(args) => Box::pin(environment::rollback(&args, global, printer)).await,
+        Command::Releases(args) => Box::pin(environment::releases(&args, global, printer)).await,
+        Command::Scale(args) => Box::pin(environment::scale(&args, global, printer)).await,
+        Command::Wait(args) => Box::pin(environment::wait(&args, global, printer)).await,
+        Command::Lock(args) => Box::pin(environment::lock(&args, global, printer)).await,
+        Command::Unlock(args) => Box::pin(environment::unlock(&args, global, printer)).await,
+        Command::Logs(args) => Box::pin(environment::logs(&args, global, printer)).await,
+        Command::Status(StatusArgs { environment: Some(name) }) => {
+            Box::pin(environment::status(&name, global, printer)).await
+        }
+        Command::Status(_) => Box::pin(state::status(global, printer)).await,
         Command::Gc(args) => Box::pin(state::gc(&args, global, printer)).await,
         Command::Deliveries(args) => Box::pin(state::deliveries(&args, global, printer)).await,
         Command::Backup(args) => Box::pin(state::backup(&args, global, printer)).await,
@@ -71,12 +100,12 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
 
 /// Tracing first: its exporter must not be made inside a runtime. The runtime goes before it, so that spans that end with
 /// tasks are still sent.
-fn with_runtime(
+fn with_runtime<T>(
     global: &Global,
     printer: &Printer,
     filter: &str,
-    work: impl AsyncFnOnce() -> CliResult<ExitCode>,
-) -> CliResult<ExitCode> {
+    work: impl AsyncFnOnce() -> CliResult<T>,
+) -> CliResult<T> {
     let _guard = logging::init(global, printer, filter)?;
     #[cfg(feature = "tls")]
     {

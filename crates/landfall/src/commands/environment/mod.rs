@@ -1,0 +1,180 @@
+//! Lasting environments: `deploy`, `rollback`, `scale`, `wait`, `releases`, `lock`, `unlock`, `status ENV`, `run`, `logs`.
+
+pub(crate) mod cause;
+mod follow;
+mod look;
+mod run;
+
+use landfall_planner::plan::ImageOverride;
+use landfall_server::control::{ControlRequest, ControlResponse};
+use landfall_server::deploy::{Begun, Change, EnvironmentDetail};
+
+use crate::assemble::Purpose;
+use crate::cli::Global;
+use crate::cli::environment::{DeployArgs, LockArgs, RollbackArgs, ScaleArgs, UnlockArgs, WaitArgs, WaitingArgs};
+use crate::commands::link::{Link, actor, unexpected};
+use crate::error::{CliError, CliResult};
+use crate::exit::ExitCode;
+use crate::printer::Printer;
+
+pub(crate) use look::{logs, releases, status};
+pub(crate) use run::run;
+
+/// Opens the way, works, closes it.
+async fn with(
+    global: &Global,
+    printer: &Printer,
+    purpose: Purpose,
+    work: impl AsyncFnOnce(&Link) -> CliResult<ExitCode>,
+) -> CliResult<ExitCode> {
+    let link = Link::open(global, printer, purpose).await?;
+    let result = work(&link).await;
+    link.close().await;
+    result
+}
+
+/// The manifest's only one, where none is named.
+fn named(environment: Option<&String>) -> String {
+    environment.cloned().unwrap_or_default()
+}
+
+pub(crate) async fn deploy(args: &DeployArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    let mut images = args.images.clone();
+    if let Some(file) = &args.imagedefinitions {
+        images.extend(image_definitions(file)?);
+    }
+    let change = Change::Deploy {
+        commit: args.commit.clone(),
+        images,
+        services: args.services.clone(),
+        following: args.following.following(),
+    };
+    changed(&named(args.environment.as_ref()), change, &args.waiting, global, printer).await
+}
+
+pub(crate) async fn rollback(args: &RollbackArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    let change = Change::Rollback { to: args.to.clone(), following: args.following.following() };
+    changed(&named(args.environment.as_ref()), change, &args.waiting, global, printer).await
+}
+
+pub(crate) async fn scale(args: &ScaleArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    let counts = args.counts.iter().cloned().collect();
+    let change = Change::Scale { counts, following: landfall_planner::plan::Following::default() };
+    changed(&args.environment, change, &args.waiting, global, printer).await
+}
+
+async fn changed(
+    environment: &str,
+    change: Change,
+    waiting: &WaitingArgs,
+    global: &Global,
+    printer: &Printer,
+) -> CliResult<ExitCode> {
+    with(global, printer, Purpose::WorkOnEnvironment, async |link| {
+        if waiting.detach && !link.is_server() {
+            return Err(CliError::new(
+                ExitCode::Usage,
+                "--detach needs a running server: here there is nobody to go on",
+            )
+            .hint("leave it out, or start `landfall serve`"));
+        }
+        let request = ControlRequest::Deploy { environment: environment.to_owned(), change, actor: actor() };
+        let begun: Begun = match link.call(request).await? {
+            ControlResponse::Deploy(begun) => begun,
+            other => return Err(unexpected(&other)),
+        };
+        for before in &begun.superseded {
+            printer.note(format_args!("{before} was under way and has made way"));
+        }
+        if waiting.detach {
+            printer.note(format_args!("{}: `landfall wait {}` waits for it", begun.title, begun.execution));
+            printer.emit(&begun, |begun| begun.execution.to_string())?;
+            return Ok(ExitCode::Ok);
+        }
+        follow::to_end(link, &begun.execution, waiting.timeout, printer).await
+    })
+    .await
+}
+
+pub(crate) async fn wait(args: &WaitArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    with(global, printer, Purpose::WorkOnEnvironment, async |link| {
+        let execution = if args.what.starts_with("exe_") {
+            args.what.as_str().into()
+        } else {
+            let detail = environment(link, &args.what).await?;
+            let name = detail.name.clone();
+            let newest = detail.execution.ok_or_else(|| {
+                CliError::new(ExitCode::NotFound, format!("nothing was ever deployed to {name}"))
+            })?;
+            newest.id
+        };
+        follow::to_end(link, &execution, args.timeout, printer).await
+    })
+    .await
+}
+
+pub(crate) async fn environment(link: &Link, name: &str) -> CliResult<EnvironmentDetail> {
+    match link.call(ControlRequest::Environment { name: name.to_owned() }).await? {
+        ControlResponse::Environment(detail) => Ok(*detail),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(crate) async fn lock(args: &LockArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+        let LockArgs { environment, reason } = args.clone();
+        let request = ControlRequest::Lock { environment, reason, actor: actor() };
+        match link.call(request).await? {
+            ControlResponse::Lock(state) => {
+                printer.note(format_args!("{} takes no deployments until `landfall unlock`", args.environment));
+                if printer.json() {
+                    printer.json_data(&state)?;
+                }
+                Ok(ExitCode::Ok)
+            }
+            other => Err(unexpected(&other)),
+        }
+    })
+    .await
+}
+
+pub(crate) async fn unlock(args: &UnlockArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+        match link.call(ControlRequest::Unlock { environment: args.environment.clone() }).await? {
+            ControlResponse::Unlock(before) => {
+                match &before {
+                    Some(lock) => printer.note(format_args!("the lock of {} is removed: {}", lock.by, lock.reason)),
+                    None => printer.note("it was not locked"),
+                }
+                if printer.json() {
+                    printer.json_data(&before)?;
+                }
+                Ok(ExitCode::Ok)
+            }
+            other => Err(unexpected(&other)),
+        }
+    })
+    .await
+}
+
+/// `[{"name": CONTAINER, "imageUri": REFERENCE}]`
+/// <https://docs.aws.amazon.com/codepipeline/latest/userguide/file-reference.html#pipelines-create-image-definitions>
+pub(crate) fn image_definitions(file: &std::path::Path) -> CliResult<Vec<ImageOverride>> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| CliError::io(format!("cannot read {}", file.display()), &error))?;
+    let wrong = |what: String| {
+        CliError::new(ExitCode::Usage, format!("{}: {what}", file.display()))
+            .hint("it is a list of {\"name\": CONTAINER, \"imageUri\": REFERENCE}")
+    };
+    #[derive(serde::Deserialize)]
+    struct One {
+        name: String,
+        #[serde(rename = "imageUri")]
+        image: String,
+    }
+    let all: Vec<One> = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    if all.is_empty() {
+        return Err(wrong("it names no image".to_owned()));
+    }
+    Ok(all.into_iter().map(|one| ImageOverride { service: None, container: one.name, image: one.image }).collect())
+}
