@@ -157,24 +157,12 @@ pub(crate) async fn unlock(args: &UnlockArgs, global: &Global, printer: &Printer
     .await
 }
 
-/// `[{"name": CONTAINER, "imageUri": REFERENCE}]`
-/// <https://docs.aws.amazon.com/codepipeline/latest/userguide/file-reference.html#pipelines-create-image-definitions>
+/// CodePipeline's file: images by container.
 pub(crate) fn image_definitions(file: &std::path::Path) -> CliResult<Vec<ImageOverride>> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| CliError::io(format!("cannot read {}", file.display()), &error))?;
-    let wrong = |what: String| {
-        CliError::new(ExitCode::Usage, format!("{}: {what}", file.display()))
-            .hint("it is a list of {\"name\": CONTAINER, \"imageUri\": REFERENCE}")
-    };
-    #[derive(serde::Deserialize)]
-    struct One {
-        name: String,
-        #[serde(rename = "imageUri")]
-        image: String,
-    }
-    let all: Vec<One> = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    if all.is_empty() {
-        return Err(wrong("it names no image".to_owned()));
-    }
-    Ok(all.into_iter().map(|one| ImageOverride { service: None, container: one.name, image: one.image }).collect())
+    let images = landfall_deploy::files::image_definitions(&text)
+        .map_err(|error| CliError::new(ExitCode::Usage, format!("{}: {error}", file.display())))?;
+    let one = |(container, image)| ImageOverride { service: None, container, image };
+    Ok(images.into_iter().map(one).collect())
 }
