@@ -6,17 +6,20 @@
 
 mod aws;
 mod chat;
+mod strategy;
 
 use std::collections::BTreeMap;
 
 use landfall_model::app::{BalancingAlgorithm, HealthCheckProtocol, HookFailure, HookPoint};
 use landfall_model::notice::NoticeKind;
+use landfall_model::strategy::StrategyKind;
 use landfall_model::task::{DependencyCondition, LaunchType, SecretRef};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use self::aws::{AwsTarget, LambdaHook, SnsTarget};
 pub(crate) use self::chat::{ChatOps, CircleCiHook, SlackCommands, Sleep};
+pub(crate) use self::strategy::{Alarms, Alternate, LifecycleHook};
 use crate::scalar::{CheckCommand, Duration, PortRange, Text};
 
 type Map<T> = BTreeMap<String, T>;
@@ -191,8 +194,24 @@ pub(crate) struct Deployment {
     pub circuit_breaker: Option<CircuitBreaker>,
     /// Failing load balancer checks are ignored for this long after a task started. Default: 0s.
     pub health_check_grace_period: Option<Duration>,
-    /// A deployment that takes longer has failed. Default: 10m.
+    /// A deployment that takes longer has failed. Default: 10m, and as long as its bake times and pauses may take.
     pub timeout: Option<Duration>,
+    /// How traffic goes over to the new tasks; of previews always `rolling`. Others than `rolling` are on AWS only. Default:
+    /// rolling.
+    pub strategy: Option<StrategyKind>,
+    /// Percent of the traffic, with one decimal at most: of each step (linear, 3 to 100; default 10), or of the first (canary,
+    /// 0.1 to 100; default 5).
+    pub percent: Option<Text>,
+    /// How long a step is held (linear; default 6m), or the first one (canary; default 10m). Whole minutes, up to 24h.
+    pub step_bake_time: Option<Duration>,
+    /// How long both versions run on once all traffic is shifted. Whole minutes, up to 24h. Default: 0m.
+    pub bake_time: Option<Duration>,
+    /// What happens at stages of the deployment before it goes on. AWS only.
+    pub lifecycle_hooks: Vec<LifecycleHook>,
+    /// The second target group and the rules for two versions at once.
+    pub alternate: Option<Alternate>,
+    /// Alarms of CloudWatch that end a deployment. AWS only.
+    pub alarms: Option<Alarms>,
 }
 
 /// Ends a deployment whose tasks keep failing.

@@ -11,8 +11,8 @@ use std::path::Path;
 
 use landfall_model::app::{
     App, AwaitSource, BalancingAlgorithm, BuildSource, CircuitBreaker, ContainerTemplate, DeploymentConfiguration,
-    Hook, HookAction, HookFailure, HookPoint, ImageSource, Limits, LoadBalancerBinding,
-    Notification, NotificationTarget, Previews, Repository, Routing, Service, TargetHealthCheck, UrlOrSecret,
+    Hook, HookAction, HookFailure, HookPoint, ImageSource, Limits, LoadBalancerBinding, Notification,
+    NotificationTarget, Previews, Repository, Routing, Service, TargetHealthCheck, UrlOrSecret,
 };
 use landfall_model::ids::RepositoryKey;
 use landfall_model::task::{ContainerSettings, Dependency, HealthCheck, SecretRef};
@@ -171,6 +171,7 @@ impl Here<'_> {
             }
         });
         let deployment = service.deployment.unwrap_or_default();
+        let strategy = strategy(&deployment);
         let breaker = deployment.circuit_breaker.unwrap_or_default();
         let containers_at = at.get("containers");
         let mut containers: Vec<_> = service

@@ -191,6 +191,12 @@ pub(crate) fn target_group(text: &str) -> Verdict {
     of(text, "elasticloadbalancing", &["targetgroup/"], form)
 }
 
+/// A rule, or a listener where the load balancer has no rules.
+pub(crate) fn listener_rule(text: &str) -> Verdict {
+    let form = "`arn:aws:elasticloadbalancing:REGION:ACCOUNT:listener-rule/app/NAME/…`";
+    of(text, "elasticloadbalancing", &["listener-rule/", "listener/"], form)
+}
+
 pub(crate) fn topic(text: &str) -> Verdict {
     of(text, "sns", &[""], "arn:aws:sns:REGION:ACCOUNT:NAME")?;
     let name = parse(text).map(|arn| arn.resource).unwrap_or_default();

@@ -9,6 +9,7 @@ mod placed;
 mod previews;
 mod service;
 mod size;
+mod strategy;
 pub(crate) mod syntax;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,7 @@ pub(crate) fn check(manifest: &Manifest, at: At<'_>, found: &mut Vec<Diagnostic>
         checker.previews(manifest, previews, at.get("previews"));
     }
     checker.placed(manifest);
+    checker.strategies(manifest);
     checker.notifications(manifest);
     checker.chatops(manifest);
     if let Some(webhook) = &manifest.webhook {

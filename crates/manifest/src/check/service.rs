@@ -304,6 +304,7 @@ impl Checker<'_, '_> {
         self.seconds(deployment.timeout, at.get("timeout"), 1, 7 * 86_400);
         let breaker = deployment.circuit_breaker.as_ref();
         self.number(breaker.and_then(|b| b.threshold), at.get("circuit_breaker").get("threshold"), 1, 200);
+        self.strategy(service, deployment, at);
         if deployment.minimum_healthy_percent.unwrap_or(100) == 100 && deployment.maximum_percent == Some(100) {
             let error = Diagnostic::error(codes::OUT_OF_RANGE, "no task may be added and none taken away")
                 .label(at.get("maximum_percent").span(), "a deployment could never begin")

@@ -10,6 +10,7 @@ mod examples;
 mod hostile;
 mod init;
 mod schema;
+mod strategies;
 
 use landfall_manifest::{Diagnostic, Loaded, SourceFile, load, render};
 

@@ -10,6 +10,7 @@ use landfall_model::step::{
     AwaitImage, BuildImage, ContainerInput, DeployService, EnsureRoute, EnsureTargetGroup, Input, ProbeUrl,
     RegisterTaskDefinition, RouteTarget, ServiceTarget, StepParams, TargetsHealthy, WaitUntil,
 };
+use landfall_model::strategy::DeploymentStrategy;
 
 use serde::{Deserialize, Serialize};
 
@@ -306,13 +307,18 @@ impl Deploy<'_> {
             let binding = service.load_balancer.as_ref()?;
             Some(ServiceTarget { target_group, container: binding.container.clone(), port: binding.port })
         };
+        let mut deployment = service.deployment.clone();
+        if !self.scene.adopt {
+            // A preview's traffic goes by Landfall's own rule.
+            (deployment.strategy, deployment.alarms) = (DeploymentStrategy::default(), None);
+        }
         let following = self.scene.following;
         let params = DeployService {
             name: part.name.clone(),
             launch_type: service.launch_type,
             task_definition: Input::output(definition.as_str(), "task_definition"),
             desired_count: part.desired_count,
-            deployment: service.deployment.clone(),
+            deployment,
             target: target_group.and_then(target_of),
             tags: self.service_tags(&service.name),
             adopt: self.scene.adopt,
