@@ -100,7 +100,7 @@ pub async fn compare(scene: &Scene<'_>, against: &Against, look: bool) -> Result
     let wanted = match (against, &scene.present) {
         (Against::Release, Some(present)) => {
             comparison.title = format!("What {} released", present.id);
-            released(present)
+            released(scene, present, &live)
         }
         _ => {
             let plan = planned(scene, against, &live)?;
@@ -165,10 +165,7 @@ fn planned(scene: &Scene<'_>, against: &Against, live: &Live) -> Answer<Plan> {
         Against::Manifest { commit, images, services } => (commit.clone(), images.clone(), services.clone()),
         Against::Release => (None, Vec::new(), Vec::new()),
     };
-    let count = |(name, documents): (&String, &Option<Documents>)| {
-        let count = documents.as_ref()?.service["desiredCount"].as_u64()?;
-        Some((name.clone(), u32::try_from(count).ok()?))
-    };
+    let count = |(name, documents): (&String, &Option<Documents>)| Some((name.clone(), count(documents.as_ref()?)?));
     let cx = EnvironmentInputs {
         instance: scene.instance.clone(),
         execution: ExecutionId::new("exe_plan"),
@@ -252,14 +249,27 @@ struct Wanted {
     notes: Vec<String>,
 }
 
-fn released(release: &Release) -> Vec<Wanted> {
-    let of = |(service, released): (&String, &Released)| Wanted {
-        service: service.clone(),
-        definition: released.definition.clone(),
-        put: released.deploy.clone(),
-        notes: Vec::new(),
+/// Counts that the manifest does not hold are nobody's drift: `landfall scale` and autoscaling set them.
+fn released(scene: &Scene<'_>, release: &Release, live: &Live) -> Vec<Wanted> {
+    let of = |(service, released): (&String, &Released)| {
+        let mut put = released.deploy.clone();
+        let held = scene.environment.desired_count.get(service).copied();
+        let count = held.or_else(|| count(live.get(service)?.as_ref()?));
+        put.desired_count = count.unwrap_or(put.desired_count);
+        if held.is_none()
+            && let Some(document) = put.document.as_mut().and_then(Value::as_object_mut)
+        {
+            document.remove("desiredCount");
+        }
+        Wanted { service: service.clone(), definition: released.definition.clone(), put, notes: Vec::new() }
     };
-    release.services.iter().map(of).collect()
+    // Of services that the manifest has no more, nothing is known here.
+    let here = |(service, _): &(&String, &Released)| scene.environment.services.contains(service);
+    release.services.iter().filter(here).map(of).collect()
+}
+
+fn count(live: &Documents) -> Option<u32> {
+    u32::try_from(live.service["desiredCount"].as_u64()?).ok()
 }
 
 /// Puts what is there, or would be, in the place of what earlier steps bring.
