@@ -2,6 +2,7 @@
 
 pub(crate) mod diff;
 pub(crate) mod environment;
+pub(crate) mod strategy;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,12 @@ use clap_complete::Shell;
 
 use crate::env_vars;
 use crate::printer::{Color, OutputFormat};
+
+mod doctor;
+mod iam;
+
+pub(crate) use doctor::DoctorArgs;
+pub(crate) use iam::{IamArgs, Trust};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -99,6 +106,16 @@ pub(crate) enum Command {
     /// Write a first landfall.yml from the Dockerfiles and compose file found here
     #[command(after_help = "Examples:\n  landfall init\n  landfall init --stdout services/web")]
     Init(InitArgs),
+    /// Look at everything that a deployment needs, here and on AWS, and say what is missing and what helps
+    #[command(
+        after_help = "Examples:\n  landfall doctor\n  landfall doctor prod\n  landfall doctor previews --output json\n\nExits with 1 where something is wrong. What could not be looked at is said and is not wrong."
+    )]
+    Doctor(DoctorArgs),
+    /// Print the least policy for what the manifest can do on AWS, or who may take its role
+    #[command(
+        after_help = "Examples:\n  landfall iam previews\n  landfall iam prod --checks --pass-role arn:aws:iam::111122223333:role/web-task\n  landfall iam prod --trust github --github-environment prod"
+    )]
+    Iam(IamArgs),
     /// Write a manifest from another tool's files, and say what changes with it
     #[command(subcommand)]
     Import(ImportCommand),
@@ -133,6 +150,12 @@ pub(crate) enum Command {
     /// Wait until an environment's newest execution, or any other, has ended; exits with its code
     #[command(after_help = "Examples:\n  landfall wait prod\n  landfall wait exe_01KAHW… --timeout 600")]
     Wait(environment::WaitArgs),
+    /// Let a deployment go on that waits at a pause hook
+    #[command(after_help = "Examples:\n  landfall continue prod\n  landfall continue prod web\n\nFrom any terminal, also while another one follows the deployment. docs/strategies.md tells the rest.")]
+    Continue(strategy::ContinueArgs),
+    /// Stop a deployment that is under way, and go back to what ran before
+    #[command(after_help = "Examples:\n  landfall abort prod\n  landfall abort prod web --no-rollback")]
+    Abort(strategy::AbortArgs),
     /// Keep everybody from deploying to a lasting environment
     #[command(after_help = "Examples:\n  landfall lock prod --reason 'until the sale is over'")]
     Lock(environment::LockArgs),

@@ -1,4 +1,4 @@
-//! Command and HTTP hooks, run on this machine in the background under a key.
+//! Command and HTTP hooks, and CircleCI's pipelines, run on this machine in the background under a key.
 //!
 //! A command gets a process group of its own, which is killed whole at the timeout or on cancel. Its output goes to a file.
 //! The group's id is kept beside it: when a crash left the command running and the same key starts again, the old group is
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::locked;
 use crate::images::file_name;
-use crate::{process, secrets, state};
+use crate::{circleci, process, secrets, state};
 
 const TAIL_LINES: usize = 20;
 const TAIL_BYTES: usize = 16 * 1024;
@@ -210,19 +210,54 @@ impl HookRunner for LocalHooks {
             running
                 .insert(key.to_owned(), Running { state: HookState::Running, cancel: cancel.clone(), finished: None });
         }
-        let base = self.directory.join(file_name(key));
-        // with_extension replaces what follows a dot; keys hold none that matter.
-        let base = base.with_extension("hook");
+        let base = self.base(key);
         if let Ok(Some(group)) = state::read_json::<Group>(&base.with_extension("json"))
             && process::start_time(group.pid) == Some(group.start)
         {
             process::kill_group(group.pid, Signal::KILL);
         }
+        self.spawn(key, hook, base, cancel);
+        Ok(HookState::Running)
+    }
+
+    async fn poll(&self, key: &str) -> PortResult<HookState> {
+        if let Some(running) = locked(&self.running).get(key) {
+            return Ok(running.state.clone());
+        }
+        // A pipeline that was triggered before a restart is known by its id: it is followed on.
+        match circleci::triggered(&self.base(key)) {
+            Some(record) => self.start(key, &record.hook).await,
+            None => Ok(HookState::Unknown),
+        }
+    }
+
+    async fn cancel(&self, key: &str) -> PortResult<()> {
+        if let Some(running) = locked(&self.running).get(key) {
+            running.cancel.cancel();
+        }
+        Ok(())
+    }
+}
+
+impl LocalHooks {
+    /// What is kept of a hook, without what follows its name's last dot.
+    pub(crate) fn base(&self, key: &str) -> PathBuf {
+        // with_extension replaces what follows a dot; keys hold none that matter.
+        self.directory.join(file_name(key)).with_extension("hook")
+    }
+
+    fn spawn(&self, key: &str, hook: &RunHook, base: PathBuf, cancel: CancellationToken) {
         let (running, key, hook, http) = (Arc::clone(&self.running), key.to_owned(), hook.clone(), self.http.clone());
         tokio::spawn(async move {
             let state = match &hook.action {
                 HookAction::Command { argv, directory } => {
                     command(&hook, argv, directory.as_deref(), &base, &cancel).await
+                }
+                HookAction::CircleCi(_) => {
+                    let ended = cancel.run_until_cancelled(circleci::run(&http, &hook, &base)).await;
+                    let cancelled =
+                        || format!("hook {} was cancelled; a pipeline that was triggered goes on", hook.name);
+                    ended.unwrap_or_else(|| failed(None, cancelled(), Vec::new()))
                 }
                 _ => http_call(&http, &hook, &base, &cancel).await,
             };
@@ -231,18 +266,6 @@ impl HookRunner for LocalHooks {
                 entry.finished = Some(Instant::now());
             }
         });
-        Ok(HookState::Running)
-    }
-
-    async fn poll(&self, key: &str) -> PortResult<HookState> {
-        Ok(locked(&self.running).get(key).map_or(HookState::Unknown, |running| running.state.clone()))
-    }
-
-    async fn cancel(&self, key: &str) -> PortResult<()> {
-        if let Some(running) = locked(&self.running).get(key) {
-            running.cancel.cancel();
-        }
-        Ok(())
     }
 }
 

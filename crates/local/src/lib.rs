@@ -6,6 +6,7 @@
 //! `scheduler::decide`, `task::decide`, `task::health`.
 
 mod balancer;
+mod circleci;
 mod core;
 mod definitions;
 pub mod docker;

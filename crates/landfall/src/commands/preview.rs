@@ -52,6 +52,14 @@ async fn with(link: &Link, command: PreviewCommand, printer: &Printer) -> CliRes
             printer.note(&what);
             shown(link, &preview, printer).await
         }
+        PreviewCommand::Sleep { preview, wait } => {
+            let target = Target::Name(find(link, &preview).await?.record.id.to_string());
+            change(link, Request { target, ask: Ask::Sleep, must_apply: false }, &wait, printer).await
+        }
+        PreviewCommand::Wake { preview, wait } => {
+            let target = Target::Name(find(link, &preview).await?.record.id.to_string());
+            change(link, Request { target, ask: Ask::Wake, must_apply: false }, &wait, printer).await
+        }
         PreviewCommand::List { all } => {
             let records = list(link, all).await?;
             printer.emit(&records, |records| render::previews(records, Timestamp::now()))?;

@@ -65,6 +65,8 @@ pub(crate) async fn settled(
 fn verdict(report: &SettledReport) -> ExitCode {
     let record = &report.record;
     match record.phase {
+        // It says why it could not be woken.
+        Phase::Asleep if record.message.is_some() => ExitCode::Failed,
         Phase::Ready | Phase::Asleep | Phase::Destroyed => ExitCode::Ok,
         Phase::Queued | Phase::AwaitingApproval => ExitCode::Waiting,
         Phase::Paused => ExitCode::Paused,

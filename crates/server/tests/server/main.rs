@@ -7,4 +7,5 @@ mod control;
 mod conversation;
 mod intake;
 mod rig;
+mod sleep;
 mod storm;

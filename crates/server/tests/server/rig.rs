@@ -71,6 +71,7 @@ pub(crate) struct Rig {
     pub(crate) world: FakePlatform,
     pub(crate) forge: FakeForge,
     pub(crate) chat: Option<Chat>,
+    pub(crate) reconcile_every: Option<Duration>,
     clock: Arc<SystemClock>,
 }
 
@@ -99,6 +100,7 @@ impl Rig {
             world: FakePlatform::default(),
             forge: FakeForge::default(),
             chat: None,
+            reconcile_every: None,
             clock: Arc::new(SystemClock(Mutex::new(7))),
         }
     }
@@ -124,7 +126,7 @@ impl Rig {
             metrics,
             instance: "test-instance".to_owned(),
         };
-        Service::new(parts, ServiceConfig { reconcile_every: None, ..ServiceConfig::default() }).await.unwrap()
+        Service::new(parts, ServiceConfig { reconcile_every: self.reconcile_every, ..ServiceConfig::default() }).await.unwrap()
     }
 
     /// A server on a free port of the loopback, on a runtime of its own: whatever it spawned dies with it.

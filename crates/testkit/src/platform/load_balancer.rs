@@ -1,11 +1,14 @@
 //! Elastic Load Balancing, in memory: targets are healthy because the service behind them runs.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use landfall_model::Timestamp;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, Tags};
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
 use landfall_ports::load_balancer::{
-    LoadBalancer, Put, RouteDescription, TargetGroupDescription, TargetGroupSettings, TargetHealth, TargetState,
+    Activity, Hold, LoadBalancer, Put, RouteDescription, TargetGroupDescription, TargetGroupSettings, TargetHealth,
+    TargetState,
 };
 use landfall_ports::{PortError, PortResult};
 
@@ -143,6 +146,26 @@ impl LoadBalancer for FakePlatform {
             let running = service.and_then(|name| world.services.get(name)).map_or(0, |s| s.running);
             Ok(Some(if running > 0 { 200 } else { 503 }))
         })
+    }
+
+    async fn activity(&self) -> PortResult<Option<BTreeMap<String, Activity>>> {
+        self.call("activity", |world| Ok(Some(world.used.clone())))
+    }
+
+    async fn hold(&self, asleep: &BTreeMap<String, Hold>, timeout_ms: u64) -> PortResult<Option<Vec<String>>> {
+        self.call("hold", |world| {
+            world.asleep.clone_from(asleep);
+            world.wanted.retain(|environment| asleep.get(environment).is_some_and(|hold| !hold.waking));
+            Ok(())
+        })?;
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_millis(timeout_ms);
+        loop {
+            let wanted: Vec<String> = self.lock().wanted.iter().cloned().collect();
+            if !wanted.is_empty() || tokio::time::Instant::now() >= deadline {
+                return Ok(Some(wanted));
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 
     async fn list_owned(&self, environment: Option<&str>) -> PortResult<Listing<OwnedResource>> {

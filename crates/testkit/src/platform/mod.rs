@@ -16,7 +16,7 @@ use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRO
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::images::BuildState;
-use landfall_ports::load_balancer::TargetGroupSettings;
+use landfall_ports::load_balancer::{Activity, Hold, TargetGroupSettings};
 use landfall_ports::orchestrator::{DeploymentDescription, LogLine, PutService, RunTaskRequest};
 use landfall_ports::steps::HookState;
 use landfall_ports::{Platform, PortError, PortResult};
@@ -82,6 +82,10 @@ pub(crate) struct World {
     deployments: u64,
     /// Who follows which environment's logs.
     followers: Vec<(String, UnboundedSender<LogLine>)>,
+    /// What the load balancer was told to be asleep, and who was asked for.
+    asleep: BTreeMap<String, Hold>,
+    used: BTreeMap<String, Activity>,
+    wanted: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -234,6 +238,22 @@ impl FakePlatform {
         world.followers.retain(|(_, to)| !to.is_closed());
         let of_it = world.followers.iter().filter(|(followed, _)| followed == environment);
         of_it.filter(|(_, to)| to.send(line.clone()).is_ok()).count()
+    }
+
+    /// A request for an environment through the load balancer. Whether it would be answered at once: something runs; else
+    /// whether it would be held.
+    pub fn request(&self, environment: &str, now: Timestamp) -> Result<(), bool> {
+        let mut world = self.lock();
+        world.used.entry(environment.to_owned()).or_default().last_request_at = Some(now);
+        let of_it = |service: &&Service| service.request.tags.get(TAG_ENVIRONMENT).is_some_and(|of| of == environment);
+        if world.services.values().filter(of_it).any(|service| service.running > 0) {
+            return Ok(());
+        }
+        let held = world.asleep.contains_key(environment);
+        if held {
+            world.wanted.insert(environment.to_owned());
+        }
+        Err(held)
     }
 
     /// Puts a resource of another environment (or another installation) into the world.

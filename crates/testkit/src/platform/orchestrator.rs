@@ -124,6 +124,7 @@ impl Orchestrator for FakePlatform {
             let service = world.services.get_mut(name).ok_or_else(|| PortError::NotFound(format!("service {name}")))?;
             if service.desired != desired_count {
                 service.desired = desired_count;
+                service.deployments[0].desired = desired_count;
                 service.left = patience;
                 world.effect("scale_service");
             }
