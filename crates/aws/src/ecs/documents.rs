@@ -19,6 +19,18 @@ use crate::error::chain;
 use crate::signed;
 use crate::wire::{Answered, Unsent};
 
+/// What an update may say, and where it belongs. What a service was made with besides stays: launch type, how tags spread.
+const UPDATED: [&str; 8] = [
+    "cluster",
+    "serviceName",
+    "taskDefinition",
+    "desiredCount",
+    "deploymentConfiguration",
+    "loadBalancers",
+    "healthCheckGracePeriodSeconds",
+    "networkConfiguration",
+];
+
 impl Ecs {
     /// Of any owner: reading takes nothing over.
     pub(crate) async fn live_documents(&self, name: &str) -> PortResult<Option<Documents>> {
@@ -110,6 +122,12 @@ impl Ecs {
         let creation = self.creation(request, &tags, network, "", configuration)?;
         stopped(creation.customize().interceptor(unsent.clone()).send().await)?;
         let mut service = unsent.json(&format!("service {}", request.name))?;
+        if there.is_some()
+            && request.document.is_none()
+            && let Some(fields) = service.as_object_mut()
+        {
+            fields.retain(|name, _| UPDATED.contains(&name.as_str()));
+        }
         // An update says so, where a creation says nothing; what was taken over keeps its own.
         if request.document.is_none() && !request.adopt && service["loadBalancers"].is_null() {
             service["loadBalancers"] = json!([]);

@@ -270,4 +270,6 @@ async fn documents_of_a_foreign_service_are_shown() {
     let paths = paths(&live, &wanted);
     assert!(paths.contains(&"containerDefinitions[app].image".to_owned()), "{paths:?}");
     assert!(paths.contains(&"desiredCount".to_owned()), "{paths:?}");
+    // How it was made is no business of an update.
+    assert!(!paths.iter().any(|path| path == "launchType" || path == "propagateTags"), "{paths:?}");
 }
