@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("s3", &["model", "workflow", "ports"]),
     ("router", &["model"]),
     ("local", &["model", "ports", "router"]),
-    ("aws", &["model", "ports"]),
+    ("aws", &["model", "ports", "deploy"]),
     ("github", &["model", "ports"]),
     ("notify", &["model", "ports"]),
     ("server", &["model", "workflow", "planner", "ports", "engine", "github"]),

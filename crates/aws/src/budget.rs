@@ -43,6 +43,8 @@ pub(crate) enum Family {
     ScalingRead,
     Ec2Read,
     IamRead,
+    CloudFormationRead,
+    S3Read,
 }
 
 /// Tokens at most, and tokens that come back each second.
@@ -53,7 +55,7 @@ pub(crate) struct Quota {
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 23] = [
+    pub(crate) const ALL: [Family; 25] = [
         Family::TaskDefinitionModify,
         Family::TaskDefinitionDelete,
         Family::TaskDefinitionRead,
@@ -77,6 +79,8 @@ impl Family {
         Family::ScalingRead,
         Family::Ec2Read,
         Family::IamRead,
+        Family::CloudFormationRead,
+        Family::S3Read,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -104,6 +108,8 @@ impl Family {
             Family::ScalingRead => "application-autoscaling-read",
             Family::Ec2Read => "ec2-read",
             Family::IamRead => "iam-read",
+            Family::CloudFormationRead => "cloudformation-read",
+            Family::S3Read => "s3-read",
         }
     }
 
@@ -147,6 +153,9 @@ impl Family {
             Family::ElbModify => (20.0, 3.0),
             Family::LogsRead | Family::Ecr | Family::ScalingRead | Family::IamRead => (10.0, 10.0),
             Family::Ec2Read => (50.0, 10.0),
+            // Nothing is published for DescribeStacks; five a second is what goes well.
+            Family::CloudFormationRead => (5.0, 5.0),
+            Family::S3Read => (100.0, 100.0),
             Family::SecretsRead | Family::SsmRead | Family::Sts | Family::Sns | Family::Lambda => (20.0, 20.0),
         };
         Quota { burst, per_second }

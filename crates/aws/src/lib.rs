@@ -16,6 +16,7 @@ mod error;
 mod hooks;
 mod http;
 mod images;
+mod lookups;
 mod platform;
 mod secrets;
 mod signed;
@@ -23,4 +24,5 @@ mod sns;
 mod tags;
 mod wire;
 
+pub use lookups::ParameterValue;
 pub use platform::{AwsOptions, AwsPlatform};

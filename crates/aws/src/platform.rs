@@ -34,7 +34,7 @@ pub struct AwsPlatform {
     pub(crate) core: Arc<Core>,
     ecs: Ecs,
     elb: Arc<Elb>,
-    signer: Arc<Signer>,
+    pub(crate) signer: Arc<Signer>,
 }
 
 impl AwsPlatform {

@@ -89,7 +89,11 @@ impl Signer {
         Err(answered(what, status, &code, &message))
     }
 
-    async fn credentials(&self, core: &Core, what: &str) -> Result<Credentials, Failed> {
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    pub(crate) async fn credentials(&self, core: &Core, what: &str) -> Result<Credentials, Failed> {
         let mut kept = self.credentials.lock().await;
         if let Some((credentials, since)) = &*kept
             && since.elapsed() < KEEP_CREDENTIALS

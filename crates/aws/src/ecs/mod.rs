@@ -9,6 +9,8 @@ mod logs;
 mod owned;
 mod past;
 mod preflight;
+mod raw;
+mod raw_service;
 mod register;
 mod removal;
 mod rollout;
@@ -165,7 +167,10 @@ fn only_missing(call: &Call<'_>, failures: &[ecs::Failure]) -> PortResult<()> {
 #[async_trait]
 impl Orchestrator for Ecs {
     async fn register_task_definition(&self, definition: &TaskDefinition, tags: &Tags) -> PortResult<Registered> {
-        self.register(definition, tags).await
+        match &definition.document {
+            Some(document) => self.register_document(definition, document, tags).await,
+            None => self.register(definition, tags).await,
+        }
     }
 
     async fn deregister_task_definition(&self, handle: &str) -> PortResult<()> {
@@ -173,7 +178,10 @@ impl Orchestrator for Ecs {
     }
 
     async fn put_service(&self, request: &PutService) -> PortResult<PutServiceOutcome> {
-        self.put(request).await
+        match &request.document {
+            Some(document) => self.put_document(request, document).await,
+            None => self.put(request).await,
+        }
     }
 
     async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {
@@ -240,7 +248,10 @@ impl Orchestrator for Ecs {
     }
 
     async fn desired_documents(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Documents> {
-        self.wanted_documents(definition, request).await
+        match (&definition.document, &request.document) {
+            (Some(document), Some(service)) => self.given_documents(definition, document, request, service),
+            _ => self.wanted_documents(definition, request).await,
+        }
     }
 
     async fn preflight(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Vec<Looked>> {

@@ -184,7 +184,7 @@ impl Ecs {
         Ok(Some(outcome))
     }
 
-    fn watched(&self, name: &str, service: &ecs::Service) -> PortResult<String> {
+    pub(crate) fn watched(&self, name: &str, service: &ecs::Service) -> PortResult<String> {
         let primary = change::primary(service).filter(|primary| primary.id.is_some());
         let primary =
             primary.ok_or_else(|| PortError::Unavailable(format!("service {name} shows no deployment yet")))?;
@@ -232,13 +232,7 @@ impl Ecs {
         let send = self.creation(request, tags, network, formerly, None)?;
         let made = match self.core.caller.call(call, || send.clone().send()).await {
             Ok(answer) => answer.service,
-            Err(failed) => {
-                let message = failed.message.to_ascii_lowercase();
-                if message.contains("idempotent") || message.contains("already exists") {
-                    return Ok(None);
-                }
-                return Err(self.not_put(failed));
-            }
+            Err(failed) => return self.not_created(failed).map(|()| None),
         };
         let made = made.ok_or_else(|| PortError::Unavailable(format!("{}: an empty answer", call.what())))?;
         Ok(Some(PutServiceOutcome { created: true, deployment: self.watched(&request.name, &made)? }))
@@ -261,15 +255,26 @@ impl Ecs {
             Ok(answer) => {
                 answer.service.ok_or_else(|| PortError::Unavailable(format!("{}: an empty answer", call.what())))
             }
-            // Deleted since it was looked at: the next try makes it anew.
-            Err(failed) if failed.not_found() || failed.is("ServiceNotActiveException") => {
-                if failed.is("ClusterNotFoundException") {
-                    return Err(self.explained(failed));
-                }
-                Err(PortError::Unavailable(format!("{}: it was deleted meanwhile", call.what())))
-            }
-            Err(failed) => Err(self.not_put(failed)),
+            Err(failed) => Err(self.not_updated(&call, failed)),
         }
+    }
+
+    /// `Ok`: a service of that name exists.
+    pub(crate) fn not_created(&self, failed: Failed) -> PortResult<()> {
+        let message = failed.message.to_ascii_lowercase();
+        if message.contains("idempotent") || message.contains("already exists") {
+            return Ok(());
+        }
+        Err(self.not_put(failed))
+    }
+
+    pub(crate) fn not_updated(&self, call: &Call<'_>, failed: Failed) -> PortError {
+        // Deleted since it was looked at: the next try makes it anew.
+        let gone = failed.not_found() || failed.is("ServiceNotActiveException");
+        if gone && !failed.is("ClusterNotFoundException") {
+            return PortError::Unavailable(format!("{}: it was deleted meanwhile", call.what()));
+        }
+        self.not_put(failed)
     }
 
     /// The name of a service that drains, and a target group whose rule ECS has not heard of yet, pass by themselves.
@@ -385,7 +390,7 @@ impl Ecs {
 }
 
 /// The same for the same request of the same execution; another once a former service of that name is gone.
-fn client_token(request: &PutService, tags: &Tags, formerly: &str) -> String {
+pub(crate) fn client_token(request: &PutService, tags: &Tags, formerly: &str) -> String {
     let tag = |key: &str| tags.get(key).map_or("", String::as_str);
     let mut hasher = Sha256::new();
     for part in [&request.name, tag(TAG_INSTANCE), tag(TAG_EXECUTION), &request.task_definition, formerly] {

@@ -1,0 +1,102 @@
+#![allow(clippy::panic)]
+
+use landfall_model::app::{CircuitBreaker, DeploymentConfiguration};
+use landfall_model::task::LaunchType;
+
+use super::*;
+
+fn request() -> PutService {
+    PutService {
+        name: "web".to_owned(),
+        launch_type: LaunchType::Fargate,
+        task_definition: "arn:aws:ecs:eu-west-1:123456789012:task-definition/web:8".to_owned(),
+        desired_count: 1,
+        deployment: DeploymentConfiguration {
+            minimum_healthy_percent: 100,
+            maximum_percent: 200,
+            circuit_breaker: CircuitBreaker { enable: false, rollback: false, threshold: None },
+            health_check_grace_period: 0,
+            timeout: 600,
+            strategy: Default::default(),
+            alarms: None,
+        },
+        target: None,
+        tags: Tags::new(),
+        adopt: true,
+        replace: None,
+        document: None,
+    }
+}
+
+/// As ECS tells it.
+fn live() -> Value {
+    json!({
+        "serviceArn": "arn:aws:ecs:eu-west-1:123456789012:service/c/web", "serviceName": "web", "status": "ACTIVE",
+        "clusterArn": "arn:aws:ecs:eu-west-1:123456789012:cluster/c", "desiredCount": 3, "runningCount": 3, "pendingCount": 0,
+        "taskDefinition": "arn:aws:ecs:eu-west-1:123456789012:task-definition/web:8", "launchType": "FARGATE",
+        "platformVersion": "LATEST", "platformFamily": "Linux", "schedulingStrategy": "REPLICA", "propagateTags": "NONE",
+        "deploymentController": {"type": "ECS"}, "enableECSManagedTags": false, "enableExecuteCommand": false,
+        "availabilityZoneRebalancing": "ENABLED", "healthCheckGracePeriodSeconds": 0,
+        "deploymentConfiguration": {"minimumHealthyPercent": 100, "maximumPercent": 200, "strategy": "ROLLING",
+            "bakeTimeInMinutes": 0, "deploymentCircuitBreaker": {"enable": false, "rollback": false}},
+        "networkConfiguration": {"awsvpcConfiguration":
+            {"subnets": ["subnet-b", "subnet-a"], "securityGroups": ["sg-1"], "assignPublicIp": "DISABLED"}},
+        "loadBalancers": [], "serviceRegistries": [], "placementConstraints": [], "placementStrategy": [],
+        "roleArn": "arn:aws:iam::123456789012:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS",
+        "events": [{"id": "1"}], "createdAt": 1.7, "createdBy": "arn", "tags": [{"key": "team", "value": "shop"}],
+        "deployments": [{"id": "ecs-svc/1", "status": "PRIMARY", "desiredCount": 3}]
+    })
+}
+
+fn updated(document: Value, replace: bool) -> PortResult<Option<Value>> {
+    let wanted = service(&request(), &document)?;
+    Ok(update(&live(), &wanted, &request(), replace, false)?.map(Value::Object))
+}
+
+#[test]
+fn what_is_there_already_says_nothing() {
+    let document = json!({"launchType": "FARGATE", "deploymentConfiguration": {"maximumPercent": 200},
+        "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-a", "subnet-b"]}}, "tags": [{"key": "x", "value": "y"}]});
+    assert_eq!(updated(document, false).unwrap(), None);
+    assert_eq!(updated(json!({}), false).unwrap(), None);
+    assert_eq!(updated(live(), false).unwrap(), None, "a describe fed back");
+}
+
+#[test]
+fn only_keys_that_differ_are_sent_and_each_of_them_whole() {
+    let deployment = json!({"maximumPercent": 150, "minimumHealthyPercent": 100});
+    let document = json!({"desiredCount": 3, "enableExecuteCommand": true, "deploymentConfiguration": deployment});
+    let sent = updated(document, false).unwrap();
+    assert_eq!(sent, Some(json!({"enableExecuteCommand": true, "deploymentConfiguration": deployment})));
+    assert_eq!(updated(json!({"desiredCount": 5}), false).unwrap(), Some(json!({"desiredCount": 5})));
+    let wanted = service(&request(), &json!({})).unwrap();
+    let newer = PutService { task_definition: "web:9".to_owned(), ..request() };
+    let sent = update(&live(), &wanted, &newer, false, false).unwrap();
+    assert_eq!(sent.map(Value::Object), Some(json!({"taskDefinition": "web:9"})));
+}
+
+#[test]
+fn a_new_deployment_is_forced_where_ecs_would_begin_none() {
+    assert_eq!(updated(json!({}), true).unwrap(), Some(json!({"forceNewDeployment": true})));
+    let failed = update(&live(), &service(&request(), &json!({})).unwrap(), &request(), false, true).unwrap();
+    assert_eq!(failed.map(Value::Object), Some(json!({"forceNewDeployment": true})));
+    let spot = json!([{"capacityProvider": "FARGATE_SPOT", "weight": 1}]);
+    let sent = updated(json!({"capacityProviderStrategy": spot}), false).unwrap();
+    assert_eq!(sent, Some(json!({"capacityProviderStrategy": spot, "forceNewDeployment": true})));
+}
+
+#[test]
+fn what_only_creation_sets_is_refused_and_named() {
+    for (document, words) in [
+        (json!({"launchType": "EC2"}), ["launchType", "FARGATE", "EC2"]),
+        (json!({"schedulingStrategy": "DAEMON"}), ["schedulingStrategy", "REPLICA", "DAEMON"]),
+        (json!({"role": "ecsServiceRole"}), ["role", "not set", "ecsServiceRole"]),
+    ] {
+        let Err(PortError::Conflict(text)) = updated(document.clone(), false) else { panic!("{document}") };
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    }
+    let Err(PortError::Invalid(text)) = updated(json!({"deploymentController": {"type": "CODE_DEPLOY"}}), false) else {
+        panic!("CodeDeploy")
+    };
+    assert!(text.contains("BLUE_GREEN"), "{text}");
+}
