@@ -8,6 +8,8 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use landfall_ports::PortError;
 
+use crate::denial::Denial;
+
 /// An error of one call. `?` turns it into a `PortError`; adapters that must tell codes apart look first.
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
@@ -39,6 +41,27 @@ impl From<PortError> for Failed {
     }
 }
 
+/// No connection. AWS has a host for each region: a name that nobody knows is a region that there is not.
+pub(crate) fn unreachable(what: &str, why: &str) -> PortError {
+    let unknown =
+        ["dns error", "failed to lookup address", "Name or service not known"].iter().any(|said| why.contains(said));
+    let hint = if unknown { ": is the region's name right, and has this machine a DNS?" } else { "" };
+    PortError::Unavailable(format!("{what}: {why}{hint}"))
+}
+
+/// Which action on which resource, which need not be those that were called: registering a task definition asks for
+/// `iam:PassRole` too. `text`: what to say where AWS does not.
+fn denied(what: &str, code: &str, message: &str, text: &str) -> String {
+    let help = "`landfall iam` prints what is needed";
+    match Denial::parse(message) {
+        Some(denial) => format!("{what}: {}; {help} ({code})", denial.said()),
+        None if message.contains("Encoded authorization failure message") => {
+            format!("{text}; `aws sts decode-authorization-message` tells why; {help}")
+        }
+        None => format!("{text}; {help}"),
+    }
+}
+
 /// `what` names the action and the resource: `ecs:UpdateService on service web`.
 pub(crate) fn failed<E>(what: &str, error: SdkError<E, HttpResponse>) -> Failed
 where
@@ -60,7 +83,7 @@ where
         }
         _ => match credentials(&error) {
             Some(error) => bare(without_credentials(what, error)),
-            None => bare(PortError::Unavailable(format!("{what}: {}", chain(&error)))),
+            None => bare(unreachable(what, &chain(&error))),
         },
     }
 }
@@ -78,7 +101,7 @@ pub(crate) fn answered(what: &str, status: u16, code: &str, message: &str) -> Fa
     };
     let error = match kind(status, code, message) {
         Kind::Throttled => PortError::Throttled { message: text, retry_after_ms: None },
-        Kind::Denied => PortError::Denied(text),
+        Kind::Denied => PortError::Denied(denied(what, code, message, &text)),
         Kind::Credentials(hint) => PortError::Denied(format!("{text} ({hint})")),
         Kind::NotFound => PortError::NotFound(text),
         Kind::Conflict => PortError::Conflict(text),
@@ -114,8 +137,14 @@ fn kind(status: u16, code: &str, message: &str) -> Kind {
         | "PriorRequestNotComplete"
         | "EC2ThrottledException"
         | "SlowDown" => return Kind::Throttled,
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+        "ExpiredToken" | "ExpiredTokenException" => {
             return Kind::Credentials("the credentials have expired: get new ones, for instance by `aws sso login`");
+        }
+        // EC2's word for both.
+        "RequestExpired" => {
+            return Kind::Credentials(
+                "the credentials have expired (`aws sso login`), or this machine's clock is off by minutes",
+            );
         }
         "InvalidClientTokenId" | "UnrecognizedClientException" | "AuthFailure" | "MissingAuthenticationToken" => {
             return Kind::Credentials("AWS does not know these credentials: see `aws sts get-caller-identity`");
@@ -245,14 +274,37 @@ mod tests {
 
     #[test]
     fn a_denial_names_action_and_resource() {
-        let error = of(400, "AccessDeniedException", "User: arn:x is not authorized to perform: ecs:UpdateService");
-        let PortError::Denied(text) = error else { panic!("{error}") };
-        assert!(text.starts_with("ecs:UpdateService on service web: AccessDeniedException: User"), "{text}");
+        let message = "User: arn:x is not authorized to perform: iam:PassRole on resource: arn:aws:iam::1:role/task because no \
+                       identity-based policy allows the iam:PassRole action";
+        let PortError::Denied(text) = of(400, "AccessDeniedException", message) else { panic!() };
+        assert_eq!(
+            text,
+            "ecs:UpdateService on service web: arn:x may not do iam:PassRole on arn:aws:iam::1:role/task: no policy of its own \
+             allows it; `landfall iam` prints what is needed (AccessDeniedException)"
+        );
+        let PortError::Denied(text) = of(403, "AccessDenied", "Access Denied") else { panic!() };
+        assert!(
+            text.starts_with("ecs:UpdateService on service web: AccessDenied: Access Denied; `landfall iam`"),
+            "{text}"
+        );
+        let encoded = "You are not authorized to perform this operation. Encoded authorization failure message: abc";
+        assert!(of(403, "UnauthorizedOperation", encoded).to_string().contains("decode-authorization-message"));
+    }
+
+    #[test]
+    fn a_host_that_nobody_knows_is_a_region_that_there_is_not() {
+        let of = |why| unreachable("ecs:ListServices on cluster main", why).to_string();
+        assert!(of("dispatch failure: io error: dns error: failed to lookup address").contains("region's name"));
+        assert!(!of("dispatch failure: connection refused").contains("region"));
     }
 
     #[test]
     fn expired_unknown_and_skewed_credentials_say_what_to_do() {
         assert!(of(403, "ExpiredToken", "").to_string().contains("aws sso login"));
+        assert!(of(400, "RequestExpired", "Request has expired.").to_string().contains("clock"));
+        assert!(of(403, "RequestTimeTooSkewed", "").to_string().contains("clock"));
+        let early = of(403, "SignatureDoesNotMatch", "Signature not yet current: 2026 is still later than 2026");
+        assert!(early.to_string().contains("clock"));
         assert!(of(403, "InvalidClientTokenId", "").to_string().contains("get-caller-identity"));
         let skewed = of(403, "InvalidSignatureException", "Signature expired: 2026 is now earlier than 2026");
         assert!(skewed.to_string().contains("clock"));

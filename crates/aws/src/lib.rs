@@ -10,6 +10,8 @@ mod call;
 mod clients;
 mod config;
 mod core;
+mod denial;
+pub mod doctor;
 mod ecs;
 mod elb;
 mod error;
