@@ -98,19 +98,21 @@ fn task_definitions(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut V
     }
 }
 
+/// By name or ARN, as ECS takes them.
 fn roles_of_tasks(ask: &Ask<'_>, place: &Place<'_>) -> Vec<String> {
     let target = place.target;
-    let mut roles: Vec<String> =
-        target.execution_role.iter().chain(&target.task_role).chain(ask.pass_roles).cloned().collect();
+    let given = target.execution_role.iter().chain(&target.task_role).chain(ask.pass_roles);
+    let mut roles: Vec<&str> = given.map(String::as_str).collect();
     for documents in services(ask).into_iter().filter_map(|service| service.documents.as_ref()) {
-        let named = ["executionRoleArn", "taskRoleArn"].iter();
-        let named = named.filter_map(|key| documents.task_definition[*key].as_str());
-        roles.extend(named.map(|role| match role.starts_with("arn:") {
-            true => role.to_owned(),
-            false => place.global("iam", &format!("role/{role}")),
-        }));
+        roles.extend(
+            ["executionRoleArn", "taskRoleArn"].iter().filter_map(|key| documents.task_definition[*key].as_str()),
+        );
     }
-    roles
+    let arn = |role: &str| match role.starts_with("arn:") {
+        true => role.to_owned(),
+        false => place.global("iam", &format!("role/{role}")),
+    };
+    roles.into_iter().map(arn).collect()
 }
 
 /// For the second target group and the functions of blue/green, linear and canary deployments.
@@ -376,7 +378,7 @@ fn is_home(ask: &Ask<'_>, place: &Place<'_>) -> bool {
     }
 }
 
-/// Of notifications, and of what only the server of previews needs: webhooks and hooks.
+/// Of notifications, and of what only the server of previews needs: webhooks, hooks and commands from a chat.
 fn own_secrets<'a>(ask: &Ask<'a>) -> Vec<&'a SecretRef> {
     let mut own: Vec<&SecretRef> = Vec::new();
     for notification in &ask.app.notifications {
@@ -390,8 +392,11 @@ fn own_secrets<'a>(ask: &Ask<'a>) -> Vec<&'a SecretRef> {
         own.extend(&ask.app.webhook_secrets);
         own.extend(hooks(ask).into_iter().filter_map(|hook| match hook {
             HookAction::Http { secret, .. } => secret.as_ref(),
+            HookAction::CircleCi(circle) => Some(&circle.token),
             _ => None,
         }));
+        let slack = ask.app.chatops.as_ref().and_then(|chatops| chatops.slack.as_ref());
+        own.extend(slack.into_iter().flat_map(|slack| [&slack.signing_secret, &slack.outgoing_token]).flatten());
     }
     own
 }
@@ -440,6 +445,21 @@ fn checks(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
     if target.log_group.is_some() {
         unscoped.push("logs:DescribeLogGroups");
     }
+    let containers = || services(ask).into_iter().flat_map(|service| &service.containers);
+    let secrets = || containers().flat_map(|container| container.settings.secrets.values());
+    if secrets().any(|secret| matches!(secret, SecretRef::Ssm(_))) {
+        unscoped.push("ssm:DescribeParameters");
+    }
+    let named = secrets().filter_map(|secret| match secret {
+        SecretRef::SecretsManager(text) if text.starts_with("arn:") => Some(secret_arn(place, text)),
+        _ => None,
+    });
+    push(all, "CheckSecrets", "secretsmanager:DescribeSecret", named.collect());
+    let images = containers().filter_map(|container| match &container.image {
+        ImageSource::Reference(image) => repository(place, image, &ask.app.project),
+        _ => None,
+    });
+    push(all, "CheckImages", "ecr:DescribeImages", images.collect());
     if !unscoped.is_empty() {
         all.push(Statement::allow("CheckSurroundings", &unscoped, everything()));
     }
@@ -447,6 +467,9 @@ fn checks(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
     push(all, "CheckCluster", "ecs:DescribeClusters", vec![cluster]);
     push(all, "CheckCertificate", "acm:DescribeCertificate", target.certificate.iter().cloned().collect());
     push(all, "CheckRoles", "iam:GetRole", roles_of_tasks(ask, place));
-    let own = target.role.as_ref().map_or_else(|| place.global("iam", "role/*"), |role| role.arn.clone());
-    push(all, "CheckRights", "iam:SimulatePrincipalPolicy", vec![own]);
+    let own = match &target.role {
+        Some(role) => vec![role.arn.clone()],
+        None => vec![place.global("iam", "role/*"), place.global("iam", "user/*")],
+    };
+    push(all, "CheckRights", "iam:SimulatePrincipalPolicy", own);
 }

@@ -130,6 +130,7 @@ pub const ACTIONS: &[Action] = &[
     row("secretsmanager:DescribeSecret", Read, &["secret:"], RESOURCE_TAG, NONE),
     row("secretsmanager:GetSecretValue", Read, &["secret:"], RESOURCE_TAG, NONE),
     row("sns:Publish", Write, &[""], NONE, NONE),
+    row("ssm:DescribeParameters", List, NONE, NONE, NONE),
     row("ssm:GetParameter", Read, &["parameter/"], RESOURCE_TAG, NONE),
     row("sts:AssumeRole", Write, &["role/"], NONE, NONE),
     // Nobody can be denied it.

@@ -68,6 +68,9 @@ fn app(change: impl FnOnce(&mut Value)) -> App {
             {"name": "chat", "to": {"slack": {"url": {"secret": {"ssm": "/shop/slack"}}, "channel": null}}, "on": []},
         ],
         "webhook_secrets": [{"secrets_manager": "shop/webhook"}],
+        "chatops": {"slack": {
+            "signing_secret": {"ssm": "/shop/signing"}, "outgoing_token": null, "channels": [], "users": []
+        }},
         "aws": {"main": {
             "name": "main", "region": "eu-west-1", "account": "111122223333", "cluster": "previews",
             "load_balancer": "arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/front/50dc6c495c0c9188",
@@ -220,7 +223,8 @@ fn the_policy_of_previews_by_host() {
     only("InvokeHooks", "arn:aws:lambda:eu-west-1:111122223333:function:seed-previews");
     only("PublishNotices", "arn:aws:sns:eu-west-1:111122223333:ops");
     only("ReadOwnSecrets", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:shop/webhook-??????");
-    only("ReadOwnParameters", "arn:aws:ssm:eu-west-1:111122223333:parameter/shop/slack");
+    let parameters = &find(&least, "ReadOwnParameters").resource;
+    assert_eq!(*parameters, ["signing", "slack"].map(|name| format!("arn:aws:ssm:eu-west-1:111122223333:parameter/shop/{name}")));
     assert_eq!(
         least.notes,
         [format!(
@@ -238,7 +242,14 @@ fn what_a_manifest_cannot_do_is_not_granted() {
         assert_eq!(sids(&least), expected);
     };
     without(&|app| app["previews"]["hooks"] = json!([]), &["InvokeHooks", "RunTasks", "TagTasks"]);
-    without(&|app| app["notifications"] = json!([]), &["PublishNotices", "ReadOwnParameters"]);
+    without(&|app| app["notifications"] = json!([]), &["PublishNotices"]);
+    without(
+        &|app| {
+            app["notifications"] = json!([]);
+            app["chatops"] = Value::Null;
+        },
+        &["PublishNotices", "ReadOwnParameters"],
+    );
     without(&|app| app["webhook_secrets"] = json!([{"env": "SECRET"}]), &["ReadOwnSecrets"]);
     without(&|app| app["aws"]["main"]["log_group"] = Value::Null, &["ReadLogs"]);
     without(&|app| app["services"]["web"]["containers"][0]["settings"]["secrets"] = json!({}), &["FindSecrets"]);
