@@ -124,7 +124,12 @@ struct ServiceFindings<'a> {
     notes: &'a [String],
 }
 
-impl ServiceFindings<'_> {
+impl<'a> ServiceFindings<'a> {
+    fn of(compared: &'a Compared) -> Self {
+        let Compared { service, name, looked, notes, .. } = compared;
+        Self { service, name, looked, notes }
+    }
+
     fn text(&self) -> String {
         let mut out = format!("{} ({})\n", self.service, self.name);
         for one in self.looked {
@@ -150,15 +155,11 @@ pub(super) fn findings(comparison: &Comparison, printer: &Printer) -> CliResult<
     let looked = comparison.services.iter().flat_map(|service| &service.looked);
     let ok = !looked.into_iter().any(|one| matches!(one.found, Found::Wrong { .. }));
     let code = if ok { ExitCode::Ok } else { ExitCode::Failed };
-    let of = |compared| {
-        let Compared { service, name, looked, notes, .. } = compared;
-        ServiceFindings { service, name, looked, notes }
-    };
     let findings = Findings {
         environment: comparison.environment.as_str(),
         ok,
         exit_code: code as u8,
-        services: comparison.services.iter().map(of).collect(),
+        services: comparison.services.iter().map(ServiceFindings::of).collect(),
     };
     printer.emit(&findings, |findings| findings.services.iter().map(ServiceFindings::text).collect())?;
     Ok(code)
