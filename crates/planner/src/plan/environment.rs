@@ -383,3 +383,7 @@ pub fn environment_url(app: &App, environment: &LongLivedEnvironment, target: Op
     let made = primary.documents.is_none() && !environment.target_groups.contains_key(&primary.name);
     environment.routing.as_ref().filter(|_| made).map(|route: &RouteTarget| route_url(target, route))
 }
+
+#[cfg(test)]
+#[path = "environment_tests.rs"]
+mod tests;

@@ -270,6 +270,16 @@ fn orphans_go_when_seen_twice() {
 }
 
 #[test]
+fn what_lasts_is_no_orphan() {
+    let mut world = World::new(vec![], &[("main", "m")]);
+    let kinds = ResourceKind::ALL.into_iter();
+    world.owned = whole(kinds.map(|kind| resource(kind, "my-project-prod-web", "my-project@prod")).collect());
+    for _ in 0..3 {
+        assert_eq!(world.sweep(), []);
+    }
+}
+
+#[test]
 fn what_may_be_in_use_is_no_orphan() {
     let mut live = gone("feature/x", AbsentReason::Requested);
     live.live = Some(LiveExecution { id: "exe_1".into(), seq: 1, kind: "preview.destroy".into(), commit: None });
