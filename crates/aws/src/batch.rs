@@ -1,8 +1,11 @@
 //! Many callers, few calls: what several ask for at once is fetched together.
 //!
-//! Nothing is kept: an answer always comes of a call that began after it was asked for, so that it is never older than the
+//! Nothing else is kept: an answer always comes of a call that began after it was asked for, so that it is never older than the
 //! question. While one fetch is under way the questions that arrive pile up for the next, so the more is asked, the fuller
 //! the batches. A fetch runs in its own task: whoever stops waiting takes no answer from the others.
+//!
+//! A fetch of many pages may take longer than its askers are let wait: its answer is kept for a while for whoever asks again, who
+//! would else begin anew each time and never come to an end.
 //!
 //! Who follows something asks again and again, each in its own rhythm, so that fifty would never meet. Once more is followed
 //! than one call takes, those questions wait for a common tick: from then on they are answered, and asked again, together.
@@ -20,6 +23,10 @@ use tokio::time::Instant;
 const WINDOW: Duration = Duration::from_millis(3);
 /// When many are followed: at most one round of calls in so long.
 const TICK: Duration = Duration::from_secs(1);
+/// A fetch that takes longer than this may outlive its askers: the engine cuts a handler off after 12 s.
+const LONG: Duration = Duration::from_secs(8);
+/// For so long since it was begun an answer that nobody was left to hear is kept for whoever asks again.
+const KEPT: Duration = Duration::from_secs(120);
 /// Who asks again within so long follows.
 const FOLLOWS: Duration = Duration::from_secs(5);
 
@@ -32,6 +39,8 @@ pub(crate) struct Batcher<K, V> {
     fetching: tokio::sync::Mutex<()>,
     /// When each key was last asked for by somebody who follows it.
     followed: Mutex<HashMap<K, Instant>>,
+    /// Answers whose askers were cut off before they came, with the time at which they were begun.
+    unclaimed: Mutex<HashMap<K, (Instant, V)>>,
     /// Somebody cannot wait for the tick.
     hurry: Notify,
     since: Instant,
@@ -48,6 +57,7 @@ where
             waiting: Mutex::default(),
             fetching: tokio::sync::Mutex::default(),
             followed: Mutex::default(),
+            unclaimed: Mutex::default(),
             hurry: Notify::new(),
             since: Instant::now(),
         })
@@ -124,7 +134,15 @@ where
         let keys: Vec<K> =
             waiting.iter().map(|(key, _)| key).filter(|key| seen.insert((*key).clone())).cloned().collect();
         let mut answers: HashMap<K, PortResult<V>> = HashMap::new();
-        for chunk in keys.chunks(self.most.max(1)) {
+        let begun = Instant::now();
+        let mut left = keys;
+        left.retain(|key| {
+            let kept = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            let Some((_, value)) = kept.filter(|(at, _)| at.elapsed() <= KEPT) else { return true };
+            answers.insert(key.clone(), Ok(value));
+            false
+        });
+        for chunk in left.chunks(self.most.max(1)) {
             match fetch(chunk.to_vec()).await {
                 Ok(found) => answers.extend(found.into_iter().map(|(key, value)| (key, Ok(value)))),
                 Err(error) => answers.extend(chunk.iter().map(|key| (key.clone(), Err(error.clone())))),
@@ -132,8 +150,13 @@ where
         }
         for (key, answer) in waiting {
             let missing = || Err(PortError::Bug("a batch left a key without an answer".to_owned()));
-            // Nobody may be waiting any more.
-            let _ = answer.send(answers.get(&key).cloned().unwrap_or_else(missing));
+            let told = answers.get(&key).cloned().unwrap_or_else(missing);
+            // Nobody may be waiting any more: after so long, whoever was cut off asks again.
+            if let Err(Ok(value)) = answer.send(told)
+                && begun.elapsed() >= LONG
+            {
+                self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (begun, value));
+            }
         }
     }
 }
@@ -244,6 +267,34 @@ mod tests {
         let (bad, good) = tokio::join!(bad, good);
         assert!(matches!(bad, Err(PortError::Unavailable(_))));
         assert_eq!(good.unwrap(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_answer_waits_for_whoever_was_cut_off() {
+        let (batcher, calls) = (Batcher::new(1), Calls::default());
+        let pages = |calls: Calls| {
+            move |keys: Vec<u32>| -> futures::Boxed {
+                let calls = Arc::clone(&calls);
+                Box::pin(async move {
+                    calls.lock().unwrap().push(keys.len());
+                    tokio::time::sleep(Duration::from_secs(25)).await;
+                    Ok(keys.into_iter().map(|key| (key, key * 2)).collect())
+                })
+            }
+        };
+        let cut = Duration::from_secs(12);
+        let mut answer = None;
+        for _ in 0..4 {
+            answer = tokio::time::timeout(cut, batcher.get(1, pages(Arc::clone(&calls)))).await.ok();
+            if answer.is_some() {
+                break;
+            }
+        }
+        assert_eq!(answer.unwrap().unwrap(), 2);
+        assert_eq!(calls.lock().unwrap().len(), 1, "one listing, asked for three times");
+        // Told once: the next question is answered by what is there now.
+        drop(tokio::time::timeout(cut, batcher.get(1, pages(Arc::clone(&calls)))).await);
+        assert_eq!(calls.lock().unwrap().len(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! What a deployment under way, or at its end, has to say.
 
+use landfall_model::Timestamp;
 use landfall_model::step::DeployService;
 use landfall_ports::orchestrator::{DeploymentDescription, ServiceDescription, TaskDescription};
 use landfall_workflow::event::StepError;
@@ -29,6 +30,36 @@ pub(crate) fn note(deployment: &DeploymentDescription, service: &str) -> String 
         note.push_str(&format!("; paused{until}: `landfall continue` or `landfall abort` service {service}"));
     }
     note
+}
+
+/// How long until the next look, where `least` is what the platform bears. Most of a rollout nothing can end: then as long as
+/// what has passed allows, so that a short one is not missed; and shortly before the end, more often.
+pub(crate) fn pace(
+    service: &ServiceDescription,
+    deployment: &DeploymentDescription,
+    now: Timestamp,
+    least: u64,
+) -> u64 {
+    const CLEANING_UP_MS: u64 = 30_000;
+    // Clocks differ: an age that cannot be is none.
+    let age = u64::try_from(now.as_millisecond() - deployment.created_at.as_millisecond()).unwrap_or(0);
+    let seldom = (age / 4).clamp(least, least * 3);
+    if let Some(shift) = &deployment.shift {
+        return if shift.pauses.is_empty() { seldom } else { least * 5 };
+    }
+    if service.deployments.first().is_some_and(|first| first.id != deployment.id) {
+        // It is being rolled back.
+        return least / 2;
+    }
+    if deployment.failed_tasks > 0 {
+        return least;
+    }
+    if deployment.running < deployment.desired {
+        return seldom;
+    }
+    let old = service.deployments.iter().filter(|other| other.id != deployment.id);
+    let leaving = old.map(|other| other.running + other.pending).sum::<u32>() > 0;
+    if leaving || age > CLEANING_UP_MS { least } else { least / 2 }
 }
 
 /// The failure of a deployment that is not waited for any longer: its tasks keep failing for one and the same reason.

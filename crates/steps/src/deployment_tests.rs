@@ -64,3 +64,38 @@ fn a_note_says_where_it_is_and_what_it_waits_for() {
          rolled back: `landfall continue` or `landfall abort` service web"
     );
 }
+
+#[test]
+fn looks_are_seldom_while_nothing_can_end_and_frequent_before_the_end() {
+    let at = |second: i64| Timestamp::from_second(second).unwrap();
+    let service = |deployments: Vec<DeploymentDescription>| ServiceDescription {
+        name: "web".to_owned(),
+        status: landfall_ports::orchestrator::ServiceStatus::Active,
+        task_definition: "web:2".to_owned(),
+        desired: 2,
+        running: 1,
+        pending: 1,
+        deployments,
+        events: Vec::new(),
+        tags: Default::default(),
+        settings: None,
+    };
+    let begun = deployment(Vec::new());
+    let old = |running| DeploymentDescription { id: "ecs-svc/0".to_owned(), running, pending: 0, ..begun.clone() };
+    let of = |own: &DeploymentDescription, old_running, second| {
+        pace(&service(vec![own.clone(), old(old_running)]), own, at(second), 1_000)
+    };
+    assert_eq!([of(&begun, 2, 0), of(&begun, 2, 2), of(&begun, 2, 8), of(&begun, 2, 60)], [1_000, 1_000, 2_000, 3_000]);
+    assert_eq!(of(&begun, 2, -500), 1_000, "another clock");
+    let all_run = DeploymentDescription { running: 2, pending: 0, ..begun.clone() };
+    assert_eq!((of(&all_run, 1, 10), of(&all_run, 0, 12), of(&all_run, 0, 90)), (1_000, 500, 1_000));
+    let failing = deployment(vec![failed("1", "x")]);
+    assert_eq!(of(&failing, 2, 60), 1_000);
+    let rolling_back = pace(&service(vec![old(1), begun.clone()]), &begun, at(60), 1_000);
+    assert_eq!(rolling_back, 500);
+    let mut paused = begun.clone();
+    let pause = PauseHook { id: "h".to_owned(), expires_at: None, on_timeout: "ROLLBACK".to_owned() };
+    paused.shift = Some(TrafficShift { pauses: vec![pause], ..TrafficShift::default() });
+    assert_eq!(of(&paused, 2, 60), 5_000);
+    assert_eq!(pace(&service(vec![begun.clone()]), &begun, at(60), 0), 0, "where nothing is to be spared");
+}

@@ -44,7 +44,7 @@ impl Steps {
     }
 
     /// No poll comes sooner than the platform bears; 0 waits for nothing, it only lets a token be written first.
-    fn paced(&self, mut progress: Progress) -> Progress {
+    pub(crate) fn paced(&self, mut progress: Progress) -> Progress {
         if let Progress::Pending { poll_after_ms, .. } = &mut progress
             && *poll_after_ms > 0
         {
@@ -83,7 +83,8 @@ impl StepExecutor for Steps {
             StepParams::BuildImage(p) => self.poll_build(cx, &p).await,
             StepParams::AwaitImage(p) => self.await_image(&p).await,
             StepParams::EnsureTargetGroup(p) => self.poll_target_group(cx, &p, token).await,
-            StepParams::DeployService(p) => self.poll_deploy(cx, &p, token).await,
+            // Has a pace of its own.
+            StepParams::DeployService(p) => return self.poll_deploy(cx, &p, token).await,
             StepParams::TargetsHealthy(p) => self.targets_healthy(&p).await,
             StepParams::ProbeUrl(p) => self.probe_url(&p).await,
             StepParams::RunHook(p) => self.poll_hook(cx, &p).await,

@@ -12,7 +12,7 @@ use landfall_workflow::event::StepError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::deployment::{deployment_error, given_up, note};
+use crate::deployment::{deployment_error, given_up, note, pace};
 use crate::error::{deleting, fatal, port};
 use crate::routing::{fallback, value};
 use crate::{SOON_MS, StepResult, Steps, codes, done, pending};
@@ -55,16 +55,17 @@ impl Steps {
     pub(crate) async fn poll_deploy(&self, cx: &StepContext, params: &DeployService, token: &Value) -> StepResult {
         let Some(id) = token["deployment"].as_str() else {
             return match Before::read(token) {
+                // Not paced: where all is there already, an update ends at once.
                 Some(before) => self.put_service(params, Some(before)).await,
-                None => self.start_deploy(cx, params).await,
+                None => self.start_deploy(cx, params).await.map(|progress| self.paced(progress)),
             };
         };
         let Some(service) = self.platform.orchestrator.describe_service(&params.name).await.map_err(port)? else {
             // Somebody took it away meanwhile: it is made again.
-            return self.put_service(params, Before::read(token)).await;
+            return self.put_service(params, Before::read(token)).await.map(|progress| self.paced(progress));
         };
         if service.status == ServiceStatus::Draining {
-            return Ok(draining(&service, token));
+            return Ok(self.paced(draining(&service, token)));
         }
         let Some(deployment) = service.deployments.iter().find(|d| d.id == id) else {
             let message = format!("another deployment of service {} took over", params.name);
@@ -82,7 +83,8 @@ impl Steps {
                     return Ok(Progress::Done(token.clone()));
                 }
                 let note = Some(note(deployment, &params.name));
-                Ok(Progress::Pending { token: token.clone(), poll_after_ms: SOON_MS, note })
+                let poll_after_ms = pace(&service, deployment, cx.now, self.platform.min_poll_ms).max(SOON_MS);
+                Ok(Progress::Pending { token: token.clone(), poll_after_ms, note })
             }
             RolloutState::Failed => Err(deployment_error(codes::SERVICE_FAILED, "failed", &service, deployment)),
             RolloutState::RolledBack => {

@@ -61,8 +61,8 @@ pub(crate) struct Batches {
     services: Arc<Batcher<String, Option<Arc<ecs::Service>>>>,
     deployments: Arc<Batcher<String, Option<Arc<ecs::ServiceDeployment>>>>,
     tasks: Arc<Batcher<String, Option<Arc<ecs::Task>>>>,
-    /// All services of the cluster, by name; all tasks that have not stopped; all task definitions of this installation.
-    all_services: Arc<Batcher<(), Arc<Vec<String>>>>,
+    /// All services of the cluster; all tasks that have not stopped; all task definitions of this installation.
+    all_services: Arc<Batcher<(), Arc<Vec<Arc<ecs::Service>>>>>,
     all_tasks: Arc<Batcher<(), Arc<Vec<Arc<ecs::Task>>>>>,
     all_definitions: Arc<Batcher<(), Arc<Vec<Arc<Revision>>>>>,
 }

@@ -71,24 +71,30 @@ impl Ecs {
         let this = self.clone();
         let list = move |_| {
             let this = this.clone();
-            async move { Ok(HashMap::from([((), Arc::new(this.list_services().await?))])) }
+            async move { Ok(HashMap::from([((), Arc::new(this.all_services().await?))])) }
         };
-        let names = self.batches.all_services.get((), list).await?;
-        let mut items = Vec::new();
-        for chunk in names.chunks(DESCRIBE_SERVICES) {
+        let services = self.batches.all_services.get((), list).await?;
+        let item = |service: &Arc<ecs::Service>| {
+            let name = service.service_name.as_deref()?;
+            self.item(ResourceKind::Service, name, super::from_tags(service.tags()), environment)
+        };
+        Ok(services.iter().filter_map(item).collect())
+    }
+
+    /// Of the cluster, but those that are INACTIVE.
+    async fn all_services(&self) -> PortResult<Vec<Arc<ecs::Service>>> {
+        let mut all = Vec::new();
+        for chunk in self.list_services().await?.chunks(DESCRIBE_SERVICES) {
             // Through the same batches as polls are.
             let reads = chunk.iter().map(|name| async move { (name, self.service(name).await) });
-            for service in futures_util::future::join_all(reads).await {
-                let (name, service) = service;
+            for (name, service) in futures_util::future::join_all(reads).await {
                 let service = service?.ok_or_else(|| unseen(&format!("service {name}")))?;
-                if service.status.as_deref() == Some("INACTIVE") {
-                    continue;
+                if service.status.as_deref() != Some("INACTIVE") {
+                    all.push(service);
                 }
-                let name = service.service_name.as_deref().unwrap_or_default();
-                items.extend(self.item(ResourceKind::Service, name, super::from_tags(service.tags()), environment));
             }
         }
-        Ok(items)
+        Ok(all)
     }
 
     async fn list_services(&self) -> PortResult<Vec<String>> {

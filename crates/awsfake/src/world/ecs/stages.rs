@@ -49,8 +49,8 @@ impl Space {
         for hook in configured {
             let pause = text(&hook, "targetType") == Some("PAUSE");
             let timeout = &hook["timeoutConfiguration"];
-            // Fourteen days where nothing is said.
-            let minutes = number(timeout, "timeoutInMinutes").unwrap_or(14 * 24 * 60);
+            // A day where nothing is said.
+            let minutes = number(timeout, "timeoutInMinutes").unwrap_or(24 * 60);
             let id = self.ids.uuid();
             let hook = Hook {
                 id,
