@@ -1,8 +1,11 @@
 //! One file per command. Here they are told apart, and it is decided what each needs: nothing, tracing, a runtime.
 
 mod diff;
+mod ecspresso;
 pub(crate) mod environment;
+mod doctor;
 mod executions;
+mod iam;
 mod import;
 pub(crate) mod link;
 mod logs;
@@ -10,6 +13,7 @@ pub(crate) mod manifest;
 mod preview;
 pub(crate) mod serve;
 pub(crate) mod state;
+mod strategy;
 mod up;
 mod wait;
 
@@ -54,6 +58,7 @@ fn ours(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
         Command::Check => manifest::check(&global.config, &printer),
         Command::Schema => manifest::schema(&printer),
         Command::Init(args) => manifest::init(&args, &printer),
+        Command::Iam(args) => iam::run(&args, &global, &printer),
         Command::Import(command) => import::run(command, &printer),
         Command::DemoApp(app) => demo_app::run(app),
         Command::Router(args) => {
@@ -83,6 +88,8 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
         Command::Releases(args) => Box::pin(environment::releases(&args, global, printer)).await,
         Command::Scale(args) => Box::pin(environment::scale(&args, global, printer)).await,
         Command::Wait(args) => Box::pin(environment::wait(&args, global, printer)).await,
+        Command::Continue(args) => Box::pin(strategy::go_on(&args, global, printer)).await,
+        Command::Abort(args) => Box::pin(strategy::abort(&args, global, printer)).await,
         Command::Lock(args) => Box::pin(environment::lock(&args, global, printer)).await,
         Command::Unlock(args) => Box::pin(environment::unlock(&args, global, printer)).await,
         Command::Logs(args) => Box::pin(environment::logs(&args, global, printer)).await,
@@ -90,6 +97,7 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
             Box::pin(environment::status(&name, global, printer)).await
         }
         Command::Status(_) => Box::pin(state::status(global, printer)).await,
+        Command::Doctor(args) => Box::pin(doctor::run(&args, global, printer)).await,
         Command::Gc(args) => Box::pin(state::gc(&args, global, printer)).await,
         Command::Deliveries(args) => Box::pin(state::deliveries(&args, global, printer)).await,
         Command::Backup(args) => Box::pin(state::backup(&args, global, printer)).await,

@@ -65,7 +65,7 @@ pub(super) async fn compare(
 }
 
 /// By name; the only one where none is given.
-fn environment<'a>(app: &'a App, name: &str) -> CliResult<&'a LongLivedEnvironment> {
+pub(crate) fn environment<'a>(app: &'a App, name: &str) -> CliResult<&'a LongLivedEnvironment> {
     let mut all = app.environments.values();
     let found = match (name, all.next(), all.next()) {
         ("", Some(only), None) => Some(only),

@@ -1,7 +1,7 @@
 //! `plan`, `diff`, `drift` and `verify`: what a deployment would do, what differs, and whether it can work. They change nothing,
 //! and for an environment on AWS they need neither the state nor its lock: without one, what runs stands for what was released.
 
-mod direct;
+pub(crate) mod direct;
 mod print;
 
 use landfall_server::control::{ControlRequest, ControlResponse};
