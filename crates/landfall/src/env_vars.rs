@@ -59,6 +59,10 @@ env_vars! {
     /// The same for traces only, complete with its path. Headers, sampling, batching and resource come from the other
     /// standard `OTEL_*` variables, which the OpenTelemetry SDK reads itself.
     OTEL_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    /// External variables of an ecspresso project's Jsonnet, as text: `NAME=VALUE;NAME=VALUE`.
+    EXT_STR = "ECSPRESSO_EXT_STR";
+    /// The same as Jsonnet code.
+    EXT_CODE = "ECSPRESSO_EXT_CODE";
     /// `true`: no traces, whatever else is set.
     OTEL_DISABLED = "OTEL_SDK_DISABLED";
 }

@@ -48,7 +48,11 @@ pub struct EcspressoProject {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Loaded {
     /// Answers are needed: ask, add them to what is known, and load again.
-    Asks(BTreeSet<Lookup>),
+    Asks {
+        lookups: BTreeSet<Lookup>,
+        /// The configuration's, else `AWS_REGION`.
+        region: Option<String>,
+    },
     Project(Box<EcspressoProject>),
 }
 
@@ -86,8 +90,9 @@ pub fn load(config: &SourceFile, inputs: &Inputs<'_>) -> Result<Loaded, Failed> 
     let mut notes = Vec::new();
     let settings = match configuration(config, &evaluator, inputs, &mut problems, &mut notes) {
         Some(settings) if problems.is_empty() => settings,
-        _ => return finished(&evaluator, problems),
+        settings => return finished(&evaluator, problems, region(settings.as_ref(), inputs)),
     };
+    let region = region(Some(&settings), inputs);
     let path = |key: &str| settings.get(key).and_then(Value::as_str);
     let mut document = |key: &'static str, name: &'static str, ignored: &[&str]| {
         let document = path(key).and_then(|path| definition(path, key, name, ignored, &evaluator, inputs, config));
@@ -96,9 +101,9 @@ pub fn load(config: &SourceFile, inputs: &Inputs<'_>) -> Result<Loaded, Failed> 
     let task = document("task_definition", "TaskDefinition", TASK_ONLY_SHOWN);
     let service = document("service_definition", "Service", SERVICE_ONLY_SHOWN);
     if !problems.is_empty() || !evaluator.needs().is_empty() {
-        return finished(&evaluator, problems);
+        return finished(&evaluator, problems, region);
     }
-    let Some(task) = task else { return finished(&evaluator, problems) };
+    let Some(task) = task else { return finished(&evaluator, problems, region) };
     match app::project(&settings, task, service, inputs, notes) {
         Ok(project) => Ok(Loaded::Project(Box::new(project))),
         Err(error) => {
@@ -149,10 +154,19 @@ const SERVICE_ONLY_SHOWN: &[&str] = &[
 ];
 
 /// Values that are missing wait until everything was asked, so that all are told at once.
-fn finished(evaluator: &Evaluator<'_>, problems: Vec<Problem>) -> Result<Loaded, Failed> {
+fn finished(evaluator: &Evaluator<'_>, problems: Vec<Problem>, region: Option<String>) -> Result<Loaded, Failed> {
     let needs = evaluator.needs();
     let only_missing = problems.iter().flat_map(|(_, found)| found).all(|one| one.code == codes::MISSING_VALUE);
-    if !needs.is_empty() && only_missing { Ok(Loaded::Asks(needs)) } else { Err(Failed { files: problems }) }
+    if !needs.is_empty() && only_missing {
+        Ok(Loaded::Asks { lookups: needs, region })
+    } else {
+        Err(Failed { files: problems })
+    }
+}
+
+fn region(settings: Option<&Map<String, Value>>, inputs: &Inputs<'_>) -> Option<String> {
+    let given = settings.and_then(|settings| settings.get("region")).and_then(Value::as_str).map(str::to_owned);
+    given.or_else(|| (inputs.vars)("AWS_REGION")).filter(|region| !region.is_empty())
 }
 
 fn configuration(

@@ -7,6 +7,7 @@ mod docs;
 mod ecspresso;
 mod jsonnet;
 mod project;
+mod weaknesses;
 
 use landfall_import::{Failed, Imported};
 use landfall_manifest::{SourceFile, render};

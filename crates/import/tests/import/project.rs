@@ -37,7 +37,7 @@ pub(crate) fn rounds(
     loop {
         let inputs = Inputs { read, vars, known: &known, external, environment: "default" };
         match load(config, &inputs) {
-            Ok(Loaded::Asks(lookups)) => {
+            Ok(Loaded::Asks { lookups, .. }) => {
                 assert!(lookups.iter().all(|lookup| !known.contains_key(lookup)), "asked twice");
                 assert!(!lookups.is_empty() && asked.len() < 9);
                 known.extend(lookups.iter().map(|lookup| (lookup.clone(), answers(lookup))));

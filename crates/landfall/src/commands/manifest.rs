@@ -6,7 +6,7 @@ use landfall_manifest::{Diagnostic, Loaded, Severity, SourceFile};
 use landfall_model::app::App;
 
 use crate::cli::InitArgs;
-use crate::commands::write_file;
+use crate::commands::{ecspresso, write_file};
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -35,6 +35,16 @@ fn missing(path: &Path, problems: &[Diagnostic]) -> bool {
 }
 
 pub(crate) fn check(config: &Path, printer: &Printer) -> CliResult<ExitCode> {
+    if let Some(source) = ecspresso_project(config) {
+        let app = ecspresso::app(&source, printer)?;
+        if printer.json() {
+            printer.json_data(
+                &serde_json::json!({ "file": source.path, "valid": true, "exit_code": 0, "problems": [] }),
+            )?;
+        }
+        printer.note(format_args!("{} is valid: an ecspresso project, {}", source.path, app.project));
+        return Ok(ExitCode::Ok);
+    }
     let Read { source, result } = read(config);
     let (problems, loaded) = match &result {
         Ok(loaded) => (&loaded.warnings, Some(loaded)),
@@ -80,6 +90,9 @@ pub(crate) fn plural(count: usize, what: &str) -> String {
 
 /// The manifest for a command that needs one; problems are printed here.
 pub(crate) fn load(path: &Path, printer: &Printer) -> CliResult<App> {
+    if let Some(source) = ecspresso_project(path) {
+        return ecspresso::app(&source, printer).map(with_default_secret);
+    }
     let Read { source, result } = read(path);
     match result {
         Ok(loaded) => {
@@ -103,6 +116,12 @@ pub(crate) fn load(path: &Path, printer: &Printer) -> CliResult<App> {
             Err(CliError::silent(ExitCode::InvalidManifest))
         }
     }
+}
+
+/// Told by its keys, whatever its name.
+fn ecspresso_project(path: &Path) -> Option<SourceFile> {
+    let source = landfall_manifest::read_file(path).ok()?;
+    landfall_import::ecspresso::project::is_config(&source).then_some(source)
 }
 
 /// Where the manifest names no webhook secret, the variable is it.

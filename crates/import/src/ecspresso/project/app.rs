@@ -50,7 +50,7 @@ pub(super) fn project(
     let ignored = ignored_tags(settings);
     without(&mut task, &ignored);
     let containers = containers(&task)?;
-    let region = text("region").map(str::to_owned).or_else(|| (inputs.vars)("AWS_REGION").filter(|v| !v.is_empty()));
+    let region = super::region(Some(settings), inputs);
     let cluster = text("cluster").unwrap_or("default").to_owned();
     let environment = inputs.environment.to_owned();
     let target = AwsTarget { name: environment.clone(), region, cluster: name_of(&cluster), ..AwsTarget::default() };
@@ -79,7 +79,8 @@ pub(super) fn project(
             cpu: None,
             memory: None,
             containers,
-            desired_count: counts.get(&own).copied().unwrap_or(0),
+            // A new service's; the count of one that is there stays where the document has none.
+            desired_count: counts.get(&own).copied().unwrap_or(1),
             deployment: deployment(&document, timeout),
             load_balancer: None,
             documents: Some(ServiceDocuments {
