@@ -18,6 +18,9 @@ pub struct Needed {
     /// What of the request conditions can ask: `aws:RequestTag/x`, `ecs:cluster`, `iam:PassedToService`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub context: BTreeMap<String, String>,
+    /// The statements (`Sid`) of the policy that allow it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_by: Vec<String>,
 }
 
 fn prefix(service: &str) -> &str {
@@ -53,7 +56,7 @@ pub fn needed(caller: &Caller, service: &str, operation: &str, input: &Value) ->
     let action = format!("{}:{own}", prefix(service));
     let mut all: Vec<Needed> = resources(caller, service, operation, input)
         .into_iter()
-        .map(|resource| Needed { action: action.clone(), resource, context: context.clone() })
+        .map(|resource| Needed { action: action.clone(), resource, context: context.clone(), allowed_by: Vec::new() })
         .collect();
     let pass = |role: &str, to: &str| Needed {
         action: "iam:PassRole".to_owned(),
@@ -62,6 +65,7 @@ pub fn needed(caller: &Caller, service: &str, operation: &str, input: &Value) ->
             false => format!("arn:aws:iam::{}:role/{role}", caller.account),
         },
         context: BTreeMap::from([("iam:PassedToService".to_owned(), to.to_owned())]),
+        allowed_by: Vec::new(),
     };
     for holder in [input, &input["overrides"]] {
         let roles = ["taskRoleArn", "executionRoleArn"].iter().filter_map(|key| text(holder, key));
@@ -83,7 +87,7 @@ pub fn needed(caller: &Caller, service: &str, operation: &str, input: &Value) ->
         let mut context = tags;
         context.insert(key.to_owned(), operation.to_owned());
         let resource = made(caller, operation, input);
-        all.push(Needed { action: action.to_owned(), resource, context });
+        all.push(Needed { action: action.to_owned(), resource, context, allowed_by: Vec::new() });
     }
     all
 }
@@ -215,6 +219,8 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Statement {
+    #[serde(default)]
+    pub sid: String,
     pub effect: String,
     pub action: OneOrMore,
     pub resource: OneOrMore,
@@ -282,6 +288,12 @@ impl Policy {
     pub fn allows(&self, needed: &Needed, tags: &Tags<'_>) -> bool {
         let mut fitting = self.statement.iter().filter(|statement| statement.fits(needed, tags)).peekable();
         fitting.peek().is_some() && fitting.all(|statement| statement.effect == "Allow")
+    }
+
+    /// The statements that allow it.
+    pub fn granting(&self, needed: &Needed, tags: &Tags<'_>) -> Vec<String> {
+        let allowing = self.statement.iter().filter(|own| own.effect == "Allow" && own.fits(needed, tags));
+        allowing.map(|statement| statement.sid.clone()).collect()
     }
 
     /// The answer to a call that lacks a right, in AWS's words.

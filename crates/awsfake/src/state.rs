@@ -68,7 +68,13 @@ impl State {
     /// In the order of AWS's front: throttled, denied, then the model. Faults strike first of all.
     pub(crate) fn call(&mut self, wall: Millis, call: &Call) -> Outcome {
         let now = self.clock.now(wall);
-        let actions = needed(&call.caller, &call.service, &call.operation, &call.input);
+        let mut actions = needed(&call.caller, &call.service, &call.operation, &call.input);
+        if let Some(policy) = &self.policy {
+            let tags = |arn: &str| self.world.tags(&call.caller, arn);
+            for own in &mut actions {
+                own.allowed_by = policy.granting(own, &tags);
+            }
+        }
         let fault = self.faults.strike(&call.service, &call.operation, &call.input).unwrap_or_default();
         let answer = self.answer(now, call, &actions, &fault);
         let lost = fault.cut || fault.lose_response;

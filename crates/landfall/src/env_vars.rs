@@ -40,6 +40,10 @@ env_vars! {
     DOCKER_HOST = "DOCKER_HOST";
     /// The container engine's socket, as the podman command reads it.
     CONTAINER_HOST = "CONTAINER_HOST";
+    /// Region of places that name none, as the AWS SDK reads it; also of what `landfall iam` prints.
+    AWS_REGION = "AWS_REGION";
+    /// The same, where there is no `AWS_REGION`.
+    AWS_DEFAULT_REGION = "AWS_DEFAULT_REGION";
     /// Any value: no colour.
     NO_COLOR = "NO_COLOR";
     /// Base of the default state directory: `$XDG_STATE_HOME/landfall`.

@@ -72,6 +72,9 @@ pub struct Engine {
     pub sees_processes: bool,
     pub limits_memory: bool,
     pub limits_cpu: bool,
+    pub rootless: bool,
+    /// `v2 by systemd`; empty where the engine does not say.
+    pub cgroup: String,
     /// Set when the service is ours.
     service: Option<PathBuf>,
     healing: Mutex<()>,
@@ -84,13 +87,30 @@ struct ServiceRecord {
     start: u64,
 }
 
+/// Of a service of our own, in its directory.
+const OWN_SOCKET: &str = "engine.sock";
+
+fn own_directory(state_dir: &Path, options: &EngineOptions) -> PathBuf {
+    options.directory.clone().unwrap_or_else(|| state_dir.join("engine"))
+}
+
 impl Engine {
     /// Finds or starts an engine. `Invalid` with code LF-ENGINE-MISSING where there is none.
     pub async fn connect(state_dir: &Path, options: &EngineOptions) -> PortResult<Self> {
-        let directory = options.directory.clone().unwrap_or_else(|| state_dir.join("engine"));
-        let own_socket = directory.join("engine.sock");
+        if let Some(engine) = Self::look(state_dir, options).await? {
+            return Ok(engine);
+        }
+        let directory = own_directory(state_dir, options);
+        start_service(&directory).await?;
+        Self::open(&directory.join(OWN_SOCKET), Some(directory)).await
+    }
+
+    /// As `connect`, and nothing is started. `None`: none runs, and one can be started.
+    pub async fn look(state_dir: &Path, options: &EngineOptions) -> PortResult<Option<Self>> {
+        let directory = own_directory(state_dir, options);
+        let own_socket = directory.join(OWN_SOCKET);
         if let Some(socket) = &options.socket {
-            return Self::open(socket, (*socket == own_socket).then_some(directory)).await;
+            return Self::open(socket, (*socket == own_socket).then_some(directory)).await.map(Some);
         }
         if let Some(host) = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()) {
             let Some(path) = host.strip_prefix("unix://") else {
@@ -99,21 +119,17 @@ impl Engine {
                      containers' addresses and logs"
                 )));
             };
-            return Self::open(Path::new(path), None).await;
+            return Self::open(Path::new(path), None).await.map(Some);
         }
         if Docker::new(&own_socket).ping().await.is_ok() {
-            return Self::open(&own_socket, Some(directory)).await;
+            return Self::open(&own_socket, Some(directory)).await.map(Some);
         }
         for socket in well_known_sockets() {
             if socket.exists() && Docker::new(&socket).ping().await.is_ok() {
-                return Self::open(&socket, None).await;
+                return Self::open(&socket, None).await.map(Some);
             }
         }
-        if !process::on_path("podman") {
-            return Err(PortError::Invalid(MISSING.to_owned()));
-        }
-        start_service(&directory).await?;
-        Self::open(&own_socket, Some(directory)).await
+        if process::on_path("podman") { Ok(None) } else { Err(PortError::Invalid(MISSING.to_owned())) }
     }
 
     async fn open(socket: &Path, service: Option<PathBuf>) -> PortResult<Self> {
@@ -131,6 +147,11 @@ impl Engine {
             sees_processes: !desktop,
             limits_memory: info.memory_limit,
             limits_cpu: info.cpu_cfs_quota,
+            rootless,
+            cgroup: match info.cgroup_version.as_str() {
+                "" => String::new(),
+                version => format!("v{version} by {}", info.cgroup_driver),
+            },
             service,
             healing: Mutex::new(()),
         })

@@ -39,6 +39,10 @@ pub struct Info {
     pub rootless: bool,
     pub memory_limit: bool,
     pub cpu_cfs_quota: bool,
+    /// `1` or `2`.
+    pub cgroup_version: String,
+    /// `systemd`, `cgroupfs` or `none`.
+    pub cgroup_driver: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
