@@ -81,7 +81,7 @@ pub(crate) enum Command {
     /// Receive GitHub's webhooks and keep previews in step with branches
     #[command(
         after_help = "Examples:\n  LANDFALL_WEBHOOK_SECRET=… landfall serve --config landfall.yml --listen 127.0.0.1:8400\n  \
-                      landfall serve --state /var/lib/landfall --log-format json\n\nThe listener serves POST /webhooks/github, GET /healthz and GET /metrics. Control goes over STATE/control.sock.\ndocs/github.md says how to set up the webhook."
+                      landfall serve --state /var/lib/landfall --log-format json\n\nThe listener serves POST /webhooks/github, GET /healthz and GET /metrics, and Slack's\ncommands where the manifest takes them (docs/chatops.md). Control goes over STATE/control.sock.\ndocs/github.md says how to set up the webhook."
     )]
     Serve(ServeArgs),
     /// The load balancer process; started on demand by the others

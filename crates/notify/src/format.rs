@@ -147,6 +147,24 @@ mod tests {
     }
 
     #[test]
+    fn no_sender_is_left_for_the_next_message() {
+        let notice = notice(NoticeKind::Created, "my-project-test123 is up");
+        let sender = |username: &str, icon_url: Option<&str>| {
+            let envelope = ChatEnvelope {
+                channel: "#test".into(),
+                username: username.into(),
+                icon_url: icon_url.map(str::to_owned),
+            };
+            let TopicBody::ByProtocol(body) = topic(&notice, Some(&envelope)).body else { panic!("no envelope") };
+            let outer: Value = serde_json::from_str(&body).unwrap();
+            let chat: Value = serde_json::from_str(outer["default"].as_str().unwrap()).unwrap();
+            (chat["username"].clone(), chat["icon_url"].clone())
+        };
+        assert_eq!(sender("ECS", Some("http://h/ecs.png")), (json!("ECS"), json!("http://h/ecs.png")));
+        assert_eq!(sender("ecs deity", None), (json!("ecs deity"), Value::Null));
+    }
+
+    #[test]
     fn a_plain_message_is_text_with_a_legal_subject() {
         let mut notice = notice(NoticeKind::Failed, "a\tfailed: é");
         notice.cause = Some("exit code 3\n".into());

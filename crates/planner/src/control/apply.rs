@@ -76,10 +76,11 @@ fn preview(
         Ok(record) => record,
         Err(why) => return ignored(why),
     };
-    if matches!(ask.trigger, PreviewTrigger::Pushed | PreviewTrigger::PullRequest | PreviewTrigger::Requested) {
-        sleep::used(app, &mut record, ask.trigger == PreviewTrigger::Requested);
-    }
     let asked_anew = own.is_none_or(|before| before.desired_seq != record.desired_seq);
+    let by_a_person = ask.trigger == PreviewTrigger::Requested;
+    if asked_anew || by_a_person {
+        sleep::used(app, &mut record, by_a_person);
+    }
     let mut notices = Vec::new();
     if awaits_approval(&record) {
         notices.extend(hold_for_approval(&mut record, now).filter(|_| asked_anew));

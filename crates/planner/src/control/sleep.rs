@@ -113,11 +113,15 @@ fn asked(mut next: EnvironmentRecord, intent: &Intent, by_itself: bool, word: &s
     }
 }
 
-/// A push, or a person who asks for the preview: it is used again.
+/// Something new to deploy, or a person who asks for the preview: it is used again.
 pub(super) fn used(app: &App, next: &mut EnvironmentRecord, by_a_person: bool) {
     let sleeps_by_itself = app.previews.as_ref().is_some_and(|previews| previews.sleep.is_some());
     if by_a_person || sleeps_by_itself {
         next.sleep = false;
+    }
+    // It is not kept waiting for a failure to wake what was there before.
+    if next.asleep.is_some() {
+        next.retry_at = None;
     }
 }
 

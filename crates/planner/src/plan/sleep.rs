@@ -16,9 +16,9 @@ use super::{MAX_PARALLEL, PlanError, PlanInputs, PlanKind, Planned, SCHEMA, STOP
 /// Seconds until a URL whose targets are healthy must answer.
 const PROBE_S: u32 = 60;
 
-/// Scales every service of the preview to 0. There is nothing to undo: waking it does that.
+/// Scales every service of the preview to 0. There is nothing to undo: where it fails, the preview is woken.
 pub fn sleep(app: &App, record: &EnvironmentRecord, inputs: &PlanInputs) -> Planned {
-    let mut builder = Builder::new(FailurePolicy::Unwind);
+    let mut builder = Builder::new(FailurePolicy::FailForward);
     for name in service_names(app.previews.as_ref(), record, inputs) {
         let stop = StepParams::StopService(StopService { name: name.clone() });
         builder.add(format!("stop.{name}"), format!("Stop the tasks of {name}"), &[], stop);

@@ -5,6 +5,7 @@ mod changes;
 mod chat;
 mod control;
 mod conversation;
+mod deity;
 mod intake;
 mod rig;
 mod sleep;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use landfall_model::Timestamp;
 use landfall_model::app::Sleep;
-use landfall_model::environment::{EnvironmentRecord, Phase};
+use landfall_model::environment::{EnvironmentRecord, EnvironmentWrite, Phase};
 use landfall_model::event::Ask;
 use landfall_ports::PortError;
 use landfall_ports::journal::Journal;
@@ -178,6 +178,24 @@ async fn what_cannot_be_woken_says_so_and_the_next_request_tries_again() {
     })
     .await;
     assert_eq!(running(&rig), 1);
+    server.stop().await;
+}
+
+/// Long after it fell asleep the journal has forgotten with which parameters it served: then it wakes as the manifest has it.
+#[tokio::test]
+async fn it_wakes_also_when_nobody_remembers_how_it_served() {
+    let rig = sleepy(None);
+    let server = up(&rig).await;
+    ask(&server, Ask::Sleep).await;
+    let mut record = settled(&server).await;
+    server.kill(&rig).await;
+    let expected = record.revision;
+    record.good_execution = Some("exe_forgotten".into());
+    rig.mem.write_environments(vec![EnvironmentWrite { expected, record }], vec![]).await.unwrap();
+    let server = rig.start().await;
+    ask(&server, Ask::Wake).await;
+    let woken = settled(&server).await;
+    assert_eq!((woken.phase, woken.commit, running(&rig)), (Phase::Ready, Some(commit('a')), 1));
     server.stop().await;
 }
 

@@ -4,5 +4,6 @@
 mod handlers;
 mod matrix;
 mod rollouts;
+mod sleeping;
 mod tasks;
 mod world;

@@ -18,9 +18,9 @@ use landfall_workflow::{ExecutionState, ExecutionView, Outcome, Plan, Step, outp
 
 use crate::world::{FIRST, Place, SECOND, app, full, now, with_last_task, with_ports};
 
-const EXECUTION: &str = "exe_2";
+pub(crate) const EXECUTION: &str = "exe_2";
 /// The execution that made the world of before.
-const EARLIER: &str = "exe_1";
+pub(crate) const EARLIER: &str = "exe_1";
 
 impl World for Place {
     fn steps(&self) -> Arc<dyn StepExecutor> {
@@ -64,7 +64,7 @@ impl World for Place {
     }
 }
 
-async fn run(process: Process) {
+pub(crate) async fn run(process: Process) {
     let clock = Arc::new(TestClock::seeded(7));
     let engine = Engine::new(EngineConfig::new("process"), process.journal, process.steps, clock);
     let new = NewPlan {
@@ -92,7 +92,7 @@ fn running(app: fn() -> landfall_model::app::App) -> impl Fn() -> Place {
 }
 
 /// Both directions: deaths on the way, and deaths on the way back from a failure of each of `failing`.
-async fn everything(plan: &Plan, world: impl Fn() -> Place, failing: &[&str]) -> Tried {
+pub(crate) async fn everything(plan: &Plan, world: impl Fn() -> Place, failing: &[&str]) -> Tried {
     let tried = crash_matrix(plan, &world, run).await;
     assert!(tried.commits >= plan.steps.len() as u64 && tried.calls >= plan.steps.len() as u64, "{tried:?}");
     assert_eq!(tried.failures, 3 * plan.steps.len() as u64);
@@ -104,17 +104,17 @@ async fn everything(plan: &Plan, world: impl Fn() -> Place, failing: &[&str]) ->
     tried
 }
 
-struct End {
-    place: Place,
-    view: ExecutionView,
+pub(crate) struct End {
+    pub(crate) place: Place,
+    pub(crate) view: ExecutionView,
 }
 
-async fn live(plan: &Plan, place: Place) -> End {
+pub(crate) async fn live(plan: &Plan, place: Place) -> End {
     let steps = World::steps(&place);
     live_with(plan, place, steps).await
 }
 
-async fn live_with(plan: &Plan, place: Place, steps: Arc<dyn StepExecutor>) -> End {
+pub(crate) async fn live_with(plan: &Plan, place: Place, steps: Arc<dyn StepExecutor>) -> End {
     let mem = Arc::new(Mem::default());
     let clock = Arc::new(TestClock::seeded(7));
     let engine = Engine::new(EngineConfig::new("process"), mem, steps, clock);
