@@ -62,14 +62,15 @@ impl Ecs {
         tags: &Tags,
     ) -> PortResult<Registered> {
         let mut wanted = task_definition(definition, document)?;
-        if let Some(newest) = self.newest(&definition.family).await?
-            && newest["status"] != "INACTIVE"
+        let ours = self.core.tags(tags);
+        let newest = self.newest(&definition.family).await?.filter(|newest| newest["status"] != "INACTIVE");
+        if let Some(newest) = newest.map(|newest| without(newest, &ours))
             && diff(Kind::TaskDefinition, &newest, &Value::Object(wanted.clone())).is_empty()
             && let Some(arn) = newest["taskDefinitionArn"].as_str()
         {
             return Ok(Registered { handle: arn.to_owned(), created: false });
         }
-        let tags = with_tags(&mut wanted, &self.core.tags(tags))?;
+        let tags = with_tags(&mut wanted, &ours)?;
         let resource = format!("task definition {}", definition.family);
         let call = Call::ecs("RegisterTaskDefinition", Family::TaskDefinitionModify, &resource);
         let request = self.core.clients.ecs.register_task_definition().family(&definition.family);
@@ -106,8 +107,8 @@ impl Ecs {
         }
     }
 
-    /// What would be sent.
-    pub(crate) fn given_documents(
+    /// What would be sent; of the service's tags also those that it has and keeps.
+    pub(crate) async fn given_documents(
         &self,
         definition: &TaskDefinition,
         document: &Value,
@@ -119,7 +120,11 @@ impl Ecs {
         let mut tags = self.core.tags(&request.tags);
         with_tags(&mut task_definition, &tags)?;
         tags.insert(TAG_TIMEOUT.to_owned(), request.deployment.timeout.to_string());
-        with_tags(&mut service, &tags)?;
+        let there = self.service(&request.name).await?;
+        let mut kept = there.map(|service| super::from_tags(service.tags())).unwrap_or_default();
+        kept.extend(tags_of(&service)?);
+        kept.extend(tags);
+        with_tags(&mut service, &kept)?;
         service.insert("cluster".to_owned(), json!(self.core.target.cluster));
         service.insert("taskDefinition".to_owned(), json!(definition.family));
         Ok(Documents { task_definition: Value::Object(task_definition), service: Value::Object(service) })
@@ -144,6 +149,14 @@ fn task_definition(definition: &TaskDefinition, document: &Value) -> PortResult<
         container.insert("image".to_owned(), json!(ours.image));
     }
     Ok(document)
+}
+
+/// Takes our tags off: they say who made it, not what it is.
+fn without(mut document: Value, ours: &Tags) -> Value {
+    if let Some(tags) = document["tags"].as_array_mut() {
+        tags.retain(|tag| !tag["key"].as_str().is_some_and(|key| ours.contains_key(key)));
+    }
+    document
 }
 
 /// The document's own tags and ours, ours first where both say something. Returns all of them.

@@ -1,5 +1,6 @@
 //! Documents as they come, made comparable: unwrapped, without what is only told and never asked for, in one spelling.
 
+use landfall_model::inventory::TAG_ENVIRONMENT;
 use serde_json::{Map, Value, json};
 
 use super::Kind;
@@ -65,7 +66,8 @@ fn unwrapped(kind: Kind, document: &Value) -> Map<String, Value> {
         fields.entry("tags").or_insert_with(|| tags.clone());
     }
     if let Some(Value::Array(tags)) = fields.get_mut("tags") {
-        let own = |tag: &Value| tag["key"].as_str().is_some_and(|key| OWN_TAGS.iter().any(|own| key.starts_with(own)));
+        let own = |key: &str| key == TAG_ENVIRONMENT || OWN_TAGS.iter().any(|own| key.starts_with(own));
+        let own = |tag: &Value| tag["key"].as_str().is_some_and(own);
         tags.retain(|tag| !own(tag));
     }
     fields

@@ -1,0 +1,231 @@
+//! An ecspresso project as it is, with the real binary against our fake of AWS: deployed over what is there, changed, planned,
+//! rolled back.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use landfall_awsfake::{Fake, Handle};
+use serde_json::{Value, json};
+
+const V1: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000001";
+const V2: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000002";
+
+const CONFIG: &str = "\
+region: {{ must_env `AWS_REGION` }}
+cluster: main
+service: shop-web
+service_definition: ecs-service-def.json
+task_definition: ecs-task-def.jsonnet
+timeout: 5m
+";
+
+const TASK: &str = "\
+local must_env = std.native('must_env');
+local caller = std.native('caller_identity')();
+{
+  family: 'shop-web',
+  cpu: '256',
+  memory: '0.5 GB',
+  networkMode: 'awsvpc',
+  requiresCompatibilities: ['FARGATE'],
+  taskRoleArn: 'arn:aws:iam::%s:role/shop' % caller.Account,
+  containerDefinitions: [{
+    name: 'web',
+    image: must_env('IMAGE'),
+    essential: true,
+    environment: [{ name: 'LEVEL', value: '{{ ssm `/shop/level` }}' }],
+    secrets: [{ name: 'DB', valueFrom: '{{ secretsmanager_arn `shop-db` }}:password::' }],
+    dockerLabels: { Team: 'shop' },
+  }],
+  tags: [{ key: 'team', value: 'shop' }],
+}
+";
+
+fn service(exec: bool) -> String {
+    json!({
+        "launchType": "FARGATE",
+        "enableExecuteCommand": exec,
+        "deploymentConfiguration": {"deploymentCircuitBreaker": {"enable": true, "rollback": true}},
+        "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": ["sg-1"]}},
+    })
+    .to_string()
+}
+
+struct World {
+    fake: Handle,
+    directory: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl World {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (_, fake) = runtime.block_on(Fake { scale: 20.0, ..Fake::default() }.run()).unwrap();
+        fake.call("ecs", "CreateCluster", json!({"clusterName": "main"})).unwrap();
+        fake.call("ssm", "PutParameter", json!({"Name": "/shop/level", "Value": "info", "Type": "String"})).unwrap();
+        fake.call("secretsmanager", "CreateSecret", json!({"Name": "shop-db", "SecretString": "{}"})).unwrap();
+        let directory = tempfile::Builder::new().prefix("landfall-ecspresso-").tempdir().unwrap();
+        let world = Self { fake, directory, _runtime: runtime };
+        world.write("ecspresso.yml", CONFIG);
+        world.write("ecs-task-def.jsonnet", TASK);
+        world.write("ecs-service-def.json", &service(false));
+        world
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).unwrap();
+    }
+
+    /// stdout and stderr.
+    fn ends(&self, image: &str, arguments: &[&str], code: i32) -> (String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_landfall"))
+            .args(arguments)
+            .args(["--config", "ecspresso.yml"])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path())
+            .env("LANDFALL_STATE", self.path().join("state"))
+            // Nothing here needs one.
+            .env("LANDFALL_ENGINE", "/nonexistent.sock")
+            .env("AWS_ENDPOINT_URL", self.fake.url())
+            .env("IMAGE", image)
+            .envs([("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true"), ("NO_COLOR", "1")])
+            .envs([("AWS_ACCESS_KEY_ID", "AKIATEST"), ("AWS_SECRET_ACCESS_KEY", "test")])
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
+        (stdout, stderr)
+    }
+
+    fn differences(&self, image: &str, command: &str, code: i32) -> Vec<String> {
+        let (stdout, _) = self.ends(image, &[command, "--output", "json"], code);
+        let report: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
+        let one = &report["services"][0];
+        let of = |key: &str| one[key].as_array().cloned().unwrap_or_default();
+        let paths = of("task_definition").into_iter().chain(of("settings"));
+        paths.map(|change| change["path"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn live(&self) -> Value {
+        let input = json!({"cluster": "main", "services": ["shop-web"], "include": ["TAGS"]});
+        self.fake.call("ecs", "DescribeServices", input).unwrap()["services"][0].clone()
+    }
+
+    fn definition(&self) -> Value {
+        let handle = self.live()["taskDefinition"].clone();
+        let input = json!({"taskDefinition": handle, "include": ["TAGS"]});
+        self.fake.call("ecs", "DescribeTaskDefinition", input).unwrap()
+    }
+
+    fn revision(&self) -> u64 {
+        self.definition()["taskDefinition"]["revision"].as_u64().unwrap()
+    }
+
+    fn count(&self, operation: &str) -> usize {
+        self.fake.calls().iter().filter(|call| call.operation == operation).count()
+    }
+}
+
+#[test]
+fn a_project_is_deployed_changed_planned_and_rolled_back() {
+    let world = World::new();
+    world.ends(V1, &["check"], 0);
+    world.ends(V1, &["deploy"], 0);
+    let (live, made) = (world.live(), world.definition());
+    assert_eq!((live["desiredCount"].as_u64(), live["runningCount"].as_u64()), (Some(1), Some(1)), "{live}");
+    let container = &made["taskDefinition"]["containerDefinitions"][0];
+    assert_eq!(container["environment"], json!([{"name": "LEVEL", "value": "info"}]));
+    assert_eq!(container["dockerLabels"], json!({"Team": "shop"}));
+    assert!(container["secrets"][0]["valueFrom"].as_str().unwrap().starts_with("arn:aws:secretsmanager:us-east-1:"));
+    assert_eq!(made["taskDefinition"]["taskRoleArn"], "arn:aws:iam::123456789012:role/shop");
+    assert!(made["tags"].as_array().unwrap().contains(&json!({"key": "team", "value": "shop"})), "{made}");
+
+    // Nothing changed: nothing differs, and nothing is registered or updated again.
+    assert_eq!(world.differences(V1, "plan", 0), [""; 0]);
+    let before = (world.count("RegisterTaskDefinition"), world.count("UpdateService"));
+    world.ends(V1, &["deploy"], 0);
+    assert_eq!((world.count("RegisterTaskDefinition"), world.count("UpdateService")), before);
+
+    // Somebody scales it: the file says nothing of a count, so that it stays.
+    let scaled = json!({"cluster": "main", "service": "shop-web", "desiredCount": 3});
+    world.fake.call("ecs", "UpdateService", scaled).unwrap();
+    world.write("ecs-service-def.json", &service(true));
+    let changes = world.differences(V2, "plan", 2);
+    assert_eq!(changes, ["containerDefinitions[web].image", "enableExecuteCommand"]);
+    world.ends(V2, &["deploy"], 0);
+    let live = world.live();
+    assert_eq!(
+        (live["desiredCount"].as_u64(), live["enableExecuteCommand"].as_bool()),
+        (Some(3), Some(true)),
+        "{live}"
+    );
+    assert_eq!(world.revision(), 2);
+    assert_eq!(world.differences(V2, "plan", 0), [""; 0]);
+
+    world.ends(V2, &["rollback"], 0);
+    let live = world.live();
+    assert_eq!(world.definition()["taskDefinition"]["containerDefinitions"][0]["image"], V1);
+    assert_eq!(
+        (live["enableExecuteCommand"].as_bool(), live["desiredCount"].as_u64()),
+        (Some(false), Some(3)),
+        "{live}"
+    );
+    let (status, _) = world.ends(V1, &["status", "default"], 0);
+    assert!(status.contains("shop-web"), "{status}");
+}
+
+#[test]
+fn a_service_that_somebody_else_made_is_taken_over() {
+    let world = World::new();
+    let definition = json!({"family": "shop-web", "cpu": "256", "memory": "512", "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"], "taskRoleArn": "arn:aws:iam::123456789012:role/shop",
+        "containerDefinitions": [{"name": "web", "image": V1, "essential": true, "dockerLabels": {"Team": "shop"},
+            "environment": [{"name": "LEVEL", "value": "info"}], "secrets": [{"name": "DB", "valueFrom": secret(&world)}]}],
+        "tags": [{"key": "team", "value": "shop"}]});
+    world.fake.call("ecs", "RegisterTaskDefinition", definition).unwrap();
+    let mut made: Value = serde_json::from_str(&service(false)).unwrap();
+    for (key, value) in [("cluster", "main"), ("serviceName", "shop-web"), ("taskDefinition", "shop-web:1")] {
+        made[key] = json!(value);
+    }
+    made["desiredCount"] = json!(2);
+    made["tags"] = json!([{"key": "owner", "value": "alice"}]);
+    world.fake.call("ecs", "CreateService", made).unwrap();
+    world.ends(V1, &["deploy"], 0);
+    let live = world.live();
+    assert_eq!((world.revision(), live["desiredCount"].as_u64()), (1, Some(2)), "the same is not registered again");
+    let keys: Vec<&str> = live["tags"].as_array().unwrap().iter().map(|tag| tag["key"].as_str().unwrap()).collect();
+    assert!(keys.contains(&"owner") && keys.contains(&"landfall"), "{keys:?}");
+    assert_eq!((world.count("CreateService"), world.count("UpdateService")), (0, 0));
+    assert_eq!(world.differences(V1, "plan", 0), [""; 0]);
+}
+
+fn secret(world: &World) -> String {
+    let found = world.fake.call("secretsmanager", "DescribeSecret", json!({"SecretId": "shop-db"})).unwrap();
+    format!("{}:password::", found["ARN"].as_str().unwrap())
+}
+
+#[test]
+fn what_is_missing_is_told_with_its_place_and_no_value() {
+    let world = World::new();
+    world.write("ecs-task-def.jsonnet", &TASK.replace("/shop/level", "/shop/none").replace("'IMAGE'", "'NOT_SET'"));
+    let (_, stderr) = world.ends(V1, &["deploy"], 65);
+    assert!(stderr.contains("NOT_SET is not set") && stderr.contains("ecs-task-def.jsonnet:12:12"), "{stderr}");
+    world.write("ecs-task-def.jsonnet", &TASK.replace("/shop/level", "/shop/none"));
+    let (_, stderr) = world.ends(V1, &["plan"], 65);
+    assert!(stderr.contains("SSM parameter /shop/none cannot be looked up"), "{stderr}");
+    assert_eq!(world.count("RegisterTaskDefinition"), 0);
+    world.write("ecs-service-def.json", &json!({"deploymentController": {"type": "CODE_DEPLOY"}}).to_string());
+    world.write("ecs-task-def.jsonnet", TASK);
+    let (_, stderr) = world.ends(V1, &["deploy"], 65);
+    assert!(stderr.contains("CODE_DEPLOY") && stderr.contains("BLUE_GREEN"), "{stderr}");
+}
