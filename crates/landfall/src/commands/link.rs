@@ -84,6 +84,7 @@ pub(crate) fn control_error(error: &ControlError) -> CliError {
         ControlError::Invalid(_) => ExitCode::Usage,
         ControlError::Conflict(_) => ExitCode::Conflict,
         ControlError::Locked(_) => ExitCode::EnvironmentLocked,
+        ControlError::Denied(_) => ExitCode::Denied,
         ControlError::Unavailable(_) => ExitCode::Unavailable,
         ControlError::Internal(_) => ExitCode::Internal,
     };

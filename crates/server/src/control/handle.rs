@@ -61,7 +61,10 @@ impl From<JournalError> for ControlError {
 
 impl From<PortError> for ControlError {
     fn from(error: PortError) -> Self {
-        ControlError::Unavailable(error.to_string())
+        match error {
+            PortError::Denied(_) => ControlError::Denied(error.to_string()),
+            _ => ControlError::Unavailable(error.to_string()),
+        }
     }
 }
 

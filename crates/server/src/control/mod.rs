@@ -286,6 +286,9 @@ pub enum ControlError {
     /// Somebody locked the environment.
     #[error("{0}")]
     Locked(String),
+    /// The platform does not allow it.
+    #[error("{0}")]
+    Denied(String),
     #[error("{0}")]
     Unavailable(String),
     #[error("internal error: {0}")]

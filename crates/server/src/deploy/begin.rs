@@ -8,9 +8,10 @@ use landfall_model::ids::{EnvironmentId, ExecutionId, SYSTEM_ACTOR};
 use landfall_planner::names::lasting_name;
 use landfall_planner::plan::{self, Attempt, EnvironmentInputs, NoRelease, release};
 use landfall_planner::{PlanError, Planned, Severity, lint};
+use landfall_ports::PortError;
 use landfall_workflow::{Outcome, Signal};
 
-use super::{Answer, Begun, Change, Place, attempts, lock, place, target};
+use super::{Answer, Begun, Change, Place, attempts, compare, lock, place, target};
 use crate::control::ControlError;
 use crate::service::Inner;
 
@@ -159,9 +160,17 @@ async fn live(inner: &Inner, place: &Place<'_>) -> Answer<BTreeMap<String, u32>>
     let mut live = BTreeMap::new();
     for service in &place.environment.services {
         let name = lasting_name(&inner.app, place.environment, service);
-        if let Some(found) = place.platform.orchestrator.describe_service(&name).await? {
-            live.insert(service.clone(), found.desired);
-        }
+        let orchestrator = &place.platform.orchestrator;
+        let desired = match orchestrator.describe_service(&name).await? {
+            Some(found) => Some(found.desired),
+            // Not ours yet, but about to be taken over: its count stays as well.
+            None => match orchestrator.documents(&name).await {
+                Ok(documents) => documents.and_then(|documents| compare::count(&documents)),
+                Err(PortError::Invalid(_)) => None,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        live.extend(desired.map(|desired| (service.clone(), desired)));
     }
     Ok(live)
 }

@@ -12,8 +12,8 @@ use landfall_model::step::{AwaitImage, ContainerInput, DeployService, Input, Reg
 use landfall_model::task::ContainerSettings;
 use landfall_planner::names::lasting_name;
 use landfall_planner::plan::{self, EnvironmentInputs, Following, ImageOverride, Release, Released, release};
-use landfall_ports::Platform;
 use landfall_ports::orchestrator::{Documents, Looked, PutService};
+use landfall_ports::{Platform, PortError};
 use landfall_workflow::Plan;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -115,12 +115,15 @@ pub async fn compare(scene: &Scene<'_>, against: &Against, look: bool) -> Result
         let invalid = |missing: String| ControlError::Internal(format!("service {service}: {missing}"));
         let (definition, request) = (definition.definition().map_err(invalid)?, PutService::of(&put).map_err(invalid)?);
         let orchestrator = &scene.platform.orchestrator;
-        let looked = if look { orchestrator.preflight(&definition, &request).await? } else { Vec::new() };
+        let looked = match look {
+            true => orchestrator.preflight(&definition, &request).await.map_err(told)?,
+            false => Vec::new(),
+        };
         let documents = match orchestrator.desired_documents(&definition, &request).await {
             Ok(documents) => documents,
             // Told by what was looked at.
             Err(_) if !looked.is_empty() => Documents { task_definition: Value::Null, service: Value::Null },
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(told(error)),
         };
         comparison.services.push(Compared {
             name: request.name,
@@ -132,6 +135,14 @@ pub async fn compare(scene: &Scene<'_>, against: &Against, look: bool) -> Result
         });
     }
     Ok(comparison)
+}
+
+/// What the manifest names and the platform does not have, or does not take, is the manifest's fault.
+fn told(error: PortError) -> ControlError {
+    match error {
+        PortError::NotFound(message) | PortError::Invalid(message) => ControlError::Invalid(message),
+        other => other.into(),
+    }
 }
 
 pub(crate) async fn answer(inner: &Inner, name: &str, against: &Against, look: bool) -> Answer<Comparison> {
@@ -155,7 +166,7 @@ async fn live(scene: &Scene<'_>) -> Answer<Live> {
     let mut live = Live::new();
     for service in &scene.environment.services {
         let name = lasting_name(scene.app, scene.environment, service);
-        live.insert(service.clone(), scene.platform.orchestrator.documents(&name).await?);
+        live.insert(service.clone(), scene.platform.orchestrator.documents(&name).await.map_err(told)?);
     }
     Ok(live)
 }
@@ -268,7 +279,8 @@ fn released(scene: &Scene<'_>, release: &Release, live: &Live) -> Vec<Wanted> {
     release.services.iter().filter(here).map(of).collect()
 }
 
-fn count(live: &Documents) -> Option<u32> {
+/// The desired count of now.
+pub(super) fn count(live: &Documents) -> Option<u32> {
     u32::try_from(live.service["desiredCount"].as_u64()?).ok()
 }
 

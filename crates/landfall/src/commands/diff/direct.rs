@@ -1,4 +1,4 @@
-//! A comparison with the manifest and the platform alone.
+//! A comparison with the manifest and AWS alone.
 
 use landfall_model::app::{App, LongLivedEnvironment};
 use landfall_model::step::RouteTarget;
@@ -41,11 +41,6 @@ pub(super) async fn compare(
     let state = State::of(global.state.clone())?;
     let app = manifest::load(&global.config, printer)?;
     let environment = environment(&app, name)?;
-    if environment.on.is_none() {
-        let message = format!("nothing was ever deployed to {} by {state}", environment.name);
-        return Err(CliError::new(ExitCode::NotFound, message)
-            .hint(format!("`landfall deploy {}` does; `--state DIR` names another state", environment.name)));
-    }
     let instance = instance_of(state.directory()).unwrap_or_else(|| NOBODY.to_owned());
     let places = Places::connect(&app, &instance).await?;
     let backend = Backend::new(state.directory(), &app, &instance, &places)?;

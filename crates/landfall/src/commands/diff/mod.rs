@@ -57,7 +57,8 @@ async fn compared(
     printer: &Printer,
 ) -> CliResult<Comparison> {
     let name = environment.map_or("", String::as_str);
-    if !direct::has_state(global).await? {
+    // Before the first deployment there is no state, and looking makes none; here the platform itself is in it.
+    if !direct::has_state(global).await? && direct::is_on_aws(name, global, printer)? {
         return direct::compare(name, &against, look, global, printer).await;
     }
     let link = match Link::open(global, printer, Purpose::LookAtEnvironment).await {
