@@ -138,6 +138,15 @@ impl Steps {
                 && Some(first.id.as_str()) == ours
                 && before.deployment.as_deref().is_some_and(|before| before != first.id)
         });
+        // The platform could not go back by itself: then this tries once more.
+        let failed = |rollout| {
+            matches!(rollout, RolloutState::Failed | RolloutState::RollbackFailed | RolloutState::Stopped)
+        };
+        let gave_up = service.deployments.first().is_some_and(|first| failed(first.rollout))
+            && service.deployments.iter().any(|told| {
+                Some(told.id.as_str()) == ours && before.deployment.as_ref() != Some(&told.id) && failed(told.rollout)
+            });
+        let mut back = token.and_then(|token| token[BACK].as_str()).map(str::to_owned);
         let staged = service.settings.as_ref().is_some_and(|now| now.deployment.strategy.kind != StrategyKind::Rolling);
         if goes_on && (is_back || staged) {
             // Of the same definition there is nothing to put back but to end it; where traffic is shifted, that is quicker too.
@@ -145,15 +154,15 @@ impl Steps {
                 Ok(_) | Err(PortError::Invalid(_)) => {}
                 Err(error) => return Err(port(error)),
             }
-        } else if !is_back {
-            let back = PutService {
+        } else if !is_back || gave_up && back.is_none() {
+            let request = PutService {
                 task_definition: before.task_definition.clone(),
                 desired_count: before.desired_count,
                 deployment: settings.deployment,
                 target: settings.target,
                 ..request
             };
-            orchestrator.put_service(&back).await.map_err(port)?;
+            back = Some(orchestrator.put_service(&request).await.map_err(port)?.deployment);
         }
         // The platform may have gone back by itself already; either way the first deployment is the one that counts.
         let Some(service) = orchestrator.describe_service(&params.name).await.map_err(port)? else { return Ok(done()) };
@@ -161,6 +170,9 @@ impl Steps {
             let mut token = before.write();
             if let Some(ours) = ours {
                 token["deployment"] = json!(ours);
+            }
+            if let Some(back) = &back {
+                token[BACK] = json!(back);
             }
             Ok(Progress::Pending { token, poll_after_ms: SOON_MS, note: Some(GOING_BACK.to_owned()) })
         };
@@ -266,6 +278,8 @@ fn draining(service: &ServiceDescription, token: &Value) -> Progress {
     Progress::Pending { token: token.clone(), poll_after_ms: SOON_MS, note: Some(note) }
 }
 
+/// In the token of an undo: the deployment that goes back.
+const BACK: &str = "back";
 const GOING_BACK: &str = "going back to what ran before";
 
 /// What ran before an update: in the token of a step or of an undo under way, and in the output of a finished step.

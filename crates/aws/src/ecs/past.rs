@@ -26,6 +26,8 @@ pub(crate) struct Watch {
     ids: Vec<String>,
     /// The deployment that this process began and has not been shown yet.
     begun: Option<Begun>,
+    /// The last deployment that this process began, and when by its own clock.
+    since: Option<(String, Instant)>,
     /// What was shown when the API was last asked.
     signature: Option<String>,
     past: Arc<Vec<Past>>,
@@ -62,6 +64,10 @@ impl Memory {
         let mut watches = locked(&self.watches);
         let watch = watches.entry(service.to_owned()).or_default();
         watch.ids = vec![id.clone()];
+        // The same again begins nothing.
+        if watch.since.as_ref().is_none_or(|(known, _)| *known != id) {
+            watch.since = Some((id.clone(), Instant::now()));
+        }
         watch.begun = Some(Begun {
             id,
             task_definition: deployment.task_definition.clone().unwrap_or_default(),
@@ -69,6 +75,18 @@ impl Memory {
             at: Instant::now(),
             created_at: time(deployment.created_at.as_ref()),
         });
+    }
+
+    /// The time by AWS's clock, as far as it shows: a deployment's age is not measured by two clocks that differ.
+    pub(crate) fn now_there(&self, service: &ecs::Service, here: Timestamp) -> Timestamp {
+        let Some(primary) = change::primary(service) else { return here };
+        let name = service.service_name.as_deref().unwrap_or_default();
+        let watches = locked(&self.watches);
+        let Some((id, since)) = watches.get(name).and_then(|watch| watch.since.as_ref()) else { return here };
+        if primary.id.as_ref() != Some(id) {
+            return here;
+        }
+        time(primary.created_at.as_ref()).checked_add(since.elapsed()).unwrap_or(here)
     }
 
     /// Whether this process has just begun a newer one than reads still show as PRIMARY.
@@ -218,5 +236,22 @@ mod tests {
         assert_eq!(with(&[&newer, &old]), ["newer", "old"], "superseded");
         tokio::time::advance(LAG + Duration::from_secs(1)).await;
         assert_eq!(with(&[&old]), ["old"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_off_makes_no_deployment_older() {
+        let memory = Memory::default();
+        let primary = |id: &str| {
+            let at = aws_smithy_types::DateTime::from_secs(1_000);
+            ecs::Deployment::builder().id(id).status("PRIMARY").created_at(at).build()
+        };
+        let service = |id: &str| ecs::Service::builder().service_name("web").deployments(primary(id)).build();
+        let second = |second: i64| Timestamp::from_second(second).unwrap();
+        memory.watch("web", &primary("ours"));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        memory.watch("web", &primary("ours"));
+        assert_eq!(memory.now_there(&service("ours"), second(5_000)), second(1_030), "ours is ahead");
+        assert_eq!(memory.now_there(&service("ours"), second(10)), second(1_030), "ours is behind");
+        assert_eq!(memory.now_there(&service("another"), second(5_000)), second(5_000));
     }
 }

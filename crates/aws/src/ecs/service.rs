@@ -303,7 +303,7 @@ impl Ecs {
             ServiceStatus::Active => self.past(service).await?,
             ServiceStatus::Draining => Arc::default(),
         };
-        let mut deployments = rollout::deployments(service, &past, now());
+        let mut deployments = rollout::deployments(service, &past, self.now_there(service, now()));
         if status == ServiceStatus::Active {
             self.add_begun(name, &mut deployments);
             self.add_failures(name, &mut deployments).await?;

@@ -7,6 +7,7 @@ mod ecs;
 mod edges;
 mod elb;
 mod emulator;
+mod endings;
 mod messaging;
 mod owners;
 mod place;

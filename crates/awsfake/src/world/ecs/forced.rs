@@ -54,7 +54,9 @@ impl Space {
             }
             "alarm" => {
                 under_way()?;
-                self.end_by_alarm(&arn, texts(input, "alarms"), true);
+                let rollout = self.ecs.services.get_mut(&arn).and_then(Service::rollout);
+                let configured = rollout.and_then(|own| boolean(&own.configuration["alarms"], "rollback"));
+                self.end_by_alarm(&arn, texts(input, "alarms"), configured != Some(false));
             }
             "paused" => {
                 under_way()?;
