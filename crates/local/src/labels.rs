@@ -37,9 +37,10 @@ pub(crate) fn member_name(task: &str, container: &str) -> String {
     format!("landfall-{task}-{container}")
 }
 
-/// One network per environment and installation; the suffix keeps two state directories on one machine apart.
+/// One network per environment and installation; the suffix keeps two state directories on one machine apart. Engines take no `@`
+/// in names, which lasting environments have; no id has a dot.
 pub(crate) fn network_name(environment: &str, instance: &str) -> String {
-    format!("landfall-{environment}-{}", short_hash(&[instance], 6))
+    format!("landfall-{}-{}", environment.replace('@', "."), short_hash(&[instance], 6))
 }
 
 /// The filter for everything of one installation, or of one of its environments.
@@ -89,5 +90,6 @@ mod tests {
     #[test]
     fn networks_of_two_installations_differ() {
         assert_ne!(network_name("e", "one"), network_name("e", "two"));
+        assert!(network_name("shop@prod", "one").starts_with("landfall-shop.prod-"));
     }
 }
