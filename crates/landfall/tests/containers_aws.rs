@@ -187,6 +187,31 @@ fn a_port_of_its_own_is_announced_and_given_back() {
     assert!(sandbox.stop().success());
 }
 
+/// Nobody sees requests there, so people put it to sleep and wake it.
+#[test]
+fn a_preview_on_ecs_is_put_to_sleep_and_woken_by_hand() {
+    let (mut sandbox, cloud) = installation();
+    sandbox.start();
+    assert_eq!(sandbox.deliver("create", &github::create(BRANCH)), 202);
+    wait_text(&sandbox, &cloud, "hello from ECS");
+    wait_phase(&sandbox, "ready");
+    let service = |count: u32| {
+        let list = cloud.list();
+        assert!(list.contains(&format!("service my-project-test123-service {count}")), "{list:?}");
+    };
+    let slept = sandbox.run(&["preview", "sleep", BRANCH]);
+    assert!(slept.status.success(), "{slept:?}");
+    service(0);
+    wait_phase(&sandbox, "asleep");
+    let woken = sandbox.run(&["preview", "wake", BRANCH]);
+    assert!(woken.status.success(), "{woken:?}");
+    service(1);
+    wait_text(&sandbox, &cloud, "hello from ECS");
+    assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);
+    wait_nothing_left(&sandbox, &cloud);
+    assert!(sandbox.stop().success());
+}
+
 const CREATE: [&str; 6] = [
     "task_definition.register",
     "target_group.ensure",
