@@ -1,4 +1,4 @@
-//! The journal port: fallible, conditional, fenced. SQLite, memory, later S3; one conformance suite runs on all.
+//! The journal port: fallible, conditional, fenced. SQLite, memory, S3; one conformance suite runs on all.
 
 use async_trait::async_trait;
 use landfall_model::Timestamp;
