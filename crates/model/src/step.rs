@@ -40,6 +40,7 @@ impl Input {
 
 /// All step kinds. Serialized with the kind as the only key; `kind()` is the name used in plans, metrics and docs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "read, used and dropped one at a time")]
 pub enum StepParams {
     #[serde(rename = "image.build")]
     BuildImage(BuildImage),
