@@ -213,10 +213,13 @@ fn load_balancing(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec
     let mut read = vec![
         "elasticloadbalancing:DescribeListeners",
         "elasticloadbalancing:DescribeLoadBalancers",
-        "elasticloadbalancing:DescribeRules",
         "elasticloadbalancing:DescribeTags",
         "elasticloadbalancing:DescribeTargetGroups",
     ];
+    let route = route(ask);
+    if route == Some(Route::Host) {
+        read.push("elasticloadbalancing:DescribeRules");
+    }
     if bound {
         read.extend([
             "elasticloadbalancing:DescribeLoadBalancerAttributes",
@@ -226,7 +229,7 @@ fn load_balancing(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut Vec
     }
     // Elastic Load Balancing knows no resources for what only reads.
     all.push(Statement::allow("ReadLoadBalancing", &read, everything()));
-    let Some(route) = route(ask) else { return };
+    let Some(route) = route else { return };
     let groups = || {
         let one = |name: &String| place.arn("elasticloadbalancing", &format!("targetgroup/{name}/*"));
         names.target_groups.iter().map(one)
@@ -441,6 +444,9 @@ fn checks(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
     }
     if target.load_balancer.is_some() {
         unscoped.push("elasticloadbalancing:DescribeAccountLimits");
+        if route(ask) != Some(Route::Host) {
+            unscoped.push("elasticloadbalancing:DescribeRules");
+        }
     }
     if target.log_group.is_some() {
         unscoped.push("logs:DescribeLogGroups");

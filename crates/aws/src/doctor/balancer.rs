@@ -66,7 +66,7 @@ impl Examiner {
         let (limits, used) = tokio::join!(self.limits(), self.used(&arn));
         let used = match used {
             Ok(used) => used,
-            Err(failed) => return vec![Check::failed("room", &failed, true)],
+            Err(failed) => return vec![Check::failed("room", &failed, false)],
         };
         let (limits, known) = match limits {
             Ok(limits) => (limits, true),

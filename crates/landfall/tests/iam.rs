@@ -1,0 +1,338 @@
+//! The policy that `landfall iam` prints: the real binary brings previews up and takes them away under it, held to it by AWS
+//! lookalikes, and every statement and every action in it is needed.
+//!
+//! Our own fake authorizes as AWS's Service Authorization Reference says: each resource that a call names, PassRole and tagging
+//! beside it, conditions on the request and on the tags of what is there. ministack is nobody's of us, and knows actions
+//! and the tags of requests (docs/emulators.md).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod iam_world;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use iam_world::ministack::{Ministack, as_far_as_known};
+use iam_world::{BRANCH, World};
+use serde_json::{Value, json};
+
+const COMMITS: [&str; 2] = ["1111111111111111111111111111111111111111", "2222222222222222222222222222222222222222"];
+
+fn statements(policy: &Value) -> Vec<Value> {
+    policy["Statement"].as_array().unwrap().clone()
+}
+
+fn words(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(all) => all.iter().map(|one| one.as_str().unwrap().to_owned()).collect(),
+        one => vec![one.as_str().unwrap().to_owned()],
+    }
+}
+
+/// Everything that previews can do: one whose hook fails, one that comes up, changes, is put right after
+/// somebody's meddling, and goes with a task that nobody remembers.
+fn everything(world: &World) {
+    world.manifest("bad", 30);
+    let failed = world.landfall(&["preview", "create", "feature/bad", "--commit", COMMITS[0]]);
+    assert!(!failed.status.success(), "{failed:?}");
+    world.manifest("good", 30);
+    world.expect(&["preview", "create", BRANCH, "--commit", COMMITS[0]]);
+    world.meddle();
+    world.manifest("good", 45);
+    world.expect(&["preview", "create", BRANCH, "--commit", COMMITS[1]]);
+    world.forget_a_task();
+    world.expect(&["preview", "destroy", BRANCH]);
+    world.expect(&["gc"]);
+}
+
+/// By statement: the actions that it, and no other statement, allowed; and all that it allowed.
+fn granted(world: &World) -> (BTreeSet<String>, BTreeMap<String, BTreeSet<String>>) {
+    let (mut alone, mut all) = (BTreeSet::new(), BTreeMap::<String, BTreeSet<String>>::new());
+    for call in world.fake.calls() {
+        for needed in call.actions {
+            if let [only] = needed.allowed_by.as_slice() {
+                alone.insert(only.clone());
+            }
+            for sid in needed.allowed_by {
+                all.entry(sid).or_default().insert(needed.action.clone());
+            }
+        }
+    }
+    (alone, all)
+}
+
+fn needed_and_not_more(ports: bool) {
+    let world = World::new(ports);
+    let policy = world.policy(&["previews"]);
+    world.hold_to(&policy);
+    everything(&world);
+    let denied: Vec<_> = world
+        .fake
+        .calls()
+        .into_iter()
+        .filter(|call| call.code.as_deref().is_some_and(|code| code.contains("Denied")))
+        .collect();
+    assert!(denied.is_empty(), "{denied:#?}");
+    let (alone, all) = granted(&world);
+    for statement in statements(&policy) {
+        let sid = statement["Sid"].as_str().unwrap();
+        assert!(alone.contains(sid), "without {sid} nothing is denied: nobody needs it");
+        for action in words(&statement["Action"]) {
+            assert!(all[sid].contains(&action), "{sid}: nobody needs {action}");
+        }
+    }
+}
+
+#[test]
+fn previews_by_host_come_and_go_under_the_policy_and_every_right_in_it_is_used() {
+    needed_and_not_more(false);
+}
+
+#[test]
+fn previews_by_port_come_and_go_under_the_policy_and_every_right_in_it_is_used() {
+    needed_and_not_more(true);
+}
+
+#[test]
+fn another_project_s_policy_is_of_no_use() {
+    let world = World::new(false);
+    let policy = world.policy(&["previews"]).to_string().replace("my-project", "other").replace("my-pr*", "other-*");
+    world.hold_to(&serde_json::from_str(&policy).unwrap());
+    world.manifest("good", 30);
+    let failed = world.landfall(&["preview", "create", BRANCH, "--commit", COMMITS[0]]);
+    assert!(!failed.status.success());
+    let stderr = String::from_utf8_lossy(&failed.stderr);
+    assert!(stderr.contains("may not do ") && stderr.contains("landfall iam"), "{stderr}");
+}
+
+#[test]
+fn a_role_that_may_not_be_passed_is_named() {
+    let world = World::new(false);
+    let mut policy = world.policy(&["previews"]);
+    policy["Statement"].as_array_mut().unwrap().retain(|statement| statement["Sid"] != "GiveTasksTheirRoles");
+    world.hold_to(&policy);
+    world.manifest("good", 30);
+    let failed = world.landfall(&["preview", "create", BRANCH, "--commit", COMMITS[0]]);
+    let stderr = String::from_utf8_lossy(&failed.stderr);
+    assert!(!failed.status.success());
+    assert!(
+        stderr.contains(
+            "may not do iam:PassRole on arn:aws:iam::123456789012:role/execution: no policy of its own allows it"
+        ),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn the_doctor_finds_the_statement_that_is_missing() {
+    let world = World::new(false);
+    world.manifest("good", 30);
+    let whole = world.policy(&["previews", "--checks"]);
+    world.hold_to(&whole);
+    let doctor = |world: &World| -> (Option<i32>, Value) {
+        let output = world.landfall(&["doctor", "previews", "--output", "json"]);
+        (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}")))
+    };
+    let find = |report: &Value, name: &str| -> Value {
+        let places = report["places"].as_array().unwrap();
+        let all = places.iter().flat_map(|place| place["checks"].as_array().unwrap());
+        all.filter(|line| line["name"] == name).next().unwrap_or_else(|| panic!("no {name} in {report:#}")).clone()
+    };
+    let (code, report) = doctor(&world);
+    assert_eq!((code, &report["wrong"]), (Some(0), &json!([])), "{report:#}");
+    for name in [
+        "manifest",
+        "git",
+        "state",
+        "credentials",
+        "region",
+        "clock",
+        "identity",
+        "account",
+        "cluster",
+        "load balancer",
+        "room for rules",
+        "execution role",
+        "log group",
+        "right CreateServices",
+    ] {
+        assert_eq!(find(&report, name)["finding"], "good", "{name}: {report:#}");
+    }
+    // Where IAM may simulate, every missing right is found, and the statement that grants it printed as the policy has it.
+    world.fake.script("POST", "roles", &json!({"denied": ["ecs:CreateService", "iam:PassRole"]})).unwrap();
+    let (code, report) = doctor(&world);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        report["wrong"],
+        json!(["cloud: right GiveTasksTheirRoles", "cloud: right CreateServices"]),
+        "{report:#}"
+    );
+    let line = find(&report, "right CreateServices");
+    let statement = statements(&whole).into_iter().find(|own| own["Sid"] == "CreateServices").unwrap();
+    assert_eq!(line["grants"], json!([statement]));
+    // Where it may not, harmless calls are made, and the rest is said to be unknown: it is not called right or wrong.
+    world.fake.script("POST", "roles", &json!({"denied": []})).unwrap();
+    let mut least = world.policy(&["previews"]);
+    least["Statement"].as_array_mut().unwrap().retain(|statement| statement["Sid"] != "ListServicesAndTasks");
+    world.hold_to(&least);
+    let (code, report) = doctor(&world);
+    assert_eq!((code, &report["wrong"]), (Some(1), &json!(["cloud: right ListServicesAndTasks"])), "{report:#}");
+    assert_eq!(find(&report, "right ListServicesAndTasks")["grants"][0]["Sid"], "ListServicesAndTasks");
+    for name in ["cluster", "execution role", "log group", "other rights"] {
+        assert_eq!(find(&report, name)["finding"], "not_checked", "{name}: {report:#}");
+    }
+    assert_eq!(find(&report, "cluster")["grants"][0]["Sid"], "CheckCluster");
+    let text = world.landfall(&["doctor", "previews"]);
+    let text = String::from_utf8_lossy(&text.stdout);
+    assert_eq!(text.lines().last(), Some("1 wrong: cloud: right ListServicesAndTasks"), "{text}");
+}
+
+#[test]
+fn the_doctor_tells_a_wrong_account_a_missing_cluster_and_a_full_load_balancer() {
+    let world = World::new(false);
+    world.manifest("good", 30);
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    let text = text.replace("\"123456789012\"", "\"999988887777\"").replace("cluster: main", "cluster: nowhere");
+    std::fs::write(&world.config, text).unwrap();
+    world.fake.change_rules(|rules| rules.limits.rules_per_load_balancer = 0);
+    let output = world.landfall(&["doctor"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("belong to 123456789012, and `aws.cloud.account` is 999988887777"), "{text}");
+    assert!(text.contains("nowhere is not in us-east-1"), "{text}");
+    assert!(text.contains("room for rules") && text.contains("0 of 0"), "{text}");
+    assert!(
+        text.lines().last().unwrap().starts_with("3 wrong: cloud: account, cloud: cluster, cloud: room for rules"),
+        "{text}"
+    );
+}
+
+/// By the source, so that no call is left out that only a rare path makes.
+#[test]
+fn every_call_in_the_source_is_in_the_table_and_nothing_else_is() {
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/../aws/src");
+    let mut text = String::new();
+    let mut directories = vec![std::path::PathBuf::from(sources)];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                directories.push(path);
+            } else if name.ends_with(".rs") && !name.ends_with("_tests.rs") {
+                let whole = std::fs::read_to_string(&path).unwrap();
+                text.push_str(whole.split("#[cfg(test)]").next().unwrap());
+            }
+        }
+    }
+    // A call is `Call { service: "x", action: "Y" }`, or by one of the short forms.
+    let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut called = BTreeSet::new();
+    let mut find = |before: &str, service: &str| {
+        for (at, _) in text.match_indices(before) {
+            let rest = &text[at + before.len()..];
+            let word: String = rest.chars().take_while(char::is_ascii_alphanumeric).collect();
+            if word.starts_with(char::is_uppercase) {
+                called.insert(format!("{service}:{word}"));
+            }
+        }
+    };
+    for before in ["Call::ecs(\"", "Call::ecs( \"", "ecs!(\"", "ecs!( \"", "Call { action: \""] {
+        find(before, "ecs");
+    }
+    for before in ["read(\"", "write(\"", "read( \"", "write( \"", "elb!(\"", "elb!( \""] {
+        find(before, "elasticloadbalancing");
+    }
+    let services = [
+        "acm",
+        "application-autoscaling",
+        "cloudwatch",
+        "ec2",
+        "ecr",
+        "ecs",
+        "elasticloadbalancing",
+        "iam",
+        "lambda",
+        "logs",
+        "secretsmanager",
+        "sns",
+        "ssm",
+        "sts",
+    ];
+    for service in services {
+        find(&format!("service: \"{service}\", action: \""), service);
+        find(&format!("query({}, \"", service.to_uppercase()), service);
+    }
+    for before in ["_vpc(\"subnets\", (\"", "let ask = (\""] {
+        find(before, "ec2");
+    }
+    // What the SDK and the state on S3 call, and what is never called but checked beside.
+    let elsewhere = [
+        "elasticloadbalancing:AddTags",
+        "iam:PassRole",
+        "s3:DeleteObject",
+        "s3:GetObject",
+        "s3:ListBucket",
+        "s3:PutObject",
+        "sts:AssumeRole",
+    ];
+    called.extend(elsewhere.map(str::to_owned));
+    let table: BTreeSet<String> = landfall_iam::ACTIONS.iter().map(|row| row.name.to_owned()).collect();
+    let (missing, idle): (Vec<_>, Vec<_>) = (called.difference(&table).collect(), table.difference(&called).collect());
+    assert!(
+        missing.is_empty() && idle.is_empty(),
+        "called and not in the table: {missing:?}; in the table and not called: {idle:?}"
+    );
+}
+
+/// What ministack never asks for: what AWS checks beside a call, and tasks, which it has none of without containers. Without
+/// resources it cannot tell the two statements that allow `ecs:TagResource` apart.
+const NOT_ASKED: [&str; 5] =
+    ["GiveTasksTheirRoles", "StopTasks", "TagLoadBalancing", "TagServices", "TagTaskDefinitions"];
+
+/// Where service deployments may not be asked for, a deployment is followed by what DescribeServices says of it.
+const FALLS_BACK: &str = "FollowDeployments";
+
+/// Whether a preview comes, changes and goes; what was said where it does not.
+fn comes_and_goes(cloud: &Ministack) -> Result<(), String> {
+    cloud.manifest(30);
+    let steps: [(u32, &[&str]); 4] = [
+        (30, &["preview", "create", BRANCH, "--commit", COMMITS[0]]),
+        (45, &["preview", "create", BRANCH, "--commit", COMMITS[1]]),
+        (45, &["preview", "destroy", BRANCH]),
+        (45, &["gc"]),
+    ];
+    for (delay, arguments) in steps {
+        cloud.manifest(delay);
+        let output = cloud.landfall(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        // A notice that cannot be sent, and a rule that cannot be put right, are no failure of the preview.
+        if !output.status.success() || stderr.contains("may not do") {
+            return Err(format!("{arguments:?}: {stderr}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn ministack_enforces_the_policy_and_without_any_one_statement_it_refuses() {
+    let cloud = Ministack::start();
+    cloud.manifest(30);
+    let output = cloud.landfall(&["iam", "previews"]);
+    let policy: Value = serde_json::from_slice(&output.stdout).unwrap();
+    cloud.hold_to(&as_far_as_known(&policy));
+    comes_and_goes(&cloud).unwrap();
+    let all = statements(&policy);
+    for (at, statement) in all.iter().enumerate() {
+        let sid = statement["Sid"].as_str().unwrap();
+        let mut without = policy.clone();
+        without["Statement"].as_array_mut().unwrap().remove(at);
+        cloud.hold_to(&as_far_as_known(&without));
+        let outcome = comes_and_goes(&cloud);
+        if NOT_ASKED.contains(&sid) || sid == FALLS_BACK {
+            assert_eq!(outcome, Ok(()), "{sid} is asked for after all");
+            continue;
+        }
+        let said = outcome.expect_err(&format!("without {sid} all went well"));
+        assert!(words(&statement["Action"]).iter().any(|action| said.contains(action)), "without {sid}: {said}");
+    }
+}

@@ -1,0 +1,190 @@
+//! ministack, which nobody here wrote, with its IAM switched on: it refuses what a user's policy does not allow.
+//!
+//! What it knows of a policy (docs/emulators.md): actions, the tags of a request to ECS, and the resources of everything but ECS
+//! and Elastic Load Balancing, where it takes the cluster or nothing for the resource. So these statements are made `*` for it, and
+//! the conditions that it has no values for are left out; our own fake judges them. There are no containers: tasks are
+//! records, which neither end nor answer, so the previews have none and hooks that are tasks are left to the fake.
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::visitor;
+
+pub(crate) struct Ministack {
+    endpoint: String,
+    world: Value,
+    probe: u16,
+    directory: tempfile::TempDir,
+    child: Child,
+}
+
+fn emulators() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let path = std::env::var_os("LANDFALL_EMULATORS").map_or(root.join("target/emulators"), PathBuf::from);
+    assert!(path.join("ministack").exists(), "no emulators in {}: run scripts/emulators", path.display());
+    path
+}
+
+impl Ministack {
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::Builder::new().prefix("landfall-iam-").tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let child = Command::new(emulators().join("ministack/bin/ministack"))
+            .env("AUTH", "true")
+            .env("DOCKER_HOST", "unix:///nonexistent")
+            .env("BIND_HOST", "127.0.0.1")
+            .env("MINISTACK_HOST", "127.0.0.1")
+            .env("GATEWAY_PORT", port.to_string())
+            .env("IOT_MTLS_ENABLED", "0")
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let mut cloud = Self { endpoint, world: Value::Null, probe: visitor(), directory, child };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "ministack does not answer");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        cloud.world = cloud.ask("setup", None);
+        cloud
+    }
+
+    /// As its root user, with boto3.
+    fn ask(&self, what: &str, input: Option<&Value>) -> Value {
+        let mut child = Command::new(emulators().join("boto/bin/python"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/aws/iam.py"))
+            .arg(what)
+            .envs([
+                ("AWS_ACCESS_KEY_ID", "test"),
+                ("AWS_SECRET_ACCESS_KEY", "test"),
+                ("AWS_DEFAULT_REGION", "us-east-1"),
+            ])
+            .env("AWS_ENDPOINT_URL", &self.endpoint)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let text = input.map(Value::to_string).unwrap_or_default();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// From now on, and of what was before nothing is left: neither there nor in the state.
+    pub(crate) fn hold_to(&self, policy: &Value) {
+        self.ask("policy", Some(policy));
+        let _ = std::fs::remove_dir_all(self.directory.path().join("state"));
+    }
+
+    /// `delay`: the target group's deregistration delay, and the time that a deployment may take.
+    pub(crate) fn manifest(&self, delay: u32) {
+        let text = |key: &str| self.world[key].as_str().unwrap();
+        let manifest = format!(
+            r#"project: my-project
+aws:
+  cloud:
+    region: us-east-1
+    endpoint: {endpoint}
+    account: "{account}"
+    cluster: main
+    load_balancer: front
+    probe_through: 127.0.0.1:{probe}
+    network: {{ subnets: [{subnet}], security_groups: [{group}] }}
+    execution_role: {execution}
+services:
+  web:
+    cpu: 256
+    memory: 512
+    desired_count: 0
+    containers:
+      app:
+        await: {{ image: "{account}.dkr.ecr.us-east-1.amazonaws.com/web:{{commit}}", deadline: 60s }}
+        ports: [8080]
+        secrets: {{ DB: {{ secrets_manager: "db:password" }} }}
+    deployment: {{ timeout: {delay}0s }}
+    load_balancer:
+      container: app
+      port: 8080
+      health_check: {{ path: /health{delay}, interval: 5s, timeout: 2s }}
+      deregistration_delay: {delay}s
+previews:
+  on: cloud
+  branches: ["feature/*"]
+  routing: {{ host: {{ domain: previews.example.com, port: 80 }} }}
+  hooks:
+    seed:
+      when: after_create
+      run: {{ lambda: {{ function: seed }} }}
+      timeout: 30s
+notifications:
+  ops: {{ sns: {{ topic: "{topic}" }} }}
+  chat: {{ slack: {{ url_secret: {{ ssm: /slack }} }} }}
+  signed: {{ webhook: {{ url: "http://127.0.0.1:9/", secret: {{ secrets_manager: signing }} }} }}
+"#,
+            endpoint = self.endpoint,
+            account = text("account"),
+            probe = self.probe,
+            subnet = text("subnet"),
+            group = text("group"),
+            execution = text("execution"),
+            topic = text("topic"),
+        );
+        std::fs::write(self.directory.path().join("landfall.yml"), manifest).unwrap();
+    }
+
+    pub(crate) fn landfall(&self, arguments: &[&str]) -> Output {
+        let key = |n: usize| self.world["key"][n].as_str().unwrap().to_owned();
+        Command::new(env!("CARGO_BIN_EXE_landfall"))
+            .args(arguments)
+            .env("LANDFALL_STATE", self.directory.path().join("state"))
+            .env("LANDFALL_CONFIG", self.directory.path().join("landfall.yml"))
+            .envs([("AWS_ACCESS_KEY_ID", key(0)), ("AWS_SECRET_ACCESS_KEY", key(1))])
+            .env("NO_COLOR", "1")
+            .env_remove("LANDFALL_LOG")
+            .env_remove("RUST_LOG")
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Ministack {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// The policy as far as ministack knows it.
+pub(crate) fn as_far_as_known(policy: &Value) -> Value {
+    let mut policy = policy.clone();
+    for statement in policy["Statement"].as_array_mut().unwrap() {
+        let actions = statement["Action"].to_string();
+        if actions.contains("\"ecs:") || actions.contains("\"elasticloadbalancing:") {
+            statement["Resource"] = json!("*");
+            if let Some(operators) = statement.get_mut("Condition").and_then(Value::as_object_mut) {
+                for keys in operators.values_mut() {
+                    let known = |key: &str| actions.contains("\"ecs:") && key.starts_with("aws:RequestTag/");
+                    keys.as_object_mut().unwrap().retain(|key, _| known(key));
+                }
+                operators.retain(|_, keys| !keys.as_object().unwrap().is_empty());
+            }
+        }
+    }
+    policy
+}
