@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use landfall_awsfake::{Fake, Handle};
+use landfall_awsfake::{Fake, Handle, ImageRule};
 use serde_json::{Value, json};
 
 const V1: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000001";
@@ -207,6 +207,27 @@ fn a_service_that_somebody_else_made_is_taken_over() {
     assert!(keys.contains(&"owner") && keys.contains(&"landfall"), "{keys:?}");
     assert_eq!((world.count("CreateService"), world.count("UpdateService")), (0, 0));
     assert_eq!(world.differences(V1, "plan", 0), [""; 0]);
+}
+
+#[test]
+fn what_failed_is_undone_with_its_settings() {
+    let world = World::new();
+    world.ends(V1, &["deploy"], 0);
+    world.fake.image(ImageRule { image: V2.to_owned(), exits: Some(1), ..ImageRule::default() });
+    let mut document: Value = serde_json::from_str(&service(true)).unwrap();
+    document["desiredCount"] = json!(2);
+    document["deploymentConfiguration"]["deploymentCircuitBreaker"]["rollback"] = json!(false);
+    world.write("ecs-service-def.json", &document.to_string());
+    let (_, stderr) = world.ends(V2, &["deploy", "--fail-fast", "2"], 3);
+    assert!(stderr.contains("shop-web"), "{stderr}");
+    let live = world.live();
+    assert_eq!(world.definition()["taskDefinition"]["containerDefinitions"][0]["image"], V1);
+    assert_eq!(
+        (live["enableExecuteCommand"].as_bool(), live["desiredCount"].as_u64()),
+        (Some(false), Some(1)),
+        "{live}"
+    );
+    assert_eq!(live["deploymentConfiguration"]["deploymentCircuitBreaker"]["rollback"], true);
 }
 
 fn secret(world: &World) -> String {

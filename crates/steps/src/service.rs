@@ -29,12 +29,27 @@ impl Steps {
         match there {
             Some(service) if service.status == ServiceStatus::Draining => Ok(draining(&service, &Value::Null)),
             Some(service) => Ok(Progress::Pending {
-                token: Before::of(service).write(),
+                token: Before { document: self.live_document(params).await?, ..Before::of(service) }.write(),
                 poll_after_ms: 0,
                 note: Some("update begun".to_owned()),
             }),
             None => self.put_service(params, None).await,
         }
+    }
+
+    /// Of a service that a document describes: what it was, so that an undo can put all of it back.
+    async fn live_document(&self, params: &DeployService) -> Result<Option<Value>, StepError> {
+        if params.document.is_none() {
+            return Ok(None);
+        }
+        let live = self.platform.orchestrator.documents(&params.name).await.map_err(port)?;
+        Ok(live.map(|mut live| {
+            // Long, and of the past.
+            if let Some(service) = live.service.as_object_mut() {
+                service.remove("events");
+            }
+            live.service
+        }))
     }
 
     /// Natural: the same request again starts no new deployment.
@@ -139,9 +154,8 @@ impl Steps {
                 && before.deployment.as_deref().is_some_and(|before| before != first.id)
         });
         // The platform could not go back by itself: then this tries once more.
-        let failed = |rollout| {
-            matches!(rollout, RolloutState::Failed | RolloutState::RollbackFailed | RolloutState::Stopped)
-        };
+        let failed =
+            |rollout| matches!(rollout, RolloutState::Failed | RolloutState::RollbackFailed | RolloutState::Stopped);
         let gave_up = service.deployments.first().is_some_and(|first| failed(first.rollout))
             && service.deployments.iter().any(|told| {
                 Some(told.id.as_str()) == ours && before.deployment.as_ref() != Some(&told.id) && failed(told.rollout)
@@ -154,8 +168,10 @@ impl Steps {
                 Ok(_) | Err(PortError::Invalid(_)) => {}
                 Err(error) => return Err(port(error)),
             }
-        } else if !is_back || gave_up && back.is_none() {
+        } else if !is_back || back.is_none() && (gave_up || before.document.is_some()) {
+            let document = before.document.clone().filter(|_| request.document.is_some()).or(request.document.clone());
             let request = PutService {
+                document,
                 task_definition: before.task_definition.clone(),
                 desired_count: before.desired_count,
                 deployment: settings.deployment,
@@ -225,6 +241,7 @@ impl Steps {
             desired_count: service.desired,
             settings: None,
             deployment: None,
+            document: None,
         }))
     }
 
@@ -294,6 +311,9 @@ struct Before {
     /// The PRIMARY one then.
     #[serde(rename = "previous_deployment", default, skip_serializing_if = "Option::is_none")]
     deployment: Option<String>,
+    /// As the platform told it, where a document describes the service.
+    #[serde(rename = "previous_document", default, skip_serializing_if = "Option::is_none")]
+    document: Option<Value>,
 }
 
 impl Before {
@@ -303,6 +323,7 @@ impl Before {
             desired_count: service.desired,
             settings: service.settings,
             deployment: service.deployments.into_iter().next().map(|deployment| deployment.id),
+            document: None,
         }
     }
 
@@ -312,6 +333,7 @@ impl Before {
             desired_count: request.desired_count,
             settings: Some(ServiceSettings { deployment: request.deployment.clone(), target: request.target.clone() }),
             deployment: None,
+            document: request.document.clone(),
         }
     }
 

@@ -47,6 +47,8 @@ const NOT_OF_A_DOCUMENT: [&str; 20] = [
     "taskSets",
 ];
 
+const OF_DEPLOYMENTS: [&str; 3] = ["serviceConnectConfiguration", "volumeConfigurations", "vpcLatticeConfigurations"];
+
 /// The document as it is to be created, but for cluster, task definition and our tags. Takes a describe too.
 pub(crate) fn service(request: &PutService, document: &Value) -> PortResult<Document> {
     let what = format!("service {}", request.name);
@@ -54,6 +56,15 @@ pub(crate) fn service(request: &PutService, document: &Value) -> PortResult<Docu
         return Err(PortError::Invalid(format!("{what}: the document is no JSON object")));
     };
     let mut wanted = document.clone();
+    // A describe tells these only of its deployments.
+    let deployments = document.get("deployments").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if let Some(primary) = deployments.iter().find(|deployment| deployment["status"] == "PRIMARY") {
+        for key in OF_DEPLOYMENTS {
+            if let Some(value) = primary.get(key) {
+                wanted.entry(key).or_insert(value.clone());
+            }
+        }
+    }
     NOT_OF_A_DOCUMENT.iter().for_each(|key| drop(wanted.remove(*key)));
     wanted.insert("serviceName".to_owned(), json!(request.name));
     match wanted.get("deploymentController").and_then(|controller| controller["type"].as_str()) {

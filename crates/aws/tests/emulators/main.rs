@@ -8,6 +8,7 @@ mod edges;
 mod elb;
 mod emulator;
 mod endings;
+mod given;
 mod messaging;
 mod owners;
 mod place;
