@@ -39,7 +39,7 @@ impl Opened {
 }
 
 #[cfg(feature = "aws")]
-async fn on_s3(url: &str) -> CliResult<Opened> {
+pub(crate) async fn on_s3(url: &str) -> CliResult<Opened> {
     use landfall_s3::{Address, Failure, S3Store};
 
     let address = Address::parse(url).map_err(|error| CliError::new(ExitCode::Usage, error.to_string()))?;
@@ -58,7 +58,7 @@ async fn on_s3(url: &str) -> CliResult<Opened> {
 
 #[cfg(not(feature = "aws"))]
 #[allow(clippy::unused_async)]
-async fn on_s3(url: &str) -> CliResult<Opened> {
+pub(crate) async fn on_s3(url: &str) -> CliResult<Opened> {
     let message = format!("the state is {url}, and this build of landfall is without AWS");
     Err(CliError::new(ExitCode::Unavailable, message).hint("build it with its feature `aws`"))
 }

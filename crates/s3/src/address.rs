@@ -45,7 +45,7 @@ impl Address {
         if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(legal) {
             return Err(invalid("a bucket's name has 3 to 63 of a-z, 0-9, `.` and `-`"));
         }
-        let prefix = prefix.trim_matches('/');
+        let prefix = prefix.trim_end_matches('/');
         if prefix.len() > 512 || prefix.split('/').any(|part| part.is_empty() && !prefix.is_empty()) {
             return Err(invalid("the prefix has empty parts, or more than 512 bytes"));
         }
@@ -83,7 +83,8 @@ mod tests {
             "s3:///x",
             "s3://Acme/x",
             "s3://a/x",
-            "s3://acme-state//x//y",
+            "s3://acme-state//x",
+            "s3://acme-state/x//y",
             "s3://acme-state/x/../y",
             "s3://acme-state/x?y",
             "s3://acme--usw2-az1--x-s3/x",

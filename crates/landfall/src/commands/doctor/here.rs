@@ -9,7 +9,8 @@ use landfall_ports::PortError;
 use super::Line;
 use crate::cli::Global;
 use crate::commands::engine_options;
-use crate::paths::state_dir;
+use crate::opened;
+use crate::paths::State;
 
 /// Below this nothing works; below the second, not for long.
 const NO_DISK: u64 = 100 << 20;
@@ -18,8 +19,9 @@ const LITTLE_DISK: u64 = 2 << 30;
 /// `local`: environments run here, so that an engine is needed.
 pub(super) async fn look(global: &Global, local: bool) -> Vec<Line> {
     let mut lines = vec![git().await];
-    match state_dir(global.state.clone()) {
-        Ok(state) => {
+    match State::of(global.state.clone()) {
+        Ok(State::S3 { url, .. }) => lines.push(on_s3(&url, local).await),
+        Ok(State::Directory(state)) => {
             lines.extend([writable(&state), lock(&state), disk(&state)]);
             if local {
                 lines.extend(engine(&state).await);
@@ -28,6 +30,16 @@ pub(super) async fn look(global: &Global, local: bool) -> Vec<Line> {
         Err(error) => lines.push(Line::wrong("state", error.message)),
     }
     lines
+}
+
+/// It is read; a first write is left to a command that has something to write.
+async fn on_s3(url: &str, local: bool) -> Line {
+    match opened::on_s3(url).await {
+        Ok(_) if local => Line::wrong("state", format!("what runs on this machine needs a directory on it, not {url}"))
+            .hint("docs/state-s3.md says what a state on S3 is for"),
+        Ok(_) => Line::good("state", format!("{url} can be read")),
+        Err(error) => Line::wrong("state", error.causes.first().cloned().unwrap_or(error.message)),
+    }
 }
 
 async fn git() -> Line {

@@ -1,0 +1,225 @@
+//! The real binary with its state on S3: machines that share nothing but a bucket. S3 and ECS are our fakes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use landfall_awsfake::s3::S3;
+use landfall_awsfake::{Fake, Handle};
+use serde_json::{Value, json};
+
+const BUCKET: &str = "acme-state";
+const IMAGE: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000001";
+const STATE: &str = "s3://acme-state/my-project";
+
+struct World {
+    fake: Handle,
+    s3: S3,
+    directory: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// A runner: a home of its own, and the manifest of the repository.
+struct Machine<'a> {
+    world: &'a World,
+    home: PathBuf,
+}
+
+impl World {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (_, fake) = runtime.block_on(Fake { scale: 20.0, ..Fake::default() }.run()).unwrap();
+        // Not where the runners believe it to be.
+        let s3 = runtime.block_on(S3::start(BUCKET, "eu-central-1")).unwrap();
+        let directory = tempfile::Builder::new().prefix("landfall-s3-").tempdir().unwrap();
+        fake.call("ecs", "CreateCluster", json!({"clusterName": "main"})).unwrap();
+        let world = Self { fake, s3, directory, _runtime: runtime };
+        world.manifest("my-project", "on: cloud, ", "");
+        world
+    }
+
+    fn manifest(&self, project: &str, on: &str, more: &str) {
+        let text = format!(
+            r#"project: {project}
+aws:
+  cloud:
+    region: us-east-1
+    endpoint: {endpoint}
+    account: "123456789012"
+    cluster: main
+    network: {{ subnets: [subnet-1], security_groups: [sg-1] }}
+services:
+  web:
+    cpu: 256
+    memory: 512
+    containers:
+      app: {{ image: "{IMAGE}" }}
+environments:
+  prod: {{ {on}services: [web] }}
+{more}"#,
+            endpoint = self.fake.url(),
+        );
+        std::fs::write(self.directory.path().join("landfall.yml"), text).unwrap();
+    }
+
+    fn machine(&self, name: &str) -> Machine<'_> {
+        let home = self.directory.path().join(name);
+        std::fs::create_dir_all(&home).unwrap();
+        Machine { world: self, home }
+    }
+
+    fn services_made(&self) -> usize {
+        self.fake.count("ecs", "CreateService")
+    }
+}
+
+impl Machine<'_> {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &self.home)
+            .env("LANDFALL_STATE", STATE)
+            .env("LANDFALL_CONFIG", self.world.directory.path().join("landfall.yml"))
+            .env("AWS_ENDPOINT_URL_S3", self.world.s3.url())
+            .envs([("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true"), ("NO_COLOR", "1")])
+            .envs([("AWS_ACCESS_KEY_ID", "AKIATEST"), ("AWS_SECRET_ACCESS_KEY", "test")])
+            .current_dir(&self.home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn ends(&self, arguments: &[&str], code: i32, says: &[&str]) -> String {
+        let output = self.run(arguments);
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
+        for what in says {
+            assert!(stderr.contains(what), "{arguments:?}: no {what:?} in {stderr}");
+        }
+        stdout
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let stdout = self.ends(&[arguments, &["--output", "json"]].concat(), 0, &[]);
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
+    }
+
+    /// What this machine keeps for itself.
+    fn scratch(&self) -> PathBuf {
+        self.home.join(".local/state/landfall/s3/s3-acme-state-my-project")
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Killed before ECS heard of it, and after ECS had done it and nobody had written it down.
+#[test]
+fn what_one_machine_began_another_one_ends() {
+    for place in ["service.deploy:before", "service.deploy:after"] {
+        let world = World::new();
+        let (first, second) = (world.machine("first"), world.machine("second"));
+        let mut killed = first.command(&["deploy", "prod"]).env("LANDFALL_TEST_HOLD", place).spawn().unwrap();
+        eventually("the place to be killed at", || first.scratch().join("held").exists().then_some(()));
+        killed.kill().unwrap();
+        assert_eq!(killed.wait().unwrap().signal(), Some(9));
+
+        let unfinished = second.json(&["executions", "list", "--unfinished"]);
+        let execution = unfinished[0]["id"].as_str().unwrap().to_owned();
+        // Half a minute and some for S3; the second machine does not ask its own clock.
+        let waits = second.command(&["wait", &execution, "--timeout", "60"]).spawn().unwrap();
+        world.s3.advance(40_000);
+        let output = waits.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{place}: {}", text(&output.stderr));
+        assert_eq!(world.services_made(), 1, "{place}");
+
+        let third = world.machine("third");
+        let releases = third.json(&["releases", "prod"]);
+        assert!(releases.to_string().contains(&execution), "{releases}");
+        assert_eq!(third.json(&["executions", "list", "--unfinished"]), json!([]));
+        assert!(!third.home.join(".local/state/landfall/landfall.db").exists());
+        third.ends(&["wait", "prod"], 0, &[]);
+    }
+}
+
+/// The lease of one machine's deployment keeps the other's hands off it while that one follows it to the end.
+#[test]
+fn two_machines_at_once_do_the_work_once() {
+    let world = World::new();
+    world.fake.set_scale(2.0);
+    let (first, second) = (world.machine("first"), world.machine("second"));
+    let deploys = first.command(&["deploy", "prod"]).spawn().unwrap();
+    let execution = eventually("the execution is known elsewhere", || {
+        let listed = second.json(&["executions", "list"]);
+        listed[0]["id"].as_str().map(str::to_owned)
+    });
+    let follows = second.command(&["wait", &execution]).spawn().unwrap();
+    for (who, child) in [("first", deploys), ("second", follows)] {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{who}: {}", text(&output.stderr));
+    }
+    assert_eq!(world.services_made(), 1);
+    assert_eq!(world.fake.count("ecs", "RegisterTaskDefinition"), 1);
+}
+
+#[test]
+fn a_lock_that_one_machine_takes_binds_all() {
+    let world = World::new();
+    let (first, second) = (world.machine("first"), world.machine("second"));
+    first.ends(&["lock", "prod", "--reason", "the sale is on"], 0, &[]);
+    second.ends(&["deploy", "prod"], 76, &["the sale is on"]);
+    second.ends(&["lock", "prod", "--reason", "mine"], 76, &["the sale is on"]);
+    assert_eq!(world.services_made(), 0);
+    second.ends(&["unlock", "prod"], 0, &[]);
+    first.ends(&["deploy", "prod", "--timeout", "60"], 0, &[]);
+    assert_eq!(world.services_made(), 1);
+}
+
+#[test]
+fn what_a_state_on_s3_is_not_for_is_refused_and_says_so() {
+    let world = World::new();
+    let machine = world.machine("first");
+    let directory = "this needs a state directory on this machine, and the state is s3://acme-state/my-project";
+    for command in [&["serve"][..], &["backup", "file.db"], &["restore", "file.db"], &["up"]] {
+        machine.ends(command, 64, &[directory, "--state DIR"]);
+    }
+    machine.ends(&["status"], 0, &[]);
+    machine.ends(&["status", "--state", "s3://acme-state//x"], 64, &["empty parts"]);
+    machine.ends(&["status", "--state", "s3://nobodys/x"], 66, &["NoSuchBucket"]);
+
+    let this_machine = "what runs on this machine needs a state directory on it";
+    world.manifest(
+        "my-project",
+        "",
+        "previews:\n  branches: [\"*\"]\n  routing: { host: { domain: localhost, port: 8080 } }\n",
+    );
+    machine.ends(&["preview", "create", "feature/x"], 64, &[this_machine]);
+    let refused = machine.run(&["deploy", "prod", "--timeout", "30"]);
+    assert!(!refused.status.success() && text(&refused.stderr).contains(this_machine), "{}", text(&refused.stderr));
+
+    world.manifest("another", "on: cloud, ", "");
+    machine.ends(&["executions", "list"], 73, &["is the state of project my-project", "a prefix of its own"]);
+}
