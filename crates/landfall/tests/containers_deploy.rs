@@ -67,14 +67,14 @@ services:
         command: [demo-app, web, --listen, "0.0.0.0:8080"]
         ports: [8080]
         stop_timeout: 2s
-        environment: {{ MODE: manifest }}
+        environment: {{ DEMO_MODE: manifest }}
     deployment: {{ circuit_breaker: {{ threshold: 2 }} }}
     load_balancer:
       health_check: {{ path: /health, interval: 200ms, timeout: 100ms }}
       deregistration_delay: 1s
 environments:
   prod:
-    variables: {{ MODE: prod }}
+    variables: {{ DEMO_MODE: prod }}
     routing: {{ host: {{ name: {HOST}, port: {port} }} }}
 "#,
             repository = repository.display(),
@@ -149,7 +149,7 @@ fn deployments_releases_and_rollback_without_a_server() {
     ends(&first, 0, &["Deploy prod at", "Deploy service my-project-prod-web"]);
     assert_eq!(text(&first.stdout).trim(), format!("http://{HOST}:{}/", sandbox.router.port()));
     prod.answers("v1");
-    assert!(sandbox.get(HOST, "/env").unwrap().body.contains("MODE=prod"), "variables of the environment");
+    assert!(sandbox.get(HOST, "/env").unwrap().body.contains("DEMO_MODE=prod"), "variables of the environment");
 
     // An update loses no request.
     let v2 = prod.version(&[("DEMO_TEXT", "v2")]);
@@ -259,7 +259,7 @@ fn scale_lock_run_and_logs() {
     let env = sandbox.run(&["run", "prod", "web", "--env", "EXTRA=given", "--", "demo-app", "job"]);
     ends(&env, 0, &[]);
     assert_eq!(text(&env.stdout), "done\n");
-    ends(&sandbox.run(&["run", "prod", "web", "--", "/no/such/program"]), 125, &["never ran"]);
+    ends(&sandbox.run(&["run", "prod", "web", "--container", "nope", "--", "x"]), 125, &["no container \"nope\""]);
     ends(&sandbox.run(&["run", "prod", "api", "--", "true"]), 125, &["no service `api`"]);
     let slow = ["run", "prod", "web", "--timeout", "1", "--", "demo-app", "job", "--sleep-ms", "60000"];
     ends(&sandbox.run(&slow), 125, &["did not end within 1 s"]);

@@ -179,13 +179,14 @@ pub fn rollback_to(attempts: &[Attempt], to: Option<&str>) -> Result<usize, NoRe
             None => break,
         }
     }
-    let same = |other: &Release| {
-        let handles = |release: &Release| -> BTreeMap<String, String> {
-            release.services.iter().map(|(name, one)| (name.clone(), one.task_definition.clone())).collect()
-        };
-        handles(other) == handles(present)
-    };
+    let same = |other: &Release| what_runs(other) == what_runs(present);
     (from + 1..attempts.len())
         .find(|index| attempts[*index].release.as_ref().is_some_and(|release| !same(release)))
         .ok_or(NoRelease::NoEarlier)
+}
+
+/// By content: the same may have been registered again.
+fn what_runs(release: &Release) -> BTreeMap<&str, RegisterTaskDefinition> {
+    let untagged = |one: &Released| RegisterTaskDefinition { tags: Tags::new(), ..one.definition.clone() };
+    release.services.iter().map(|(name, one)| (name.as_str(), untagged(one))).collect()
 }

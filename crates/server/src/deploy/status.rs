@@ -6,6 +6,8 @@ use std::time::Duration;
 use landfall_model::ids::ExecutionId;
 use landfall_planner::names::lasting_name;
 use landfall_planner::plan::{self, release};
+use landfall_ports::Platform;
+use landfall_ports::orchestrator::{RolloutState, ServiceDescription};
 use landfall_workflow::{ExecutionState, ExecutionView};
 
 use super::{
@@ -14,6 +16,9 @@ use super::{
 use crate::service::Inner;
 
 const LONGEST_POLL: Duration = Duration::from_secs(60);
+/// At most a second for a platform to look around.
+const LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// The journal tells of changes in this process only.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -56,7 +61,7 @@ pub(crate) async fn status(inner: &Inner, name: &str) -> Answer<EnvironmentDetai
     let mut services = Vec::new();
     for service in &environment.services {
         let name = lasting_name(app, environment, service);
-        let found = place.platform.orchestrator.describe_service(&name).await?;
+        let found = settled(place.platform, &name).await?;
         let of = state.as_ref().and_then(|state| state.services.get(service));
         let runs = of.filter(|of| found.as_ref().is_some_and(|found| found.task_definition == of.task_definition));
         let images = runs.map(|of| ReleasedService {
@@ -81,6 +86,23 @@ pub(crate) async fn status(inner: &Inner, name: &str) -> Answer<EnvironmentDetai
         execution: seen.into_iter().next().map(|one| one.view),
         services,
     })
+}
+
+/// A platform in this process that has only just taken over what runs may not have looked at every task yet.
+async fn settled(platform: &Platform, name: &str) -> Answer<Option<ServiceDescription>> {
+    let mut left = if platform.min_poll_ms == 0 { LOOKS } else { 0 };
+    loop {
+        let found = platform.orchestrator.describe_service(name).await?;
+        let looked_at = |service: &ServiceDescription| {
+            let at_rest = service.deployments.first().is_some_and(|one| one.rollout == RolloutState::Completed);
+            !at_rest || service.running >= service.desired
+        };
+        if left == 0 || found.as_ref().is_none_or(looked_at) {
+            return Ok(found);
+        }
+        left -= 1;
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
 }
 
 /// Waits until the execution has records after `version`, has finished or waits for somebody, at most `timeout_ms` (and 60 s).

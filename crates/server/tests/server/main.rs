@@ -6,6 +6,7 @@ mod chat;
 mod control;
 mod conversation;
 mod deity;
+mod deploy;
 mod intake;
 mod rig;
 mod sleep;

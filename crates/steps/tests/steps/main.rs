@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod handlers;
+mod lasting;
 mod matrix;
 mod rollouts;
 mod sleeping;
