@@ -14,4 +14,5 @@ mod owners;
 mod place;
 mod preflight;
 mod raw;
+mod refusals;
 mod waiting;
