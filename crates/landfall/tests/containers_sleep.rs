@@ -70,7 +70,11 @@ fn what_nobody_uses_runs_no_container_and_the_first_request_wakes_it() {
 #[test]
 fn no_request_fails_while_people_put_it_to_sleep_and_wake_it() {
     let mut sandbox = Sandbox::new();
-    sandbox.two_container_manifest(&[("DEMO_TEXT", "still here")], "");
+    let token = sandbox.directory.path().join("slack-token");
+    std::fs::write(&token, "gIkuvaNzQIHg97ATvDxqgjtO\n").unwrap();
+    let chat =
+        format!("chatops: {{ slack: {{ outgoing_token: {{ file: {} }}, channels: [C0123ABCD] }} }}\n", token.display());
+    sandbox.two_container_manifest(&[("DEMO_TEXT", "still here")], &chat);
     sandbox.start();
     assert_eq!(sandbox.deliver("create", &github::create(BRANCH)), 202);
     sandbox.wait_text(HOST, "still here");
@@ -115,8 +119,20 @@ fn no_request_fails_while_people_put_it_to_sleep_and_wake_it() {
     // With nobody there who asks for it, it stays asleep.
     assert!(sandbox.run(&["preview", "sleep", BRANCH]).status.success());
     falls_asleep(&sandbox);
-    assert!(sandbox.run(&["preview", "wake", BRANCH]).status.success());
+    // Woken out of the chat, and by nobody who has not its token.
+    let say = |token: &str| {
+        let body = format!(
+            "token={token}&team_id=T1&channel_id=C0123ABCD&user_name=steve&timestamp=1.1&text=wake+feature%2Ftest123"
+        );
+        let form = [("Content-Type", "application/x-www-form-urlencoded")];
+        http::request(sandbox.listen, "POST", "/webhooks/slack/outgoing", None, &form, body.as_bytes()).unwrap()
+    };
+    assert_eq!(say("guessed").status, 401);
+    let answer = say("gIkuvaNzQIHg97ATvDxqgjtO");
+    assert!(answer.status == 200 && answer.body.contains("Going to wake my-project env"), "{answer:?}");
     assert!(sandbox.get(HOST, "/").unwrap().body.contains("still here"));
+    let deliveries = sandbox.json(&["deliveries"]).to_string();
+    assert!(deliveries.contains("slack:") && !deliveries.contains("gIkuva"), "{deliveries}");
     assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);
     sandbox.wait_nothing_left(HOST);
     assert!(sandbox.stop().success());

@@ -216,10 +216,8 @@ pub(super) fn served(next: &mut EnvironmentRecord, now: Timestamp) {
 /// After an update that brought nothing.
 pub(super) fn not_served(next: &mut EnvironmentRecord) {
     let (phase, message) = (next.phase, next.message.clone());
-    if let Some(asleep) = &mut next.asleep {
-        if phase == Phase::Failed {
-            (asleep.was, asleep.message) = (phase, message);
-        }
+    if let Some(asleep) = next.asleep.as_mut().filter(|_| phase == Phase::Failed) {
+        (asleep.was, asleep.message) = (phase, message);
     }
 }
 
@@ -231,7 +229,7 @@ pub(super) fn settle(
     now: Timestamp,
 ) -> Option<Notice> {
     let falling = live.kind == PlanKind::Sleep.as_str();
-    let Some(mut asleep) = next.asleep.take() else { return None };
+    let mut asleep = next.asleep.take()?;
     let mut told = None;
     match (outcome, falling) {
         (Outcome::Succeeded, true) => {
