@@ -126,7 +126,9 @@ impl Rig {
             metrics,
             instance: "test-instance".to_owned(),
         };
-        Service::new(parts, ServiceConfig { reconcile_every: self.reconcile_every, ..ServiceConfig::default() }).await.unwrap()
+        Service::new(parts, ServiceConfig { reconcile_every: self.reconcile_every, ..ServiceConfig::default() })
+            .await
+            .unwrap()
     }
 
     /// A server on a free port of the loopback, on a runtime of its own: whatever it spawned dies with it.
