@@ -250,3 +250,35 @@ fn what_is_missing_is_told_with_its_place_and_no_value() {
     let (_, stderr) = world.ends(V1, &["deploy"], 65);
     assert!(stderr.contains("CODE_DEPLOY") && stderr.contains("BLUE_GREEN"), "{stderr}");
 }
+
+/// As the GitHub action takes it: the file names the family, and an image may be put in.
+#[test]
+fn a_task_definition_file_is_deployed_to_a_service_of_a_manifest() {
+    let world = World::new();
+    world.ends(V1, &["deploy"], 0);
+    let manifest = json!({
+        "project": "shop-web",
+        "aws": {"cloud": {"region": "us-east-1", "cluster": "main", "network": {"subnets": ["subnet-1"]}}},
+        "services": {"web": {"cpu": 256, "memory": 512, "containers": {"web": {"image": V1}}}},
+        "environments": {"default": {"on": "cloud", "services": ["web"], "names": {"web": "shop-web"}}},
+    });
+    world.write("ecspresso.yml", &manifest.to_string());
+    let mut described = world.definition()["taskDefinition"].clone();
+    described["containerDefinitions"][0]["dockerLabels"]["Log"] = json!("{{.Name}}");
+    world.write("task.json", &described.to_string());
+    let image = format!("web={V2}");
+    world.ends(V1, &["deploy", "--task-definition", "task.json", "--image", &image], 0);
+    let made = world.definition()["taskDefinition"].clone();
+    let container = &made["containerDefinitions"][0];
+    assert_eq!((&made["family"], made["revision"].as_u64()), (&json!("shop-web"), Some(2)));
+    assert_eq!((&container["image"], &container["dockerLabels"]["Log"]), (&json!(V2), &json!("{{.Name}}")));
+    assert_eq!(container["secrets"].as_array().unwrap().len(), 1);
+
+    described["containerDefinitions"][0]["imagee"] = json!("x");
+    world.write("task.json", &described.to_string());
+    let (_, stderr) = world.ends(V1, &["deploy", "--task-definition", "task.json"], 65);
+    assert!(
+        stderr.contains("`containerDefinitions[0].imagee`") && stderr.contains("did you mean `image`?"),
+        "{stderr}"
+    );
+}

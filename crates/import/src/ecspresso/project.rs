@@ -327,6 +327,37 @@ fn definition(
         Ok(file) => file,
         Err(found) => return Some(Err(vec![masked(found, inputs.known)])),
     };
+    let document = document(&file, name, shown);
+    match file.problem() {
+        Some(found) if jsonnet => Some(Err(vec![masked(found, inputs.known)])),
+        Some(found) => Some(Err(vec![found])),
+        None => Some(Ok(document)),
+    }
+}
+
+/// A task definition in a file of its own, JSON or YAML in any of its forms, as RegisterTaskDefinition takes it. No templates.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn task_definition(source: &SourceFile) -> Result<Value, Failed> {
+    let known = Known::new();
+    let read = |_: &str| Err(String::new());
+    let evaluator = Evaluator::new(&|_| None, &read, &known);
+    let file = File::plain(source.clone(), source.path.ends_with(".json"), &evaluator);
+    let file = file.map_err(|problem| Failed { files: vec![problem] })?;
+    let mut task = document(&file, "TaskDefinition", TASK_ONLY_SHOWN);
+    if let Some(problem) = file.problem() {
+        return Err(Failed { files: vec![problem] });
+    }
+    app::finish(&mut task).map_err(|error| {
+        let diagnostic = Diagnostic::error(error.code, error.message).maybe_help(error.help);
+        Failed { files: vec![(source.clone(), vec![diagnostic])] }
+    })?;
+    Ok(Value::Object(task))
+}
+
+/// Under its wrapping or bare.
+fn document(file: &File<'_>, name: &'static str, shown: &[&str]) -> Map<String, Value> {
     let at = At::root(&file.root);
     let wrapper = if name == "Service" { "service" } else { "taskDefinition" };
     let inside =
@@ -345,11 +376,7 @@ fn definition(
             }
         }
     }
-    match file.problem() {
-        Some(found) if jsonnet => Some(Err(vec![masked(found, inputs.known)])),
-        Some(found) => Some(Err(vec![found])),
-        None => Some(Ok(document)),
-    }
+    document
 }
 
 /// What Jsonnet made has values in it, and some may be secret: none that was looked up is shown.

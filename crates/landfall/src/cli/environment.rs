@@ -23,6 +23,9 @@ pub(crate) struct DeployArgs {
     /// Deploy only this service; may be repeated
     #[arg(long = "service", value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
+    /// A task definition (JSON or YAML, as ECS has it) instead of the service's own; nothing else of the service changes
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) task_definition: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) following: FollowingArgs,
     #[command(flatten)]

@@ -23,23 +23,32 @@ pub(crate) fn app(source: &SourceFile, printer: &Printer) -> CliResult<App> {
     let project = match on_large_stack(|| project(source))? {
         Ok(project) => project,
         Err(Refused { failed, worst }) => {
-            let text: String = failed
-                .files
-                .iter()
-                .map(|(source, found)| landfall_manifest::render(found, source, printer.stderr_has_color()))
-                .collect();
-            let code = worst.unwrap_or(ExitCode::InvalidManifest);
-            if printer.json() {
-                return Err(CliError::new(code, text.trim_end()));
-            }
-            printer.note(text.trim_end());
-            return Err(CliError::silent(code));
+            return Err(refused(&failed, worst.unwrap_or(ExitCode::InvalidManifest), printer));
         }
     };
     for note in &project.notes {
         printer.note(format_args!("{}: {note}", source.path));
     }
     Ok(project.app)
+}
+
+/// A task definition in a file of its own.
+pub(crate) fn task_definition(path: &Path, printer: &Printer) -> CliResult<serde_json::Value> {
+    let source = landfall_manifest::read_file(path)
+        .map_err(|diagnostic| CliError::new(ExitCode::NotFound, diagnostic.message))?;
+    let definition = landfall_import::ecspresso::project::task_definition(&source);
+    definition.map_err(|failed| refused(&failed, ExitCode::InvalidManifest, printer))
+}
+
+fn refused(failed: &Failed, code: ExitCode, printer: &Printer) -> CliError {
+    let color = printer.stderr_has_color();
+    let text: String =
+        failed.files.iter().map(|(source, found)| landfall_manifest::render(found, source, color)).collect();
+    if printer.json() {
+        return CliError::new(code, text.trim_end());
+    }
+    printer.note(text.trim_end());
+    CliError::silent(code)
 }
 
 /// Jsonnet is analysed on the thread's stack. A thread of its own may also wait for AWS, whoever waits for it.

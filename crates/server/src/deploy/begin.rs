@@ -11,7 +11,7 @@ use landfall_planner::{PlanError, Planned, Severity, lint};
 use landfall_ports::PortError;
 use landfall_workflow::{Outcome, Signal};
 
-use super::{Answer, Begun, Change, Place, attempts, compare, lock, place, target};
+use super::{Answer, Begun, Change, Place, attempts, compare, given, lock, place, target};
 use crate::control::ControlError;
 use crate::service::Inner;
 
@@ -112,7 +112,10 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
     };
     let unplannable = |error: PlanError| ControlError::Invalid(error.to_string());
     let mut planned = match change {
-        Change::Deploy { commit, images, services, following } => {
+        Change::Deploy { commit, images, services, following, task_definition } => {
+            let given = task_definition.as_ref().map(|document| given::app(app, environment, services, document));
+            let given = given.transpose()?;
+            let app = given.as_ref().unwrap_or(app);
             cx.commit.clone_from(commit);
             cx.images.clone_from(images);
             cx.services.clone_from(services);

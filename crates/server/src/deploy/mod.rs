@@ -7,6 +7,7 @@
 
 mod attempts;
 mod begin;
+mod given;
 mod compare;
 mod lock;
 mod status;
@@ -46,6 +47,9 @@ pub enum Change {
         /// Of the manifest; empty: all.
         services: Vec<String>,
         following: Following,
+        /// Registered instead of the one service's own (AWS only), as RegisterTaskDefinition takes it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task_definition: Option<serde_json::Value>,
     },
     /// To a release, a commit or a digest; `None`: to the last one that ended well before the present one.
     Rollback { to: Option<String>, following: Following },

@@ -41,7 +41,13 @@ async fn ask(server: &Server, change: Change) -> Result<Begun, ControlError> {
 
 fn image(image: &str) -> Change {
     let images = vec![ImageOverride { service: None, container: "app".to_owned(), image: image.to_owned() }];
-    Change::Deploy { commit: None, images, services: Vec::new(), following: Following::default() }
+    Change::Deploy {
+        commit: None,
+        images,
+        services: Vec::new(),
+        following: Following::default(),
+        task_definition: None,
+    }
 }
 
 async fn end(server: &Server, id: &ExecutionId) -> ExecutionView {

@@ -35,6 +35,15 @@ const TIMEOUT: u32 = 600;
 
 type Document = Map<String, Value>;
 
+/// A task definition that stands alone: what it must have, and its sizes as ECS has them.
+pub(super) fn finish(task: &mut Document) -> Result<(), Wrong> {
+    if task.get("family").and_then(Value::as_str).is_none_or(str::is_empty) {
+        return Err(missing(About::Task, "family"));
+    }
+    sizes(task)?;
+    containers(task).map(drop)
+}
+
 pub(super) fn project(
     settings: &Document,
     mut task: Document,
@@ -172,7 +181,7 @@ fn sizes(task: &mut Document) -> Result<(), Wrong> {
             None => lower.parse::<u32>().ok(),
             Some(number) => number.trim().parse::<f64>().ok().map(|number| number * 1024.0).and_then(|units| {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range, and whole")]
-                (units >= 1.0 && units <= 1e9 && units.fract() == 0.0).then_some(units as u32)
+                ((1.0..=1e9).contains(&units) && units.fract() == 0.0).then_some(units as u32)
             }),
         };
         let Some(number) = number else {

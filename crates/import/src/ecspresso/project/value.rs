@@ -36,10 +36,24 @@ pub(super) type Problem = (SourceFile, Vec<Diagnostic>);
 impl<'a> File<'a> {
     /// `json`: what is not quoted is a JSON value. The text is JSON or YAML by then.
     pub(super) fn open(source: SourceFile, json: bool, evaluator: &'a Evaluator<'a>) -> Result<Self, Problem> {
-        let mut tokens = match Tokens::of(&source.text, LABEL, HELP) {
-            Ok(tokens) => tokens,
-            Err(found) => return Err(closed(source, found)),
-        };
+        match Tokens::of(&source.text, LABEL, HELP) {
+            Ok(tokens) => Self::parsed(source, tokens, json, evaluator),
+            Err(found) => Err(closed(source, found)),
+        }
+    }
+
+    /// A file without templates: braces are what they are.
+    pub(super) fn plain(source: SourceFile, json: bool, evaluator: &'a Evaluator<'a>) -> Result<Self, Problem> {
+        let tokens = Tokens { text: source.text.clone(), actions: Vec::new() };
+        Self::parsed(source, tokens, json, evaluator)
+    }
+
+    fn parsed(
+        source: SourceFile,
+        mut tokens: Tokens,
+        json: bool,
+        evaluator: &'a Evaluator<'a>,
+    ) -> Result<Self, Problem> {
         if json {
             tokens.text = crate::ecspresso::untabbed(&tokens.text);
         }

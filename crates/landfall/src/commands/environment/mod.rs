@@ -12,6 +12,7 @@ use landfall_server::deploy::{Begun, Change, EnvironmentDetail};
 use crate::assemble::Purpose;
 use crate::cli::Global;
 use crate::cli::environment::{DeployArgs, LockArgs, RollbackArgs, ScaleArgs, UnlockArgs, WaitArgs, WaitingArgs};
+use crate::commands::ecspresso::task_definition;
 use crate::commands::link::{Link, actor, unexpected};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -48,6 +49,7 @@ pub(crate) async fn deploy(args: &DeployArgs, global: &Global, printer: &Printer
         images,
         services: args.services.clone(),
         following: args.following.following(),
+        task_definition: args.task_definition.as_deref().map(|file| task_definition(file, printer)).transpose()?,
     };
     changed(&named(args.environment.as_ref()), change, &args.waiting, global, printer).await
 }
