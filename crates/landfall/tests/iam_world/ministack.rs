@@ -6,7 +6,6 @@
 //! records, which neither end nor answer, so the previews have none and hooks that are tasks are left to the fake.
 
 use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -35,7 +34,10 @@ impl Ministack {
         let directory = tempfile::Builder::new().prefix("landfall-iam-").tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        let child = Command::new(emulators().join("ministack/bin/ministack"))
+        // Its whole process group ends when this process's end of its standard input closes, however that comes.
+        let child = Command::new("setsid")
+            .args(["sh", "-c", "\"$0\" </dev/null & cat >/dev/null; kill -9 0"])
+            .arg(emulators().join("ministack/bin/ministack"))
             .env("AUTH", "true")
             .env("DOCKER_HOST", "unix:///nonexistent")
             .env("BIND_HOST", "127.0.0.1")
@@ -43,10 +45,9 @@ impl Ministack {
             .env("GATEWAY_PORT", port.to_string())
             .env("IOT_MTLS_ENABLED", "0")
             .current_dir(directory.path())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
-            .process_group(0)
             .spawn()
             .unwrap();
         let endpoint = format!("http://127.0.0.1:{port}");
@@ -164,8 +165,7 @@ notifications:
 
 impl Drop for Ministack {
     fn drop(&mut self) {
-        let group = format!("-{}", self.child.id());
-        let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status();
+        drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
