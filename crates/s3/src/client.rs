@@ -13,16 +13,13 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, UriPathNormalizationMode,
-};
-use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use reqwest::{Method, Url};
 
 use crate::address::Address;
 use crate::backoff::Backoff;
 use crate::clock::{Bounds, S3Clock, parse_date};
+use crate::sign::{encoded, signature};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -352,36 +349,6 @@ fn endpoint(sdk: &SdkConfig) -> Option<String> {
     own.or_else(|| sdk.endpoint_url().map(str::to_owned))
 }
 
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The headers that sign a request. S3 wants the body's hash as a header, and the path as it is sent.
-fn signature(
-    credentials: &Credentials,
-    method: &str,
-    url: &str,
-    region: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-    time: SystemTime,
-) -> Result<Vec<(String, String)>, AnyError> {
-    let identity = credentials.clone().into();
-    let mut settings = SigningSettings::default();
-    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-    settings.percent_encoding_mode = aws_sigv4::http_request::PercentEncodingMode::Single;
-    settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name("s3")
-        .time(time)
-        .settings(settings)
-        .build()?
-        .into();
-    let signable = SignableRequest::new(method, url, headers.iter().copied(), SignableBody::Bytes(body))?;
-    let (instructions, _) = aws_sigv4::http_request::sign(signable, &params)?.into_parts();
-    Ok(instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-}
-
 fn code_of(body: &[u8]) -> String {
     xml(body, "Code").unwrap_or_default()
 }
@@ -392,19 +359,6 @@ fn xml(body: &[u8], name: &str) -> Option<String> {
     let (_, rest) = body.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     Some(text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&"))
-}
-
-/// All but slashes and what RFC 3986 leaves unreserved.
-fn encoded(key: &str) -> String {
-    let mut out = String::with_capacity(key.len());
-    for byte in key.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// An error and its causes, each said once.

@@ -49,6 +49,7 @@ mod history;
 mod inbox;
 mod journal;
 mod outbox;
+mod sign;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -155,6 +155,9 @@ async fn of_many_that_swap_one_value_each_counts_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_machine_held_is_taken_over_after_its_lease_and_not_before() {
+    // So long that the time that this test takes is nothing.
+    const TTL_MS: u64 = 3_600_000;
+    const SOME: u64 = 300_000;
     let s3 = fake().await;
     let (dead, other) = (store(&s3, "dead").await, store(&s3, "dead").await);
     let new = execution("1", "env");
@@ -162,14 +165,14 @@ async fn what_a_dead_machine_held_is_taken_over_after_its_lease_and_not_before()
     let old = dead.claim("engine-1", TTL_MS, 1).await.unwrap().remove(0);
     dead.append(&old, 1, batch(vec![step_done(1, "a")])).await.unwrap();
 
-    s3.advance(TTL_MS - 2_000);
+    s3.advance(TTL_MS - SOME);
     assert!(other.claim("engine-2", TTL_MS, 1).await.unwrap().is_empty());
     // Renewed by its holder in time, it holds on.
     assert!(dead.renew("engine-1", TTL_MS, std::slice::from_ref(&old)).await.unwrap().is_empty());
-    s3.advance(TTL_MS - 2_000);
+    s3.advance(TTL_MS - SOME);
     assert!(other.claim("engine-2", TTL_MS, 1).await.unwrap().is_empty());
 
-    s3.advance(2_000 + u64::try_from(LATE.as_millis()).unwrap());
+    s3.advance(SOME + u64::try_from(LATE.as_millis()).unwrap());
     let lease = other.claim("engine-2", TTL_MS, 1).await.unwrap().remove(0);
     assert_eq!(lease.epoch, 2);
     assert!(matches!(dead.append(&old, 2, Batch::default()).await, Err(JournalError::Fenced { held: 1, current: 2 })));
