@@ -158,6 +158,13 @@ fn notes(ask: &Ask<'_>, place: &Place<'_>) -> Vec<String> {
             role.arn
         ));
     }
+    if statements::services(ask).iter().any(|service| service.documents.is_some()) {
+        notes.push(
+            "what an ecspresso project's templates look up is not in it: ssm:GetParameter, secretsmanager:DescribeSecret, \
+             cloudformation:DescribeStacks and ListExports, s3:GetObject, each on what they name"
+                .to_owned(),
+        );
+    }
     let bases: Vec<&str> = statements::services(ask)
         .into_iter()
         .filter(|service| service.base_task_definition.is_some())

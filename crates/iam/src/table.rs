@@ -5,7 +5,7 @@
 //! `list_awselasticloadbalancingv2.html`, `list_amazonelasticcontainerregistry.html`, `list_amazoncloudwatchlogs.html`,
 //! `list_awssecretsmanager.html`, `list_awssystemsmanager.html`, `list_amazonsns.html`, `list_awslambda.html`,
 //! `list_awssecuritytokenservice.html`, `list_awsidentityandaccessmanagementiam.html`, `list_amazonec2.html`,
-//! `list_awscertificatemanager.html`, `list_awsapplicationautoscaling.html`, `list_amazons3.html`. What is not to be read there has its
+//! `list_awscertificatemanager.html`, `list_awscloudformation.html`, `list_awsapplicationautoscaling.html`, `list_amazons3.html`. What is not to be read there has its
 //! source beside it.
 
 /// How IAM's reference classes an action.
@@ -68,6 +68,8 @@ const TAG_AND_PASS: &[&str] = &["ecs:TagResource", "iam:PassRole"];
 pub const ACTIONS: &[Action] = &[
     row("acm:DescribeCertificate", Read, &["certificate/"], RESOURCE_TAG, NONE),
     row("application-autoscaling:DescribeScalableTargets", Read, NONE, NONE, NONE),
+    row("cloudformation:DescribeStacks", List, &["stack/"], RESOURCE_TAG, NONE),
+    row("cloudformation:ListExports", List, NONE, NONE, NONE),
     row("ec2:DescribeSecurityGroups", List, NONE, NONE, NONE),
     row("ec2:DescribeSubnets", List, NONE, NONE, NONE),
     row("ecr:DescribeImages", List, &["repository/"], RESOURCE_TAG, NONE),
