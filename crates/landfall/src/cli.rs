@@ -128,7 +128,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  landfall plan prod --commit 1a2b3c4\n  landfall plan prod --output json")]
     Plan(diff::DiffArgs),
     /// What a deployment would change in task definitions and services; 2 where something differs
-    #[command(after_help = "Examples:\n  landfall diff prod\n  landfall diff prod --image app=registry.example/app:v2\n\nWhat AWS fills in by itself is no difference: docs/diff.md lists it.")]
+    #[command(
+        after_help = "Examples:\n  landfall diff prod\n  landfall diff prod --image app=registry.example/app:v2\n\nWhat AWS fills in by itself is no difference: docs/diff.md lists it."
+    )]
     Diff(diff::DiffArgs),
     /// What was changed since the last release, by somebody else; 2 where something differs
     #[command(after_help = "Examples:\n  landfall drift prod || echo 'somebody was there'")]
@@ -151,7 +153,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  landfall wait prod\n  landfall wait exe_01KAHW… --timeout 600")]
     Wait(environment::WaitArgs),
     /// Let a deployment go on that waits at a pause hook
-    #[command(after_help = "Examples:\n  landfall continue prod\n  landfall continue prod web\n\nFrom any terminal, also while another one follows the deployment. docs/strategies.md tells the rest.")]
+    #[command(
+        after_help = "Examples:\n  landfall continue prod\n  landfall continue prod web\n\nFrom any terminal, also while another one follows the deployment. docs/strategies.md tells the rest."
+    )]
     Continue(strategy::ContinueArgs),
     /// Stop a deployment that is under way, and go back to what ran before
     #[command(after_help = "Examples:\n  landfall abort prod\n  landfall abort prod web --no-rollback")]

@@ -42,7 +42,15 @@ struct Inner {
 
 impl LazyLocal {
     pub(crate) fn new(state: PathBuf, instance: String, concurrent_builds: usize) -> Self {
-        Self { inner: Arc::new(Inner { state, instance, concurrent_builds, connected: OnceCell::new(), refused: OnceLock::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                state,
+                instance,
+                concurrent_builds,
+                connected: OnceCell::new(),
+                refused: OnceLock::new(),
+            }),
+        }
     }
 
     /// Finds or starts the engine, and takes over what runs. One that failed is tried again by the next who asks.

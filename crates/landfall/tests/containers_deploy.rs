@@ -305,7 +305,9 @@ fn with_a_server_a_newer_deployment_takes_over_and_a_detached_one_is_waited_for(
 
 #[test]
 fn sigkill_in_the_middle_of_a_deployment() {
-    for place in ["task_definition.register:after", "service.deploy:before", "service.deploy:after", "targets.healthy:before"] {
+    for place in
+        ["task_definition.register:after", "service.deploy:before", "service.deploy:after", "targets.healthy:before"]
+    {
         let mut prod = Prod::new();
         let v1 = prod.version(&[("DEMO_TEXT", "v1")]);
         ends(&prod.deploy(&v1), 0, &[]);

@@ -1,9 +1,9 @@
 //! One file per command. Here they are told apart, and it is decided what each needs: nothing, tracing, a runtime.
 
 mod diff;
+mod doctor;
 mod ecspresso;
 pub(crate) mod environment;
-mod doctor;
 mod executions;
 mod iam;
 mod import;

@@ -249,10 +249,7 @@ impl Up<'_> {
                 *up = true;
                 Ok(None)
             }
-            RolloutState::Failed
-            | RolloutState::RolledBack
-            | RolloutState::RollbackFailed
-            | RolloutState::Stopped => {
+            RolloutState::Failed | RolloutState::RolledBack | RolloutState::RollbackFailed | RolloutState::Stopped => {
                 let mut error = CliError::new(ExitCode::RolledBack, format!("{} does not come up", self.service.name));
                 for task in &deployment.failures {
                     let reason = task.stopped_reason.clone().unwrap_or_else(|| task.last_status.clone());

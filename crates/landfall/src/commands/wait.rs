@@ -75,12 +75,10 @@ fn verdict(report: &SettledReport) -> ExitCode {
         | Phase::Updating
         | Phase::FallingAsleep
         | Phase::Waking
-        | Phase::Destroying => {
-            match report.execution.as_ref().and_then(|view| view.outcome).map(ExitCode::from) {
-                Some(code) if code != ExitCode::Ok => code,
-                _ => ExitCode::Failed,
-            }
-        }
+        | Phase::Destroying => match report.execution.as_ref().and_then(|view| view.outcome).map(ExitCode::from) {
+            Some(code) if code != ExitCode::Ok => code,
+            _ => ExitCode::Failed,
+        },
     }
 }
 

@@ -16,9 +16,14 @@ pub(super) fn outputs(kind: &str) -> &'static [&'static str] {
         "task_definition.register" => &["task_definition", "created"],
         "target_group.ensure" => &["target_group", "created", "former"],
         "route.ensure" => &["url", "created"],
-        "service.deploy" => {
-            &["service", "created", "previous_task_definition", "previous_desired_count", "previous_settings", "previous_deployment"]
-        }
+        "service.deploy" => &[
+            "service",
+            "created",
+            "previous_task_definition",
+            "previous_desired_count",
+            "previous_settings",
+            "previous_deployment",
+        ],
         "hook.run" => &["exit", "status", "tail"],
         "task.run" => &["task", "tail"],
         _ => &[],

@@ -124,15 +124,17 @@ impl Control for Service {
             ControlRequest::Lock { environment, reason, actor } => {
                 ControlResponse::Lock(deploy::lock(inner, &environment, reason, actor).await?)
             }
-            ControlRequest::Unlock { environment } => ControlResponse::Unlock(deploy::unlock(inner, &environment).await?),
+            ControlRequest::Unlock { environment } => {
+                ControlResponse::Unlock(deploy::unlock(inner, &environment).await?)
+            }
             ControlRequest::Watch { id, version, timeout_ms } => {
                 ControlResponse::Watch(Box::new(deploy::watch(inner, &id, version, timeout_ms).await?))
             }
             ControlRequest::RunTask { environment, task } => {
-                ControlResponse::RunTask(deploy::run(inner, &environment, task).await?)
+                ControlResponse::RunTask(Box::new(deploy::run(inner, &environment, task).await?))
             }
             ControlRequest::TaskOutput { environment, task, container, lines } => ControlResponse::TaskOutput(
-                deploy::output(inner, &environment, task, container, lines.min(10_000)).await?,
+                Box::new(deploy::output(inner, &environment, task, container, lines.min(10_000)).await?),
             ),
             ControlRequest::StopTask { environment, task, reason } => {
                 deploy::stop(inner, &environment, &task, &reason).await?;

@@ -191,8 +191,8 @@ pub enum ControlResponse {
     /// The lock that was removed, if there was one.
     Unlock(Option<LockState>),
     Watch(Box<ExecutionView>),
-    RunTask(TaskReport),
-    TaskOutput(TaskReport),
+    RunTask(Box<TaskReport>),
+    TaskOutput(Box<TaskReport>),
     StopTask,
     Backup,
     Shutdown,

@@ -7,8 +7,8 @@
 
 mod attempts;
 mod begin;
-mod given;
 mod compare;
+mod given;
 mod lock;
 mod status;
 mod task;
@@ -52,8 +52,14 @@ pub enum Change {
         task_definition: Option<serde_json::Value>,
     },
     /// To a release, a commit or a digest; `None`: to the last one that ended well before the present one.
-    Rollback { to: Option<String>, following: Following },
-    Scale { counts: BTreeMap<String, u32>, following: Following },
+    Rollback {
+        to: Option<String>,
+        following: Following,
+    },
+    Scale {
+        counts: BTreeMap<String, u32>,
+        following: Following,
+    },
 }
 
 /// An execution that was journalled for a lasting environment.

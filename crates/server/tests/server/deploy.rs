@@ -91,7 +91,9 @@ fn images(release: &ReleaseSummary) -> Vec<&str> {
 async fn good_bad_bad_rollback_is_good() {
     let rig = prod(&["app:good", "app:bad"]);
     let bad = format!("app:bad@sha256:{}", "a".repeat(64));
-    rig.world.behave(|behaviour| drop(behaviour.crashing_images.insert(bad)));
+    rig.world.behave(|behaviour| {
+        behaviour.crashing_images.insert(bad);
+    });
     let server = rig.start().await;
     assert_eq!(deployed(&server, image("app:good")).await, Outcome::Succeeded);
     assert_eq!(deployed(&server, image("app:bad")).await, Outcome::RolledBack);
@@ -127,7 +129,7 @@ async fn a_newer_deployment_takes_over_and_of_two_at_once_one_wins() {
     let older = ask(&server, image("app:never")).await.unwrap();
     assert_eq!(older.superseded, []);
     let newer = ask(&server, image("app:1")).await.unwrap();
-    assert_eq!(newer.superseded, [older.execution.clone()]);
+    assert_eq!(newer.superseded, std::slice::from_ref(&older.execution));
     assert_eq!(end(&server, &older.execution).await.outcome, Some(Outcome::Superseded));
     assert_eq!(end(&server, &newer.execution).await.outcome, Some(Outcome::Succeeded));
     let (a, b) = tokio::join!(ask(&server, image("app:1")), ask(&server, image("app:2")));

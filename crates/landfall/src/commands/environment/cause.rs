@@ -21,7 +21,7 @@ pub(crate) fn of(view: &ExecutionView) -> Option<Cause> {
     let (logs, said): (Vec<&str>, Vec<&str>) = lines.into_iter().partition(is_log);
     let exit = said.iter().find_map(|line| line.split_once(": exit code ")?.1.trim().parse::<i64>().ok());
     let reasons = said.iter().filter(|line| !line.contains(": exit code "));
-    let container = reasons.map(|line| line.split_once(": ").map_or(*line, |(_, reason)| reason)).last();
+    let container = reasons.map(|line| line.split_once(": ").map_or(*line, |(_, reason)| reason)).next_back();
     let tail: Vec<String> =
         logs.iter().map(|line| line.split_once(" | ").map_or(*line, |(_, text)| text).to_owned()).collect();
     let stopped = Stopped {

@@ -105,9 +105,9 @@ pub(crate) async fn wait(args: &WaitArgs, global: &Global, printer: &Printer) ->
         } else {
             let detail = environment(link, &args.what).await?;
             let name = detail.name.clone();
-            let newest = detail.execution.ok_or_else(|| {
-                CliError::new(ExitCode::NotFound, format!("nothing was ever deployed to {name}"))
-            })?;
+            let newest = detail
+                .execution
+                .ok_or_else(|| CliError::new(ExitCode::NotFound, format!("nothing was ever deployed to {name}")))?;
             newest.id
         };
         follow::to_end(link, &execution, args.timeout, printer).await

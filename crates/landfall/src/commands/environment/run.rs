@@ -40,7 +40,7 @@ async fn on(link: &Link, args: &RunArgs, printer: &Printer) -> CliResult<u8> {
     };
     let request = ControlRequest::RunTask { environment: args.environment.clone(), task };
     let begun = match link.call(request).await? {
-        ControlResponse::RunTask(report) => report,
+        ControlResponse::RunTask(report) => *report,
         other => return Err(unexpected(&other)),
     };
     printer.note(format_args!("task {}", begun.task));
@@ -73,7 +73,7 @@ async fn watched(
             lines: LINES,
         };
         let report = match link.call(request).await? {
-            ControlResponse::TaskOutput(report) => report,
+            ControlResponse::TaskOutput(report) => *report,
             other => return Err(unexpected(&other)),
         };
         let news = shown.news(&report.lines);
