@@ -32,6 +32,8 @@ pub(crate) struct Sleep {
     hold_ms: AtomicU64,
     /// Asked for since it was told to be asleep, and not being woken yet.
     wanted: AtomicBool,
+    /// Who asks meanwhile need not be told of.
+    waking: AtomicBool,
     held: AtomicU32,
     /// Goes up when a target changes, or what is held here does.
     changed: watch::Sender<u64>,
@@ -42,6 +44,7 @@ impl Default for Sleep {
         Self {
             hold_ms: AtomicU64::new(0),
             wanted: AtomicBool::new(false),
+            waking: AtomicBool::new(false),
             held: AtomicU32::new(0),
             changed: watch::Sender::new(0),
         }
@@ -58,6 +61,7 @@ impl Sleep {
 
     fn set(&self, hold: Option<&Hold>) {
         let was = self.hold_ms.swap(hold.map_or(0, |hold| hold.hold_ms.max(1)), Ordering::SeqCst);
+        self.waking.store(hold.is_some_and(|hold| hold.waking), Ordering::SeqCst);
         if hold.is_none_or(|hold| hold.waking) {
             self.wanted.store(false, Ordering::SeqCst);
         }
@@ -96,7 +100,7 @@ pub(crate) async fn hold(client: &Rc<Client>, group: &Arc<Group>, none_left: Ref
     let mut changed = sleep.changed.subscribe();
     client.watch.waiting(u64::MAX);
     let deadline = Instant::now() + Duration::from_millis(hold_ms);
-    if !sleep.wanted.swap(true, Ordering::SeqCst) {
+    if !sleep.waking.load(Ordering::SeqCst) && !sleep.wanted.swap(true, Ordering::SeqCst) {
         client.worker.shared.demand.send_modify(|count| *count += 1);
     }
     loop {
@@ -125,7 +129,9 @@ impl Plane {
     pub(crate) fn wanted(&self) -> Vec<String> {
         let mut wanted = Vec::new();
         self.each_group(|group| {
-            if group.sleep.hold_ms().is_some() && group.sleep.wanted.load(Ordering::SeqCst) {
+            let sleep = &group.sleep;
+            let waking = sleep.waking.load(Ordering::SeqCst);
+            if sleep.hold_ms().is_some() && !waking && sleep.wanted.load(Ordering::SeqCst) {
                 wanted.push(owner(&group.spec().tags).0.to_owned());
             }
         });
