@@ -91,6 +91,7 @@ pub async fn store<S: Subject>(make: impl AsyncFn() -> S) {
     inbox::environments_are_written_all_or_nothing(&make().await).await;
     inbox::two_writes_of_one_record_follow_each_other(&make().await).await;
     inbox::small_values_are_kept(&make().await).await;
+    inbox::a_value_is_swapped_only_for_what_was_expected(&make().await).await;
     inbox::followers_are_woken(&make().await).await;
     outbox::a_notice_is_told_once_to_every_target(&make().await).await;
     outbox::notices_of_all_transactions_are_fanned_out(&make().await).await;

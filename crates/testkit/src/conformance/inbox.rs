@@ -186,6 +186,17 @@ pub(super) async fn small_values_are_kept(subject: &impl Subject) {
     assert_eq!(store.meta_get("other").await.unwrap().as_deref(), Some(""));
 }
 
+pub(super) async fn a_value_is_swapped_only_for_what_was_expected(subject: &impl Subject) {
+    let store = subject.store();
+    assert!(!store.meta_swap("lock", Some("nobody"), "a").await.unwrap());
+    assert_eq!(store.meta_get("lock").await.unwrap(), None);
+    assert!(store.meta_swap("lock", None, "a").await.unwrap());
+    assert!(!store.meta_swap("lock", None, "b").await.unwrap());
+    assert!(store.meta_swap("lock", Some("a"), "").await.unwrap());
+    assert!(store.meta_swap("lock", Some(""), "b").await.unwrap());
+    assert_eq!(store.meta_get("lock").await.unwrap().as_deref(), Some("b"));
+}
+
 pub(super) async fn followers_are_woken(subject: &impl Subject) {
     let store = subject.store();
     let follower = Arc::clone(&store);
