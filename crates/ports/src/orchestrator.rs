@@ -23,6 +23,10 @@ pub trait Orchestrator: Send + Sync {
     async fn put_service(&self, request: &PutService) -> PortResult<PutServiceOutcome>;
     /// `None`: no such service (or INACTIVE).
     async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>>;
+    /// As `describe_service`, but how earlier deployments ended need not be told: what there is before a change.
+    async fn find_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
+        self.describe_service(name).await
+    }
     /// Takes a service over that exists under this name and is nobody's, or the same environment's of another installation: puts
     /// these tags on it and changes nothing else. `None`: there is no such service. `Conflict`: it is somebody else's. Natural.
     async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {

@@ -21,7 +21,8 @@ impl Steps {
     /// A service that is there is changed by the first poll only: by then what ran before is in the journal, so that no crash
     /// between the change and its record loses it. One that is being deleted has to be gone before it can be made again.
     pub(crate) async fn start_deploy(&self, cx: &StepContext, params: &DeployService) -> StepResult {
-        let mut there = self.our_service(cx, &params.name).await?;
+        let found = self.platform.orchestrator.find_service(&params.name).await.map_err(port)?;
+        let mut there = found.filter(|service| is_ours(cx, service));
         if there.is_none() && params.adopt {
             // Taken over first, so that what ran before is in the journal as if it had been ours.
             there = self.platform.orchestrator.adopt_service(&params.name, &params.tags).await.map_err(port)?;
@@ -248,9 +249,7 @@ impl Steps {
     /// `None`: there is none of that name, or it is another environment's and none of our business.
     async fn our_service(&self, cx: &StepContext, name: &str) -> Result<Option<ServiceDescription>, StepError> {
         let service = self.platform.orchestrator.describe_service(name).await.map_err(port)?;
-        let ours =
-            |s: &ServiceDescription| s.tags.get(TAG_ENVIRONMENT).map(String::as_str) == Some(cx.environment.as_str());
-        Ok(service.filter(ours))
+        Ok(service.filter(|service| is_ours(cx, service)))
     }
 
     pub(crate) async fn stop_service(&self, cx: &StepContext, params: &StopService) -> StepResult {
@@ -287,6 +286,10 @@ impl Steps {
             Some(service) => Ok(draining(&service, &Value::Null)),
         }
     }
+}
+
+fn is_ours(cx: &StepContext, service: &ServiceDescription) -> bool {
+    service.tags.get(TAG_ENVIRONMENT).map(String::as_str) == Some(cx.environment.as_str())
 }
 
 /// Its deletion ends by itself, or with the step's time.

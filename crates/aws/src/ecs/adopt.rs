@@ -50,7 +50,7 @@ impl Ecs {
         self.adopt(&service, name, &wanted, true).await?;
         let mut service = ecs::Service::clone(&service);
         self.add_put_on(&mut service);
-        self.told(name, &service).await.map(Some)
+        Ok(Some(self.shown(name, &service)))
     }
 
     /// Puts our tags on what may be taken over. Nothing where it is ours.

@@ -184,6 +184,10 @@ impl Orchestrator for Ecs {
         }
     }
 
+    async fn find_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
+        Ok(self.our_service(name).await?.map(|service| self.shown(name, &service)))
+    }
+
     async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {
         self.take_over(name, tags).await
     }

@@ -15,7 +15,7 @@ use landfall_ports::{PortError, PortResult};
 use sha2::{Digest as _, Sha256};
 
 use super::change::{self, Change, TAG_TIMEOUT};
-use super::rollout::{self, count, time};
+use super::rollout::{self, Past, count, time};
 use super::{Ecs, locked, tasks};
 use crate::budget::Family;
 use crate::call::Call;
@@ -295,37 +295,44 @@ impl Ecs {
     }
 
     pub(crate) async fn told(&self, name: &str, service: &ecs::Service) -> PortResult<ServiceDescription> {
+        if service.status.as_deref() == Some("DRAINING") {
+            return Ok(self.shown(name, service));
+        }
+        let past = self.past(service).await?;
+        let mut told = self.with_deployments(name, service, &past);
+        self.add_begun(name, &mut told.deployments);
+        self.add_failures(name, &mut told.deployments).await?;
+        Ok(told)
+    }
+
+    /// What DescribeServices alone tells.
+    pub(crate) fn shown(&self, name: &str, service: &ecs::Service) -> ServiceDescription {
+        self.with_deployments(name, service, &[])
+    }
+
+    fn with_deployments(&self, name: &str, service: &ecs::Service, past: &[Past]) -> ServiceDescription {
         let status = match service.status.as_deref() {
             Some("DRAINING") => ServiceStatus::Draining,
             _ => ServiceStatus::Active,
         };
-        let past = match status {
-            ServiceStatus::Active => self.past(service).await?,
-            ServiceStatus::Draining => Arc::default(),
-        };
-        let mut deployments = rollout::deployments(service, &past, self.now_there(service, now()));
-        if status == ServiceStatus::Active {
-            self.add_begun(name, &mut deployments);
-            self.add_failures(name, &mut deployments).await?;
-        }
         let event = |event: &ecs::ServiceEvent| ServiceEvent {
             at: time(event.created_at.as_ref()),
             message: event.message.clone().unwrap_or_default(),
         };
         let mut tags = super::from_tags(service.tags());
         tags.remove(TAG_TIMEOUT);
-        Ok(ServiceDescription {
+        ServiceDescription {
             name: name.to_owned(),
             status,
             task_definition: service.task_definition.clone().unwrap_or_default(),
             desired: count(service.desired_count),
             running: count(service.running_count),
             pending: count(service.pending_count),
-            deployments,
+            deployments: rollout::deployments(service, past, self.now_there(service, now())),
             events: service.events().iter().take(MAX_EVENTS).map(event).collect(),
             tags,
             settings: Some(change::settings(service)),
-        })
+        }
     }
 
     /// Stopped tasks are read only when a deployment's count of failures has risen or it has failed altogether.

@@ -123,7 +123,7 @@ fn a_forced_deployment_begins_once_though_nothing_differs() {
     let steps = world.place.steps();
     let Progress::Pending { token, .. } = now(steps.start(&forced.cx, &forced.params)).unwrap() else { panic!() };
     // A crash between the change and its record: the same poll again.
-    let mut poll = || match now(steps.poll(&forced.cx, &forced.params, &token)).unwrap() {
+    let poll = || match now(steps.poll(&forced.cx, &forced.params, &token)).unwrap() {
         Progress::Pending { token, .. } => token["deployment"].as_str().unwrap().to_owned(),
         Progress::Done(output) => panic!("{output}"),
     };
