@@ -1,6 +1,7 @@
 //! Benchmarks. Every claim is a ratio against a peer or a floor measured in the same run, interleaved, medians of at least
 //! five pairs; docs/benchmarks.md holds the last results with the command beside each.
 
+mod deploy;
 mod intake;
 mod preview;
 mod router;
@@ -8,27 +9,32 @@ mod router_peers;
 mod server;
 mod start;
 mod stats;
+mod watch;
 mod workspace;
 
 use anyhow::{Result, bail};
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
+        Some("deploy") => deploy::run(),
         Some("intake") => intake::run(),
         Some("preview") => preview::run(),
         Some("router") => router::run(&args[1..]),
         Some("scale") => scale(),
         Some("start") => start::run(),
+        Some("watch") => watch::run(),
         Some("janitor") => workspace::janitor(&args[1..]),
         Some("all") => {
             intake::run()?;
             preview::run()?;
             router::run(&[])?;
             scale()?;
+            deploy::run()?;
+            watch::run()?;
             start::run()
         }
         Some(other) => bail!("no benchmark called {other}"),
-        None => bail!("name a benchmark: intake, preview, router, scale, start, all"),
+        None => bail!("name a benchmark: deploy, intake, preview, router, scale, start, watch, all"),
     }
 }
 

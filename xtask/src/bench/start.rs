@@ -40,7 +40,7 @@ pub(crate) fn run() -> Result<()> {
             "| {name} | {:.2} | {:.3} | {:.1} | {size:.2} |",
             median(&walls[index]),
             paired_ratio(&walls[0], &walls[index]),
-            peak_memory_mb(program)?,
+            peak_memory_mb(Command::new(program).arg("--version"))?,
         );
     }
     Ok(())
@@ -52,14 +52,19 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// GNU time's maximum resident set of one run.
-fn peak_memory_mb(program: &Path) -> Result<f64> {
-    let output = Command::new("/usr/bin/time")
-        .args(["-f", "%M"])
-        .arg(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .output()
-        .context("GNU time is not installed (apt-get install time)")?;
+pub(crate) fn peak_memory_mb(command: &mut Command) -> Result<f64> {
+    let mut timed = Command::new("/usr/bin/time");
+    timed.args(["-f", "%M"]).arg(command.get_program()).args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => timed.env(key, value),
+            None => timed.env_remove(key),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        timed.current_dir(directory);
+    }
+    let output = timed.stdout(Stdio::null()).output().context("GNU time is not installed (apt-get install time)")?;
     let text = String::from_utf8_lossy(&output.stderr);
     Ok(text.lines().last().unwrap_or_default().trim().parse::<f64>().unwrap_or(f64::NAN) / 1e3)
 }
