@@ -116,6 +116,10 @@ impl Orchestrator for LazyLocal {
         self.connect().await?.orchestrator.describe_service(name).await
     }
 
+    async fn find_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
+        self.connect().await?.orchestrator.find_service(name).await
+    }
+
     async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {
         self.connect().await?.orchestrator.adopt_service(name, tags).await
     }
