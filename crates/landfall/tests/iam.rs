@@ -134,8 +134,8 @@ fn the_doctor_finds_the_statement_that_is_missing() {
     };
     let find = |report: &Value, name: &str| -> Value {
         let places = report["places"].as_array().unwrap();
-        let all = places.iter().flat_map(|place| place["checks"].as_array().unwrap());
-        all.filter(|line| line["name"] == name).next().unwrap_or_else(|| panic!("no {name} in {report:#}")).clone()
+        let mut all = places.iter().flat_map(|place| place["checks"].as_array().unwrap());
+        all.find(|line| line["name"] == name).unwrap_or_else(|| panic!("no {name} in {report:#}")).clone()
     };
     let (code, report) = doctor(&world);
     assert_eq!((code, &report["wrong"]), (Some(0), &json!([])), "{report:#}");

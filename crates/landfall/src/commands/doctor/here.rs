@@ -102,7 +102,7 @@ fn room(free: u64, there: &Path) -> Line {
     let detail = format!("{} MiB free at {}", free >> 20, there.display());
     match free {
         ..NO_DISK => Line::wrong("disk", detail).hint("make room, or choose another with --state"),
-        ..LITTLE_DISK => Line::good("disk", detail).hint("journal, images and logs grow"),
+        NO_DISK..LITTLE_DISK => Line::good("disk", detail).hint("journal, images and logs grow"),
         _ => Line::good("disk", detail),
     }
 }
