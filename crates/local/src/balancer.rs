@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
 use landfall_ports::load_balancer::{
-    Activity, Hold, LoadBalancer, Put, RouteDescription, TargetGroupDescription, TargetGroupSettings, TargetHealth, TargetState,
+    Activity, Hold, LoadBalancer, Put, RouteDescription, TargetGroupDescription, TargetGroupSettings, TargetHealth,
+    TargetState,
 };
 use landfall_ports::{PortError, PortResult};
 use landfall_router::api::{HealthReport, RouteSpec, TargetGroupSpec, TargetState as RouterState, WaitUntil};

@@ -9,8 +9,8 @@ use landfall_model::app::BuildSource;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
-    Documents, LogLine, LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest, ServiceDescription,
-    ServiceStatus, StopDeployment, TaskDescription,
+    Documents, LogLine, LogStream, Orchestrator, PutService, PutServiceOutcome, Registered, RunTaskRequest,
+    ServiceDescription, ServiceStatus, StopDeployment, TaskDescription,
 };
 use landfall_ports::{Platform, PortError, PortResult, documents};
 use tokio::sync::mpsc;

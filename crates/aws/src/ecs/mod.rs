@@ -253,9 +253,7 @@ impl Orchestrator for Ecs {
 
     async fn desired_documents(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Documents> {
         match (&definition.document, &request.document) {
-            (Some(document), Some(service)) => {
-                self.given_documents(definition, document, request, service).await
-            }
+            (Some(document), Some(service)) => self.given_documents(definition, document, request, service).await,
             _ => self.wanted_documents(definition, request).await,
         }
     }

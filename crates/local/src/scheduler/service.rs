@@ -84,7 +84,8 @@ impl ServiceState {
         let primary = self.deployments.first();
         let same_definition = primary.map(|deployment| &deployment.task_definition) == Some(&request.task_definition);
         let live = primary.is_some_and(|deployment| !deployment.given_up);
-        let replaces = request.replace.is_some() && primary.map(|deployment| &deployment.id) == request.replace.as_ref();
+        let replaces =
+            request.replace.is_some() && primary.map(|deployment| &deployment.id) == request.replace.as_ref();
         let same = same_definition
             && live
             && !replaces
@@ -107,10 +108,7 @@ impl ServiceState {
             _ => self.deploy(&request.task_definition, now),
         };
         let repeats_creation = execution.is_some() && execution == self.created_by && same_caller;
-        self.last_outcome = PutServiceOutcome {
-            created: repeats_creation && self.last_outcome.created,
-            deployment,
-        };
+        self.last_outcome = PutServiceOutcome { created: repeats_creation && self.last_outcome.created, deployment };
         self.last_outcome.clone()
     }
 
