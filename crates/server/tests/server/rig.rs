@@ -133,6 +133,8 @@ impl Rig {
 
     /// A server on a free port of the loopback, on a runtime of its own: whatever it spawned dies with it.
     pub(crate) async fn start(&self) -> Server {
+        static PROVIDER: std::sync::Once = std::sync::Once::new();
+        PROVIDER.call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let cancel = CancellationToken::new();
         let (rig, token) = (self.clone(), cancel.clone());
