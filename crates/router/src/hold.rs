@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::api::{Hold, owner};
@@ -26,7 +26,7 @@ use crate::table::{Group, InFlight};
 pub(crate) const QUEUE: u32 = 512;
 
 /// What a target group knows of its environment's sleep.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Sleep {
     /// How long a request is held; 0: it is awake.
     hold_ms: AtomicU64,
@@ -35,27 +35,15 @@ pub(crate) struct Sleep {
     /// Who asks meanwhile need not be told of.
     waking: AtomicBool,
     held: AtomicU32,
-    /// Goes up when a target changes, or what is held here does.
-    changed: watch::Sender<u64>,
-}
-
-impl Default for Sleep {
-    fn default() -> Self {
-        Self {
-            hold_ms: AtomicU64::new(0),
-            wanted: AtomicBool::new(false),
-            waking: AtomicBool::new(false),
-            held: AtomicU32::new(0),
-            changed: watch::Sender::new(0),
-        }
-    }
+    /// Told when a target changes, or what is held here does.
+    changed: Notify,
 }
 
 impl Sleep {
     /// Those who are held look again.
     pub(crate) fn stir(&self) {
         if self.held.load(Ordering::SeqCst) > 0 {
-            self.changed.send_modify(|count| *count += 1);
+            self.changed.notify_waiters();
         }
     }
 
@@ -97,14 +85,14 @@ pub(crate) async fn hold(client: &Rc<Client>, group: &Arc<Group>, none_left: Ref
     let sleep = &group.sleep;
     let Some(hold_ms) = sleep.hold_ms() else { return Err(none_left) };
     let Some(_place) = Place::take(sleep) else { return Err(Refusal::asleep("asleep_queue_full", &group.name)) };
-    let mut changed = sleep.changed.subscribe();
     client.watch.waiting(u64::MAX);
     let deadline = Instant::now() + Duration::from_millis(hold_ms);
     if !sleep.waking.load(Ordering::SeqCst) && !sleep.wanted.swap(true, Ordering::SeqCst) {
         client.worker.shared.demand.send_modify(|count| *count += 1);
     }
     loop {
-        changed.mark_unchanged();
+        // Before the look, so that no change after it is missed.
+        let changed = sleep.changed.notified();
         match group.pick(&[]) {
             Ok(flight) => {
                 client.watch.waiting(group.idle_timeout_ms());
@@ -113,7 +101,7 @@ pub(crate) async fn hold(client: &Rc<Client>, group: &Arc<Group>, none_left: Ref
             Err(none_left) if sleep.hold_ms().is_none() => return Err(none_left),
             Err(_) => {}
         }
-        if !matches!(tokio::time::timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
+        if tokio::time::timeout_at(deadline, changed).await.is_err() {
             return Err(Refusal::asleep("asleep", &group.name));
         }
     }

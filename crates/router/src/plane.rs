@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use landfall_model::Timestamp;
+use landfall_model::inventory::Tags;
 use landfall_model::step::RouteTarget;
 use tokio::sync::{Notify, watch};
 
@@ -27,11 +28,32 @@ use crate::store::{Change, Saved, SavedGroup, Store, route_key};
 use crate::table::{Group, Listener, Shared, Target, read, write};
 use crate::worker::WorkerHandle;
 
+/// A route as it is kept: thousands of them share what their target groups have already.
+#[derive(Clone)]
+struct Route {
+    route: RouteTarget,
+    group: Arc<Group>,
+    /// `None`: those of the target group.
+    tags: Option<Tags>,
+}
+
+impl Route {
+    fn new(route: RouteSpec, group: Arc<Group>) -> Self {
+        let tags = Some(route.tags).filter(|tags| *tags != group.spec().tags);
+        Self { route: route.route, group, tags }
+    }
+
+    fn spec(&self) -> RouteSpec {
+        let tags = self.tags.clone().unwrap_or_else(|| self.group.spec().tags.clone());
+        RouteSpec { route: self.route.clone(), target_group: self.group.name.clone(), tags }
+    }
+}
+
 pub(crate) struct Plane {
     store: RefCell<Store>,
     groups: RefCell<BTreeMap<String, Arc<Group>>>,
     /// By `route_key`.
-    routes: RefCell<BTreeMap<String, RouteSpec>>,
+    routes: RefCell<BTreeMap<String, Route>>,
     listeners: RefCell<BTreeMap<u16, Arc<Listener>>>,
     failed: RefCell<BTreeMap<u16, String>>,
     workers: Vec<WorkerHandle>,
@@ -77,7 +99,7 @@ impl Plane {
             }
         }
         for route in saved.routes {
-            if let Some(group) = self.groups.borrow().get(&route.target_group) {
+            if let Some(group) = self.groups.borrow().get(&route.target_group).cloned() {
                 let port = port_of(&route.route);
                 let listener = self.listeners.borrow().get(&port).cloned();
                 let listener = listener.unwrap_or_else(|| {
@@ -86,7 +108,7 @@ impl Plane {
                     listener
                 });
                 publish(&listener, &route.route, Some(group.clone()));
-                self.routes.borrow_mut().insert(route_key(&route.route), route);
+                self.routes.borrow_mut().insert(route_key(&route.route), Route::new(route, group));
             }
         }
         let listeners: Vec<_> = self.listeners.borrow().values().cloned().collect();
@@ -124,7 +146,7 @@ impl Plane {
             }
             Op::PutRoute(route) => Reply::Put(self.put_route(route)?),
             Op::DeleteRoute { route, environment } => self.delete_route(&route, &environment)?,
-            Op::Routes => Reply::Routes(self.routes.borrow().values().cloned().collect()),
+            Op::Routes => Reply::Routes(self.routes.borrow().values().map(Route::spec).collect()),
             Op::TargetGroups => Reply::TargetGroups(self.groups.borrow().values().map(describe_group).collect()),
             Op::TargetGroup { name } => {
                 Reply::TargetGroups(self.groups.borrow().get(&name).map(describe_group).into_iter().collect())
@@ -232,7 +254,7 @@ impl Plane {
         if owner(&group.spec().tags).0 != environment {
             return Ok(Reply::Done);
         }
-        if let Some((key, _)) = self.routes.borrow().iter().find(|(_, route)| route.target_group == name) {
+        if let Some((key, _)) = self.routes.borrow().iter().find(|(_, route)| route.group.name == name) {
             return Err(RouterError::Conflict(format!("target group {name} is still used by the route {key}")));
         }
         self.append(&[Change::DeleteGroup(name.to_owned())])?;
@@ -320,7 +342,7 @@ impl Plane {
         let group = self.group(&route.target_group)?;
         same_owner(&group.spec().tags, &route.tags, &format!("target group {}", route.target_group))?;
         let key = route_key(&route.route);
-        let existing = self.routes.borrow().get(&key).cloned();
+        let existing = self.routes.borrow().get(&key).map(Route::spec);
         if let Some(existing) = &existing {
             same_owner(&existing.tags, &route.tags, &what)?;
             route.tags.clone_from(&existing.tags);
@@ -338,7 +360,7 @@ impl Plane {
                     return Err(RouterError::Conflict(format!("port {port} is shared by host rules")));
                 }
                 RouteTarget::Host { .. } if !hosts => {
-                    let holder = self.routes.borrow().get(&format!(":{port}")).cloned();
+                    let holder = self.routes.borrow().get(&format!(":{port}")).map(Route::spec);
                     let holder = holder.map(|route| owner(&route.tags).0.to_owned()).unwrap_or_default();
                     return Err(RouterError::Conflict(format!("port {port} is a listener of {holder}'s own")));
                 }
@@ -357,14 +379,14 @@ impl Plane {
             return Err(error);
         }
         self.listeners.borrow_mut().insert(port, listener.clone());
-        publish(&listener, &route.route, Some(group));
-        self.routes.borrow_mut().insert(key, route);
+        publish(&listener, &route.route, Some(group.clone()));
+        self.routes.borrow_mut().insert(key, Route::new(route, group));
         Ok(Put { created: existing.is_none() })
     }
 
     fn delete_route(&self, route: &RouteTarget, environment: &str) -> RouterResult<Reply> {
         let key = route_key(route);
-        let Some(existing) = self.routes.borrow().get(&key).cloned() else { return Ok(Reply::Done) };
+        let Some(existing) = self.routes.borrow().get(&key).map(Route::spec) else { return Ok(Reply::Done) };
         if owner(&existing.tags).0 != environment {
             return Ok(Reply::Done);
         }
@@ -457,7 +479,7 @@ impl Plane {
             last_request: group.stats.last_request.load(Ordering::Relaxed),
         };
         let groups = self.groups.borrow().values().map(group).collect();
-        Saved { groups, routes: self.routes.borrow().values().cloned().collect(), ..Saved::default() }
+        Saved { groups, routes: self.routes.borrow().values().map(Route::spec).collect(), ..Saved::default() }
     }
 
     fn metrics(&self) -> Metrics {
@@ -548,18 +570,14 @@ fn port_of(route: &RouteTarget) -> u16 {
     }
 }
 
-fn check_owner(tags: &landfall_model::inventory::Tags, what: &str) -> RouterResult<()> {
+fn check_owner(tags: &Tags, what: &str) -> RouterResult<()> {
     if owner(tags).0.is_empty() {
         return Err(RouterError::Invalid(format!("{what} has no `landfall` tag, so nobody could delete it")));
     }
     Ok(())
 }
 
-fn same_owner(
-    current: &landfall_model::inventory::Tags,
-    wanted: &landfall_model::inventory::Tags,
-    what: &str,
-) -> RouterResult<()> {
+fn same_owner(current: &Tags, wanted: &Tags, what: &str) -> RouterResult<()> {
     let ((environment, instance), wanted) = (owner(current), owner(wanted));
     if (environment, instance) == wanted {
         return Ok(());
