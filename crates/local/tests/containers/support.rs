@@ -52,7 +52,33 @@ pub(crate) fn with_own_engine<F: Future<Output = World>>(test: impl FnOnce(World
     on_engine(None, test);
 }
 
+/// What a test that failed leaves would hold images and networks that the next ones need.
+#[derive(Default)]
+struct Leftovers(OnceLock<(Docker, String)>);
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        let Some((docker, label)) = self.0.get().filter(|_| std::thread::panicking()) else { return };
+        let labels = [label.clone()];
+        let sweep = async {
+            for container in docker.list_containers(&labels).await? {
+                docker.remove_container(&container.id).await?;
+            }
+            for network in docker.list_networks(&labels).await? {
+                docker.remove_network(&network.id).await?;
+            }
+            Ok::<_, landfall_local::docker::DockerError>(())
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        if let Err(error) = runtime.block_on(sweep) {
+            eprintln!("{label}: something may be left: {error}");
+        }
+    }
+}
+
 fn on_engine<F: Future<Output = World>>(directory: Option<PathBuf>, test: impl FnOnce(World) -> F) {
+    // Before the runtime, so that it goes after it: by then nothing starts anything any more.
+    let leftovers = Leftovers::default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let world = match World::new(directory).await {
@@ -63,6 +89,8 @@ fn on_engine<F: Future<Output = World>>(directory: Option<PathBuf>, test: impl F
             }
             Err(error) => panic!("{error}"),
         };
+        let label = format!("landfall.instance={}", world.options.instance);
+        leftovers.0.get_or_init(|| (world.docker().clone(), label));
         test(world).await.destroy().await;
     });
 }
@@ -169,6 +197,7 @@ impl World {
             name: self.name(),
             task_definition: task_definition.to_owned(),
             desired_count: desired,
+            keep_count: false,
             deployment: DeploymentConfiguration {
                 minimum_healthy_percent: 100,
                 maximum_percent: 200,
