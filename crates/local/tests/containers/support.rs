@@ -60,18 +60,31 @@ impl Drop for Leftovers {
     fn drop(&mut self) {
         let Some((docker, label)) = self.0.get().filter(|_| std::thread::panicking()) else { return };
         let labels = [label.clone()];
-        let sweep = async {
-            for container in docker.list_containers(&labels).await? {
-                docker.remove_container(&container.id).await?;
+        let sweep = async || {
+            let containers = docker.list_containers(&labels).await?;
+            let networks = docker.list_networks(&labels).await?;
+            let nothing = containers.is_empty() && networks.is_empty();
+            // In use by what goes first: the next round takes it.
+            for container in containers {
+                let _ = docker.remove_container(&container.id).await;
             }
-            for network in docker.list_networks(&labels).await? {
-                docker.remove_network(&network.id).await?;
+            for network in networks {
+                let _ = docker.remove_network(&network.id).await;
             }
-            Ok::<_, landfall_local::docker::DockerError>(())
+            Ok::<_, landfall_local::docker::DockerError>(nothing)
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        if let Err(error) = runtime.block_on(sweep) {
-            eprintln!("{label}: something may be left: {error}");
+        let swept = runtime.block_on(async {
+            for _ in 0..50 {
+                if matches!(sweep().await, Ok(true)) {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            false
+        });
+        if !swept {
+            eprintln!("{label}: something is left");
         }
     }
 }
