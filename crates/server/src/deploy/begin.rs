@@ -27,12 +27,27 @@ pub(crate) async fn begin(inner: &Inner, name: &str, change: Change, by: String)
     let _alone = alone.lock().await;
     let mut superseded = Vec::new();
     for _ in 0..RIVALS {
+        // Others may have kept this waiting for minutes.
+        unlocked(inner, &place, &superseded).await?;
         superseded.extend(make_way(inner, &place.id, &by).await?);
-        if let Some(begun) = once(inner, &place, &change, &by).await? {
+        if let Some(begun) = once(inner, &place, &change, &by, &superseded).await? {
             return Ok(Begun { superseded, ..begun });
         }
     }
     Err(ControlError::Conflict(format!("others keep deploying to {name}; try again when they are done")))
+}
+
+/// # Errors
+/// `Locked`; also who has made way by then, and so is half done.
+async fn unlocked(inner: &Inner, place: &Place<'_>, superseded: &[ExecutionId]) -> Answer<()> {
+    let refused = lock::refuse(inner, &place.id, &place.environment.name).await;
+    refused.map_err(|error| match (error, superseded) {
+        (ControlError::Locked(why), [_, ..]) => {
+            let halves: Vec<&str> = superseded.iter().map(ExecutionId::as_str).collect();
+            ControlError::Locked(format!("{why}; {} had made way already and is half done", halves.join(", ")))
+        }
+        (error, _) => error,
+    })
 }
 
 /// Supersedes what is unfinished and waits until it has stopped.
@@ -71,7 +86,18 @@ async fn finished(inner: &Inner, id: &ExecutionId) -> Answer<()> {
 }
 
 /// `None`: somebody else began after the same predecessor, and was first.
-async fn once(inner: &Inner, place: &Place<'_>, change: &Change, by: &str) -> Answer<Option<Begun>> {
+///
+/// Locks and executions are written to different places, so a lock may be taken after the last look at it and before the journal has
+/// the execution. That is why it is looked at once more afterwards: a lock written before the execution was is seen then, and the
+/// execution is taken back before anybody is told of it. One that is written later finds a deployment that had begun, which
+/// a lock lets be. (Taken back means undone: the engine may have begun already.)
+async fn once(
+    inner: &Inner,
+    place: &Place<'_>,
+    change: &Change,
+    by: &str,
+    superseded: &[ExecutionId],
+) -> Answer<Option<Begun>> {
     let newest = inner.journal.list(Some(&place.id), false, 1).await?.into_iter().next();
     let execution = inner.engine.new_id(inner.clock.now());
     let planned = planned(inner, place, change, &execution).await?;
@@ -82,9 +108,18 @@ async fn once(inner: &Inner, place: &Place<'_>, change: &Change, by: &str) -> An
     let title = planned.plan.title.clone();
     let new =
         NewPlan { id: Some(execution), dedup_key, plan: planned.plan, intent: by.to_owned(), notices: Vec::new() };
+    unlocked(inner, place, superseded).await?;
     let submitted = inner.engine.submit(new).await?;
     if submitted.existing {
         return Ok(None);
+    }
+    if let Err(ControlError::Locked(why)) = unlocked(inner, place, superseded).await {
+        match inner.engine.signal(&submitted.id, SYSTEM_ACTOR, Signal::Abort).await {
+            Ok(()) => return Err(ControlError::Locked(format!("{why}; {} is taken back", submitted.id))),
+            // It has ended already: that is what is told.
+            Err(EngineError::Rejected(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     tracing::info!(environment = %place.id, execution = %submitted.id, title, "begun");
     Ok(Some(Begun { environment: place.id.clone(), execution: submitted.id, title, superseded: Vec::new() }))

@@ -14,7 +14,7 @@ use landfall_workflow::{ExecutionState, ExecutionView, Outcome};
 use crate::conversation::rig;
 use crate::rig::{Rig, Server};
 
-fn prod(images: &[&str]) -> Rig {
+pub(crate) fn prod(images: &[&str]) -> Rig {
     let mut rig = rig();
     let prod = LongLivedEnvironment {
         name: "prod".to_owned(),
@@ -31,7 +31,7 @@ fn prod(images: &[&str]) -> Rig {
     rig
 }
 
-async fn ask(server: &Server, change: Change) -> Result<Begun, ControlError> {
+pub(crate) async fn ask(server: &Server, change: Change) -> Result<Begun, ControlError> {
     let request = ControlRequest::Deploy { environment: "prod".to_owned(), change, actor: "cli:ann".to_owned() };
     match server.service.call(request).await? {
         ControlResponse::Deploy(begun) => Ok(begun),
@@ -39,7 +39,7 @@ async fn ask(server: &Server, change: Change) -> Result<Begun, ControlError> {
     }
 }
 
-fn image(image: &str) -> Change {
+pub(crate) fn image(image: &str) -> Change {
     let images = vec![ImageOverride { service: None, container: "app".to_owned(), image: image.to_owned() }];
     Change::Deploy {
         commit: None,
@@ -50,7 +50,7 @@ fn image(image: &str) -> Change {
     }
 }
 
-async fn end(server: &Server, id: &ExecutionId) -> ExecutionView {
+pub(crate) async fn end(server: &Server, id: &ExecutionId) -> ExecutionView {
     let mut version = 0;
     loop {
         let request = ControlRequest::Watch { id: id.clone(), version, timeout_ms: 20_000 };

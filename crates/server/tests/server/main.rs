@@ -8,6 +8,7 @@ mod conversation;
 mod deity;
 mod deploy;
 mod intake;
+mod locking;
 mod rig;
 mod sleep;
 mod storm;
