@@ -129,6 +129,11 @@ pub fn lasting_target_group(app: &App, environment: &LongLivedEnvironment, servi
     join(&cut(&slug(&whole), TARGET_GROUP_MAX - HASH_LEN - 1), &hash)
 }
 
+/// Whether `handle` is the platform's for the target group `name`: the name itself, or its ARN.
+pub fn is_target_group(handle: &str, name: &str) -> bool {
+    handle == name || handle.contains(&format!(":targetgroup/{name}/"))
+}
+
 /// A manifest's service name as part of a name: as written where that is legal and short, else with a hash.
 fn service_part(service: &str) -> String {
     let text = slug(service);

@@ -18,7 +18,7 @@ use landfall_workflow::{FailurePolicy, Plan};
 use serde::{Deserialize, Serialize};
 
 use super::deploy::{Attached, Deploy, Following, Part, Scene};
-use super::release::{self, Release};
+use super::release::{self, Release, Released};
 use super::step::Builder;
 use super::{MAX_PARALLEL, PlanError, Planned, SCHEMA};
 use crate::control::at_commit;
@@ -139,7 +139,9 @@ pub fn rollback(
     let commit = to.commit.as_deref();
     let mut deploy = bare(app, environment, cx, commit);
     let target = cx.target.as_ref();
-    let ways_in = to.target_group.clone().zip(to.route.clone());
+    // What the manifest binds elsewhere by now has its way in from elsewhere; one that was retired stays so.
+    let behind = |released: &Released| to.target_group.as_ref().is_some_and(|group| released.is_behind(group));
+    let ways_in = to.target_group.clone().zip(to.route.clone()).filter(|_| to.services.values().any(behind));
     let routed = ways_in.map(|(mut group, route)| {
         group.tags.clone_from(&deploy.tags);
         deploy.routed(group, route.route.clone(), &route_url(target, &route.route))
@@ -158,10 +160,7 @@ pub fn rollback(
         (put.force, put.wait_until, put.fail_fast) =
             (cx.following.force, cx.following.wait_until, cx.following.fail_fast);
         let mut needs = vec![registered];
-        let made = routed.as_ref().zip(put.target.as_mut()).filter(|(_, target)| {
-            // An ARN of the manifest's is not that of the group which is made here.
-            !environment.target_groups.values().any(|arn| target.target_group.value() == Some(arn))
-        });
+        let made = routed.as_ref().zip(put.target.as_mut()).filter(|_| behind(released));
         let mut serves = false;
         if let Some((routed, target)) = made {
             target.target_group = Input::output(routed.target_group.as_str(), "target_group");
@@ -328,7 +327,7 @@ fn overrides(
 
 fn kept(present: Option<&Release>) -> BTreeMap<(String, String), String> {
     let services = present.into_iter().flat_map(|present| &present.services);
-    let of = |(name, released): (&String, &super::release::Released)| {
+    let of = |(name, released): (&String, &Released)| {
         let images = released.images().filter(|(_, image)| !image.is_empty());
         images.map(|(container, image)| ((name.clone(), container.to_owned()), image.to_owned())).collect::<Vec<_>>()
     };

@@ -11,6 +11,8 @@ use landfall_workflow::{ExecutionView, Outcome};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::names::is_target_group;
+
 /// Plan kinds of lasting environments.
 pub const DEPLOY: &str = "environment.deploy";
 pub const ROLLBACK: &str = "environment.rollback";
@@ -60,6 +62,12 @@ impl Released {
     pub fn images(&self) -> impl Iterator<Item = (&str, &str)> {
         let containers = self.definition.containers.iter();
         containers.filter_map(|container| Some((container.name.as_str(), container.image.value()?)))
+    }
+
+    /// Whether it is bound to that target group of Landfall's.
+    pub fn is_behind(&self, group: &EnsureTargetGroup) -> bool {
+        let handle = self.deploy.target.as_ref().and_then(|target| target.target_group.value());
+        handle.is_some_and(|handle| is_target_group(handle, &group.name))
     }
 }
 
@@ -133,16 +141,23 @@ impl Release {
     }
 }
 
-/// What the environment runs after `attempts` (newest first): each service as the newest release has it that deployed it.
+/// What the environment runs after `attempts` (newest first): each service as the newest release has it that deployed it, and
+/// the way in of the newest release of which a service is still behind it.
 pub fn state(attempts: &[Attempt]) -> Option<Release> {
-    let mut releases = attempts.iter().filter_map(|attempt| attempt.release.as_ref());
-    let mut state = releases.next()?.clone();
-    for older in releases {
-        for (name, service) in &older.services {
-            state.services.entry(name.clone()).or_insert_with(|| service.clone());
+    let mut releases = attempts.iter().filter_map(|attempt| attempt.release.as_ref()).peekable();
+    let newest = Release::clone(releases.peek()?);
+    let mut state = Release { services: BTreeMap::new(), target_group: None, route: None, ..newest };
+    for release in releases {
+        let mut still = false;
+        for (name, service) in &release.services {
+            if !state.services.contains_key(name) {
+                state.services.insert(name.clone(), service.clone());
+                still |= release.target_group.as_ref().is_some_and(|group| service.is_behind(group));
+            }
         }
-        state.target_group = state.target_group.or_else(|| older.target_group.clone());
-        state.route = state.route.or_else(|| older.route.clone());
+        if still && state.target_group.is_none() {
+            (state.target_group, state.route) = (release.target_group.clone(), release.route.clone());
+        }
     }
     Some(state)
 }

@@ -10,7 +10,7 @@ use landfall_model::aws::AwsTarget;
 use landfall_model::ids::{EnvironmentId, ExecutionId};
 use landfall_model::step::{AwaitImage, ContainerInput, DeployService, Input, RegisterTaskDefinition, StepParams};
 use landfall_model::task::ContainerSettings;
-use landfall_planner::names::lasting_name;
+use landfall_planner::names::{is_target_group, lasting_name};
 use landfall_planner::plan::{self, EnvironmentInputs, Following, ImageOverride, Release, Released, release};
 use landfall_ports::orchestrator::{Documents, Looked, PutService};
 use landfall_ports::{Platform, PortError};
@@ -356,8 +356,7 @@ impl Resolver<'_> {
         let live = self.live.get(service).and_then(Option::as_ref);
         let balancers = live.and_then(|live| live.service["loadBalancers"].as_array()).into_iter().flatten();
         let mut handles = balancers.filter_map(|balancer| balancer["targetGroupArn"].as_str());
-        let within = format!(":targetgroup/{name}/");
-        handles.find(|handle| *handle == name || handle.contains(&within)).unwrap_or(name).to_owned()
+        handles.find(|handle| is_target_group(handle, name)).unwrap_or(name).to_owned()
     }
 }
 
