@@ -5,6 +5,7 @@ use std::time::Duration;
 use landfall_model::ids::{ExecutionId, PlanDigest, StepId};
 use landfall_model::notice::Notice;
 use landfall_ports::journal::JournalError;
+use landfall_workflow::outputs::Begun;
 use landfall_workflow::{CorruptJournal, ExecutionView, InvalidPlan, Outcome, Plan};
 
 #[derive(Debug, Clone)]
@@ -67,6 +68,8 @@ pub struct Recalled {
     pub intent: String,
     /// Parameters of finished steps, references replaced.
     pub brought: Vec<serde_json::Value>,
+    /// Of all steps that were begun, finished or not.
+    pub begun: Vec<Begun>,
     pub view: ExecutionView,
 }
 

@@ -274,6 +274,7 @@ impl Engine {
             plan: Plan::clone(execution.plan()),
             intent: execution.intent().to_owned(),
             brought: execution.brought(),
+            begun: execution.begun(),
             view: view(&execution),
         })
     }

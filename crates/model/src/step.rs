@@ -230,6 +230,9 @@ pub struct DeployService {
     pub launch_type: LaunchType,
     pub task_definition: Input,
     pub desired_count: u32,
+    /// Sets `desired_count` and nothing else: `task_definition` is what ran when this was planned, and whatever runs by now stays.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub only_count: bool,
     pub deployment: DeploymentConfiguration,
     pub target: Option<ServiceTarget>,
     pub tags: Tags,

@@ -4,6 +4,7 @@
 //! between an effect and its record leaves no doubt about who made it. What an execution did not make it restores or leaves.
 
 mod codes;
+mod count;
 mod deployment;
 mod error;
 mod hooks;

@@ -55,6 +55,9 @@ impl Steps {
 
     /// Natural: the same request again starts no new deployment.
     async fn put_service(&self, params: &DeployService, before: Option<Before>) -> StepResult {
+        if params.only_count {
+            return self.set_count(params, before).await;
+        }
         let replace = before.as_ref().filter(|_| params.force).and_then(|before| before.deployment.clone());
         let request = PutService { replace, ..request(params)? };
         let put = self.platform.orchestrator.put_service(&request).await.map_err(port)?;
@@ -124,6 +127,9 @@ impl Steps {
         output: Option<&Value>,
         token: Option<&Value>,
     ) -> StepResult {
+        if params.only_count {
+            return self.undo_count(cx, params, output, token).await;
+        }
         let Some(service) = self.our_service(cx, &params.name).await? else { return Ok(done()) };
         if service.tags.get(TAG_EXECUTION).map(String::as_str) == Some(cx.execution.as_str()) {
             return self.delete_service(cx, &params.name).await;
@@ -247,7 +253,11 @@ impl Steps {
     }
 
     /// `None`: there is none of that name, or it is another environment's and none of our business.
-    async fn our_service(&self, cx: &StepContext, name: &str) -> Result<Option<ServiceDescription>, StepError> {
+    pub(crate) async fn our_service(
+        &self,
+        cx: &StepContext,
+        name: &str,
+    ) -> Result<Option<ServiceDescription>, StepError> {
         let service = self.platform.orchestrator.describe_service(name).await.map_err(port)?;
         Ok(service.filter(|service| is_ours(cx, service)))
     }
@@ -304,11 +314,11 @@ const GOING_BACK: &str = "going back to what ran before";
 
 /// What ran before an update: in the token of a step or of an undo under way, and in the output of a finished step.
 #[derive(Serialize, Deserialize)]
-struct Before {
+pub(crate) struct Before {
     #[serde(rename = "previous_task_definition")]
     task_definition: String,
     #[serde(rename = "previous_desired_count")]
-    desired_count: u32,
+    pub(crate) desired_count: u32,
     #[serde(rename = "previous_settings", default)]
     settings: Option<ServiceSettings>,
     /// The PRIMARY one then.
@@ -340,11 +350,11 @@ impl Before {
         }
     }
 
-    fn read(from: &Value) -> Option<Self> {
+    pub(crate) fn read(from: &Value) -> Option<Self> {
         serde_json::from_value(from.clone()).ok()
     }
 
-    fn write(&self) -> Value {
+    pub(crate) fn write(&self) -> Value {
         json!(self)
     }
 }

@@ -4,6 +4,7 @@ use landfall_model::ids::StepId;
 use serde_json::{Map, Value};
 
 use crate::execution::Execution;
+use crate::plan::Step;
 use crate::status::StepStatus;
 
 const KEY: &str = "$output";
@@ -44,6 +45,30 @@ impl Execution {
         let output = |id: &str| self.state.steps.get(&StepId::from(id))?.output.as_ref();
         let done = self.steps().filter(|step| self.status(&step.id) == Some(StepStatus::Done));
         done.filter_map(|step| resolve(&step.params, &output).ok()).collect()
+    }
+}
+
+/// A step that was begun, or whose undo was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Begun {
+    pub step: StepId,
+    /// References replaced; as planned where an output is missing.
+    pub params: Value,
+    /// What its handler has written down: the output, and its memory between polls (of the undo, once that has begun).
+    pub written: Vec<Value>,
+}
+
+impl Execution {
+    /// What may have had an effect, whatever became of the execution.
+    pub fn begun(&self) -> Vec<Begun> {
+        let output = |id: &str| self.state.steps.get(&StepId::from(id))?.output.as_ref();
+        let begun = |step: &Step| {
+            let state = self.state.steps.get(&step.id).filter(|state| state.attempt > 0 || state.undo_attempt > 0)?;
+            let params = resolve(&step.params, &output).unwrap_or_else(|_| step.params.clone());
+            let written = state.output.iter().chain(&state.token).cloned().collect();
+            Some(Begun { step: step.id.clone(), params, written })
+        };
+        self.steps().filter_map(begun).collect()
     }
 }
 

@@ -61,6 +61,7 @@ impl Rollout {
             launch_type: put.launch_type,
             task_definition: Input::Value(handle),
             desired_count: put.desired_count,
+            only_count: false,
             deployment: put.deployment,
             target: None,
             tags: own,

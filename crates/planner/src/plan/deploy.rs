@@ -36,12 +36,20 @@ pub(super) struct Scene<'a> {
     pub(super) variables: &'a BTreeMap<String, String>,
     /// Instead of what the manifest says, by service and container.
     pub(super) images: BTreeMap<(String, String), String>,
-    /// What runs now, pinned: where the manifest's image needs a commit and none is known.
-    pub(super) kept: BTreeMap<(String, String), String>,
+    /// What runs now, by service: where the manifest's image needs a commit and none is known.
+    pub(super) kept: BTreeMap<String, Kept>,
     /// Whether references are looked up once and kept by digest.
     pub(super) pinned: bool,
     pub(super) adopt: bool,
     pub(super) following: Following,
+}
+
+/// The images that a service runs.
+pub(super) enum Kept {
+    /// By container.
+    Images(BTreeMap<String, String>),
+    /// Not known: what needs one is refused with this.
+    Unread(PlanError),
 }
 
 /// How a deployment is begun and followed.
@@ -176,11 +184,16 @@ impl Deploy<'_> {
         if let Some(given) = self.scene.images.get(&key).cloned() {
             return Ok(self.reference(id, &given));
         }
-        if self.commit.is_none()
-            && needs_commit(&container.image)
-            && let Some(kept) = self.scene.kept.get(&key).cloned()
-        {
-            return Ok(Input::Value(kept));
+        if self.commit.is_none() && needs_commit(&container.image) {
+            match self.scene.kept.get(&service.name) {
+                Some(Kept::Images(images)) => {
+                    if let Some(kept) = images.get(&container.name) {
+                        return Ok(Input::Value(kept.clone()));
+                    }
+                }
+                Some(Kept::Unread(why)) => return Err(why.clone()),
+                None => {}
+            }
         }
         match &container.image {
             ImageSource::Reference(reference) => Ok(self.reference(id, reference)),
@@ -318,6 +331,7 @@ impl Deploy<'_> {
             launch_type: service.launch_type,
             task_definition: Input::output(definition.as_str(), "task_definition"),
             desired_count: part.desired_count,
+            only_count: false,
             deployment,
             target: target_group.and_then(target_of),
             tags: self.service_tags(&service.name),

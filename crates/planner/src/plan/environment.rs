@@ -7,7 +7,7 @@
 //! scale     service.*
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_model::app::{App, LongLivedEnvironment, Service, route_url};
 use landfall_model::aws::AwsTarget;
@@ -17,7 +17,7 @@ use landfall_model::step::{Input, RouteTarget};
 use landfall_workflow::{FailurePolicy, Plan};
 use serde::{Deserialize, Serialize};
 
-use super::deploy::{Attached, Deploy, Following, Part, Scene};
+use super::deploy::{Attached, Deploy, Following, Kept, Part, Scene};
 use super::release::{self, Release, Released};
 use super::step::Builder;
 use super::{MAX_PARALLEL, PlanError, Planned, SCHEMA};
@@ -41,12 +41,37 @@ pub struct EnvironmentInputs {
     pub services: Vec<String>,
     /// Desired counts of now, by the manifest's name: they stay unless the environment says otherwise.
     pub live: BTreeMap<String, u32>,
+    /// What the services run that are there, by the manifest's name.
+    pub running: BTreeMap<String, Running>,
+    /// As of [`release::unfinished`].
+    pub unfinished: BTreeSet<String>,
     /// Where it runs, with the load balancer's address; `None`: this machine.
     pub target: Option<AwsTarget>,
     pub following: Following,
-    /// What runs now.
+    /// What was released last.
     pub present: Option<Release>,
 }
+
+/// What a service runs, whoever deployed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// The platform's handle.
+    pub task_definition: String,
+    /// Container → image. `None`: not read.
+    pub images: Option<BTreeMap<String, String>>,
+}
+
+impl EnvironmentInputs {
+    /// Whether what this service runs is what was released last, or may be taken for it: what is left of an attempt that came to
+    /// no release is not what anybody meant to run, and what is not there runs nothing.
+    pub fn runs_release(&self, service: &str) -> bool {
+        let Some(running) = self.running.get(service) else { return true };
+        let released = self.present.as_ref().and_then(|present| present.services.get(service));
+        released.is_some_and(|released| released.task_definition == running.task_definition)
+            || self.unfinished.contains(&running.task_definition)
+    }
+}
+
 
 /// An image given by hand: `[SERVICE/]CONTAINER=REFERENCE`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +108,7 @@ pub fn environment(
             repository: repository(app),
             variables: &environment.variables,
             images: overrides(environment, &chosen, &cx.images)?,
-            kept: kept(cx.present.as_ref()),
+            kept: kept(cx),
             pinned: true,
             adopt: true,
             following: cx.following,
@@ -180,10 +205,10 @@ pub fn rollback(
     planned(app, environment, release::ROLLBACK, title, Some(plan), deploy)
 }
 
-/// A plan that changes desired counts and nothing else.
+/// A plan that changes desired counts and nothing else: what runs, whoever deployed it, goes on running.
 ///
 /// # Errors
-/// A service that was never deployed here.
+/// A service that was never deployed here, or is not there.
 pub fn scale(
     app: &App,
     environment: &LongLivedEnvironment,
@@ -198,16 +223,20 @@ pub fn scale(
         let released = cx.present.as_ref().and_then(|present| present.services.get(name)).ok_or_else(|| {
             PlanError::Unplannable(format!("service `{name}` was never deployed to {} by Landfall", environment.name))
         })?;
+        let running = cx.running.get(name).ok_or_else(|| {
+            let (platform, of) = (&released.deploy.name, &environment.name);
+            PlanError::Unplannable(format!("service {platform} does not exist: `landfall deploy {of}` makes it again"))
+        })?;
         let mut put = released.deploy.clone();
-        put.desired_count = *count;
+        put.task_definition = Input::Value(running.task_definition.clone());
+        (put.desired_count, put.only_count) = (*count, true);
         put.tags = deploy.service_tags(name);
-        (put.adopt, put.force) = (true, false);
+        (put.adopt, put.force, put.document) = (true, false, None);
         (put.wait_until, put.fail_fast) = (cx.following.wait_until, cx.following.fail_fast);
-        if let Some(document) = put.document.as_mut().and_then(serde_json::Value::as_object_mut) {
-            document.insert("desiredCount".to_owned(), (*count).into());
-        }
         words.push(format!("{name} to {count}"));
+        let title = format!("Scale service {} to {count}", put.name);
         deploy.put(name, put, &[]);
+        deploy.builder.last(|step| step.title = title);
     }
     if words.is_empty() {
         return Err(PlanError::Unplannable("say which service to scale: SERVICE=COUNT".to_owned()));
@@ -325,13 +354,31 @@ fn overrides(
     Ok(images)
 }
 
-fn kept(present: Option<&Release>) -> BTreeMap<(String, String), String> {
-    let services = present.into_iter().flat_map(|present| &present.services);
-    let of = |(name, released): (&String, &Released)| {
-        let images = released.images().filter(|(_, image)| !image.is_empty());
-        images.map(|(container, image)| ((name.clone(), container.to_owned()), image.to_owned())).collect::<Vec<_>>()
+/// By service: the images of what runs, whoever deployed it.
+fn kept(cx: &EnvironmentInputs) -> BTreeMap<String, Kept> {
+    let present = cx.present.as_ref().map(|present| &present.services);
+    let names: BTreeSet<&String> =
+        cx.running.keys().chain(present.into_iter().flatten().map(|(name, _)| name)).collect();
+    let of = |name: &String| {
+        let released = present.and_then(|services| services.get(name));
+        if cx.runs_release(name) {
+            let images = released?.images().filter(|(_, image)| !image.is_empty());
+            return Some(Kept::Images(
+                images.map(|(container, image)| (container.to_owned(), image.to_owned())).collect(),
+            ));
+        }
+        let running = cx.running.get(name)?;
+        if let Some(images) = &running.images {
+            return Some(Kept::Images(images.clone()));
+        }
+        let released = released.map_or("nothing", |released| &released.task_definition);
+        Some(Kept::Unread(PlanError::Elsewhere(format!(
+            "service `{name}` runs {}, released last was {released}: somebody else deployed it, and its images cannot be read; say \
+             which are to run with --commit or --image",
+            running.task_definition
+        ))))
     };
-    services.flat_map(of).collect()
+    names.into_iter().filter_map(|name| Some((name.clone(), of(name)?))).collect()
 }
 
 fn desired_count(environment: &LongLivedEnvironment, service: &Service, cx: &EnvironmentInputs) -> u32 {

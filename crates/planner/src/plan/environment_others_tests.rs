@@ -1,6 +1,64 @@
 //! What others did meanwhile: deployed something else, bound services to other target groups, left things half done.
 use super::*;
 
+/// A deployment of one service, without a commit.
+fn only(service: &str, cx: EnvironmentInputs) -> EnvironmentInputs {
+    EnvironmentInputs { commit: None, services: vec![service.to_owned()], ..cx }
+}
+
+#[test]
+fn without_a_commit_the_images_stay_that_run_whoever_deployed_them() {
+    let app = app();
+    let attempts = [tried(&app, 1, "aaaaa", Outcome::Succeeded)];
+    let released = EnvironmentInputs { present: state(&attempts), ..inputs() };
+    let worker = |cx: EnvironmentInputs| {
+        deploy(&app, &only("worker", cx)).map(|plan| definition(&plan, "worker").containers[0].image.clone())
+    };
+    let handle = released.present.as_ref().unwrap().services["worker"].task_definition.clone();
+    let own = Input::Value("exe_1:image.worker.worker/image".to_owned());
+    // What was released runs; nothing is read.
+    let cx = EnvironmentInputs { running: runs("worker", &handle, &[]), ..released.clone() };
+    assert_eq!(worker(cx).unwrap(), own);
+    // Somebody else's, read.
+    let cx =
+        EnvironmentInputs { running: runs("worker", "others:4", &[("worker", "others/worker:4")]), ..released.clone() };
+    assert_eq!(worker(cx.clone()).unwrap(), Input::Value("others/worker:4".to_owned()));
+    // Also where nothing was ever released here.
+    assert_eq!(worker(EnvironmentInputs { present: None, ..cx }).unwrap(), Input::Value("others/worker:4".to_owned()));
+    // And where it cannot be read nothing is put over it.
+    let cx = EnvironmentInputs { running: runs("worker", "others:4", &[]), ..released.clone() };
+    let error = worker(cx.clone()).unwrap_err();
+    assert!(matches!(error, PlanError::Elsewhere(_)), "{error}");
+    for says in ["others:4", &handle, "--commit"] {
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    // With a commit nothing is kept.
+    let commit = EnvironmentInputs { commit: Some(COMMIT.to_owned()), services: vec!["worker".to_owned()], ..cx };
+    assert!(deploy(&app, &commit).is_ok());
+}
+
+#[test]
+fn what_a_failed_attempt_left_is_not_what_anybody_deployed() {
+    let app = app();
+    let attempts = [tried(&app, 2, "bbbbb", Outcome::Superseded), tried(&app, 1, "aaaaa", Outcome::Succeeded)];
+    let half = "exe_2:task_definition.worker/task_definition";
+    let running = runs("worker", half, &[("worker", "half/done:2")]);
+    let cx = EnvironmentInputs {
+        present: state(&attempts),
+        unfinished: release::unfinished(&attempts),
+        running,
+        ..inputs()
+    };
+    let plan = deploy(&app, &only("worker", cx.clone())).unwrap();
+    assert_eq!(
+        definition(&plan, "worker").containers[0].image,
+        Input::Value("exe_1:image.worker.worker/image".to_owned())
+    );
+    // Without a release there is nothing to keep.
+    let none = EnvironmentInputs { present: None, ..cx };
+    assert!(matches!(deploy(&app, &only("worker", none)), Err(PlanError::Unplannable(_))));
+}
+
 /// The environment of the other tests, and a second service with a load balancer's binding.
 fn with_api(arn: &str) -> App {
     let mut app = app();
@@ -25,7 +83,8 @@ fn a_rollback_binds_no_service_to_the_group_of_another() {
     let attempts = [tried(&app, 1, "aaaaa", Outcome::Succeeded)];
     // By now the manifest names another group for it.
     app.environments.get_mut("prod").unwrap().target_groups.insert("api".to_owned(), B.to_owned());
-    let back = rollback(&app, &app.environments["prod"], &state(&attempts).unwrap(), PlanDigest::new("x"), &inputs()).plan;
+    let back =
+        rollback(&app, &app.environments["prod"], &state(&attempts).unwrap(), PlanDigest::new("x"), &inputs()).plan;
     sound(&back);
     assert_eq!(bound(&back, "api"), Input::Value(A.to_owned()));
     assert_eq!(bound(&back, "app"), Input::output("target_group", "target_group"));
@@ -39,7 +98,8 @@ fn a_way_in_that_was_retired_is_not_made_again() {
     // The group of somebody else takes its place; what follows deploys the other service alone.
     app.environments.get_mut("prod").unwrap().target_groups.insert("app".to_owned(), A.to_owned());
     let second = tried(&app, 2, "bbbbb", Outcome::Succeeded);
-    let cx = EnvironmentInputs { execution: ExecutionId::new("exe_3"), services: vec!["worker".to_owned()], ..inputs() };
+    let cx =
+        EnvironmentInputs { execution: ExecutionId::new("exe_3"), services: vec!["worker".to_owned()], ..inputs() };
     let third = attempt(&deploy(&app, &cx).unwrap(), Outcome::Succeeded);
     let attempts = [third, second, first];
     let now = state(&attempts).unwrap();
@@ -47,7 +107,11 @@ fn a_way_in_that_was_retired_is_not_made_again() {
     let prod = &app.environments["prod"];
     let back = rollback(&app, prod, &now, PlanDigest::new("x"), &inputs()).plan;
     sound(&back);
-    assert!(!ids(&back).iter().any(|id| matches!(*id, "target_group" | "route" | "targets" | "probe")), "{:?}", ids(&back));
+    assert!(
+        !ids(&back).iter().any(|id| matches!(*id, "target_group" | "route" | "targets" | "probe")),
+        "{:?}",
+        ids(&back)
+    );
     assert_eq!(bound(&back, "app"), Input::Value(A.to_owned()));
     // Going back to before it was retired makes it again: that is what was released then.
     let before = rollback(&app, prod, &state(&attempts[2..]).unwrap(), PlanDigest::new("x"), &inputs()).plan;

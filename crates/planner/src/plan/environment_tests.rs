@@ -37,6 +37,8 @@ fn inputs() -> EnvironmentInputs {
         images: Vec::new(),
         services: Vec::new(),
         live: BTreeMap::new(),
+        running: BTreeMap::new(),
+        unfinished: BTreeSet::new(),
         target: None,
         following: Following::default(),
         present: None,
@@ -71,6 +73,13 @@ fn definition(plan: &Plan, service: &str) -> RegisterTaskDefinition {
         StepParams::RegisterTaskDefinition(definition) => definition,
         other => panic!("{other:?}"),
     }
+}
+
+/// What one service runs, as [`EnvironmentInputs::running`] has it; with its images, if any are given.
+fn runs(service: &str, task_definition: &str, images: &[(&str, &str)]) -> BTreeMap<String, Running> {
+    let images = images.iter().map(|(container, image)| ((*container).to_owned(), (*image).to_owned())).collect();
+    let images = Some(images).filter(|images: &BTreeMap<_, _>| !images.is_empty());
+    BTreeMap::from([(service.to_owned(), Running { task_definition: task_definition.to_owned(), images })])
 }
 
 /// What the journal has after `plan` has succeeded: references replaced by what steps answer.
@@ -115,7 +124,14 @@ fn attempt(plan: &Plan, outcome: Outcome) -> Attempt {
         kind: plan.kind.clone(),
         outcome: Some(outcome),
         release: Release::of(&view, &brought(plan)),
+        registered: registered(plan),
     }
+}
+
+/// The handles that its steps answer, as `brought` has them.
+fn registered(plan: &Plan) -> BTreeSet<String> {
+    let ids = ids(plan).into_iter().filter(|id| id.starts_with("task_definition."));
+    ids.map(|id| format!("{}:{id}/task_definition", execution(plan))).collect()
 }
 
 /// An attempt at `commit` by execution `exe_{n}`.
@@ -250,12 +266,13 @@ fn documents_are_put_as_they_are() {
     assert_eq!(registered.containers.len(), 1, "only images that are known are put in");
     let web = put(&plan, "app");
     assert_eq!((web.target, web.document), (None, Some(documents.service)));
-    // Scaling says it in the document too.
+    // Scaling sends none of it.
     let release = tried(&app, 1, "aaaaa", Outcome::Succeeded).release;
-    let cx = EnvironmentInputs { present: release, ..inputs() };
+    let cx = EnvironmentInputs { present: release, running: runs("app", "own-family:7", &[]), ..inputs() };
     let counts = BTreeMap::from([("app".to_owned(), 4)]);
     let scaled = scale(&app, &app.environments["prod"], &counts, &cx).unwrap().plan;
-    assert_eq!(put(&scaled, "app").document.unwrap()["desiredCount"], 4);
+    let scaled = put(&scaled, "app");
+    assert_eq!((scaled.only_count, scaled.desired_count, scaled.document), (true, 4, None));
 }
 
 #[test]
@@ -282,14 +299,19 @@ fn scaling_changes_counts_and_nothing_else() {
     let app = app();
     let present = tried(&app, 1, "aaaaa", Outcome::Succeeded).release;
     let following = Following { force: true, wait_until: WaitUntil::Started, fail_fast: Some(2) };
-    let cx = EnvironmentInputs { present, following, ..inputs() };
+    // Somebody else has deployed since.
+    let cx = EnvironmentInputs { present, following, running: runs("worker", "others:4", &[]), ..inputs() };
     let prod = &app.environments["prod"];
     let plan = scale(&app, prod, &BTreeMap::from([("worker".to_owned(), 0)]), &cx).unwrap().plan;
     sound(&plan);
     assert_eq!((ids(&plan), plan.title.as_str()), (vec!["service.worker"], "Scale prod: worker to 0"));
     let worker = put(&plan, "worker");
     assert_eq!((worker.desired_count, worker.force, worker.wait_until), (0, false, WaitUntil::Started));
-    assert_eq!(worker.task_definition, Input::Value("exe_1:task_definition.worker/task_definition".to_owned()));
+    assert!(worker.only_count);
+    assert_eq!(worker.task_definition, Input::Value("others:4".to_owned()));
+    assert_eq!(plan.steps[0].title, "Scale service legacy-worker to 0");
+    let error = scale(&app, prod, &BTreeMap::from([("app".to_owned(), 1)]), &cx).unwrap_err();
+    assert!(error.to_string().contains("my-project-prod-app does not exist"), "{error}");
     let never = EnvironmentInputs { present: None, ..inputs() };
     let error = scale(&app, prod, &BTreeMap::from([("worker".to_owned(), 1)]), &never).unwrap_err();
     assert!(error.to_string().contains("never deployed"));

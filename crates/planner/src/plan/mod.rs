@@ -41,7 +41,7 @@ use crate::control::holds_place;
 use crate::names::hashed_names;
 
 pub use deploy::Following;
-pub use environment::{EnvironmentInputs, ImageOverride, environment, environment_url, rollback, scale};
+pub use environment::{EnvironmentInputs, ImageOverride, Running, environment, environment_url, rollback, scale};
 pub use preview::preview;
 pub use release::{Attempt, NoRelease, Release, Released};
 pub use sleep::{sleep, wake};
@@ -109,6 +109,9 @@ pub enum PlanError {
     NoPreviews,
     #[error("{0}")]
     Unplannable(String),
+    /// Somebody else has deployed, and what is asked would undo that.
+    #[error("{0}")]
+    Elsewhere(String),
 }
 
 /// Where the preview answers: `None` without a service that takes traffic, or before its port is chosen.

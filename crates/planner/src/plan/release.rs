@@ -1,21 +1,21 @@
 //! Releases: what a lasting environment was brought to by executions that succeeded. A projection of the journal; nothing
 //! else is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_model::Timestamp;
 use landfall_model::ids::{ExecutionId, PlanDigest};
 use landfall_model::inventory::{TAG_COMMIT, TAG_SERVICE, Tags};
 use landfall_model::step::{DeployService, EnsureRoute, EnsureTargetGroup, RegisterTaskDefinition, StepParams};
+use landfall_workflow::outputs::Begun;
 use landfall_workflow::{ExecutionView, Outcome};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::names::is_target_group;
 
-/// Plan kinds of lasting environments.
-pub const DEPLOY: &str = "environment.deploy";
-pub const ROLLBACK: &str = "environment.rollback";
+/// Plan kinds of lasting environments, beside [`SCALE`].
+pub use landfall_workflow::release::{DEPLOY, ROLLBACK};
 pub const SCALE: &str = "environment.scale";
 
 /// One execution for a lasting environment, newest first in every list here.
@@ -29,6 +29,16 @@ pub struct Attempt {
     pub outcome: Option<Outcome>,
     /// Only of what succeeded and is no scaling.
     pub release: Option<Release>,
+    /// Handles of the task definitions that it registered, or found.
+    pub registered: BTreeSet<String>,
+}
+
+/// The handles that steps of these answered.
+pub fn registered(begun: &[Begun]) -> BTreeSet<String> {
+    let registers = |one: &&Begun| one.step.as_str().starts_with("task_definition.");
+    let handle =
+        |one: &Begun| one.written.iter().find_map(|written| written["task_definition"].as_str().map(str::to_owned));
+    begun.iter().filter(registers).filter_map(handle).collect()
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -160,6 +170,12 @@ pub fn state(attempts: &[Attempt]) -> Option<Release> {
         }
     }
     Some(state)
+}
+
+/// Task definitions of attempts that came to no release: a service that runs one is half done, and what it runs is nobody's wish.
+pub fn unfinished(attempts: &[Attempt]) -> BTreeSet<String> {
+    let of = attempts.iter().filter(|attempt| attempt.release.is_none());
+    of.flat_map(|attempt| attempt.registered.iter().cloned()).collect()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -45,6 +45,7 @@ pub(super) async fn read(
             kind: summary.kind,
             outcome: recalled.view.outcome,
             release: Release::of(&recalled.view, &recalled.brought),
+            registered: release::registered(&recalled.begun),
         };
         attempts.push(attempt.clone());
         all.push(Seen { attempt, view: recalled.view, by: recalled.intent });

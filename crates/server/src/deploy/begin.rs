@@ -1,17 +1,14 @@
 //! Begins a change of a lasting environment: the one under way makes way, what runs is looked up, a plan is made and journalled.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use landfall_engine::{EngineError, NewPlan};
 use landfall_model::ids::{EnvironmentId, ExecutionId, SYSTEM_ACTOR};
-use landfall_planner::names::lasting_name;
 use landfall_planner::plan::{self, Attempt, EnvironmentInputs, NoRelease, release};
-use landfall_planner::{PlanError, Planned, Severity, lint};
-use landfall_ports::PortError;
+use landfall_planner::{Planned, Severity, lint};
 use landfall_workflow::{Outcome, Signal};
 
-use super::{Answer, Begun, Change, Place, attempts, compare, given, lock, place, target};
+use super::{Answer, Begun, Change, Place, attempts, given, live, lock, place, refused, target};
 use crate::control::ControlError;
 use crate::service::Inner;
 
@@ -134,18 +131,20 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
     };
     let attempts = attempts::bare(&seen);
     let present = release::state(&attempts);
+    let live = live::look(inner, place).await?;
     let mut cx = EnvironmentInputs {
         instance: inner.instance.clone(),
         execution: execution.clone(),
         commit: None,
         images: Vec::new(),
         services: Vec::new(),
-        live: live(inner, place).await?,
+        live: live.counts,
+        running: live.running,
+        unfinished: release::unfinished(&attempts),
         target: target(inner, place).await?,
         following: plan::Following::default(),
         present: present.clone(),
     };
-    let unplannable = |error: PlanError| ControlError::Invalid(error.to_string());
     let mut planned = match change {
         Change::Deploy { commit, images, services, following, task_definition } => {
             let given = task_definition.as_ref().map(|document| given::app(app, environment, services, document));
@@ -155,7 +154,10 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
             cx.images.clone_from(images);
             cx.services.clone_from(services);
             cx.following = *following;
-            plan::environment(app, environment, &cx).map_err(unplannable)?
+            if commit.is_none() {
+                live::read_images(inner, place, &mut cx).await?;
+            }
+            plan::environment(app, environment, &cx).map_err(refused)?
         }
         Change::Rollback { to, following } => {
             cx.following = *following;
@@ -166,7 +168,7 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
         }
         Change::Scale { counts, following } => {
             cx.following = *following;
-            plan::scale(app, environment, counts, &cx).map_err(unplannable)?
+            plan::scale(app, environment, counts, &cx).map_err(refused)?
         }
     };
     if let Some(present) = present.filter(|_| was_cut_short(&attempts)) {
@@ -191,24 +193,4 @@ fn no_release(error: &NoRelease, environment: &landfall_model::app::LongLivedEnv
 fn was_cut_short(attempts: &[Attempt]) -> bool {
     let whole = |outcome| matches!(outcome, Some(Outcome::Succeeded | Outcome::RolledBack | Outcome::Aborted));
     attempts.first().is_some_and(|newest| !whole(newest.outcome))
-}
-
-/// Desired counts of the services that exist.
-async fn live(inner: &Inner, place: &Place<'_>) -> Answer<BTreeMap<String, u32>> {
-    let mut live = BTreeMap::new();
-    for service in &place.environment.services {
-        let name = lasting_name(&inner.app, place.environment, service);
-        let orchestrator = &place.platform.orchestrator;
-        let desired = match orchestrator.describe_service(&name).await? {
-            Some(found) => Some(found.desired),
-            // Not ours yet, but about to be taken over: its count stays as well.
-            None => match orchestrator.documents(&name).await {
-                Ok(documents) => documents.and_then(|documents| compare::count(&documents)),
-                Err(PortError::Invalid(_)) => None,
-                Err(error) => return Err(error.into()),
-            },
-        };
-        live.extend(desired.map(|desired| (service.clone(), desired)));
-    }
-    Ok(live)
 }

@@ -1,24 +1,23 @@
 //! What a deployment would send against what there is, service by service, without a step being taken: the plan is made as a
 //! deployment makes it, and what its steps would be given is looked up instead of made.
 //!
-//! Also without a state: then what runs stands for what was released.
+//! Also without a state: then what runs keeps its images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_model::app::{App, LongLivedEnvironment};
 use landfall_model::aws::AwsTarget;
 use landfall_model::ids::{EnvironmentId, ExecutionId};
-use landfall_model::step::{AwaitImage, ContainerInput, DeployService, Input, RegisterTaskDefinition, StepParams};
-use landfall_model::task::ContainerSettings;
+use landfall_model::step::{AwaitImage, DeployService, Input, RegisterTaskDefinition, StepParams};
 use landfall_planner::names::{is_target_group, lasting_name};
-use landfall_planner::plan::{self, EnvironmentInputs, Following, ImageOverride, Release, Released, release};
+use landfall_planner::plan::{self, EnvironmentInputs, Following, ImageOverride, Release, Released, Running, release};
 use landfall_ports::orchestrator::{Documents, Looked, PutService};
 use landfall_ports::{Platform, PortError};
 use landfall_workflow::Plan;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Answer, attempts, place, target};
+use super::{Answer, attempts, place, refused, target};
 use crate::control::ControlError;
 use crate::service::Inner;
 
@@ -82,6 +81,8 @@ pub struct Scene<'a> {
     pub target: Option<AwsTarget>,
     /// What was released last, where that is known.
     pub present: Option<Release>,
+    /// As of [`release::unfinished`].
+    pub unfinished: BTreeSet<String>,
 }
 
 /// Compares. `look`: also whether it can work.
@@ -148,13 +149,15 @@ fn told(error: PortError) -> ControlError {
 pub(crate) async fn answer(inner: &Inner, name: &str, against: &Against, look: bool) -> Answer<Comparison> {
     let place = place(inner, name)?;
     let seen = attempts::recent(inner, &place.id, &place.environment.services).await?;
+    let attempts = attempts::bare(&seen);
     let scene = Scene {
         app: &inner.app,
         environment: place.environment,
         platform: place.platform,
         instance: inner.instance.clone(),
         target: target(inner, &place).await?,
-        present: release::state(&attempts::bare(&seen)),
+        present: release::state(&attempts),
+        unfinished: release::unfinished(&attempts),
     };
     compare(&scene, against, look).await
 }
@@ -177,6 +180,7 @@ fn planned(scene: &Scene<'_>, against: &Against, live: &Live) -> Answer<Plan> {
         Against::Release => (None, Vec::new(), Vec::new()),
     };
     let count = |(name, documents): (&String, &Option<Documents>)| Some((name.clone(), count(documents.as_ref()?)?));
+    let runs = |(name, documents): (&String, &Option<Documents>)| Some((name.clone(), running(documents.as_ref()?)?));
     let cx = EnvironmentInputs {
         instance: scene.instance.clone(),
         execution: ExecutionId::new("exe_plan"),
@@ -184,63 +188,23 @@ fn planned(scene: &Scene<'_>, against: &Against, live: &Live) -> Answer<Plan> {
         images,
         services,
         live: live.iter().filter_map(count).collect(),
+        running: live.iter().filter_map(runs).collect(),
+        unfinished: scene.unfinished.clone(),
         target: scene.target.clone(),
         following: Following::default(),
-        present: scene.present.clone().or_else(|| running(scene, live)),
+        present: scene.present.clone(),
     };
-    let planned = plan::environment(scene.app, scene.environment, &cx);
-    Ok(planned.map_err(|error| ControlError::Invalid(error.to_string()))?.plan)
+    Ok(plan::environment(scene.app, scene.environment, &cx).map_err(refused)?.plan)
 }
 
-/// What runs, as if it had been released: enough to keep its images.
-fn running(scene: &Scene<'_>, live: &Live) -> Option<Release> {
-    let of = |(name, documents): (&String, &Option<Documents>)| {
-        let documents = documents.as_ref()?;
-        let service = scene.app.services.get(name)?;
-        let containers = documents.task_definition["containerDefinitions"].as_array()?.iter().filter_map(|container| {
-            let (name, image) = (container["name"].as_str()?, container["image"].as_str()?);
-            let settings = ContainerSettings::default();
-            Some(ContainerInput { name: name.to_owned(), image: Input::Value(image.to_owned()), settings })
-        });
-        let task_definition = documents.service["taskDefinition"].as_str().unwrap_or_default().to_owned();
-        let definition = RegisterTaskDefinition {
-            family: task_definition.clone(),
-            base: None,
-            launch_type: service.launch_type,
-            cpu: None,
-            memory: None,
-            containers: containers.collect(),
-            tags: BTreeMap::new(),
-            document: None,
-        };
-        let deploy = DeployService {
-            name: lasting_name(scene.app, scene.environment, name),
-            launch_type: service.launch_type,
-            task_definition: Input::Value(task_definition.clone()),
-            desired_count: service.desired_count,
-            deployment: service.deployment.clone(),
-            target: None,
-            tags: BTreeMap::new(),
-            adopt: true,
-            force: false,
-            wait_until: landfall_model::step::WaitUntil::default(),
-            fail_fast: None,
-            document: None,
-        };
-        Some((name.clone(), Released { task_definition, definition, deploy }))
-    };
-    let services: BTreeMap<_, _> = live.iter().filter_map(of).collect();
-    (!services.is_empty()).then(|| Release {
-        id: ExecutionId::new("exe_running"),
-        kind: release::DEPLOY.to_owned(),
-        title: String::new(),
-        commit: None,
-        at: None,
-        url: None,
-        services,
-        target_group: None,
-        route: None,
-    })
+/// What the documents say that runs.
+pub(super) fn running(documents: &Documents) -> Option<Running> {
+    let task_definition = documents.service["taskDefinition"].as_str()?.to_owned();
+    let image =
+        |container: &Value| Some((container["name"].as_str()?.to_owned(), container["image"].as_str()?.to_owned()));
+    let containers = documents.task_definition["containerDefinitions"].as_array();
+    let images = containers.map(|containers| containers.iter().filter_map(image).collect());
+    Some(Running { task_definition, images })
 }
 
 fn step(step: &landfall_workflow::Step) -> PlannedStep {

@@ -9,6 +9,7 @@ mod attempts;
 mod begin;
 mod compare;
 mod given;
+mod live;
 mod lock;
 mod status;
 mod task;
@@ -19,6 +20,7 @@ use landfall_model::Timestamp;
 use landfall_model::app::LongLivedEnvironment;
 use landfall_model::aws::AwsTarget;
 use landfall_model::ids::{EnvironmentId, ExecutionId};
+use landfall_planner::PlanError;
 use landfall_planner::plan::{Following, ImageOverride, Release};
 use landfall_ports::Platform;
 use landfall_ports::orchestrator::{ServiceDescription, TaskDescription};
@@ -184,6 +186,14 @@ async fn target(inner: &Inner, place: &Place<'_>) -> Answer<Option<AwsTarget>> {
         target.address = place.platform.load_balancer.address().await?;
     }
     Ok(Some(target))
+}
+
+/// What cannot be planned is the asker's fault, unless somebody else was there first.
+fn refused(error: PlanError) -> ControlError {
+    match error {
+        PlanError::Elsewhere(message) => ControlError::Conflict(message),
+        other => ControlError::Invalid(other.to_string()),
+    }
 }
 
 fn summary(release: &Release, by: &str, seen: &ExecutionView, present: bool) -> ReleaseSummary {

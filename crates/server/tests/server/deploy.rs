@@ -63,7 +63,7 @@ pub(crate) async fn end(server: &Server, id: &ExecutionId) -> ExecutionView {
     }
 }
 
-async fn deployed(server: &Server, change: Change) -> Outcome {
+pub(crate) async fn deployed(server: &Server, change: Change) -> Outcome {
     let begun = ask(server, change).await.unwrap();
     end(server, &begun.execution).await.outcome.unwrap()
 }
@@ -76,7 +76,7 @@ async fn releases(server: &Server, all: bool) -> Vec<ReleaseSummary> {
     }
 }
 
-async fn detail(server: &Server) -> EnvironmentDetail {
+pub(crate) async fn detail(server: &Server) -> EnvironmentDetail {
     match server.service.call(ControlRequest::Environment { name: "prod".to_owned() }).await.unwrap() {
         ControlResponse::Environment(detail) => *detail,
         other => panic!("{other:?}"),

@@ -9,6 +9,7 @@ mod deity;
 mod deploy;
 mod intake;
 mod locking;
+mod others;
 mod rig;
 mod sleep;
 mod storm;

@@ -1,13 +1,13 @@
 //! Plans for a lasting environment through the crash matrix. Task definitions are kept whatever becomes of a deployment, so
 //! they are no part of the picture.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_model::app::{App, LongLivedEnvironment};
 use landfall_model::ids::{ExecutionId, StepId};
 use landfall_model::step::RouteTarget;
-use landfall_planner::plan::{self, EnvironmentInputs, Following, Release};
+use landfall_planner::plan::{self, EnvironmentInputs, Following, Release, Running};
 use landfall_planner::{Severity, lint};
 use landfall_ports::orchestrator::Orchestrator;
 use landfall_ports::steps::StepExecutor;
@@ -81,14 +81,17 @@ fn empty() -> Lasting {
 
 fn inputs(place: &Place, execution: &str, commit: &str, present: Option<Release>) -> EnvironmentInputs {
     let services = place.fake.view().services;
-    let live = ["app", "worker"].into_iter().zip(NAMES);
+    let live = || ["app", "worker"].into_iter().zip(NAMES);
+    let runs = |(handle, ..): &(String, u32, u32)| Running { task_definition: handle.clone(), images: None };
     EnvironmentInputs {
         instance: "this".to_owned(),
         execution: ExecutionId::new(execution),
         commit: Some(commit.to_owned()),
         images: Vec::new(),
         services: Vec::new(),
-        live: live.filter_map(|(service, name)| Some((service.to_owned(), services.get(name)?.1))).collect(),
+        live: live().filter_map(|(service, name)| Some((service.to_owned(), services.get(name)?.1))).collect(),
+        running: live().filter_map(|(service, name)| Some((service.to_owned(), runs(services.get(name)?)))).collect(),
+        unfinished: BTreeSet::new(),
         target: None,
         following: Following::default(),
         present,

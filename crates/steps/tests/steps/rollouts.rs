@@ -42,6 +42,7 @@ impl World {
             launch_type: landfall_model::task::LaunchType::Fargate,
             task_definition: Input::Value(self.definition(image)),
             desired_count: 2,
+            only_count: false,
             deployment: deployment(),
             target: None,
             tags: tags(&[(TAG_ENVIRONMENT, self.place.environment()), (TAG_INSTANCE, "this")]),
@@ -245,4 +246,43 @@ fn one_that_somebody_stopped_says_so() {
     let error = now(steps.poll(&at.cx, &at.params, &token)).unwrap_err();
     assert_eq!(error.code, "LF-SERVICE-DEPLOYMENT-STOPPED");
     assert!(error.message.contains("stopped by somebody"), "{}", error.message);
+}
+
+/// Whoever scales says how many there are, and not of what.
+#[test]
+fn a_count_alone_leaves_what_others_deployed_meanwhile_and_so_does_its_undo() {
+    let world = World::new();
+    world.deploy(&world.at(MAKER, world.params("good:1"))).unwrap();
+    let planned = world.at(NEXT, DeployService { only_count: true, desired_count: 5, ..world.params("good:1") });
+    // Between the plan and its step.
+    world.deploy(&world.at("exe_9", world.params("good:2"))).unwrap();
+    let theirs = world.service();
+    let output = world.deploy(&planned).unwrap();
+    let scaled = world.service();
+    assert_eq!((scaled.desired, scaled.running), (5, 5));
+    assert_eq!((&scaled.task_definition, &scaled.settings), (&theirs.task_definition, &theirs.settings));
+    assert_eq!(scaled.deployments, {
+        let mut same = theirs.deployments.clone();
+        (same[0].desired, same[0].running) = (5, 5);
+        same
+    });
+    // Others again, before it is undone.
+    world.deploy(&world.at("exe_9", DeployService { desired_count: 5, ..world.params("good:3") })).unwrap();
+    let theirs = world.service();
+    undo(&world.place, &planned, Some(&output)).unwrap();
+    let back = world.service();
+    assert_eq!((back.desired, back.running, back.task_definition), (2, 2, theirs.task_definition));
+    // And a count of theirs.
+    now(world.place.fake.scale_service(WEB, 7)).unwrap();
+    undo(&world.place, &planned, Some(&output)).unwrap();
+    assert_eq!(world.service().desired, 7);
+}
+
+#[test]
+fn the_count_of_what_is_gone_cannot_be_set() {
+    let world = World::new();
+    let planned = world.at(NEXT, DeployService { only_count: true, ..world.params("good:1") });
+    assert_eq!(world.deploy(&planned).unwrap_err().code, "LF-PLATFORM-NOT-FOUND");
+    undo(&world.place, &planned, None).unwrap();
+    assert!(now(world.place.fake.describe_service(WEB)).unwrap().is_none(), "nothing is made");
 }

@@ -1,5 +1,7 @@
 //! A comparison with the manifest and AWS alone.
 
+use std::collections::BTreeSet;
+
 use landfall_model::app::{App, LongLivedEnvironment};
 use landfall_model::step::RouteTarget;
 use landfall_server::deploy::{Against, Comparison, Scene};
@@ -53,7 +55,8 @@ pub(super) async fn compare(
     {
         target.address = platform.load_balancer.address().await.map_err(port_error)?;
     }
-    let scene = Scene { app: &app, environment, platform: &platform, instance, target, present: None };
+    let unfinished = BTreeSet::new();
+    let scene = Scene { app: &app, environment, platform: &platform, instance, target, present: None, unfinished };
     let compared = landfall_server::deploy::compare(&scene, against, look).await;
     backend.shutdown();
     compared.map_err(|error| control_error(&error))
