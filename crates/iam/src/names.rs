@@ -2,7 +2,8 @@
 //!
 //! A name that is too long gives way to the branch's, down to a third; so a pattern ends where a name may be cut.
 
-use landfall_model::app::{App, LongLivedEnvironment, Repository};
+use landfall_model::app::{App, LongLivedEnvironment};
+use landfall_model::names::slug;
 
 /// Patterns that hold every name, and few others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,7 @@ impl Names {
             Self { environments: Vec::new(), services: Vec::new(), families: Vec::new(), target_groups: Vec::new() };
         let project = slug(&app.project);
         for repository in app.repositories.values() {
-            let name = slug(&bare_name(repository));
+            let name = slug(&repository.bare_name());
             let name = if name.is_empty() { project.clone() } else { name };
             let base = begins(&name, KEPT_OF_BASE);
             names.services.push(format!("{base}*-service"));
@@ -82,29 +83,6 @@ fn begins(name: &str, kept: usize) -> String {
         return if name.is_empty() { String::new() } else { format!("{name}-") };
     }
     name[..kept].trim_end_matches('-').to_owned()
-}
-
-/// As of `planner::names`.
-fn bare_name(repository: &Repository) -> String {
-    let full = repository.github.as_deref().unwrap_or(repository.key.as_str());
-    let bare = full.rsplit('/').next().unwrap_or(full);
-    match repository.omit.as_deref() {
-        Some(omit) if !omit.is_empty() => bare.replace(omit, ""),
-        _ => bare.to_owned(),
-    }
-}
-
-/// Lower-case letters, digits and single inner hyphens, as of `planner::names`.
-pub(crate) fn slug(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        if c.is_ascii_alphanumeric() {
-            out.push(c.to_ascii_lowercase());
-        } else if !out.is_empty() && !out.ends_with('-') {
-            out.push('-');
-        }
-    }
-    out.trim_end_matches('-').to_owned()
 }
 
 /// Whether a policy's pattern holds a text: `*` is any number of characters, `?` one.

@@ -4,10 +4,12 @@
 
 pub mod app;
 pub mod aws;
+pub mod documents;
 pub mod environment;
 pub mod event;
 pub mod ids;
 pub mod inventory;
+pub mod names;
 pub mod notice;
 pub mod redact;
 pub mod step;

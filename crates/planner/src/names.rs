@@ -8,9 +8,10 @@
 
 use std::fmt::Write as _;
 
-use landfall_model::app::{App, LongLivedEnvironment, Repository};
+use landfall_model::app::{App, LongLivedEnvironment};
 use landfall_model::environment::{EnvironmentKey, EnvironmentNames, SourceRef};
 use landfall_model::ids::RepositoryKey;
+use landfall_model::names::slug;
 use sha2::{Digest, Sha256};
 
 /// Elastic Load Balancing's limit for a target group's name.
@@ -41,11 +42,11 @@ pub fn canonical_prefix(app: &App) -> Option<&str> {
 
 fn plain_names(app: &App, key: &EnvironmentKey) -> Option<EnvironmentNames> {
     let repository = app.repositories.get(&key.repository)?;
-    let name = bare_name(repository);
+    let name = repository.bare_name();
     if slug(&name) != name || name.is_empty() {
         return None;
     }
-    let shared = app.repositories.iter().any(|(other, r)| *other != key.repository && slug(&bare_name(r)) == name);
+    let shared = app.repositories.iter().any(|(other, r)| *other != key.repository && slug(&r.bare_name()) == name);
     let SourceRef::Branch(branch) = &key.source else { return None };
     let leaf = branch.strip_prefix(canonical_prefix(app)?)?;
     let plain = !leaf.is_empty() && leaf.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -71,7 +72,7 @@ fn plain_names(app: &App, key: &EnvironmentKey) -> Option<EnvironmentNames> {
 pub fn hashed_names(app: &App, key: &EnvironmentKey) -> EnvironmentNames {
     let project = slug(&app.project);
     let repository =
-        app.repositories.get(&key.repository).map_or_else(|| slug(key.repository.as_str()), |r| slug(&bare_name(r)));
+        app.repositories.get(&key.repository).map_or_else(|| slug(key.repository.as_str()), |r| slug(&r.bare_name()));
     let name = if repository.is_empty() { project } else { repository };
     let leaf = match &key.source {
         SourceRef::Branch(branch) => {
@@ -148,29 +149,6 @@ fn owns_host_labels(app: &App, name: &str) -> bool {
     app.repositories.len() == 1 || name == app.project
 }
 
-/// The repository's name without its owner and without what `omit` says.
-fn bare_name(repository: &Repository) -> String {
-    let full = repository.github.as_deref().unwrap_or(repository.key.as_str());
-    let bare = full.rsplit('/').next().unwrap_or(full);
-    match repository.omit.as_deref() {
-        Some(omit) if !omit.is_empty() => bare.replace(omit, ""),
-        _ => bare.to_owned(),
-    }
-}
-
-/// Lower-case letters, digits and single inner hyphens; everything else becomes a hyphen.
-pub(crate) fn slug(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        if c.is_ascii_alphanumeric() {
-            out.push(c.to_ascii_lowercase());
-        } else if !out.is_empty() && !out.ends_with('-') {
-            out.push('-');
-        }
-    }
-    cut(&out, usize::MAX)
-}
-
 fn cut(text: &str, max: usize) -> String {
     let end = text.len().min(max);
     text[..end].trim_end_matches('-').to_owned()
@@ -228,6 +206,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::collections::BTreeMap;
 
+    use landfall_model::app::Repository;
     use proptest::prelude::*;
 
     use super::*;

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use self::defaults::{default, equivalent, is_empty};
 use self::shape::{Node, Path};
 pub use render::text;
+pub use tidy::service_settings;
 
 /// What a document describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

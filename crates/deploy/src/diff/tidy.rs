@@ -1,5 +1,6 @@
 //! Documents as they come, made comparable: unwrapped, without what is only told and never asked for, in one spelling.
 
+use landfall_model::documents::{SERVICE_TOLD, TASK_DEFINITION_TOLD};
 use landfall_model::inventory::TAG_ENVIRONMENT;
 use serde_json::{Map, Value, json};
 
@@ -8,39 +9,11 @@ use super::Kind;
 /// Tags that Landfall and AWS put on by themselves: they name executions and stacks, and never are a difference.
 const OWN_TAGS: &[&str] = &["landfall.", "aws:"];
 
-const READ_ONLY_TASK_DEFINITION: &[&str] = &[
-    "compatibilities",
-    "deleteRequestedAt",
-    "deregisteredAt",
-    "registeredAt",
-    "registeredBy",
-    "requiresAttributes",
-    "revision",
-    "status",
-    "taskDefinitionArn",
-];
-
-const READ_ONLY_SERVICE: &[&str] = &[
-    "clientToken",
-    "createdAt",
-    "createdBy",
-    "currentServiceDeployment",
-    "currentServiceRevisions",
-    "deployments",
-    "events",
-    "forceNewDeployment",
-    "pendingCount",
-    "platformFamily",
-    "resourceManagementType",
-    "runningCount",
-    "scalableTarget",
-    "serviceArn",
-    "status",
-    "taskSets",
-];
+/// What only a request says, and how Application Auto Scaling's limits are handed over.
+const BESIDE_A_SERVICE: [&str; 3] = ["clientToken", "forceNewDeployment", "scalableTarget"];
 
 /// What a describe tells only of deployments.
-const OF_DEPLOYMENTS: &[&str] = &["serviceConnectConfiguration", "volumeConfigurations", "vpcLatticeConfigurations"];
+const OF_DEPLOYMENTS: [&str; 3] = ["serviceConnectConfiguration", "volumeConfigurations", "vpcLatticeConfigurations"];
 
 pub(super) fn both(kind: Kind, from: &Value, to: &Value) -> (Value, Value) {
     let (mut from, mut to) = (unwrapped(kind, from), unwrapped(kind, to));
@@ -74,7 +47,7 @@ fn unwrapped(kind: Kind, document: &Value) -> Map<String, Value> {
 }
 
 fn task_definition(fields: &mut Map<String, Value>) {
-    READ_ONLY_TASK_DEFINITION.iter().for_each(|key| drop(fields.remove(*key)));
+    TASK_DEFINITION_TOLD.iter().for_each(|key| drop(fields.remove(*key)));
     for (key, unit) in [("cpu", "vcpu"), ("memory", "gb")] {
         if let Some(number) = fields.get(key).and_then(|value| size(value, unit)) {
             fields.insert(key.to_owned(), number);
@@ -130,15 +103,23 @@ fn services(from: &mut Map<String, Value>, to: &mut Map<String, Value>) {
     same_colour(from, to);
 }
 
-fn service(fields: &mut Map<String, Value>) {
-    let primary = fields.get("deployments").and_then(Value::as_array).into_iter().flatten();
-    let primary = primary.clone().find(|deployment| deployment["status"] == "PRIMARY").cloned();
-    for key in OF_DEPLOYMENTS {
-        if let Some(value) = primary.as_ref().and_then(|primary| primary.get(*key)) {
-            fields.entry(*key).or_insert_with(|| value.clone());
+/// What a service's document asks for, be it a request's or a describe's: without what is only told, and with what a describe
+/// tells of its deployments alone.
+pub fn service_settings(fields: &mut Map<String, Value>) {
+    let deployments =
+        fields.get_mut("deployments").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+    if let Some(mut primary) = deployments.into_iter().find(|deployment| deployment["status"] == "PRIMARY") {
+        for key in OF_DEPLOYMENTS {
+            if let Some(value) = primary.get_mut(key).map(Value::take) {
+                fields.entry(key).or_insert(value);
+            }
         }
     }
-    READ_ONLY_SERVICE.iter().for_each(|key| drop(fields.remove(*key)));
+    SERVICE_TOLD.iter().chain(&BESIDE_A_SERVICE).for_each(|key| drop(fields.remove(*key)));
+}
+
+fn service(fields: &mut Map<String, Value>) {
+    service_settings(fields);
     if let Some(cluster) = fields.remove("clusterArn") {
         fields.entry("cluster").or_insert(cluster);
     }

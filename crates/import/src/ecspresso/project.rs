@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use landfall_manifest::yaml::{At, Node, shorten};
 use landfall_manifest::{Diagnostic, SourceFile};
 use landfall_model::app::App;
+use landfall_model::documents::{SERVICE_TOLD, TASK_DEFINITION_TOLD};
 use serde_json::{Map, Value};
 
 use self::evaluate::{Evaluator, Location};
@@ -98,8 +99,8 @@ pub fn load(config: &SourceFile, inputs: &Inputs<'_>) -> Result<Loaded, Failed> 
         let document = path(key).and_then(|path| definition(path, key, name, ignored, &evaluator, inputs, config));
         document.and_then(|document| document.map_err(|found| problems.extend(found)).ok())
     };
-    let task = document("task_definition", "TaskDefinition", TASK_ONLY_SHOWN);
-    let service = document("service_definition", "Service", SERVICE_ONLY_SHOWN);
+    let task = document("task_definition", "TaskDefinition", &TASK_DEFINITION_TOLD);
+    let service = document("service_definition", "Service", &[&SERVICE_TOLD[..], &SAID_BESIDE].concat());
     if !problems.is_empty() || !evaluator.needs().is_empty() {
         return finished(&evaluator, problems, region);
     }
@@ -118,40 +119,8 @@ pub fn load(config: &SourceFile, inputs: &Inputs<'_>) -> Result<Loaded, Failed> 
     }
 }
 
-/// What `describe-task-definition` adds.
-const TASK_ONLY_SHOWN: &[&str] = &[
-    "taskDefinitionArn",
-    "revision",
-    "status",
-    "requiresAttributes",
-    "compatibilities",
-    "registeredAt",
-    "registeredBy",
-    "deregisteredAt",
-    "deleteRequestedAt",
-];
-
-/// What `describe-services` adds, and what the configuration says.
-const SERVICE_ONLY_SHOWN: &[&str] = &[
-    "serviceArn",
-    "clusterArn",
-    "cluster",
-    "clientToken",
-    "taskDefinition",
-    "status",
-    "runningCount",
-    "pendingCount",
-    "deployments",
-    "roleArn",
-    "events",
-    "createdAt",
-    "createdBy",
-    "platformFamily",
-    "taskSets",
-    "currentServiceDeployment",
-    "currentServiceRevisions",
-    "resourceManagementType",
-];
+/// What the configuration says, and what a request may say beside: no part of a service's definition.
+const SAID_BESIDE: [&str; 5] = ["clientToken", "cluster", "clusterArn", "roleArn", "taskDefinition"];
 
 /// Values that are missing wait until everything was asked, so that all are told at once.
 fn finished(evaluator: &Evaluator<'_>, problems: Vec<Problem>, region: Option<String>) -> Result<Loaded, Failed> {
@@ -345,7 +314,7 @@ pub fn task_definition(source: &SourceFile) -> Result<Value, Failed> {
     let evaluator = Evaluator::new(&|_| None, &read, &known);
     let file = File::plain(source.clone(), source.path.ends_with(".json"), &evaluator);
     let file = file.map_err(|problem| Failed { files: vec![problem] })?;
-    let mut task = document(&file, "TaskDefinition", TASK_ONLY_SHOWN);
+    let mut task = document(&file, "TaskDefinition", &TASK_DEFINITION_TOLD);
     if let Some(problem) = file.problem() {
         return Err(Failed { files: vec![problem] });
     }

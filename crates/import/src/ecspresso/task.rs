@@ -1,22 +1,13 @@
 //! The task definition, in any of the forms that `aws ecs` prints and ecspresso takes.
 
+use landfall_model::documents::TASK_DEFINITION_TOLD;
+
 use super::{Values, Whole};
 use crate::read::scalar;
 use crate::write::{Lines, name, with_variables};
 
-/// What `describe-task-definition` adds.
-const READ_ONLY: &[&str] = &[
-    "taskDefinitionArn",
-    "revision",
-    "status",
-    "requiresAttributes",
-    "requiresCompatibilities",
-    "compatibilities",
-    "registeredAt",
-    "registeredBy",
-    "deregisteredAt",
-    "family",
-];
+/// What nobody misses, beside what only a describe tells.
+const SILENT: [&str; 2] = ["family", "requiresCompatibilities"];
 const REASONS: &[(&str, &str)] = &[
     ("volumes", "use a `base_task_definition` for volumes"),
     ("mountPoints", "use a `base_task_definition` for volumes"),
@@ -54,7 +45,7 @@ pub(super) fn write(task: &Values<'_>, fargate: bool, whole: &mut Whole, out: &m
     for container in &containers {
         self::container(container, fargate || whole_task, whole, out);
     }
-    whole.rest("", &task.map, READ_ONLY, REASONS);
+    whole.rest("", &task.map, &[&TASK_DEFINITION_TOLD[..], &SILENT].concat(), REASONS);
 }
 
 /// `256`, `"0.25 vCPU"`, `"0.5 GB"`: units and MiB.

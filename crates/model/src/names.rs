@@ -1,0 +1,29 @@
+//! What names are made of, for those who choose them and those who grant rights to what has them.
+
+use crate::app::Repository;
+
+impl Repository {
+    /// Its name without its owner and without what `omit` says.
+    pub fn bare_name(&self) -> String {
+        let full = self.github.as_deref().unwrap_or(self.key.as_str());
+        let bare = full.rsplit('/').next().unwrap_or(full);
+        match self.omit.as_deref() {
+            Some(omit) if !omit.is_empty() => bare.replace(omit, ""),
+            _ => bare.to_owned(),
+        }
+    }
+}
+
+/// Lower-case letters, digits and single inner hyphens; everything else becomes a hyphen.
+pub fn slug(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() {
+            out.push(c.to_ascii_lowercase());
+        } else if !out.is_empty() && !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    out.truncate(out.trim_end_matches('-').len());
+    out
+}
