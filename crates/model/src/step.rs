@@ -230,6 +230,10 @@ pub struct DeployService {
     pub launch_type: LaunchType,
     pub task_definition: Input,
     pub desired_count: u32,
+    /// Whether a service that is there keeps the count it has, whatever that is by then: somebody else sets it (autoscaling,
+    /// `landfall scale`). Then `desired_count` is only what one that has to be made begins with.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keep_count: bool,
     /// Sets `desired_count` and nothing else: `task_definition` is what ran when this was planned, and whatever runs by now stays.
     #[serde(default, skip_serializing_if = "is_false")]
     pub only_count: bool,
@@ -249,7 +253,7 @@ pub struct DeployService {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail_fast: Option<u32>,
     /// A service as ECS's CreateService takes it (AWS only). Then nothing above but `name`, `task_definition`, `adopt`, `force`
-    /// and what is awaited counts; without `desiredCount` in it the live count is left as it is.
+    /// and what is awaited counts, and `keep_count`; without `desiredCount` in it the live count is left as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<serde_json::Value>,
 }

@@ -150,6 +150,9 @@ pub struct PutService {
     pub launch_type: LaunchType,
     pub task_definition: String,
     pub desired_count: u32,
+    /// As of `DeployService`.
+    #[serde(default)]
+    pub keep_count: bool,
     pub deployment: DeploymentConfiguration,
     pub target: Option<TargetBinding>,
     pub tags: Tags,
@@ -180,6 +183,7 @@ impl PutService {
             launch_type: params.launch_type,
             task_definition: known(&params.task_definition)?,
             desired_count: params.desired_count,
+            keep_count: params.keep_count,
             deployment: params.deployment.clone(),
             target: params.target.as_ref().map(target).transpose()?,
             tags: params.tags.clone(),

@@ -68,7 +68,7 @@ impl Steps {
         if params.wait_until == WaitUntil::Started {
             return Ok(Progress::Done(token));
         }
-        Ok(Progress::Pending { token, poll_after_ms: SOON_MS, note: Some("deployment begun".to_owned()) })
+        Ok(Progress::Pending { token, poll_after_ms: 0, note: Some("deployment begun".to_owned()) })
     }
 
     pub(crate) async fn poll_deploy(&self, cx: &StepContext, params: &DeployService, token: &Value) -> StepResult {
@@ -152,7 +152,7 @@ impl Steps {
             target: request.target.clone(),
         });
         let is_back = service.task_definition == before.task_definition
-            && service.desired == before.desired_count
+            && (params.keep_count || service.desired == before.desired_count)
             && service.settings.as_ref().is_none_or(|now| *now == settings);
         let ours = [token, output].into_iter().flatten().find_map(|of| of["deployment"].as_str());
         let goes_on = service.deployments.first().is_some_and(|first| {
@@ -181,6 +181,7 @@ impl Steps {
                 document,
                 task_definition: before.task_definition.clone(),
                 desired_count: before.desired_count,
+                keep_count: params.keep_count,
                 deployment: settings.deployment,
                 target: settings.target,
                 ..request

@@ -62,7 +62,7 @@ pub(crate) fn change(
         let failed = primary.rollout_state == Some(ecs::DeploymentRolloutState::Failed);
         change.force = failed || request.replace.is_some() && primary.id == request.replace;
     }
-    if service.desired_count != number(request.desired_count) {
+    if !request.keep_count && service.desired_count != number(request.desired_count) {
         change.desired_count = Some(number(request.desired_count));
     }
     let there = service.deployment_configuration.as_ref();

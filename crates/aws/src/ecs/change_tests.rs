@@ -8,6 +8,7 @@ fn request() -> PutService {
         launch_type: LaunchType::Fargate,
         task_definition: "app:3".to_owned(),
         desired_count: 2,
+        keep_count: false,
         deployment: DeploymentConfiguration {
             minimum_healthy_percent: 100,
             maximum_percent: 200,
@@ -75,6 +76,8 @@ fn only_what_differs_is_sent() {
     let mut wanted = request();
     wanted.desired_count = 3;
     assert_eq!(of(&described(), &wanted), Change { desired_count: Some(3), ..Change::default() });
+    wanted.keep_count = true;
+    assert!(of(&described(), &wanted).is_empty(), "autoscaling sets it");
     wanted = request();
     wanted.task_definition = "arn:aws:ecs:eu-west-1:1:task-definition/app:4".to_owned();
     assert_eq!(

@@ -1,12 +1,13 @@
 //! Services as documents: created with all of it, updated with those of its keys that differ from what is there.
 //!
 //! Keys that the document does not name stay as they are, as UpdateService itself has it; so does the count of a document
-//! without `desiredCount`. What CreateService takes and UpdateService does not can only be had by a new service.
+//! without `desiredCount`, and any count that is somebody else's (`keep_count`). What CreateService takes and UpdateService
+//! does not can only be had by a new service.
 
 use std::collections::BTreeSet;
 
 use aws_sdk_ecs::types as ecs;
-use landfall_deploy::diff::{Change, Kind, diff};
+use landfall_deploy::diff::{Change, Kind, diff, service_settings};
 use landfall_model::inventory::{TAG_EXECUTION, Tags};
 use landfall_ports::orchestrator::{PutService, PutServiceOutcome};
 use landfall_ports::{PortError, PortResult};
@@ -23,31 +24,8 @@ use crate::wire::Answered;
 
 /// CreateService takes them, UpdateService does not.
 const CREATE_ONLY: [&str; 3] = ["launchType", "schedulingStrategy", "role"];
-/// What a describe tells, or the request itself says.
-const NOT_OF_A_DOCUMENT: [&str; 20] = [
-    "clientToken",
-    "cluster",
-    "clusterArn",
-    "createdAt",
-    "createdBy",
-    "currentServiceDeployment",
-    "currentServiceRevisions",
-    "deployments",
-    "events",
-    "forceNewDeployment",
-    "pendingCount",
-    "platformFamily",
-    "resourceManagementType",
-    "roleArn",
-    "runningCount",
-    "scalableTarget",
-    "serviceArn",
-    "status",
-    "taskDefinition",
-    "taskSets",
-];
-
-const OF_DEPLOYMENTS: [&str; 3] = ["serviceConnectConfiguration", "volumeConfigurations", "vpcLatticeConfigurations"];
+/// What the request itself says, and what a describe calls it.
+const SAID_BESIDE: [&str; 4] = ["cluster", "clusterArn", "roleArn", "taskDefinition"];
 
 /// The document as it is to be created, but for cluster, task definition and our tags. Takes a describe too.
 pub(crate) fn service(request: &PutService, document: &Value) -> PortResult<Document> {
@@ -56,16 +34,8 @@ pub(crate) fn service(request: &PutService, document: &Value) -> PortResult<Docu
         return Err(PortError::Invalid(format!("{what}: the document is no JSON object")));
     };
     let mut wanted = document.clone();
-    // A describe tells these only of its deployments.
-    let deployments = document.get("deployments").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if let Some(primary) = deployments.iter().find(|deployment| deployment["status"] == "PRIMARY") {
-        for key in OF_DEPLOYMENTS {
-            if let Some(value) = primary.get(key) {
-                wanted.entry(key).or_insert(value.clone());
-            }
-        }
-    }
-    NOT_OF_A_DOCUMENT.iter().for_each(|key| drop(wanted.remove(*key)));
+    service_settings(&mut wanted);
+    SAID_BESIDE.iter().for_each(|key| drop(wanted.remove(*key)));
     wanted.insert("serviceName".to_owned(), json!(request.name));
     match wanted.get("deploymentController").and_then(|controller| controller["type"].as_str()) {
         None | Some("ECS") => Ok(wanted),
@@ -101,7 +71,7 @@ impl Ecs {
     }
 
     /// The service in the SDK's words and in ECS's own; INACTIVE ones too.
-    async fn as_it_is(&self, name: &str) -> PortResult<Option<(ecs::Service, Value)>> {
+    pub(super) async fn as_it_is(&self, name: &str) -> PortResult<Option<(ecs::Service, Value)>> {
         let resource = format!("service {name}");
         let call = Call::ecs("DescribeServices", Family::ServiceRead, &resource);
         let answered = Answered::default();
@@ -220,6 +190,9 @@ fn update(
 ) -> PortResult<Option<Document>> {
     let mut compared = wanted.clone();
     compared.remove("tags");
+    if request.keep_count {
+        compared.remove("desiredCount");
+    }
     let changes = diff(Kind::Service, live, &Value::Object(compared));
     possible(live, &changes, request)?;
     let keys: BTreeSet<&str> = changes.iter().map(|change| top(&change.path)).collect();

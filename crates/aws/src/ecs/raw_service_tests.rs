@@ -11,6 +11,7 @@ fn request() -> PutService {
         launch_type: LaunchType::Fargate,
         task_definition: "arn:aws:ecs:eu-west-1:123456789012:task-definition/web:8".to_owned(),
         desired_count: 1,
+        keep_count: false,
         deployment: DeploymentConfiguration {
             minimum_healthy_percent: 100,
             maximum_percent: 200,
@@ -69,6 +70,9 @@ fn only_keys_that_differ_are_sent_and_each_of_them_whole() {
     let sent = updated(document, false).unwrap();
     assert_eq!(sent, Some(json!({"enableExecuteCommand": true, "deploymentConfiguration": deployment})));
     assert_eq!(updated(json!({"desiredCount": 5}), false).unwrap(), Some(json!({"desiredCount": 5})));
+    let keeping = PutService { keep_count: true, ..request() };
+    let wanted = service(&keeping, &json!({"desiredCount": 5})).unwrap();
+    assert_eq!(update(&live(), &wanted, &keeping, false, false).unwrap(), None, "autoscaling sets it");
     let wanted = service(&request(), &json!({})).unwrap();
     let newer = PutService { task_definition: "web:9".to_owned(), ..request() };
     let sent = update(&live(), &wanted, &newer, false, false).unwrap();

@@ -130,6 +130,7 @@ pub(crate) fn put(name: &str, environment: &str, task_definition: &str) -> PutSe
         launch_type: LaunchType::Fargate,
         task_definition: task_definition.to_owned(),
         desired_count: 2,
+        keep_count: false,
         deployment: DeploymentConfiguration {
             minimum_healthy_percent: 50,
             maximum_percent: 150,

@@ -61,6 +61,7 @@ impl Rollout {
             launch_type: put.launch_type,
             task_definition: Input::Value(handle),
             desired_count: put.desired_count,
+            keep_count: false,
             only_count: false,
             deployment: put.deployment,
             target: None,
@@ -504,6 +505,37 @@ async fn a_service_that_was_made_by_hand_is_taken_over() {
     rollout.undo().await;
     rollout.runs(":1").await;
     assert_eq!(rollout.world.service().await.desired, 3);
+}
+
+/// Application Auto Scaling changes the count while a deployment runs: neither that nor its undo says another.
+#[tokio::test]
+async fn a_count_that_autoscaling_sets_stays() {
+    let world = World::new().await;
+    Rollout::runs_good(&world).await;
+    let keeping = |deploy: &mut DeployService| deploy.keep_count = true;
+    let scaled = |world: &World, count: u32| {
+        let body = json!({"cluster": "main", "service": WEB, "desiredCount": count});
+        world.fake.call("ecs", "UpdateService", body).unwrap();
+    };
+    let mut bad = Rollout::within(world, "bad", keeping).await;
+    bad.begin().await;
+    scaled(&bad.world, 3);
+    assert_eq!(bad.end(20).await.unwrap_err().0, "LF-SERVICE-ROLLED-BACK");
+    bad.undo().await;
+    bad.runs(":1").await;
+    assert_eq!(bad.world.service().await.desired, 3);
+    // Planned before it was scaled, and undone after all is well.
+    let mut good = Rollout::within(bad.world, "good:2", keeping).await;
+    scaled(&good.world, 4);
+    good.begin().await;
+    scaled(&good.world, 2);
+    good.end(20).await.unwrap();
+    good.runs(":3").await;
+    assert_eq!(good.world.service().await.desired, 2);
+    scaled(&good.world, 5);
+    good.undo().await;
+    good.runs(":1").await;
+    assert_eq!(good.world.service().await.desired, 5);
 }
 
 /// With a load balancer whose targets never get well.

@@ -129,6 +129,7 @@ fn request(task_definition: &str, document: Value) -> PutService {
         launch_type: LaunchType::Ec2,
         task_definition: task_definition.to_owned(),
         desired_count: 1,
+        keep_count: false,
         deployment: DeploymentConfiguration {
             minimum_healthy_percent: 100,
             maximum_percent: 200,

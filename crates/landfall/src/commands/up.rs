@@ -197,6 +197,7 @@ impl Up<'_> {
             launch_type: LaunchType::Local,
             task_definition: registered.handle,
             desired_count: 1,
+            keep_count: false,
             deployment: self.service.deployment.clone(),
             target: self.service.load_balancer.as_ref().map(|binding| TargetBinding {
                 target_group: self.target_group(),

@@ -19,6 +19,7 @@ fn request(definition: &str, desired: u32) -> PutService {
         name: "web".to_owned(),
         task_definition: definition.to_owned(),
         desired_count: desired,
+        keep_count: false,
         deployment: DeploymentConfiguration {
             minimum_healthy_percent: 100,
             maximum_percent: 200,
@@ -333,6 +334,22 @@ fn scaling_down_takes_the_unready_ones_first() {
     world.state.desired = 0;
     world.run(100);
     assert!(world.tasks.is_empty());
+}
+
+#[test]
+fn a_count_that_somebody_else_sets_is_kept() {
+    let mut world = World::new(&targeted(request("a:1", 2)), vec![]);
+    world.until("up", |world| world.rollout(0) == RolloutState::Completed);
+    world.state.desired = 3;
+    let keeping = PutService { keep_count: true, ..targeted(request("a:2", 1)) };
+    world.update(&keeping);
+    world.until("updated", |world| world.rollout(0) == RolloutState::Completed && world.tasks.len() == 3);
+    assert_eq!(world.state.desired, 3);
+    let before = world.state.clone();
+    world.update(&keeping);
+    assert_eq!(world.state, before, "nothing is left to do");
+    world.update(&targeted(request("a:2", 1)));
+    assert_eq!(world.state.desired, 1);
 }
 
 #[test]

@@ -81,6 +81,7 @@ impl ServiceState {
     /// An update in place. The same request again changes nothing and gets the same answer; one for a definition whose
     /// deployment failed tries again.
     pub(crate) fn update(&mut self, request: &PutService, now: Timestamp) -> PutServiceOutcome {
+        let desired = if request.keep_count { self.desired } else { request.desired_count };
         let primary = self.deployments.first();
         let same_definition = primary.map(|deployment| &deployment.task_definition) == Some(&request.task_definition);
         let live = primary.is_some_and(|deployment| !deployment.given_up);
@@ -90,7 +91,7 @@ impl ServiceState {
             && live
             && !replaces
             && self.target == request.target
-            && self.desired == request.desired_count
+            && self.desired == desired
             && self.configuration == request.deployment;
         let execution = request.tags.get(TAG_EXECUTION).cloned();
         let same_caller = self.tags.get(TAG_EXECUTION).cloned() == execution;
@@ -99,7 +100,7 @@ impl ServiceState {
         }
         let new_deployment = replaces || !(same_definition && live && self.target == request.target);
         self.status = ServiceStatus::Active;
-        self.desired = request.desired_count;
+        self.desired = desired;
         self.configuration = request.deployment.clone();
         self.target = request.target.clone();
         self.tags = request.tags.clone();

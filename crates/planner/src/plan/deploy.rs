@@ -71,6 +71,8 @@ pub(super) struct Part<'a> {
     pub(super) name: String,
     pub(super) family: String,
     pub(super) desired_count: u32,
+    /// As of `DeployService`.
+    pub(super) keep_count: bool,
 }
 
 /// Steps that make the way in.
@@ -331,6 +333,7 @@ impl Deploy<'_> {
             launch_type: service.launch_type,
             task_definition: Input::output(definition.as_str(), "task_definition"),
             desired_count: part.desired_count,
+            keep_count: part.keep_count,
             only_count: false,
             deployment,
             target: target_group.and_then(target_of),
@@ -365,7 +368,8 @@ impl Deploy<'_> {
 
     /// Healthy targets, and an answer through the load balancer.
     pub(super) fn answering(&mut self, part: &Part<'_>, routed: &Routed, deployed: &StepId) -> Vec<StepId> {
-        self.answers(part.desired_count, part.service.deployment.timeout, routed, deployed)
+        let minimum = healthy(part.desired_count, part.keep_count);
+        self.answers(minimum, part.service.deployment.timeout, routed, deployed)
     }
 
     pub(super) fn answers(&mut self, minimum: u32, timeout: u32, routed: &Routed, deployed: &StepId) -> Vec<StepId> {
@@ -388,6 +392,12 @@ impl Deploy<'_> {
         tags.insert(TAG_SERVICE.to_owned(), service.to_owned());
         tags
     }
+}
+
+/// Targets that must be healthy. Of a count that somebody else sets only that there is one: it may be another by then, and the
+/// deployment has waited for its tasks.
+pub(super) fn healthy(desired_count: u32, keep_count: bool) -> u32 {
+    if keep_count { desired_count.min(1) } else { desired_count }
 }
 
 /// Whether the image is told by the commit.

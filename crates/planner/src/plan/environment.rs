@@ -13,11 +13,11 @@ use landfall_model::app::{App, LongLivedEnvironment, Service, route_url};
 use landfall_model::aws::AwsTarget;
 use landfall_model::ids::{ExecutionId, PlanDigest, RepositoryKey};
 use landfall_model::inventory::{TAG_COMMIT, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_GENERATION, TAG_INSTANCE, Tags};
-use landfall_model::step::{Input, RouteTarget};
+use landfall_model::step::{DeployService, Input, RouteTarget};
 use landfall_workflow::{FailurePolicy, Plan};
 use serde::{Deserialize, Serialize};
 
-use super::deploy::{Attached, Deploy, Following, Kept, Part, Scene};
+use super::deploy::{Attached, Deploy, Following, Kept, Part, Scene, healthy};
 use super::release::{self, Release, Released};
 use super::step::Builder;
 use super::{MAX_PARALLEL, PlanError, Planned, SCHEMA};
@@ -39,7 +39,8 @@ pub struct EnvironmentInputs {
     pub images: Vec<ImageOverride>,
     /// Of the manifest; empty: all of the environment.
     pub services: Vec<String>,
-    /// Desired counts of now, by the manifest's name: they stay unless the environment says otherwise.
+    /// Desired counts of now, by the manifest's name: what a service begins with that has to be made again. One that is there
+    /// keeps the count it has by then, unless the environment holds it.
     pub live: BTreeMap<String, u32>,
     /// What the services run that are there, by the manifest's name.
     pub running: BTreeMap<String, Running>,
@@ -71,7 +72,6 @@ impl EnvironmentInputs {
             || self.unfinished.contains(&running.task_definition)
     }
 }
-
 
 /// An image given by hand: `[SERVICE/]CONTAINER=REFERENCE`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +128,8 @@ pub fn environment(
             service,
             family: family.map_or_else(|| name.clone(), str::to_owned),
             name,
-            desired_count: desired_count(environment, service, cx),
+            desired_count: desired_count(environment, &service.name, cx).unwrap_or(service.desired_count),
+            keep_count: !environment.desired_count.contains_key(&service.name),
         };
         let existing = environment.target_groups.get(&service.name);
         let routed = match (existing, route, url.as_deref()) {
@@ -180,7 +181,12 @@ pub fn rollback(
         let mut put = released.deploy.clone();
         put.task_definition = Input::output(registered.as_str(), "task_definition");
         put.tags = deploy.service_tags(name);
-        put.desired_count = cx.live.get(name).copied().unwrap_or(put.desired_count);
+        put.desired_count = desired_count(environment, name, cx).unwrap_or(put.desired_count);
+        let held = environment.desired_count.get(name);
+        put.keep_count = held.is_none();
+        if let Some(count) = held {
+            count_in_document(&mut put, *count);
+        }
         put.adopt = true;
         (put.force, put.wait_until, put.fail_fast) =
             (cx.following.force, cx.following.wait_until, cx.following.fail_fast);
@@ -192,14 +198,14 @@ pub fn rollback(
             needs.extend([routed.target_group.clone(), routed.route.clone()]);
             serves = true;
         }
-        let (count, timeout) = (put.desired_count, put.deployment.timeout);
+        let (minimum, timeout) = (healthy(put.desired_count, put.keep_count), put.deployment.timeout);
         let id = deploy.put(name, put, &needs);
         if serves {
-            answers = Some((count, timeout, id));
+            answers = Some((minimum, timeout, id));
         }
     }
-    if let (Some((count, timeout, id)), Some(routed)) = (answers, &routed) {
-        deploy.answers(count, timeout, routed, &id);
+    if let (Some((minimum, timeout, id)), Some(routed)) = (answers, &routed) {
+        deploy.answers(minimum, timeout, routed, &id);
     }
     let title = format!("Roll {} back to {}{}", environment.name, to.id, at_commit(commit));
     planned(app, environment, release::ROLLBACK, title, Some(plan), deploy)
@@ -229,7 +235,7 @@ pub fn scale(
         })?;
         let mut put = released.deploy.clone();
         put.task_definition = Input::Value(running.task_definition.clone());
-        (put.desired_count, put.only_count) = (*count, true);
+        (put.desired_count, put.keep_count, put.only_count) = (*count, false, true);
         put.tags = deploy.service_tags(name);
         (put.adopt, put.force, put.document) = (true, false, None);
         (put.wait_until, put.fail_fast) = (cx.following.wait_until, cx.following.fail_fast);
@@ -243,6 +249,12 @@ pub fn scale(
     }
     let title = format!("Scale {}: {}", environment.name, words.join(", "));
     Ok(planned(app, environment, release::SCALE, title, None, deploy))
+}
+
+fn count_in_document(put: &mut DeployService, count: u32) {
+    if let Some(document) = put.document.as_mut().and_then(serde_json::Value::as_object_mut) {
+        document.insert("desiredCount".to_owned(), count.into());
+    }
 }
 
 fn bare<'a>(
@@ -381,9 +393,9 @@ fn kept(cx: &EnvironmentInputs) -> BTreeMap<String, Kept> {
     names.into_iter().filter_map(|name| Some((name.clone(), of(name)?))).collect()
 }
 
-fn desired_count(environment: &LongLivedEnvironment, service: &Service, cx: &EnvironmentInputs) -> u32 {
-    let held = environment.desired_count.get(&service.name).or_else(|| cx.live.get(&service.name));
-    held.copied().unwrap_or(service.desired_count)
+/// The environment's own, or that of now. `None`: neither is known, since the service is not there.
+fn desired_count(environment: &LongLivedEnvironment, service: &str, cx: &EnvironmentInputs) -> Option<u32> {
+    environment.desired_count.get(service).or_else(|| cx.live.get(service)).copied()
 }
 
 /// The only one, or the one named after the project.

@@ -75,6 +75,13 @@ fn definition(plan: &Plan, service: &str) -> RegisterTaskDefinition {
     }
 }
 
+fn healthy_targets(plan: &Plan) -> u32 {
+    match plan.step(&"targets".into()).unwrap().typed().unwrap() {
+        StepParams::TargetsHealthy(targets) => targets.minimum,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// What one service runs, as [`EnvironmentInputs::running`] has it; with its images, if any are given.
 fn runs(service: &str, task_definition: &str, images: &[(&str, &str)]) -> BTreeMap<String, Running> {
     let images = images.iter().map(|(container, image)| ((*container).to_owned(), (*image).to_owned())).collect();
@@ -125,6 +132,7 @@ fn attempt(plan: &Plan, outcome: Outcome) -> Attempt {
         outcome: Some(outcome),
         release: Release::of(&view, &brought(plan)),
         registered: registered(plan),
+        touched: crate::plan::touched(plan, &[]),
     }
 }
 
@@ -195,6 +203,9 @@ fn live_counts_stay_and_a_part_can_be_deployed_alone() {
     let live = BTreeMap::from([("app".to_owned(), 7), ("worker".to_owned(), 9)]);
     let plan = deploy(&app, &EnvironmentInputs { live: live.clone(), ..inputs() }).unwrap();
     assert_eq!((put(&plan, "app").desired_count, put(&plan, "worker").desired_count), (7, 3));
+    // Whoever changes it while the deployment runs is not overruled, but by the environment.
+    assert_eq!((put(&plan, "app").keep_count, put(&plan, "worker").keep_count), (true, false));
+    assert_eq!(healthy_targets(&plan), 1);
     let worker = deploy(&app, &EnvironmentInputs { services: vec!["worker".to_owned()], live, ..inputs() }).unwrap();
     sound(&worker);
     assert_eq!(ids(&worker), ["image.worker.worker", "task_definition.worker", "service.worker"]);
@@ -272,7 +283,18 @@ fn documents_are_put_as_they_are() {
     let counts = BTreeMap::from([("app".to_owned(), 4)]);
     let scaled = scale(&app, &app.environments["prod"], &counts, &cx).unwrap().plan;
     let scaled = put(&scaled, "app");
-    assert_eq!((scaled.only_count, scaled.desired_count, scaled.document), (true, 4, None));
+    assert_eq!((scaled.only_count, scaled.keep_count, scaled.desired_count, scaled.document), (true, false, 4, None));
+    // The count of a release's document is of the past: that of now stays, or what the environment holds is set.
+    let counted = |app: &App| {
+        let mut release = tried(app, 1, "aaaaa", Outcome::Succeeded).release.unwrap();
+        let released = release.services.get_mut("app").unwrap();
+        released.deploy.document.as_mut().unwrap()["desiredCount"] = json!(8);
+        put(&rollback(app, &app.environments["prod"], &release, PlanDigest::new("x"), &inputs()).plan, "app")
+    };
+    assert!(counted(&app).keep_count);
+    app.environments.get_mut("prod").unwrap().desired_count.insert("app".to_owned(), 5);
+    let back = counted(&app);
+    assert_eq!((back.keep_count, back.document.unwrap()["desiredCount"].as_u64()), (false, Some(5)));
 }
 
 #[test]
@@ -288,10 +310,12 @@ fn a_rollback_has_the_parameters_of_the_release_and_the_counts_of_now() {
     assert!(!ids(&plan).iter().any(|id| id.starts_with("image.")), "images are pinned: {:?}", ids(&plan));
     assert!(ids(&plan).contains(&"probe"));
     let web = put(&plan, "app");
-    assert_eq!((web.desired_count, web.tags[TAG_EXECUTION].as_str()), (5, "exe_2"));
+    assert_eq!((web.desired_count, web.keep_count, web.tags[TAG_EXECUTION].as_str()), (5, true, "exe_2"));
+    assert_eq!(healthy_targets(&plan), 1);
     assert_eq!(web.target.unwrap().target_group, Input::output("target_group", "target_group"));
     assert_eq!(definition(&plan, "app").containers[0].image, Input::Value("exe_1:image.app.app/image".to_owned()));
-    assert_eq!(put(&plan, "worker").name, "legacy-worker");
+    let worker = put(&plan, "worker");
+    assert_eq!((worker.name.as_str(), worker.desired_count, worker.keep_count), ("legacy-worker", 3, false));
 }
 
 #[test]
@@ -307,7 +331,7 @@ fn scaling_changes_counts_and_nothing_else() {
     assert_eq!((ids(&plan), plan.title.as_str()), (vec!["service.worker"], "Scale prod: worker to 0"));
     let worker = put(&plan, "worker");
     assert_eq!((worker.desired_count, worker.force, worker.wait_until), (0, false, WaitUntil::Started));
-    assert!(worker.only_count);
+    assert_eq!((worker.only_count, worker.keep_count), (true, false));
     assert_eq!(worker.task_definition, Input::Value("others:4".to_owned()));
     assert_eq!(plan.steps[0].title, "Scale service legacy-worker to 0");
     let error = scale(&app, prod, &BTreeMap::from([("app".to_owned(), 1)]), &cx).unwrap_err();

@@ -130,6 +130,7 @@ impl<'a> Preview<'a> {
             name: service_name(&self.record.names, &service.name, first),
             family: family_name(&self.record.names, &service.name, first),
             desired_count: self.previews.desired_count.unwrap_or(service.desired_count),
+            keep_count: false,
         }
     }
 

@@ -42,6 +42,7 @@ impl World {
             launch_type: landfall_model::task::LaunchType::Fargate,
             task_definition: Input::Value(self.definition(image)),
             desired_count: 2,
+            keep_count: false,
             only_count: false,
             deployment: deployment(),
             target: None,
@@ -76,6 +77,7 @@ impl World {
             launch_type: landfall_model::task::LaunchType::Fargate,
             task_definition: self.definition(image),
             desired_count: 5,
+            keep_count: false,
             deployment: deployment(),
             target: None,
             tags: tags(owner),
@@ -207,6 +209,63 @@ fn the_undo_of_a_change_of_the_count_alone_waits_for_the_tasks() {
     assert_eq!(world.service().running, 4);
 }
 
+/// Autoscaling changes the count whenever it likes: while a deployment runs, and before it is undone.
+#[test]
+fn a_count_that_somebody_else_sets_is_neither_set_nor_set_back() {
+    let world = World::new();
+    let counted = |count| now(world.place.fake.scale_service(WEB, count)).unwrap();
+    world.deploy(&world.at(MAKER, DeployService { desired_count: 4, ..world.params("good:1") })).unwrap();
+    let before = world.service();
+    let keeping = DeployService { desired_count: 3, keep_count: true, ..world.params("good:2") };
+    let at = world.at(NEXT, keeping.clone());
+    let steps = world.place.steps();
+    let mut progress = now(steps.start(&at.cx, &at.params)).unwrap();
+    // Planned with 3, found with 4, changed with 6.
+    counted(6);
+    let output = loop {
+        match progress {
+            Progress::Pending { token, .. } => progress = now(steps.poll(&at.cx, &at.params, &token)).unwrap(),
+            Progress::Done(output) => break output,
+        }
+    };
+    let after = world.service();
+    assert_eq!((after.desired, after.running), (6, 6));
+    counted(7);
+    undo(&world.place, &at, Some(&output)).unwrap();
+    let back = world.service();
+    assert_eq!((&back.task_definition, back.desired, back.running), (&before.task_definition, 7, 7));
+    // Nothing is left to be done of it.
+    let effects = world.place.fake.effects();
+    undo(&world.place, &at, Some(&output)).unwrap();
+    assert_eq!(world.place.fake.effects(), effects);
+
+    // One that the platform rolled back by itself.
+    world.place.fake.behave(|behaviour| {
+        behaviour.crashing_images.insert("bad:1".to_owned());
+    });
+    let failing =
+        world.at("exe_3", DeployService { task_definition: world.params("bad:1").task_definition, ..keeping });
+    let Progress::Pending { token, .. } = now(steps.start(&failing.cx, &failing.params)).unwrap() else { panic!() };
+    counted(9);
+    let error = finish(&steps, &failing.cx, &failing.params).unwrap_err();
+    assert_eq!(error.code, "LF-SERVICE-ROLLED-BACK");
+    undo(&world.place, &failing, Some(&token)).unwrap();
+    let back = world.service();
+    assert_eq!((back.task_definition, back.desired, back.running), (before.task_definition, 9, 9));
+}
+
+/// A count that the environment holds, or a scaling, is a change like any other.
+#[test]
+fn a_count_that_is_held_is_set_and_set_back() {
+    let world = World::new();
+    world.deploy(&world.at(MAKER, DeployService { desired_count: 4, ..world.params("good:1") })).unwrap();
+    let held = world.at(NEXT, world.params("good:2"));
+    let output = world.deploy(&held).unwrap();
+    assert_eq!(world.service().desired, 2);
+    undo(&world.place, &held, Some(&output)).unwrap();
+    assert_eq!((world.service().desired, world.service().running), (4, 4));
+}
+
 #[test]
 fn a_deployment_that_pauses_is_pending_with_what_to_do_and_goes_on_when_told() {
     let world = World::new();
@@ -267,7 +326,7 @@ fn a_count_alone_leaves_what_others_deployed_meanwhile_and_so_does_its_undo() {
         same
     });
     // Others again, before it is undone.
-    world.deploy(&world.at("exe_9", DeployService { desired_count: 5, ..world.params("good:3") })).unwrap();
+    world.deploy(&world.at("exe_9", DeployService { keep_count: true, ..world.params("good:3") })).unwrap();
     let theirs = world.service();
     undo(&world.place, &planned, Some(&output)).unwrap();
     let back = world.service();

@@ -98,7 +98,7 @@ pub(crate) struct Service {
     /// Newest first.
     deployments: Vec<DeploymentDescription>,
     /// What runs when the circuit breaker has rolled back.
-    stable: Option<(String, u32)>,
+    stable: Option<String>,
 }
 
 #[derive(Debug)]

@@ -269,6 +269,8 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
     }
     let patience = world.behaviour.patience;
     adopt(world, &request.name, &request.tags, request.adopt)?;
+    let kept = world.services.get(&request.name).filter(|_| request.keep_count).map(|service| service.desired);
+    let request = &PutService { desired_count: kept.unwrap_or(request.desired_count), ..request.clone() };
     if let Some(service) = world.services.get(&request.name) {
         if service.deleting {
             return Err(PortError::Unavailable(format!("service {} is draining", request.name)));
@@ -324,7 +326,7 @@ fn put_service(world: &mut World, request: &PutService) -> PortResult<PutService
     let tags = old.as_ref().map_or_else(|| request.tags.clone(), |s| s.request.tags.clone());
     // What never came up is nothing to go back to.
     let stable = old.as_ref().and_then(|s| match s.deployments[0].rollout {
-        RolloutState::Completed => Some((s.request.task_definition.clone(), s.desired)),
+        RolloutState::Completed => Some(s.request.task_definition.clone()),
         _ => s.stable.clone(),
     });
     let mut deployments = old.as_ref().map(|s| s.deployments.clone()).unwrap_or_default();
@@ -447,17 +449,16 @@ fn advance(world: &mut World, name: &str) {
 /// Ends the newest deployment: what ran before runs again, if anything did.
 fn roll_back(world: &mut World, name: &str) {
     let Some(service) = world.services.get_mut(name) else { return };
-    let Some((handle, count)) = service.stable.clone() else {
+    let Some(handle) = service.stable.clone() else {
         service.deployments[0].rollout = RolloutState::Failed;
         service.running = 0;
         return;
     };
     service.deployments[0].rollout = RolloutState::RolledBack;
     service.request.task_definition.clone_from(&handle);
-    service.desired = count;
-    // As ECS: the way back is a deployment of its own.
+    // As ECS: the way back is a deployment of its own, with the count of now.
     world.deployments += 1;
-    service.deployments.insert(0, deployment(world.deployments, &handle, count));
+    service.deployments.insert(0, deployment(world.deployments, &handle, service.desired));
 }
 
 fn describe(service: &Service) -> ServiceDescription {
