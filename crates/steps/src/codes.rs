@@ -40,6 +40,9 @@ codes! {
         "Read the stopped reasons; deploy a release that worked.";
     SERVICE_STOPPED = "LF-SERVICE-DEPLOYMENT-STOPPED", "Somebody stopped the deployment.", "Ask who; deploy again.";
     SERVICE_REPLACED = "LF-SERVICE-REPLACED", "Another deployment of the same service took over.", "Somebody else changes this service.";
+    SERVICE_NO_WAY_BACK = "LF-SERVICE-NO-WAY-BACK",
+        "A deployment failed, and of what ran before those that were cut short before it nothing is known: the service is left half done.",
+        "Look at what runs (`landfall status`); deploy what should.";
     PORT_TAKEN = "LF-PORT-TAKEN", "The port that was chosen has been taken by another process.",
         "Another port is chosen by itself, a few times; then see docs/errors/routing.md.";
     HOOK_FAILED = "LF-HOOK-FAILED", "A hook failed.", "Read its last lines; see `on_failure` in docs/manifest.md.";

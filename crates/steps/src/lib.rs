@@ -9,6 +9,7 @@ mod deployment;
 mod error;
 mod hooks;
 mod images;
+mod lost;
 mod placed;
 mod routing;
 mod service;
@@ -115,7 +116,7 @@ impl StepExecutor for Steps {
             StepParams::RegisterTaskDefinition(p) => self.undo_register(cx, &p).await,
             StepParams::EnsureTargetGroup(p) => self.undo_target_group(cx, &p, output, token).await,
             StepParams::EnsureRoute(p) => self.undo_route(cx, &p).await,
-            StepParams::DeployService(p) => self.undo_deploy(cx, &p, output, token).await,
+            StepParams::DeployService(p) => self.undo_as_far_as_known(cx, &p, output, token).await,
             StepParams::RunHook(_) => self.undo_hook(cx).await,
             StepParams::RunTask(_) => self.undo_task(cx).await,
             // These change nothing that could be taken back.

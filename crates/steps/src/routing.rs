@@ -160,7 +160,7 @@ fn former(from: Option<&Value>) -> Option<TargetGroupSettings> {
 
 /// What the plan says to go back to, whatever the step found.
 pub(crate) fn fallback(token: Option<&Value>) -> Result<Option<StepParams>, StepError> {
-    token.and_then(|token| token.get(FALLBACK)).map(typed).transpose()
+    token.and_then(|token| token.get(FALLBACK)).filter(|back| !back.is_null()).map(typed).transpose()
 }
 
 /// The engine has replaced every output reference before a handler is called.

@@ -34,7 +34,7 @@ pub struct Plan {
     pub again: bool,
     /// By step: the parameters, references replaced, with which the same thing was last brought to where it served, where
     /// executions since then were cut short. An unwind restores that, and not what the step found; also where it had not
-    /// begun.
+    /// begun. `null`: they were, and of before nothing is known; the undo restores what the step found and fails, saying so.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fallback: BTreeMap<StepId, serde_json::Value>,
 }

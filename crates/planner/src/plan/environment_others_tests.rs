@@ -1,5 +1,10 @@
 //! What others did meanwhile: deployed something else, bound services to other target groups, left things half done.
+use landfall_model::app::DeploymentConfiguration;
+use landfall_workflow::outputs::Begun;
+use serde_json::Value;
+
 use super::*;
+use crate::plan::{touched, ways_back};
 
 /// A deployment of one service, without a commit.
 fn only(service: &str, cx: EnvironmentInputs) -> EnvironmentInputs {
@@ -121,4 +126,136 @@ fn a_way_in_that_was_retired_is_not_made_again() {
     let stray = Release { route: attempts[2].release.as_ref().unwrap().route.clone(), ..stray };
     let back = rollback(&app, prod, &stray, PlanDigest::new("x"), &inputs()).plan;
     assert!(!ids(&back).contains(&"route"));
+}
+
+/// Attempt `exe_{n}` at these services (none: all), with the steps that were begun and what their handlers wrote down.
+fn came_to(app: &App, n: u32, services: &[&str], outcome: Outcome, begun: &[(&str, Value)]) -> Attempt {
+    let cx = EnvironmentInputs {
+        execution: ExecutionId::new(format!("exe_{n}")),
+        services: services.iter().map(|service| (*service).to_owned()).collect(),
+        ..inputs()
+    };
+    let plan = deploy(app, &cx).unwrap();
+    let recalled = |(step, written): &(&str, Value)| {
+        let step = landfall_model::ids::StepId::from(*step);
+        let params = plan.step(&step).unwrap().params.clone();
+        Begun { step, params, written: vec![written.clone()] }
+    };
+    let begun: Vec<Begun> = begun.iter().map(recalled).collect();
+    Attempt { touched: touched(&plan, &begun), ..attempt(&plan, outcome) }
+}
+
+/// As service.deploy writes it down before it changes anything.
+fn found(task_definition: &str) -> Value {
+    let deployment = DeploymentConfiguration { maximum_percent: 150, ..app().services["app"].deployment.clone() };
+    let target = json!({"target_group": A, "container": "proxy", "port": 8080});
+    json!({
+        "previous_task_definition": task_definition, "previous_desired_count": 2, "previous_deployment": "ecs-svc/1",
+        "previous_settings": {"deployment": deployment, "target": target},
+    })
+}
+
+/// Where a deployment of everything goes back to after `attempts`: by step, the task definition, or `lost`.
+fn back_to(app: &App, attempts: &[Attempt]) -> BTreeMap<String, String> {
+    let mut plan = deploy(app, &inputs()).unwrap();
+    ways_back(&mut plan, attempts, state(attempts).as_ref(), &BTreeMap::from([("app".to_owned(), 9)]));
+    sound(&plan);
+    let told = |params: &Value| match serde_json::from_value(params.clone()) {
+        Ok(StepParams::DeployService(put)) => put.task_definition.value().unwrap().to_owned(),
+        Ok(StepParams::EnsureTargetGroup(group)) => format!("delay {}", group.deregistration_delay),
+        _ => "lost".to_owned(),
+    };
+    plan.fallback.iter().map(|(step, params)| (step.to_string(), told(params))).collect()
+}
+
+fn steps(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(step, back)| ((*step).to_owned(), (*back).to_owned())).collect()
+}
+
+#[test]
+fn each_service_goes_back_to_before_all_that_were_cut_short() {
+    use Outcome::{Aborted, Failed, NeedsReplan, RollbackFailed, RolledBack, Succeeded, Superseded};
+    let app = app();
+    let all = |n, outcome, begun: &[(&str, Value)]| came_to(&app, n, &[], outcome, begun);
+    let app_at = |found_there: &str| ("service.app", found(found_there));
+    let first = || came_to(&app, 1, &[], Succeeded, &[app_at("none:0")]);
+    // Nobody was cut short.
+    assert_eq!(back_to(&app, &[first()]), steps(&[]));
+    assert_eq!(back_to(&app, &[]), steps(&[]));
+    // A service that was not begun is as it was.
+    for outcome in [Superseded, Failed, RollbackFailed, NeedsReplan] {
+        let half = all(2, outcome, &[app_at("before:1")]);
+        assert_eq!(back_to(&app, &[half, first()]), steps(&[("service.app", "before:1")]), "{outcome:?}");
+    }
+    // An abort unwinds: what the next one finds is what ran before.
+    for outcome in [Succeeded, RolledBack, Aborted] {
+        assert_eq!(back_to(&app, &[all(2, outcome, &[app_at("before:1")]), first()]), steps(&[]), "{outcome:?}");
+    }
+    // Several in a row: the oldest saw what ran.
+    let row = [
+        all(4, RollbackFailed, &[app_at("half:3")]),
+        all(3, Superseded, &[app_at("half:2"), ("service.worker", found("before:5"))]),
+        all(2, Superseded, &[app_at("before:1")]),
+        first(),
+    ];
+    assert_eq!(back_to(&app, &row), steps(&[("service.app", "before:1"), ("service.worker", "before:5")]));
+    // But not beyond one that was whole.
+    let undone = [all(4, Superseded, &[app_at("before:1")]), all(3, Aborted, &[app_at("half:2")]), row[2].clone()];
+    assert_eq!(back_to(&app, &undone), steps(&[("service.app", "before:1")]));
+    // A whole one of another service says nothing of this one, and a scaled count nothing at all.
+    let worker = came_to(&app, 3, &["worker"], Succeeded, &[("service.worker", found("half:2"))]);
+    let half = || all(2, Superseded, &[app_at("before:1"), ("service.worker", found("before:5"))]);
+    let scaled = Attempt { kind: release::SCALE.to_owned(), release: None, ..all(4, Succeeded, &[]) };
+    assert_eq!(back_to(&app, &[scaled, worker, half(), first()]), steps(&[("service.app", "before:1")]));
+}
+
+#[test]
+fn what_the_journal_does_not_have_is_told_by_the_release_or_is_lost() {
+    let app = app();
+    let half = |n, written: Value| came_to(&app, n, &[], Outcome::Superseded, &[("service.app", written)]);
+    let first = || came_to(&app, 1, &[], Outcome::Succeeded, &[]);
+    let released = "exe_1:task_definition.app/task_definition";
+    // Begun, and ended before anything was written down; or made anew where somebody had deleted it.
+    for written in [json!({}), json!({"service": "my-project-prod-app", "created": true})] {
+        let attempts = [half(3, found("half:2")), half(2, written.clone()), first()];
+        let expected = if written["created"] == true { released } else { "half:2" };
+        assert_eq!(back_to(&app, &attempts), steps(&[("service.app", expected)]), "{written}");
+        assert_eq!(back_to(&app, &attempts[1..]), steps(&[("service.app", released)]), "{written}");
+        // Nothing ever ended well.
+        assert_eq!(back_to(&app, &attempts[1..2]), steps(&[("service.app", "lost")]), "{written}");
+    }
+    // An attempt that knew has it in its plan.
+    let mut knew = half(2, found("half:1"));
+    let before = serde_json::to_value(&first().touched[1].params).unwrap();
+    let StepParams::DeployService(mut put) = serde_json::from_value(before).unwrap() else { panic!() };
+    put.task_definition = Input::Value("before:0".to_owned());
+    for (fallback, expected) in
+        [(serde_json::to_value(StepParams::DeployService(put)).unwrap(), "before:0"), (Value::Null, "lost")]
+    {
+        knew.touched.iter_mut().for_each(|touched| touched.fallback = touched.begun.then(|| fallback.clone()));
+        assert_eq!(back_to(&app, &[half(3, found("half:2")), knew.clone()]), steps(&[("service.app", expected)]));
+    }
+}
+
+#[test]
+fn what_was_there_is_put_back_with_its_settings_and_the_count_of_now() {
+    let app = app();
+    let group = json!({"target_group": GROUP, "created": false, "former": {
+        "health_check": app.services["app"].load_balancer.as_ref().unwrap().health_check,
+        "deregistration_delay": 77, "algorithm": "round_robin", "idle_timeout": 60,
+    }});
+    let begun = [("target_group", group), ("service.app", found("before:1"))];
+    let half = came_to(&app, 2, &[], Outcome::Superseded, &begun);
+    let first = came_to(&app, 1, &[], Outcome::Succeeded, &[]);
+    let attempts = [half, first];
+    assert_eq!(back_to(&app, &attempts), steps(&[("service.app", "before:1"), ("target_group", "delay 77")]));
+    let mut plan = deploy(&app, &inputs()).unwrap();
+    ways_back(&mut plan, &attempts, None, &BTreeMap::from([("app".to_owned(), 9)]));
+    let back = serde_json::from_value(plan.fallback[&"service.app".into()].clone()).unwrap();
+    let StepParams::DeployService(back) = back else { panic!("{back:?}") };
+    assert_eq!(
+        (back.name.as_str(), back.desired_count, back.deployment.maximum_percent),
+        ("my-project-prod-app", 9, 150)
+    );
+    assert_eq!(back.target.unwrap().target_group, Input::Value(A.to_owned()));
 }

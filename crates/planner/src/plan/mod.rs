@@ -15,6 +15,7 @@
 //!          the sweep leaves task definitions and images to a second one after the hooks)
 //! ```
 
+mod back;
 mod deploy;
 pub mod environment;
 mod hooks;
@@ -40,6 +41,7 @@ use landfall_workflow::{ExecutionView, Plan};
 use crate::control::holds_place;
 use crate::names::hashed_names;
 
+pub use back::{Touched, touched, ways_back};
 pub use deploy::Following;
 pub use environment::{EnvironmentInputs, ImageOverride, Running, environment, environment_url, rollback, scale};
 pub use preview::preview;
@@ -159,11 +161,8 @@ pub fn fall_back(plan: &mut Plan, good: &[serde_json::Value], asleep: bool) {
         }
     }
     for step in &plan.steps {
-        let same = |was: &&StepParams| match (step.typed(), was) {
-            (Ok(StepParams::EnsureTargetGroup(now)), StepParams::EnsureTargetGroup(was)) => now.name == was.name,
-            (Ok(StepParams::DeployService(now)), StepParams::DeployService(was)) => now.name == was.name,
-            _ => false,
-        };
+        let Ok(now) = step.typed() else { continue };
+        let same = |was: &&StepParams| back::same(was, &now);
         if let Some(params) = good.iter().find(same).and_then(|was| serde_json::to_value(was).ok()) {
             plan.fallback.insert(step.id.clone(), params);
         }

@@ -12,6 +12,7 @@ use landfall_workflow::{ExecutionView, Outcome};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::back::Touched;
 use crate::names::is_target_group;
 
 /// Plan kinds of lasting environments, beside [`SCALE`].
@@ -31,6 +32,7 @@ pub struct Attempt {
     pub release: Option<Release>,
     /// Handles of the task definitions that it registered, or found.
     pub registered: BTreeSet<String>,
+    pub touched: Vec<Touched>,
 }
 
 /// The handles that steps of these answered.

@@ -2,7 +2,7 @@
 
 use landfall_engine::EngineError;
 use landfall_model::ids::EnvironmentId;
-use landfall_planner::plan::{Attempt, Release, release};
+use landfall_planner::plan::{self, Attempt, Release, release};
 use landfall_ports::journal::JournalError;
 use landfall_workflow::ExecutionView;
 
@@ -46,6 +46,7 @@ pub(super) async fn read(
             outcome: recalled.view.outcome,
             release: Release::of(&recalled.view, &recalled.brought),
             registered: release::registered(&recalled.begun),
+            touched: plan::touched(&recalled.plan, &recalled.begun),
         };
         attempts.push(attempt.clone());
         all.push(Seen { attempt, view: recalled.view, by: recalled.intent });

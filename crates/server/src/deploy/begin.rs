@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use landfall_engine::{EngineError, NewPlan};
 use landfall_model::ids::{EnvironmentId, ExecutionId, SYSTEM_ACTOR};
-use landfall_planner::plan::{self, Attempt, EnvironmentInputs, NoRelease, release};
+use landfall_planner::plan::{self, EnvironmentInputs, NoRelease, release};
 use landfall_planner::{Planned, Severity, lint};
-use landfall_workflow::{Outcome, Signal};
+use landfall_workflow::Signal;
 
 use super::{Answer, Begun, Change, Place, attempts, given, live, lock, place, refused, target};
 use crate::control::ControlError;
@@ -143,7 +143,7 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
         unfinished: release::unfinished(&attempts),
         target: target(inner, place).await?,
         following: plan::Following::default(),
-        present: present.clone(),
+        present,
     };
     let mut planned = match change {
         Change::Deploy { commit, images, services, following, task_definition } => {
@@ -171,8 +171,9 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
             plan::scale(app, environment, counts, &cx).map_err(refused)?
         }
     };
-    if let Some(present) = present.filter(|_| was_cut_short(&attempts)) {
-        plan::fall_back(&mut planned.plan, &present.parameters(&cx.live), false);
+    // A count has nowhere else to go back to.
+    if !matches!(change, Change::Scale { .. }) {
+        plan::ways_back(&mut planned.plan, &attempts, cx.present.as_ref(), &cx.live);
     }
     let errors: Vec<String> = lint(&planned.plan)
         .into_iter()
@@ -187,10 +188,4 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
 
 fn no_release(error: &NoRelease, environment: &landfall_model::app::LongLivedEnvironment) -> ControlError {
     ControlError::NotFound(format!("{}: {error}; `landfall releases {0}` lists them", environment.name))
-}
-
-/// Whether the newest attempt left something half done: then what a step finds is not what a failure goes back to.
-fn was_cut_short(attempts: &[Attempt]) -> bool {
-    let whole = |outcome| matches!(outcome, Some(Outcome::Succeeded | Outcome::RolledBack | Outcome::Aborted));
-    attempts.first().is_some_and(|newest| !whole(newest.outcome))
 }

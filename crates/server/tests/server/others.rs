@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use landfall_model::app::{AwaitSource, ImageSource};
 use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
 use landfall_model::task::{ContainerDefinition, TaskDefinition};
-use landfall_planner::plan::Following;
+use landfall_planner::plan::{Following, ImageOverride};
 use landfall_ports::orchestrator::PutService;
-use landfall_server::ControlError;
 use landfall_server::deploy::Change;
-use landfall_workflow::Outcome;
+use landfall_server::{Control, ControlError, ControlRequest};
+use landfall_workflow::{Outcome, Signal};
 
-use crate::deploy::{ask, deployed, detail, image, prod};
-use crate::rig::Rig;
+use crate::deploy::{ask, deployed, detail, end, image, prod};
+use crate::rig::{Rig, Server, eventually};
 
 const WEB: &str = "my-project-prod-app";
 
@@ -35,6 +35,7 @@ async fn deployed_by_others(rig: &Rig, name: &str, image: &str) -> String {
         launch_type: Default::default(),
         task_definition: handle.clone(),
         desired_count: 1,
+        keep_count: true,
         deployment: settings.deployment,
         target: settings.target,
         tags: tags(),
@@ -97,4 +98,133 @@ async fn a_count_cannot_be_set_of_what_is_not_there() {
     rig.world.vanish_service(WEB);
     let Err(ControlError::Invalid(why)) = ask(&server, scale(2)).await else { panic!("not refused") };
     assert!(why.contains(WEB) && why.contains("landfall deploy prod"), "{why}");
+}
+
+const JOBS: &str = "my-project-prod-jobs";
+
+/// Two services, each with an image of its own.
+fn two(images: &[&str]) -> Rig {
+    let mut rig = prod(images);
+    let mut jobs = rig.app.services["app"].clone();
+    (jobs.name, jobs.load_balancer) = ("jobs".to_owned(), None);
+    jobs.containers[0].name = "jobs".to_owned();
+    rig.app.services.insert("jobs".to_owned(), jobs);
+    rig.app.environments.get_mut("prod").unwrap().services.push("jobs".to_owned());
+    rig
+}
+
+fn images(of: &[(&str, &str)]) -> Change {
+    let images = of.iter().map(|(service, image)| ImageOverride {
+        service: Some((*service).to_owned()),
+        container: (*service).to_owned(),
+        image: (*image).to_owned(),
+    });
+    Change::Deploy {
+        commit: None,
+        images: images.collect(),
+        services: of.iter().map(|(service, _)| (*service).to_owned()).collect(),
+        following: Following::default(),
+        task_definition: None,
+    }
+}
+
+/// By digest, as the fake looks it up.
+fn digest(image: &str) -> String {
+    format!("{image}@sha256:{}", "a".repeat(64))
+}
+
+/// Begins it, and waits until this service runs something else than before.
+async fn half_done(rig: &Rig, server: &Server, change: Change, service: &str) {
+    let before = rig.world.definition_of(service);
+    ask(server, change).await.unwrap();
+    eventually("it is half done", async || (rig.world.definition_of(service) != before).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_failure_goes_back_to_before_all_that_were_cut_short_service_by_service() {
+    let rig = two(&["app:1", "app:2", "app:3", "app:bad", "jobs:1", "jobs:2"]);
+    rig.world.behave(|behaviour| {
+        behaviour.restarting_images.extend([digest("app:2"), digest("app:3")]);
+        behaviour.crashing_images.insert(digest("app:bad"));
+    });
+    let server = rig.start().await;
+    assert_eq!(deployed(&server, images(&[("app", "app:1"), ("jobs", "jobs:1")])).await, Outcome::Succeeded);
+    let good = rig.world.view().services[WEB].clone();
+    // Two in a row never come to an end, and a whole one of the other service takes over.
+    half_done(&rig, &server, images(&[("app", "app:2")]), WEB).await;
+    half_done(&rig, &server, images(&[("app", "app:3")]), WEB).await;
+    assert_eq!(deployed(&server, images(&[("jobs", "jobs:2")])).await, Outcome::Succeeded);
+    let jobs = rig.world.view().services[JOBS].clone();
+    assert_eq!(deployed(&server, images(&[("app", "app:bad")])).await, Outcome::RolledBack);
+    let services = rig.world.view().services;
+    assert_eq!((&services[WEB], &services[JOBS]), (&good, &jobs));
+    // That one was whole: the next one finds what served.
+    assert_eq!(deployed(&server, images(&[("app", "app:bad")])).await, Outcome::RolledBack);
+    assert_eq!(rig.world.view().services[WEB], good);
+}
+
+#[tokio::test]
+async fn what_others_had_deployed_before_a_cut_short_attempt_comes_back() {
+    let rig = two(&["app:1", "app:2", "app:bad"]);
+    rig.world.behave(|behaviour| {
+        behaviour.restarting_images.insert(digest("app:2"));
+        behaviour.crashing_images.insert(digest("app:bad"));
+    });
+    let server = rig.start().await;
+    assert_eq!(deployed(&server, images(&[("app", "app:1")])).await, Outcome::Succeeded);
+    let theirs = deployed_by_others(&rig, WEB, "others/app:7").await;
+    half_done(&rig, &server, images(&[("app", "app:2")]), WEB).await;
+    assert_eq!(deployed(&server, images(&[("app", "app:bad")])).await, Outcome::RolledBack);
+    assert_eq!(rig.world.view().services[WEB], (theirs, 1, 1));
+}
+
+#[tokio::test]
+async fn an_aborted_deployment_is_undone_and_so_is_what_was_cut_short_before_it() {
+    let rig = two(&["app:1", "app:2", "app:3", "app:bad"]);
+    rig.world.behave(|behaviour| {
+        behaviour.restarting_images.extend([digest("app:2"), digest("app:3")]);
+        behaviour.crashing_images.insert(digest("app:bad"));
+    });
+    let server = rig.start().await;
+    assert_eq!(deployed(&server, images(&[("app", "app:1")])).await, Outcome::Succeeded);
+    let good = rig.world.view().services[WEB].clone();
+    half_done(&rig, &server, images(&[("app", "app:2")]), WEB).await;
+    let before = rig.world.definition_of(WEB);
+    let third = ask(&server, images(&[("app", "app:3")])).await.unwrap();
+    eventually("it is half done", async || (rig.world.definition_of(WEB) != before).then_some(())).await;
+    let abort =
+        ControlRequest::Signal { id: third.execution.clone(), who: "cli:ann".to_owned(), signal: Signal::Abort };
+    server.service.call(abort).await.unwrap();
+    assert_eq!(end(&server, &third.execution).await.outcome, Some(Outcome::Aborted));
+    assert_eq!(rig.world.view().services[WEB], good);
+    assert_eq!(deployed(&server, images(&[("app", "app:bad")])).await, Outcome::RolledBack);
+    assert_eq!(rig.world.view().services[WEB], good);
+}
+
+/// The first one ever is cut short, and the next one fails: there is nothing to go back to, and nobody says that there was.
+#[tokio::test]
+async fn where_nothing_ever_ended_well_a_failure_says_that_it_cannot_go_back() {
+    let rig = two(&["app:1", "app:2", "app:bad"]);
+    rig.world.behave(|behaviour| {
+        behaviour.restarting_images.insert(digest("app:1"));
+        behaviour.crashing_images.insert(digest("app:bad"));
+    });
+    let server = rig.start().await;
+    ask(&server, images(&[("app", "app:1")])).await.unwrap();
+    let half = eventually("it is half done", async || rig.world.definition_of(WEB)).await;
+    // It would come up in the end; nobody has waited for that.
+    rig.world.behave(|behaviour| behaviour.restarting_images.clear());
+    for _ in 0..2 {
+        let failing = ask(&server, images(&[("app", "app:bad")])).await.unwrap();
+        let view = end(&server, &failing.execution).await;
+        assert_eq!(view.outcome, Some(Outcome::RollbackFailed));
+        let residue: Vec<_> =
+            view.residue.iter().map(|cause| (cause.step.as_str(), cause.error.code.as_str())).collect();
+        assert_eq!(residue, [("service.app", "LF-SERVICE-NO-WAY-BACK")]);
+        assert_eq!(rig.world.definition_of(WEB).unwrap(), half, "as it was found");
+    }
+    assert_eq!(deployed(&server, images(&[("app", "app:2")])).await, Outcome::Succeeded);
+    let good = rig.world.definition_of(WEB);
+    assert_eq!(deployed(&server, images(&[("app", "app:bad")])).await, Outcome::RolledBack);
+    assert_eq!(rig.world.definition_of(WEB), good);
 }
