@@ -120,7 +120,8 @@ async fn a_lock_stops_a_deployment_that_waits_for_its_predecessor() {
     let rig = prod(&["app:1"]);
     // Nobody drives anything yet.
     let service = rig.service().await;
-    let request = |change| ControlRequest::Deploy { environment: "prod".to_owned(), change, actor: "cli:ann".to_owned() };
+    let request =
+        |change| ControlRequest::Deploy { environment: "prod".to_owned(), change, actor: "cli:ann".to_owned() };
     let ControlResponse::Deploy(first) = service.call(request(image("app:never"))).await.unwrap() else { panic!() };
     let (waits, asked) = (service.clone(), request(image("app:1")));
     let second = tokio::spawn(async move { waits.call(asked).await });
