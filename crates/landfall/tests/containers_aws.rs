@@ -8,73 +8,24 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::aws::Cloud;
-use common::{DESTROY, Random, Sandbox, engine, github};
+use common::aws::{Cloud, installation};
+use common::{DESTROY, Random, Sandbox, github};
 
 const BRANCH: &str = "feature/test123";
 const HOST: &str = "test123.previews.example.com";
 
-fn installation() -> (Sandbox, Cloud) {
-    let mut sandbox = Sandbox::new();
-    let image = engine::base_image(&sandbox.state);
-    let cloud = Cloud::start(&image);
-    configure(&mut sandbox, &cloud);
-    (sandbox, cloud)
-}
-
-fn configure(sandbox: &mut Sandbox, cloud: &Cloud) {
-    let manifest = format!(
-        r#"project: my-project
-aws:
-  emulator:
-    region: us-east-1
-    endpoint: http://{api}
-    account: "{account}"
-    cluster: previews
-    load_balancer: {balancer}
-    probe_through: {endpoint}/_alb/previews
-    network:
-      subnets: [{subnets}]
-      security_groups: [{group}]
-services:
-  web:
-    base_task_definition: my-project-base
-    containers:
-      app:
-        ports: [8080]
-        environment: {{ DEMO_TEXT: "hello from ECS" }}
-    load_balancer:
-      container: app
-      port: 8080
-      health_check: {{ path: /health, interval: 5s, timeout: 2s }}
-previews:
+const PREVIEWS: &str = r#"previews:
   on: emulator
   branches: ["feature/*"]
-  routing: {{ host: {{ domain: previews.example.com, port: 80 }} }}
-"#,
-        api = cloud.faulty.unwrap_or(cloud.address),
-        endpoint = cloud.endpoint(),
-        account = common::aws::ACCOUNT,
-        balancer = cloud.text("load_balancer"),
-        subnets = cloud.world["subnets"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|s| s.as_str().unwrap())
-            .collect::<Vec<_>>()
-            .join(", "),
-        group = cloud.text("security_group"),
-    );
-    std::fs::write(&sandbox.manifest, manifest).unwrap();
-    sandbox.environment.extend(Cloud::credentials().map(|(name, value)| (name.to_owned(), value.to_owned())));
-}
+  routing: { host: { domain: previews.example.com, port: 80 } }
+"#;
 
-fn wait_text(sandbox: &Sandbox, cloud: &Cloud, text: &str) {
-    sandbox.eventually(&format!("{HOST} answers {text:?}"), || match cloud.get(HOST, "/") {
-        Ok(answer) if answer.status == 200 && answer.body.trim() == text => Ok(()),
-        Ok(answer) => Err(format!("{} {}\n{}", answer.status, answer.body, cloud.log())),
-        Err(error) => Err(error.to_string()),
-    });
+const TEXT: &str = "hello from ECS";
+
+fn configured() -> (Sandbox, Cloud) {
+    let (sandbox, cloud) = installation();
+    cloud.manifest(&sandbox, TEXT, PREVIEWS);
+    (sandbox, cloud)
 }
 
 fn wait_phase(sandbox: &Sandbox, phase: &str) -> serde_json::Value {
@@ -102,10 +53,10 @@ fn wait_nothing_left(sandbox: &Sandbox, cloud: &Cloud) {
 
 #[test]
 fn a_branch_comes_up_on_ecs_and_goes_without_a_trace() {
-    let (mut sandbox, cloud) = installation();
+    let (mut sandbox, cloud) = configured();
     sandbox.start();
     assert_eq!(sandbox.deliver("create", &github::create(BRANCH)), 202);
-    wait_text(&sandbox, &cloud, "hello from ECS");
+    cloud.wait_text(&sandbox, HOST, TEXT);
     let shown = wait_phase(&sandbox, "ready");
     assert_eq!(shown["record"]["names"]["service"], "my-project-test123-service");
     assert_eq!(shown["url"].as_str().or(shown["record"]["url"].as_str()), Some(&*format!("http://{HOST}/")), "{shown}");
@@ -127,7 +78,7 @@ fn a_branch_comes_up_on_ecs_and_goes_without_a_trace() {
             .and_then(|v| v["value"].as_str().map(str::to_owned))
     };
     assert_eq!(value("KEPT").as_deref(), Some("from the base"));
-    assert_eq!(value("DEMO_TEXT").as_deref(), Some("hello from ECS"));
+    assert_eq!(value("DEMO_TEXT").as_deref(), Some(TEXT));
     assert_eq!(described["service"]["launchType"], "FARGATE");
 
     // A push updates in place: another revision of the same service, and the former one is taken back.
@@ -143,7 +94,7 @@ fn a_branch_comes_up_on_ecs_and_goes_without_a_trace() {
         }
     });
     wait_phase(&sandbox, "ready");
-    wait_text(&sandbox, &cloud, "hello from ECS");
+    cloud.wait_text(&sandbox, HOST, TEXT);
 
     assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);
     wait_nothing_left(&sandbox, &cloud);
@@ -153,7 +104,7 @@ fn a_branch_comes_up_on_ecs_and_goes_without_a_trace() {
 
 #[test]
 fn a_port_of_its_own_is_announced_and_given_back() {
-    let (mut sandbox, cloud) = installation();
+    let (mut sandbox, cloud) = configured();
     let manifest = std::fs::read_to_string(&sandbox.manifest).unwrap();
     let (head, _) = manifest.split_once("  routing:").unwrap();
     std::fs::write(&sandbox.manifest, format!("{head}  routing: {{ ports: {{ range: 8001-8003 }} }}\n")).unwrap();
@@ -166,7 +117,7 @@ fn a_port_of_its_own_is_announced_and_given_back() {
     let announced = format!("http://{}:{port}/", cloud.text("dns"));
     assert_eq!(String::from_utf8_lossy(&open.stdout).trim(), announced);
     let answer = common::http::get(cloud.address, "/", Some(&format!("{}:{port}", cloud.text("dns")))).unwrap();
-    assert_eq!((answer.status, answer.body.trim()), (200, "hello from ECS"));
+    assert_eq!((answer.status, answer.body.trim()), (200, TEXT));
 
     // Elsewhere "destroyed" would be said of what still runs here.
     assert!(sandbox.stop().success());
@@ -190,10 +141,10 @@ fn a_port_of_its_own_is_announced_and_given_back() {
 /// Nobody sees requests there, so people put it to sleep and wake it.
 #[test]
 fn a_preview_on_ecs_is_put_to_sleep_and_woken_by_hand() {
-    let (mut sandbox, cloud) = installation();
+    let (mut sandbox, cloud) = configured();
     sandbox.start();
     assert_eq!(sandbox.deliver("create", &github::create(BRANCH)), 202);
-    wait_text(&sandbox, &cloud, "hello from ECS");
+    cloud.wait_text(&sandbox, HOST, TEXT);
     wait_phase(&sandbox, "ready");
     let service = |count: u32| {
         let list = cloud.list();
@@ -206,7 +157,7 @@ fn a_preview_on_ecs_is_put_to_sleep_and_woken_by_hand() {
     let woken = sandbox.run(&["preview", "wake", BRANCH]);
     assert!(woken.status.success(), "{woken:?}");
     service(1);
-    wait_text(&sandbox, &cloud, "hello from ECS");
+    cloud.wait_text(&sandbox, HOST, TEXT);
     assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);
     wait_nothing_left(&sandbox, &cloud);
     assert!(sandbox.stop().success());
@@ -220,6 +171,7 @@ const CREATE: [&str; 6] = [
     "targets.healthy",
     "url.probe",
 ];
+
 /// Nothing is unfinished, and there is exactly one of each, or nothing.
 fn converged(sandbox: &Sandbox, cloud: &Cloud, up: bool) {
     let what = if up { "the branch is up" } else { "the branch is gone" };
@@ -239,7 +191,7 @@ fn converged(sandbox: &Sandbox, cloud: &Cloud, up: bool) {
         let wanted =
             ["listener", "rule", "service my-project-test123-service", "target group", "task", "task definition"];
         match cloud.get(HOST, "/") {
-            Ok(answer) if kinds == wanted && answer.status == 200 && answer.body.trim() == "hello from ECS" => Ok(()),
+            Ok(answer) if kinds == wanted && answer.status == 200 && answer.body.trim() == TEXT => Ok(()),
             answer => Err(format!("{list:?} {answer:?}")),
         }
     });
@@ -248,7 +200,7 @@ fn converged(sandbox: &Sandbox, cloud: &Cloud, up: bool) {
 /// Each kind of step is killed between its effect on AWS and the record of it, up and down; then eight times at any moment.
 #[test]
 fn killed_after_every_effect_on_aws_and_at_random_moments() {
-    let (mut sandbox, cloud) = installation();
+    let (mut sandbox, cloud) = configured();
     let (mut up, marker) = (false, sandbox.state.join("held"));
     let mut histogram: BTreeMap<String, u32> = BTreeMap::new();
     let ask = |sandbox: &Sandbox, up: &mut bool| {
@@ -289,11 +241,9 @@ fn killed_after_every_effect_on_aws_and_at_random_moments() {
 /// destroy ends as asked all the same, and leaves nothing.
 #[test]
 fn with_one_call_in_ten_failing_every_workflow_ends_right() {
-    let mut sandbox = Sandbox::new();
-    let image = engine::base_image(&sandbox.state);
-    let mut cloud = Cloud::start(&image);
+    let (mut sandbox, mut cloud) = installation();
     cloud.put_faults_between();
-    configure(&mut sandbox, &cloud);
+    cloud.manifest(&sandbox, TEXT, PREVIEWS);
     sandbox.start();
     cloud.set_faults(&serde_json::json!([
         {"service": "ecs", "probability": 0.03, "error": {"code": "ThrottlingException", "status": 400}},

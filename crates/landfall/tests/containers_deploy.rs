@@ -5,40 +5,16 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{Sandbox, engine, http};
+use common::{Sandbox, ends, engine, git, http, text};
 use serde_json::Value;
 
 const HOST: &str = "prod.my-project.localhost";
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Ends with this code, and stderr holds every one of these.
-fn ends(output: &Output, code: i32, says: &[&str]) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{}\n{stderr}", text(&output.stdout));
-    for what in says {
-        assert!(stderr.contains(what), "no {what:?} in {stderr}");
-    }
-}
-
-fn git(repository: &Path, args: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(["-c", "user.name=test", "-c", "user.email=test@example.com", "-C"])
-        .arg(repository)
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "git {args:?}: {}", text(&output.stderr));
-    text(&output.stdout).trim().to_owned()
-}
 
 /// A repository whose commits are versions of an application, and an environment `prod` that they are deployed to.
 struct Prod {

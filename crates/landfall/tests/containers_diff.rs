@@ -4,19 +4,12 @@
 
 mod common;
 
-use common::{Sandbox, engine};
+use common::{Sandbox, ends, engine};
 use serde_json::Value;
-
-fn ends(sandbox: &Sandbox, args: &[&str], code: i32) -> String {
-    let output = sandbox.run(args);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{args:?}\n{}\n{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
-}
 
 fn manifest(sandbox: &Sandbox, mode: &str) {
     let image = engine::base_image(&sandbox.state);
-    let text = format!(
+    let manifest = format!(
         r#"project: my-project
 services:
   web:
@@ -37,24 +30,24 @@ environments:
 "#,
         port = sandbox.router.port(),
     );
-    std::fs::write(&sandbox.manifest, text).unwrap();
+    std::fs::write(&sandbox.manifest, manifest).unwrap();
 }
 
 #[test]
 fn what_was_deployed_here_is_compared_too() {
     let sandbox = Sandbox::new();
     manifest(&sandbox, "one");
-    ends(&sandbox, &["diff", "prod"], 2);
-    ends(&sandbox, &["deploy", "prod", "--timeout", "90"], 0);
+    ends(&sandbox.run(&["diff", "prod"]), 2, &[]);
+    ends(&sandbox.run(&["deploy", "prod", "--timeout", "90"]), 0, &[]);
     for command in ["plan", "diff", "drift"] {
-        ends(&sandbox, &[command, "prod"], 0);
+        ends(&sandbox.run(&[command, "prod"]), 0, &[]);
     }
-    ends(&sandbox, &["verify", "prod"], 0);
+    ends(&sandbox.run(&["verify", "prod"]), 0, &[]);
     manifest(&sandbox, "two");
-    let stdout = ends(&sandbox, &["plan", "prod"], 2);
+    let stdout = ends(&sandbox.run(&["plan", "prod"]), 2, &[]);
     assert!(stdout.contains("~ containerDefinitions[app].environment[MODE]  one → two\n"), "{stdout}");
     assert!(stdout.contains("Deploy service my-project-prod-web"), "{stdout}");
-    ends(&sandbox, &["drift", "prod"], 0);
+    ends(&sandbox.run(&["drift", "prod"]), 0, &[]);
 
     // Somebody edits what the platform keeps.
     let revisions = sandbox.state.join("local").join("task-definitions");
@@ -63,7 +56,8 @@ fn what_was_deployed_here_is_compared_too() {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace("\"one\"", "\"three\"")).unwrap();
     }
-    let report: Value = serde_json::from_str(&ends(&sandbox, &["drift", "prod", "--output", "json"], 2)).unwrap();
+    let report: Value =
+        serde_json::from_str(&ends(&sandbox.run(&["drift", "prod", "--output", "json"]), 2, &[])).unwrap();
     let changes = report["services"][0]["task_definition"].as_array().unwrap();
     assert_eq!(changes.len(), 1, "{report}");
     assert_eq!(

@@ -7,11 +7,9 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{DESTROY, Random, Sandbox, engine, eventually, github};
+use common::{DESTROY, Random, Sandbox, engine, eventually, git, github};
 
 const HOST: &str = "test123.my-project.localhost";
 const BRANCH: &str = "feature/test123";
@@ -158,16 +156,6 @@ previews:
         self.converged();
         assert!(self.sandbox.stop().success());
     }
-}
-
-fn git(directory: &Path, args: &[&str]) {
-    let output = Command::new("git")
-        .args(["-c", "user.name=test", "-c", "user.email=test@example.org", "-C"])
-        .arg(directory)
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "git {args:?}: {output:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Sandbox, engine, eventually, github, http};
+use common::{Sandbox, ends, engine, eventually, github, http, text};
 use serde_json::{Value, json};
 
 const HOST: &str = "test123.my-project.localhost";
@@ -24,19 +24,6 @@ fn loopback(port: u16) -> SocketAddr {
 
 fn listens(port: u16) -> bool {
     TcpStream::connect_timeout(&loopback(port), Duration::from_secs(2)).is_ok()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Ends with this code, and stderr holds every one of these.
-fn ends(output: &Output, code: i32, says: &[&str]) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{}\n{stderr}", text(&output.stdout));
-    for what in says {
-        assert!(stderr.contains(what), "no {what:?} in {stderr}");
-    }
 }
 
 impl Sandbox {

@@ -2,42 +2,27 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-use std::process::{Command, Stdio};
+mod common;
 
-use landfall_awsfake::{Fake, Handle};
+use common::fake::{FakeAws, V1, V2};
+use common::{ends, text};
 use serde_json::{Value, json};
 
-const V1: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000001";
-const V2: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000002";
-
 struct World {
-    fake: Handle,
-    directory: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+    aws: FakeAws,
 }
 
 impl World {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (_, fake) = runtime.block_on(Fake { scale: 20.0, ..Fake::default() }.run()).unwrap();
-        fake.call("ecs", "CreateCluster", json!({"clusterName": "main"})).unwrap();
-        let directory = tempfile::Builder::new().prefix("landfall-diff-").tempdir().unwrap();
-        let world = Self { fake, directory, _runtime: runtime };
+        let world = Self { aws: FakeAws::new() };
         world.manifest("info");
         world
     }
 
     fn manifest(&self, log: &str) {
-        let text = format!(
+        let manifest = format!(
             r#"project: shop
-aws:
-  cloud:
-    region: us-east-1
-    endpoint: {endpoint}
-    account: "123456789012"
-    cluster: main
-    network: {{ subnets: [subnet-1], security_groups: [sg-1] }}
-services:
+{place}services:
   web:
     cpu: 256
     memory: 512
@@ -53,32 +38,17 @@ services:
 environments:
   prod: {{ on: cloud, services: [web, worker] }}
 "#,
-            endpoint = self.fake.url(),
+            place = self.aws.place(),
         );
-        std::fs::write(self.directory.path().join("landfall.yml"), text).unwrap();
+        self.aws.write("landfall.yml", &manifest);
     }
 
     /// stdout and stderr.
+    #[track_caller]
     fn ends(&self, state: &str, arguments: &[&str], code: i32) -> (String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_landfall"))
-            .args(arguments)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.directory.path())
-            .env("LANDFALL_STATE", self.directory.path().join(state))
-            .env("LANDFALL_CONFIG", self.directory.path().join("landfall.yml"))
-            // Nothing here needs one.
-            .env("LANDFALL_ENGINE", "/nonexistent.sock")
-            .envs([("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true"), ("NO_COLOR", "1")])
-            .envs([("AWS_ACCESS_KEY_ID", "AKIATEST"), ("AWS_SECRET_ACCESS_KEY", "test")])
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
-        (stdout, stderr)
+        let mut command = self.aws.landfall(arguments);
+        let output = command.env("LANDFALL_STATE", self.aws.path().join(state)).output().unwrap();
+        (ends(&output, code, &[]), text(&output.stderr))
     }
 
     fn json(&self, state: &str, arguments: &[&str], code: i32) -> Value {
@@ -90,7 +60,7 @@ environments:
 
     fn writes(&self) -> usize {
         let writes = ["Create", "Register", "Update", "Delete", "Deregister", "Tag", "Untag", "Run", "Stop", "Put"];
-        let calls = self.fake.calls();
+        let calls = self.aws.fake.calls();
         calls.iter().filter(|call| writes.iter().any(|verb| call.operation.starts_with(verb))).count()
     }
 }
@@ -118,10 +88,10 @@ fn what_was_deployed_differs_in_nothing_until_somebody_changes_it() {
         "{report}"
     );
     assert_eq!(world.writes(), 0);
-    assert!(!world.directory.path().join("nowhere").join("landfall.db").exists(), "looking made a state");
+    assert!(!world.aws.path().join("nowhere").join("landfall.db").exists(), "looking made a state");
 
     world.ends("state", &["deploy", "prod", "--timeout", "60"], 0);
-    world.fake.clear_calls();
+    world.aws.fake.clear_calls();
     for state in ["state", "nowhere"] {
         for command in ["plan", "diff", "drift"] {
             let report = world.json(state, &[command, "prod"], 0);
@@ -149,7 +119,7 @@ fn what_was_deployed_differs_in_nothing_until_somebody_changes_it() {
     let service = |change: Value| {
         let mut input = json!({"cluster": "main", "service": "shop-prod-web"});
         input.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        world.fake.call("ecs", "UpdateService", input).unwrap();
+        world.aws.fake.call("ecs", "UpdateService", input).unwrap();
     };
     service(json!({"desiredCount": 3}));
     assert_eq!(world.json("state", &["drift", "prod"], 0)["different"], false);
@@ -162,15 +132,17 @@ fn what_was_deployed_differs_in_nothing_until_somebody_changes_it() {
     );
     assert!(report["release"].is_string(), "{report}");
     // And so is another task definition.
-    let found = world.fake.call("ecs", "DescribeTaskDefinition", json!({"taskDefinition": "shop-prod-web"})).unwrap();
+    let found =
+        world.aws.fake.call("ecs", "DescribeTaskDefinition", json!({"taskDefinition": "shop-prod-web"})).unwrap();
     let mut definition = found["taskDefinition"].clone();
     definition["containerDefinitions"][0]["image"] = json!("hacked:1");
-    world.fake.call("ecs", "RegisterTaskDefinition", definition).unwrap();
+    world.aws.fake.call("ecs", "RegisterTaskDefinition", definition).unwrap();
     service(json!({"taskDefinition": "shop-prod-web"}));
     let (stdout, _) = world.ends("state", &["drift", "prod"], 2);
     assert!(stdout.contains(&format!("~ containerDefinitions[app].image  hacked:1 → {V1}")), "{stdout}");
     // Somebody takes the service away.
     world
+        .aws
         .fake
         .call("ecs", "DeleteService", json!({"cluster": "main", "service": "shop-prod-worker", "force": true}))
         .unwrap();
@@ -183,11 +155,11 @@ fn questions_that_make_no_sense_are_refused() {
     assert!(stderr.contains("staging") && stderr.contains("prod"), "{stderr}");
     let (_, stderr) = world.ends("nowhere", &["diff", "prod", "--image", "nobody=x:1"], 64);
     assert!(stderr.contains("web/app"), "{stderr}");
-    let file = world.directory.path().join("imagedefinitions.json");
+    let file = world.aws.path().join("imagedefinitions.json");
     std::fs::write(&file, "[{\"name\": \"app\"}]").unwrap();
     let (_, stderr) = world.ends("nowhere", &["diff", "prod", "--imagedefinitions", file.to_str().unwrap()], 64);
     assert!(stderr.contains("entry 1 has no \"imageUri\""), "{stderr}");
-    world.fake.call("ecs", "DeleteCluster", json!({"cluster": "main"})).unwrap();
+    world.aws.fake.call("ecs", "DeleteCluster", json!({"cluster": "main"})).unwrap();
     world.ends("nowhere", &["diff", "prod"], 64);
 }
 
@@ -201,12 +173,12 @@ fn what_is_missing_is_told_before_anything_is_touched() {
     let not_checked = looked.iter().any(|one| one["what"].as_str().unwrap().starts_with("image of app"));
     assert!(not_checked, "{report}");
 
-    let mut manifest = std::fs::read_to_string(world.directory.path().join("landfall.yml")).unwrap();
+    let mut manifest = std::fs::read_to_string(world.aws.path().join("landfall.yml")).unwrap();
     manifest = manifest.replace(
         "    cluster: main\n",
         "    cluster: main\n    log_group: /nowhere\n    execution_role: arn:aws:iam::123456789012:role/execution\n",
     );
-    std::fs::write(world.directory.path().join("landfall.yml"), manifest).unwrap();
+    world.aws.write("landfall.yml", &manifest);
     let report = world.json("nowhere", &["verify", "prod"], 1);
     let wrong: Vec<&str> = report["services"][0]["looked"]
         .as_array()

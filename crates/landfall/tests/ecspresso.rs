@@ -3,14 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+mod common;
 
-use landfall_awsfake::{Fake, Handle, ImageRule};
+use common::fake::{FakeAws, V1, V2};
+use common::{ends, text};
+use landfall_awsfake::ImageRule;
 use serde_json::{Value, json};
-
-const V1: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000001";
-const V2: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000002";
 
 const CONFIG: &str = "\
 region: {{ must_env `AWS_REGION` }}
@@ -54,57 +52,38 @@ fn service(exec: bool) -> String {
 }
 
 struct World {
-    fake: Handle,
-    directory: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+    aws: FakeAws,
 }
 
 impl World {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (_, fake) = runtime.block_on(Fake { scale: 20.0, ..Fake::default() }.run()).unwrap();
-        fake.call("ecs", "CreateCluster", json!({"clusterName": "main"})).unwrap();
-        fake.call("ssm", "PutParameter", json!({"Name": "/shop/level", "Value": "info", "Type": "String"})).unwrap();
-        fake.call("secretsmanager", "CreateSecret", json!({"Name": "shop-db", "SecretString": "{}"})).unwrap();
-        let directory = tempfile::Builder::new().prefix("landfall-ecspresso-").tempdir().unwrap();
-        let world = Self { fake, directory, _runtime: runtime };
+        let aws = FakeAws::new();
+        aws.fake
+            .call("ssm", "PutParameter", json!({"Name": "/shop/level", "Value": "info", "Type": "String"}))
+            .unwrap();
+        aws.fake.call("secretsmanager", "CreateSecret", json!({"Name": "shop-db", "SecretString": "{}"})).unwrap();
+        let world = Self { aws };
         world.write("ecspresso.yml", CONFIG);
         world.write("ecs-task-def.jsonnet", TASK);
         world.write("ecs-service-def.json", &service(false));
         world
     }
 
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
     fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path().join(name), text).unwrap();
+        self.aws.write(name, text);
     }
 
     /// stdout and stderr.
+    #[track_caller]
     fn ends(&self, image: &str, arguments: &[&str], code: i32) -> (String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_landfall"))
-            .args(arguments)
+        let mut command = self.aws.landfall(arguments);
+        command
             .args(["--config", "ecspresso.yml"])
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.path())
-            .env("LANDFALL_STATE", self.path().join("state"))
-            // Nothing here needs one.
-            .env("LANDFALL_ENGINE", "/nonexistent.sock")
-            .env("AWS_ENDPOINT_URL", self.fake.url())
-            .env("IMAGE", image)
-            .envs([("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true"), ("NO_COLOR", "1")])
-            .envs([("AWS_ACCESS_KEY_ID", "AKIATEST"), ("AWS_SECRET_ACCESS_KEY", "test")])
-            .current_dir(self.path())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
-        (stdout, stderr)
+            .env_remove("LANDFALL_CONFIG")
+            .env("AWS_ENDPOINT_URL", self.aws.fake.url())
+            .env("IMAGE", image);
+        let output = command.output().unwrap();
+        (ends(&output, code, &[]), text(&output.stderr))
     }
 
     fn differences(&self, image: &str, command: &str, code: i32) -> Vec<String> {
@@ -118,13 +97,13 @@ impl World {
 
     fn live(&self) -> Value {
         let input = json!({"cluster": "main", "services": ["shop-web"], "include": ["TAGS"]});
-        self.fake.call("ecs", "DescribeServices", input).unwrap()["services"][0].clone()
+        self.aws.fake.call("ecs", "DescribeServices", input).unwrap()["services"][0].clone()
     }
 
     fn definition(&self) -> Value {
         let handle = self.live()["taskDefinition"].clone();
         let input = json!({"taskDefinition": handle, "include": ["TAGS"]});
-        self.fake.call("ecs", "DescribeTaskDefinition", input).unwrap()
+        self.aws.fake.call("ecs", "DescribeTaskDefinition", input).unwrap()
     }
 
     fn revision(&self) -> u64 {
@@ -132,7 +111,7 @@ impl World {
     }
 
     fn count(&self, operation: &str) -> usize {
-        self.fake.calls().iter().filter(|call| call.operation == operation).count()
+        self.aws.fake.count("ecs", operation)
     }
 }
 
@@ -158,7 +137,7 @@ fn a_project_is_deployed_changed_planned_and_rolled_back() {
 
     // Somebody scales it: the file says nothing of a count, so that it stays.
     let scaled = json!({"cluster": "main", "service": "shop-web", "desiredCount": 3});
-    world.fake.call("ecs", "UpdateService", scaled).unwrap();
+    world.aws.fake.call("ecs", "UpdateService", scaled).unwrap();
     world.write("ecs-service-def.json", &service(true));
     let changes = world.differences(V2, "plan", 2);
     assert_eq!(changes, ["containerDefinitions[web].image", "enableExecuteCommand"]);
@@ -192,14 +171,14 @@ fn a_service_that_somebody_else_made_is_taken_over() {
         "containerDefinitions": [{"name": "web", "image": V1, "essential": true, "dockerLabels": {"Team": "shop"},
             "environment": [{"name": "LEVEL", "value": "info"}], "secrets": [{"name": "DB", "valueFrom": secret(&world)}]}],
         "tags": [{"key": "team", "value": "shop"}]});
-    world.fake.call("ecs", "RegisterTaskDefinition", definition).unwrap();
+    world.aws.fake.call("ecs", "RegisterTaskDefinition", definition).unwrap();
     let mut made: Value = serde_json::from_str(&service(false)).unwrap();
     for (key, value) in [("cluster", "main"), ("serviceName", "shop-web"), ("taskDefinition", "shop-web:1")] {
         made[key] = json!(value);
     }
     made["desiredCount"] = json!(2);
     made["tags"] = json!([{"key": "owner", "value": "alice"}]);
-    world.fake.call("ecs", "CreateService", made).unwrap();
+    world.aws.fake.call("ecs", "CreateService", made).unwrap();
     world.ends(V1, &["deploy"], 0);
     let live = world.live();
     assert_eq!((world.revision(), live["desiredCount"].as_u64()), (1, Some(2)), "the same is not registered again");
@@ -213,7 +192,7 @@ fn a_service_that_somebody_else_made_is_taken_over() {
 fn what_failed_is_undone_with_its_settings() {
     let world = World::new();
     world.ends(V1, &["deploy"], 0);
-    world.fake.image(ImageRule { image: V2.to_owned(), exits: Some(1), ..ImageRule::default() });
+    world.aws.fake.image(ImageRule { image: V2.to_owned(), exits: Some(1), ..ImageRule::default() });
     let mut document: Value = serde_json::from_str(&service(true)).unwrap();
     document["desiredCount"] = json!(2);
     document["deploymentConfiguration"]["deploymentCircuitBreaker"]["rollback"] = json!(false);
@@ -231,7 +210,7 @@ fn what_failed_is_undone_with_its_settings() {
 }
 
 fn secret(world: &World) -> String {
-    let found = world.fake.call("secretsmanager", "DescribeSecret", json!({"SecretId": "shop-db"})).unwrap();
+    let found = world.aws.fake.call("secretsmanager", "DescribeSecret", json!({"SecretId": "shop-db"})).unwrap();
     format!("{}:password::", found["ARN"].as_str().unwrap())
 }
 

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod common;
 mod iam_world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +48,7 @@ fn everything(world: &World) {
 /// By statement: the actions that it, and no other statement, allowed; and all that it allowed.
 fn granted(world: &World) -> (BTreeSet<String>, BTreeMap<String, BTreeSet<String>>) {
     let (mut alone, mut all) = (BTreeSet::new(), BTreeMap::<String, BTreeSet<String>>::new());
-    for call in world.fake.calls() {
+    for call in world.aws.fake.calls() {
         for needed in call.actions {
             if let [only] = needed.allowed_by.as_slice() {
                 alone.insert(only.clone());
@@ -66,6 +67,7 @@ fn needed_and_not_more(ports: bool) {
     world.hold_to(&policy);
     everything(&world);
     let denied: Vec<_> = world
+        .aws
         .fake
         .calls()
         .into_iter()
@@ -158,7 +160,7 @@ fn the_doctor_finds_the_statement_that_is_missing() {
         assert_eq!(find(&report, name)["finding"], "good", "{name}: {report:#}");
     }
     // Where IAM may simulate, every missing right is found, and the statement that grants it printed as the policy has it.
-    world.fake.script("POST", "roles", &json!({"denied": ["ecs:CreateService", "iam:PassRole"]})).unwrap();
+    world.aws.fake.script("POST", "roles", &json!({"denied": ["ecs:CreateService", "iam:PassRole"]})).unwrap();
     let (code, report) = doctor(&world);
     assert_eq!(code, Some(1));
     assert_eq!(
@@ -170,7 +172,7 @@ fn the_doctor_finds_the_statement_that_is_missing() {
     let statement = statements(&whole).into_iter().find(|own| own["Sid"] == "CreateServices").unwrap();
     assert_eq!(line["grants"], json!([statement]));
     // Where it may not, harmless calls are made, and the rest is said to be unknown: it is not called right or wrong.
-    world.fake.script("POST", "roles", &json!({"denied": []})).unwrap();
+    world.aws.fake.script("POST", "roles", &json!({"denied": []})).unwrap();
     let mut least = world.policy(&["previews"]);
     least["Statement"].as_array_mut().unwrap().retain(|statement| statement["Sid"] != "ListServicesAndTasks");
     world.hold_to(&least);
@@ -190,10 +192,10 @@ fn the_doctor_finds_the_statement_that_is_missing() {
 fn the_doctor_tells_a_wrong_account_a_missing_cluster_and_a_full_load_balancer() {
     let world = World::new(false);
     world.manifest("good", 30);
-    let text = std::fs::read_to_string(&world.config).unwrap();
+    let text = std::fs::read_to_string(world.aws.path().join("landfall.yml")).unwrap();
     let text = text.replace("\"123456789012\"", "\"999988887777\"").replace("cluster: main", "cluster: nowhere");
-    std::fs::write(&world.config, text).unwrap();
-    world.fake.change_rules(|rules| rules.limits.rules_per_load_balancer = 0);
+    world.aws.write("landfall.yml", &text);
+    world.aws.fake.change_rules(|rules| rules.limits.rules_per_load_balancer = 0);
     let output = world.landfall(&["doctor"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");

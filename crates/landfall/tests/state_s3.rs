@@ -2,24 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod common;
+
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::fake::{self, FakeAws, V1};
+use common::{ends, eventually, text};
 use landfall_awsfake::s3::S3;
-use landfall_awsfake::{Fake, Handle};
 use serde_json::{Value, json};
 
+const LIMIT: Duration = Duration::from_secs(60);
 const BUCKET: &str = "acme-state";
-const IMAGE: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000001";
 const STATE: &str = "s3://acme-state/my-project";
 
 struct World {
-    fake: Handle,
     s3: S3,
-    directory: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+    aws: FakeAws,
 }
 
 /// A runner: a home of its own, and the manifest of the repository.
@@ -30,67 +31,49 @@ struct Machine<'a> {
 
 impl World {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (_, fake) = runtime.block_on(Fake { scale: 20.0, ..Fake::default() }.run()).unwrap();
+        let aws = FakeAws::new();
         // Not where the runners believe it to be.
-        let s3 = runtime.block_on(S3::start(BUCKET, "eu-central-1")).unwrap();
-        let directory = tempfile::Builder::new().prefix("landfall-s3-").tempdir().unwrap();
-        fake.call("ecs", "CreateCluster", json!({"clusterName": "main"})).unwrap();
-        let world = Self { fake, s3, directory, _runtime: runtime };
+        let s3 = aws.runtime.block_on(S3::start(BUCKET, "eu-central-1")).unwrap();
+        let world = Self { s3, aws };
         world.manifest("my-project", "on: cloud, ", "");
         world
     }
 
     fn manifest(&self, project: &str, on: &str, more: &str) {
-        let text = format!(
+        let manifest = format!(
             r#"project: {project}
-aws:
-  cloud:
-    region: us-east-1
-    endpoint: {endpoint}
-    account: "123456789012"
-    cluster: main
-    network: {{ subnets: [subnet-1], security_groups: [sg-1] }}
-services:
+{place}services:
   web:
     cpu: 256
     memory: 512
     containers:
-      app: {{ image: "{IMAGE}" }}
+      app: {{ image: "{V1}" }}
 environments:
   prod: {{ {on}services: [web] }}
 {more}"#,
-            endpoint = self.fake.url(),
+            place = self.aws.place(),
         );
-        std::fs::write(self.directory.path().join("landfall.yml"), text).unwrap();
+        self.aws.write("landfall.yml", &manifest);
     }
 
     fn machine(&self, name: &str) -> Machine<'_> {
-        let home = self.directory.path().join(name);
+        let home = self.aws.path().join(name);
         std::fs::create_dir_all(&home).unwrap();
         Machine { world: self, home }
     }
 
     fn services_made(&self) -> usize {
-        self.fake.count("ecs", "CreateService")
+        self.aws.fake.count("ecs", "CreateService")
     }
 }
 
 impl Machine<'_> {
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        let mut command = fake::landfall(&self.home, arguments);
         command
-            .args(arguments)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", &self.home)
             .env("LANDFALL_STATE", STATE)
-            .env("LANDFALL_CONFIG", self.world.directory.path().join("landfall.yml"))
+            .env("LANDFALL_CONFIG", self.world.aws.path().join("landfall.yml"))
             .env("AWS_ENDPOINT_URL_S3", self.world.s3.url())
-            .envs([("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true"), ("NO_COLOR", "1")])
-            .envs([("AWS_ACCESS_KEY_ID", "AKIATEST"), ("AWS_SECRET_ACCESS_KEY", "test")])
-            .current_dir(&self.home)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
@@ -100,14 +83,9 @@ impl Machine<'_> {
         self.command(arguments).output().unwrap()
     }
 
+    #[track_caller]
     fn ends(&self, arguments: &[&str], code: i32, says: &[&str]) -> String {
-        let output = self.run(arguments);
-        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
-        for what in says {
-            assert!(stderr.contains(what), "{arguments:?}: no {what:?} in {stderr}");
-        }
-        stdout
+        ends(&self.run(arguments), code, says)
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
@@ -121,21 +99,6 @@ impl Machine<'_> {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within a minute");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// Killed before ECS heard of it, and after ECS had done it and nobody had written it down.
 #[test]
 fn what_one_machine_began_another_one_ends() {
@@ -143,7 +106,8 @@ fn what_one_machine_began_another_one_ends() {
         let world = World::new();
         let (first, second) = (world.machine("first"), world.machine("second"));
         let mut killed = first.command(&["deploy", "prod"]).env("LANDFALL_TEST_HOLD", place).spawn().unwrap();
-        eventually("the place to be killed at", || first.scratch().join("held").exists().then_some(()));
+        let held = first.scratch().join("held");
+        eventually("the place to be killed at", LIMIT, || held.exists().then_some(()).ok_or_else(String::new));
         killed.kill().unwrap();
         assert_eq!(killed.wait().unwrap().signal(), Some(9));
 
@@ -169,12 +133,12 @@ fn what_one_machine_began_another_one_ends() {
 #[test]
 fn two_machines_at_once_do_the_work_once() {
     let world = World::new();
-    world.fake.set_scale(2.0);
+    world.aws.fake.set_scale(2.0);
     let (first, second) = (world.machine("first"), world.machine("second"));
     let deploys = first.command(&["deploy", "prod"]).spawn().unwrap();
-    let execution = eventually("the execution is known elsewhere", || {
+    let execution = eventually("the execution is known elsewhere", LIMIT, || {
         let listed = second.json(&["executions", "list"]);
-        listed[0]["id"].as_str().map(str::to_owned)
+        listed[0]["id"].as_str().map(str::to_owned).ok_or_else(|| listed.to_string())
     });
     let follows = second.command(&["wait", &execution]).spawn().unwrap();
     for (who, child) in [("first", deploys), ("second", follows)] {
@@ -182,7 +146,7 @@ fn two_machines_at_once_do_the_work_once() {
         assert_eq!(output.status.code(), Some(0), "{who}: {}", text(&output.stderr));
     }
     assert_eq!(world.services_made(), 1);
-    assert_eq!(world.fake.count("ecs", "RegisterTaskDefinition"), 1);
+    assert_eq!(world.aws.fake.count("ecs", "RegisterTaskDefinition"), 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{eventually, free_ports, http, signal};
+use super::{Sandbox, engine, eventually, free_ports, http, signal};
 
 /// ministack's account of keys that name none; its load balancer serves no other.
 pub(crate) const ACCOUNT: &str = "000000000000";
@@ -33,11 +33,42 @@ runtime = "runc"
 "#;
 
 /// Where `scripts/emulators` has put its virtual environments.
-fn emulators() -> PathBuf {
+pub(crate) fn emulators() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let path = std::env::var_os("LANDFALL_EMULATORS").map_or(root.join("target/emulators"), PathBuf::from);
     assert!(path.join("ministack").exists(), "no emulators in {}: run scripts/emulators", path.display());
     path
+}
+
+/// What ministack is told to listen at `port` of the loopback, and to run containers with the engine at `docker`.
+pub(crate) fn ministack(port: u16, docker: &str) -> [(&'static str, String); 5] {
+    [
+        ("DOCKER_HOST", format!("unix://{docker}")),
+        ("BIND_HOST", "127.0.0.1".to_owned()),
+        ("MINISTACK_HOST", "127.0.0.1".to_owned()),
+        ("GATEWAY_PORT", port.to_string()),
+        ("IOT_MTLS_ENABLED", "0".to_owned()),
+    ]
+}
+
+/// A script of `tests/aws`, as the root user of what answers at `endpoint`.
+pub(crate) fn boto3(script: &str, endpoint: &str) -> Command {
+    let mut command = Command::new(emulators().join("boto/bin/python"));
+    command
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/aws").join(script))
+        .envs(Cloud::credentials())
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_ENDPOINT_URL", endpoint);
+    command
+}
+
+/// A cloud that runs the tests' image, and an installation that is somebody there.
+pub(crate) fn installation() -> (Sandbox, Cloud) {
+    let mut sandbox = Sandbox::new();
+    let image = engine::base_image(&sandbox.state);
+    let cloud = Cloud::start(&image);
+    sandbox.environment.extend(Cloud::credentials().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    (sandbox, cloud)
 }
 
 impl Cloud {
@@ -62,11 +93,7 @@ impl Cloud {
             std::os::unix::net::UnixStream::connect(&socket).map(drop).map_err(|e| e.to_string())
         });
         let emulator = Command::new(emulators().join("ministack/bin/ministack"))
-            .env("DOCKER_HOST", format!("unix://{}", socket.display()))
-            .env("BIND_HOST", "127.0.0.1")
-            .env("MINISTACK_HOST", "127.0.0.1")
-            .env("GATEWAY_PORT", port.to_string())
-            .env("IOT_MTLS_ENABLED", "0")
+            .envs(ministack(port, &socket.to_string_lossy()))
             .current_dir(directory.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -96,15 +123,53 @@ impl Cloud {
         [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]
     }
 
+    /// A manifest of one service that answers with `text`. `rest` says what comes of it on `emulator`.
+    pub(crate) fn manifest(&self, sandbox: &Sandbox, text: &str, rest: &str) {
+        let subnets: Vec<_> = self.world["subnets"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+        let manifest = format!(
+            r#"project: my-project
+aws:
+  emulator:
+    region: us-east-1
+    endpoint: http://{api}
+    account: "{ACCOUNT}"
+    cluster: previews
+    load_balancer: {balancer}
+    probe_through: {endpoint}/_alb/previews
+    network:
+      subnets: [{subnets}]
+      security_groups: [{group}]
+services:
+  web:
+    base_task_definition: my-project-base
+    containers:
+      app:
+        ports: [8080]
+        environment: {{ DEMO_TEXT: "{text}" }}
+    load_balancer:
+      container: app
+      port: 8080
+      health_check: {{ path: /health, interval: 5s, timeout: 2s }}
+{rest}"#,
+            api = self.faulty.unwrap_or(self.address),
+            endpoint = self.endpoint(),
+            balancer = self.text("load_balancer"),
+            subnets = subnets.join(", "),
+            group = self.text("security_group"),
+        );
+        std::fs::write(&sandbox.manifest, manifest).unwrap();
+    }
+
+    pub(crate) fn wait_text(&self, sandbox: &Sandbox, host: &str, text: &str) {
+        sandbox.eventually(&format!("{host} answers {text:?}"), || match self.get(host, "/") {
+            Ok(answer) if answer.status == 200 && answer.body.trim() == text => Ok(()),
+            Ok(answer) => Err(format!("{} {}\n{}", answer.status, answer.body, self.log())),
+            Err(error) => Err(error.to_string()),
+        });
+    }
+
     pub(crate) fn ask(&self, arguments: &[&str]) -> Value {
-        let output = Command::new(emulators().join("boto/bin/python"))
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/aws/world.py"))
-            .args(arguments)
-            .envs(Self::credentials())
-            .env("AWS_ENDPOINT_URL", self.endpoint())
-            .env("AWS_DEFAULT_REGION", "us-east-1")
-            .output()
-            .unwrap();
+        let output = boto3("world.py", &self.endpoint()).args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }

@@ -1,10 +1,11 @@
 //! What the tests of the real binary share: a sandbox that cleans up after itself, a server to start and kill, GitHub's
-//! deliveries, and the engine seen from outside. Blocking and std only: a test reads from top to bottom.
+//! deliveries, the engine seen from outside, and AWS: an emulator's and our fake's. Blocking: a test reads from top to bottom.
 
 #![allow(dead_code, clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub(crate) mod aws;
 pub(crate) mod engine;
+pub(crate) mod fake;
 pub(crate) mod github;
 pub(crate) mod http;
 #[path = "../../src/demo/image.rs"]
@@ -21,6 +22,33 @@ pub(crate) const SECRET: &str = "a secret of the tests";
 
 pub(crate) fn landfall() -> &'static str {
     env!("CARGO_BIN_EXE_landfall")
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Ends with this code, and stderr holds every one of these. Gives stdout.
+#[track_caller]
+pub(crate) fn ends(output: &Output, code: i32, says: &[&str]) -> String {
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{stdout}\n{stderr}");
+    for what in says {
+        assert!(stderr.contains(what), "no {what:?} in {stderr}");
+    }
+    stdout
+}
+
+/// What git says, which must succeed.
+pub(crate) fn git(repository: &Path, args: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=test", "-c", "user.email=test@example.com", "-C"])
+        .arg(repository)
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "git {args:?}: {}", text(&output.stderr));
+    text(&output.stdout).trim().to_owned()
 }
 
 /// Polls until `look` gives something; panics with `what` and the last refusal after `limit`.

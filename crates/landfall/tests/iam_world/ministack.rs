@@ -6,13 +6,14 @@
 //! records, which neither end nor answer, so the previews have none and hooks that are tasks are left to the fake.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::visitor;
+use crate::common::aws::{boto3, emulators, ministack};
+use crate::common::fake::{landfall, visitor};
+use crate::common::{eventually, free_ports};
 
 pub(crate) struct Ministack {
     endpoint: String,
@@ -22,28 +23,17 @@ pub(crate) struct Ministack {
     child: Child,
 }
 
-fn emulators() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let path = std::env::var_os("LANDFALL_EMULATORS").map_or(root.join("target/emulators"), PathBuf::from);
-    assert!(path.join("ministack").exists(), "no emulators in {}: run scripts/emulators", path.display());
-    path
-}
-
 impl Ministack {
     pub(crate) fn start() -> Self {
         let directory = tempfile::Builder::new().prefix("landfall-iam-").tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [port] = free_ports();
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
         // Its whole process group ends when this process's end of its standard input closes, however that comes.
         let child = Command::new("setsid")
             .args(["sh", "-c", "\"$0\" </dev/null & cat >/dev/null; kill -9 0"])
             .arg(emulators().join("ministack/bin/ministack"))
             .env("AUTH", "true")
-            .env("DOCKER_HOST", "unix:///nonexistent")
-            .env("BIND_HOST", "127.0.0.1")
-            .env("MINISTACK_HOST", "127.0.0.1")
-            .env("GATEWAY_PORT", port.to_string())
-            .env("IOT_MTLS_ENABLED", "0")
+            .envs(ministack(port, "/nonexistent"))
             .current_dir(directory.path())
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
@@ -52,26 +42,17 @@ impl Ministack {
             .unwrap();
         let endpoint = format!("http://127.0.0.1:{port}");
         let mut cloud = Self { endpoint, world: Value::Null, probe: visitor(), directory, child };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "ministack does not answer");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        eventually("ministack answers", Duration::from_secs(60), || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|error| error.to_string())
+        });
         cloud.world = cloud.ask("setup", None);
         cloud
     }
 
     /// As its root user, with boto3.
     fn ask(&self, what: &str, input: Option<&Value>) -> Value {
-        let mut child = Command::new(emulators().join("boto/bin/python"))
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/aws/iam.py"))
+        let mut child = boto3("iam.py", &self.endpoint)
             .arg(what)
-            .envs([
-                ("AWS_ACCESS_KEY_ID", "test"),
-                ("AWS_SECRET_ACCESS_KEY", "test"),
-                ("AWS_DEFAULT_REGION", "us-east-1"),
-            ])
-            .env("AWS_ENDPOINT_URL", &self.endpoint)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -106,21 +87,8 @@ aws:
     network: {{ subnets: [{subnet}], security_groups: [{group}] }}
     execution_role: {execution}
 services:
-  web:
-    cpu: 256
-    memory: 512
-    desired_count: 0
-    containers:
-      app:
-        await: {{ image: "{account}.dkr.ecr.us-east-1.amazonaws.com/web:{{commit}}", deadline: 60s }}
-        ports: [8080]
-        secrets: {{ DB: {{ secrets_manager: "db:password" }} }}
+{web}    desired_count: 0
     deployment: {{ timeout: {delay}0s }}
-    load_balancer:
-      container: app
-      port: 8080
-      health_check: {{ path: /health{delay}, interval: 5s, timeout: 2s }}
-      deregistration_delay: {delay}s
 previews:
   on: cloud
   branches: ["feature/*"]
@@ -130,34 +98,23 @@ previews:
       when: after_create
       run: {{ lambda: {{ function: seed }} }}
       timeout: 30s
-notifications:
-  ops: {{ sns: {{ topic: "{topic}" }} }}
-  chat: {{ slack: {{ url_secret: {{ ssm: /slack }} }} }}
-  signed: {{ webhook: {{ url: "http://127.0.0.1:9/", secret: {{ secrets_manager: signing }} }} }}
-"#,
+{notifications}"#,
             endpoint = self.endpoint,
             account = text("account"),
             probe = self.probe,
             subnet = text("subnet"),
             group = text("group"),
             execution = text("execution"),
-            topic = text("topic"),
+            web = super::web(text("account"), delay),
+            notifications = super::notifications(text("topic")),
         );
         std::fs::write(self.directory.path().join("landfall.yml"), manifest).unwrap();
     }
 
     pub(crate) fn landfall(&self, arguments: &[&str]) -> Output {
         let key = |n: usize| self.world["key"][n].as_str().unwrap().to_owned();
-        Command::new(env!("CARGO_BIN_EXE_landfall"))
-            .args(arguments)
-            .env("LANDFALL_STATE", self.directory.path().join("state"))
-            .env("LANDFALL_CONFIG", self.directory.path().join("landfall.yml"))
+        landfall(self.directory.path(), arguments)
             .envs([("AWS_ACCESS_KEY_ID", key(0)), ("AWS_SECRET_ACCESS_KEY", key(1))])
-            .env("NO_COLOR", "1")
-            .env_remove("LANDFALL_LOG")
-            .env_remove("RUST_LOG")
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
             .output()
             .unwrap()
     }
