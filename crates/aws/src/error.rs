@@ -6,7 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use landfall_ports::PortError;
+use landfall_ports::{PortError, chain};
 
 use crate::denial::Denial;
 
@@ -185,21 +185,6 @@ fn kind(status: u16, code: &str, message: &str) -> Kind {
 }
 
 const CLOCK: &str = "this machine's clock is off by minutes: AWS takes at most five";
-
-/// An error and its causes, each said once. The SDK's own `DisplayErrorContext` adds whole requests and answers.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut at = error.source();
-    while let Some(cause) = at {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        at = cause.source();
-    }
-    text
-}
 
 /// A failure to get credentials, if that is what it was.
 fn credentials<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CredentialsError> {

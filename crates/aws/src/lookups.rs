@@ -9,12 +9,12 @@ use aws_sigv4::http_request::{
     sign,
 };
 use aws_sigv4::sign::v4;
-use landfall_ports::{PortError, PortResult};
+use landfall_ports::{PortError, PortResult, chain};
 use serde_json::json;
 
 use crate::budget::Family;
 use crate::call::Call;
-use crate::error::{Failed, answered, chain, failed};
+use crate::error::{Failed, answered, failed};
 use crate::platform::AwsPlatform;
 use crate::signed::{self, Request, endpoint, percent_encoded, region_of, xml};
 

@@ -7,13 +7,13 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use landfall_ports::{PortError, PortResult};
+use landfall_ports::{PortError, PortResult, chain};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::core::Core;
-use crate::error::{Failed, answered, chain, without_credentials};
+use crate::error::{Failed, answered, without_credentials};
 
 /// Kept no longer than this, however long they are valid, and not when they are about to end: as the SDK's own cache.
 const KEEP_CREDENTIALS: Duration = Duration::from_secs(900);

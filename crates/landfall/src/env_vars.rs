@@ -54,7 +54,7 @@ env_vars! {
     XDG_RUNTIME_DIR = "XDG_RUNTIME_DIR";
     /// Used to open a preview's URL before `xdg-open`.
     BROWSER = "BROWSER";
-    /// Who asked, in the journal and in notices, for commands: `cli:$USER`.
+    /// Who asked, in the journal and in notices, for commands: `cli:$USER`; without it the name of the process's user.
     USER = "USER";
     /// For crash tests only: `KIND:before` or `KIND:after` a step's effect, where the server stops and waits to be killed.
     TEST_HOLD = "LANDFALL_TEST_HOLD";

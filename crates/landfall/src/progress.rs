@@ -1,13 +1,18 @@
 //! Work in progress on stderr: on a terminal a spinner for what runs and a line for what is done, elsewhere one plain line
-//! for each change, so that a CI log reads the same from top to bottom.
+//! for each change, so that a CI log reads the same from top to bottom; there a line now and then tells what still runs,
+//! because CI hosts end jobs that say nothing for minutes.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use owo_colors::OwoColorize;
 
 use crate::printer::Printer;
+
+/// How long plain output says nothing while something runs.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// How a line of progress ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +50,9 @@ impl Mark {
 pub(crate) struct Progress {
     printer: Printer,
     bar: Option<ProgressBar>,
-    finished: std::cell::Cell<bool>,
+    finished: Cell<bool>,
+    /// When plain output last said something.
+    said: Cell<Instant>,
 }
 
 impl Progress {
@@ -58,13 +65,15 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Self { printer, bar, finished: std::cell::Cell::new(false) }
+        Self { printer, bar, finished: Cell::new(false), said: Cell::new(Instant::now()) }
     }
 
-    /// What runs now. On a terminal it replaces the last one; elsewhere it is not worth a line.
+    /// What runs now. On a terminal it replaces the last one; elsewhere it is worth a line after a long silence.
     pub(crate) fn running(&self, text: &str) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(text.to_owned());
+        match &self.bar {
+            Some(bar) => bar.set_message(text.to_owned()),
+            None if !text.is_empty() && self.said.get().elapsed() >= SILENCE => self.note(&format!("… {text}")),
+            None => {}
         }
     }
 
@@ -75,13 +84,11 @@ impl Progress {
             let pad = 64_usize.saturating_sub(text.chars().count());
             let _ = write!(line, "{:pad$} {:>8}", "", duration(took).dimmed());
         }
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.printer.note(&line)),
-            None => self.printer.note(&line),
-        }
+        self.note(&line);
     }
 
     pub(crate) fn note(&self, text: &str) {
+        self.said.set(Instant::now());
         match &self.bar {
             Some(bar) => bar.suspend(|| self.printer.note(text)),
             None => self.printer.note(text),

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use landfall_model::app::HookAction;
 use landfall_model::step::RunHook;
 use landfall_ports::steps::{HookRunner, HookState};
-use landfall_ports::{PortError, PortResult};
+use landfall_ports::{PortError, PortResult, chain};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -165,7 +165,7 @@ async fn http_call(client: &reqwest::Client, hook: &RunHook, base: &Path, cancel
     }
     let timeout = Duration::from_secs(u64::from(hook.timeout.max(1)));
     let call = async {
-        let mut response = request.timeout(timeout).send().await.map_err(|e| e.without_url().to_string())?;
+        let mut response = request.timeout(timeout).send().await.map_err(|e| chain(&e.without_url()))?;
         let status = response.status();
         let mut body = Vec::new();
         while body.len() < ANSWER_BYTES

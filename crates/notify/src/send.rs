@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use landfall_model::notice::Notice;
+use landfall_ports::chain;
 use sha2::Sha256;
 
 use crate::format;
@@ -59,16 +60,6 @@ pub(crate) async fn send(client: &reqwest::Client, target: &Target, notice: &Not
     }
     let text = response.text().await.unwrap_or_default();
     Err(format!("answered {status}: {}", text.chars().take(200).collect::<String>()))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
 
 fn signature(secret: &str, body: &[u8]) -> String {

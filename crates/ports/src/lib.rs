@@ -41,6 +41,21 @@ pub enum PortError {
     Bug(String),
 }
 
+/// An error and its causes, each said once: HTTP clients keep what went wrong two causes down.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        at = cause.source();
+    }
+    text
+}
+
 pub type PortResult<T> = Result<T, PortError>;
 
 /// The ports that step handlers work with, wired once by the binary.

@@ -6,11 +6,11 @@ use aws_credential_types::Credentials;
 use aws_credential_types::credential_feature::AwsCredentialFeature as Source;
 use aws_credential_types::provider::ProvideCredentials as _;
 use jiff::Timestamp;
-use landfall_ports::PortError;
+use landfall_ports::{PortError, chain};
 
 use super::ask::STS;
 use super::{Check, Examiner};
-use crate::error::{Failed, chain, without_credentials};
+use crate::error::{Failed, without_credentials};
 use crate::signed::{endpoint, xml};
 
 /// AWS refuses signatures that are five minutes off.

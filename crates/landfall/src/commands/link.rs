@@ -85,6 +85,7 @@ pub(crate) fn control_error(error: &ControlError) -> CliError {
         ControlError::Conflict(_) => ExitCode::Conflict,
         ControlError::Locked(_) => ExitCode::EnvironmentLocked,
         ControlError::Denied(_) => ExitCode::Denied,
+        ControlError::Throttled(_) => ExitCode::Throttled,
         ControlError::Unavailable(_) => ExitCode::Unavailable,
         ControlError::Internal(_) => ExitCode::Internal,
     };
@@ -99,9 +100,21 @@ pub(crate) fn unexpected(response: &ControlResponse) -> CliError {
         .hint("is it of another version? `landfall status` says; restart it after an upgrade")
 }
 
-/// `cli:root`
+/// `cli:root`. Containers of CI often have no `USER`.
 pub(crate) fn actor() -> String {
-    format!("cli:{}", env_vars::get(env_vars::USER).unwrap_or_else(|| "unknown".to_owned()))
+    let name = env_vars::get(env_vars::USER).or_else(|| account(&std::fs::read_to_string("/etc/passwd").ok()?));
+    format!("cli:{}", name.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string()))
+}
+
+/// Of this process's user.
+fn account(passwd: &str) -> Option<String> {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let of = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    };
+    passwd.lines().find_map(of)
 }
 
 pub(crate) fn submit(target: Target, ask: Ask) -> ControlRequest {

@@ -33,7 +33,8 @@ use crate::{demo, demo_app, logging};
 
 /// What a server logs unless told; a command says what it does by its output.
 const SERVER_LOG: &str = "info";
-const COMMAND_LOG: &str = "warn";
+/// What a step is tried again for is told beside its progress.
+const COMMAND_LOG: &str = "error";
 
 /// The code to exit with: ours, or that of the container that was run.
 pub(crate) fn run(cli: Cli, printer: Printer) -> CliResult<u8> {
@@ -142,7 +143,8 @@ pub(crate) fn engine_options() -> EngineOptions {
 
 pub(crate) fn port_error(error: PortError) -> CliError {
     let code = match &error {
-        PortError::Unavailable(_) | PortError::Throttled { .. } | PortError::Full(_) => ExitCode::Unavailable,
+        PortError::Unavailable(_) | PortError::Full(_) => ExitCode::Unavailable,
+        PortError::Throttled { .. } => ExitCode::Throttled,
         PortError::Denied(_) => ExitCode::Denied,
         PortError::NotFound(_) => ExitCode::NotFound,
         PortError::Conflict(_) => ExitCode::Conflict,

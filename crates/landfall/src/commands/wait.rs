@@ -124,11 +124,13 @@ pub(crate) struct Steps {
     progress: Progress,
     shown: BTreeMap<(ExecutionId, StepId), StepStatus>,
     titled: Option<ExecutionId>,
+    /// Why a step was tried again last.
+    excused: BTreeMap<(ExecutionId, StepId), String>,
 }
 
 impl Steps {
     pub(crate) fn new(printer: Printer) -> Self {
-        Self { progress: Progress::new(printer), shown: BTreeMap::new(), titled: None }
+        Self { progress: Progress::new(printer), shown: BTreeMap::new(), titled: None, excused: BTreeMap::new() }
     }
 
     pub(crate) fn finish(&self) {
@@ -154,6 +156,13 @@ impl Steps {
                 StepStatus::Undone => Mark::Undone,
                 StepStatus::Waiting => continue,
                 _ => {
+                    if let Some(error) = step.error.as_ref().filter(|_| tries_again(step.status)) {
+                        let before = self.excused.insert((view.id.clone(), step.id.clone()), error.message.clone());
+                        if before.as_ref() != Some(&error.message) {
+                            let why = format!("{}: trying again: {}", step.title, error.message);
+                            self.progress.line(Mark::Warned, &why, None);
+                        }
+                    }
                     running.push(match &step.note {
                         Some(note) => format!("{}: {note}", step.title),
                         None => step.title.clone(),
@@ -170,4 +179,8 @@ impl Steps {
         }
         self.progress.running(&running.join(", "));
     }
+}
+
+fn tries_again(status: StepStatus) -> bool {
+    matches!(status, StepStatus::Retrying | StepStatus::UndoRetrying)
 }

@@ -1,7 +1,7 @@
 //! Does an image exist in its registry, and under which digest: one HEAD of its manifest, with an anonymous token where
 //! the registry asks for one.
 
-use landfall_ports::{PortError, PortResult};
+use landfall_ports::{PortError, PortResult, chain};
 use reqwest::header::{ACCEPT, AUTHORIZATION, WWW_AUTHENTICATE};
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
@@ -105,7 +105,7 @@ async fn head(http: &Client, reference: &Reference, token: Option<&str>) -> Port
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
-    request.send().await.map_err(|e| PortError::Unavailable(format!("registry {}: {e}", reference.registry)))
+    request.send().await.map_err(|e| PortError::Unavailable(format!("registry {}: {}", reference.registry, chain(&e))))
 }
 
 #[derive(Deserialize)]
@@ -127,7 +127,7 @@ async fn anonymous_token(http: &Client, challenge: &str) -> PortResult<Option<St
     let mut url = reqwest::Url::parse(realm).map_err(|e| PortError::Unavailable(format!("registry realm: {e}")))?;
     url.query_pairs_mut().extend_pairs(query);
     let response = http.get(url).timeout(std::time::Duration::from_secs(20)).send().await;
-    let response = response.map_err(|e| PortError::Unavailable(format!("registry token: {e}")))?;
+    let response = response.map_err(|e| PortError::Unavailable(format!("registry token: {}", chain(&e))))?;
     if !response.status().is_success() {
         return Ok(None);
     }

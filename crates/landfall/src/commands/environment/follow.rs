@@ -13,6 +13,7 @@ use crate::commands::wait::{Steps, word};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::{OutputFormat, Printer};
+use crate::{progress, render};
 
 /// How it ended, as printed with `--output json`.
 #[derive(Debug, Serialize)]
@@ -57,12 +58,23 @@ pub(super) async fn to_end(link: &Link, id: &ExecutionId, timeout: u64, printer:
     Ok(code)
 }
 
+/// The last line: what happened, and where to look.
+fn done(view: &ExecutionView) -> String {
+    let took = match (view.started_at, view.finished_at) {
+        (Some(from), Some(to)) => format!(" in {}", progress::duration(render::span(from, to))),
+        _ => String::new(),
+    };
+    let environment = view.environment.as_str();
+    let name = environment.split_once('@').map_or(environment, |(_, name)| name);
+    format!("{}: done{took}; `landfall status {name}` shows what runs", view.title)
+}
+
 fn tell(ended: &Ended, why: Option<cause::Cause>, timeout: u64, server: bool, printer: &Printer) {
     let view = &ended.execution;
     let message = view.message.clone().unwrap_or_default();
     let title = &view.title;
     let text = match ended.code {
-        ExitCode::Ok => return,
+        ExitCode::Ok => return printer.note(done(view)),
         ExitCode::TimedOut => format!("{title}: not finished within {timeout} s ({message})"),
         ExitCode::Superseded => format!("{title}: a newer request took over"),
         ExitCode::Aborted => format!("{title}: {message}"),
