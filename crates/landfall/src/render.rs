@@ -120,7 +120,7 @@ pub(crate) fn executions(list: &[ExecutionSummary], now: Timestamp) -> String {
     if list.is_empty() {
         return "no executions\n".to_owned();
     }
-    let mut table = table(&["execution", "preview", "kind", "finished", "begun", "title"]);
+    let mut table = table(&["execution", "environment", "kind", "finished", "begun", "title"]);
     for summary in list {
         table.add_row([
             Cell::new(&summary.id),

@@ -35,7 +35,7 @@ pub(crate) async fn status(global: &Global, printer: &Printer) -> CliResult<Exit
                 format!("server         not running\nstate          {}\nload balancer  {router}\n", state.display())
             },
         )?;
-        printer.hint("`landfall serve` starts a server; previews that are up go on without one");
+        printer.hint("`landfall status ENV` looks at an environment; `landfall serve` starts a server, previews that are up go on without one");
         return Ok(ExitCode::Ok);
     };
     let link = Link::Server(client);
