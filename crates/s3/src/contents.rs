@@ -10,6 +10,7 @@ use landfall_model::environment::{EnvironmentRecord, EnvironmentWrite};
 use landfall_model::ids::{EnvironmentId, ExecutionId};
 use landfall_ports::journal::{ExecutionSummary, JournalError, JournalResult, NewExecution, Version};
 use landfall_ports::store::{StoreError, StoreResult};
+use landfall_workflow::{Record, release};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -18,11 +19,24 @@ use crate::cell::{Object, Writes};
 use crate::inbox::Inbox;
 use crate::outbox::Outbox;
 
-/// Finished executions that the table keeps at most, and how many go to a page then.
-pub(crate) const KEPT: usize = 256;
-pub(crate) const PAGE: usize = 128;
-/// With more pages than that, the oldest one's executions are deleted: the last 8,000 or so are kept.
-pub(crate) const PAGES: usize = 64;
+/// What is kept of finished executions. A lasting environment's newest releases ([`release::KEPT`]) stay in the table beside that, so
+/// what comes to a page may be deleted with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// In the table, at most.
+    pub table: usize,
+    /// So many go to a page then.
+    pub page: usize,
+    /// With more pages than that, the oldest one's executions are deleted.
+    pub pages: usize,
+}
+
+impl Default for Retention {
+    /// The last 8,000 or so.
+    fn default() -> Self {
+        Self { table: 256, page: 128, pages: 64 }
+    }
+}
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Contents {
@@ -54,7 +68,7 @@ pub(crate) struct Entry {
     created_at: Timestamp,
     kind: String,
     title: String,
-    /// Its last version, and when that was on S3's clock; the object may be finished a moment before.
+    /// Its last version, when that was on S3's clock, and whether it left a release; the object may be finished a moment before.
     pub(crate) finished: Option<Finished>,
 }
 
@@ -62,6 +76,8 @@ pub(crate) struct Entry {
 pub(crate) struct Finished {
     pub(crate) version: Version,
     pub(crate) at: i64,
+    #[serde(default)]
+    pub(crate) release: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,16 +184,24 @@ impl Contents {
         self.executions.push(entry);
     }
 
-    /// `false`: it is marked already, or gone to a page.
-    pub(crate) fn finish(&mut self, id: &str, finished: Finished) -> bool {
+    /// `last`: its last record. `false`: it is marked already, or gone to a page.
+    pub(crate) fn finish(&mut self, id: &str, version: Version, at: i64, last: Option<&Record>) -> bool {
         let entry = self.executions.iter_mut().rev().find(|entry| entry.id == id && entry.finished.is_none());
-        entry.map(|entry| entry.finished = Some(finished)).is_some()
+        let Some(entry) = entry else { return false };
+        let release = last.is_some_and(|last| release::is_release(&entry.kind, last));
+        entry.finished = Some(Finished { version, at, release });
+        true
     }
 
     /// The oldest finished entries, if there are too many.
-    pub(crate) fn surplus(&self) -> Option<Vec<Entry>> {
-        let finished: Vec<&Entry> = self.executions.iter().filter(|entry| entry.finished.is_some()).collect();
-        (finished.len() > KEPT).then(|| finished.into_iter().take(PAGE).cloned().collect())
+    pub(crate) fn surplus(&self, retention: Retention) -> Option<Vec<Entry>> {
+        let mut kept = release::Kept::default();
+        let goes = |entry: &&Entry| {
+            entry.finished.is_some_and(|finished| !(finished.release && kept.stays(&entry.environment)))
+        };
+        let finished: Vec<&Entry> = self.executions.iter().rev().filter(goes).collect();
+        let too_many = finished.len() > retention.table;
+        too_many.then(|| finished.into_iter().rev().take(retention.page).cloned().collect())
     }
 
     /// Puts a page in the place of its entries. `false`: somebody else was first.
@@ -230,20 +254,21 @@ mod tests {
     #[test]
     fn old_executions_move_to_pages_and_unfinished_ones_stay() {
         let mut contents = Contents::default();
-        for n in 0..=KEPT + 1 {
+        let retention = Retention::default();
+        for n in 0..=retention.table + 1 {
             let new = execution(&n.to_string(), "env");
             contents.enter(Entry::new(&new, format!("o-{n}")).unwrap());
-            assert_eq!(contents.surplus(), None);
+            assert_eq!(contents.surplus(retention), None);
             if n != 3 {
-                assert!(contents.finish(new.id.as_str(), Finished { version: 2, at: 0 }));
+                assert!(contents.finish(new.id.as_str(), 2, 0, None));
             }
         }
-        let entries = contents.surplus().unwrap();
-        assert_eq!((entries.len(), entries[2].id.as_str(), entries[3].id.as_str()), (PAGE, "exe_2", "exe_4"));
+        let entries = contents.surplus(retention).unwrap();
+        assert_eq!((entries.len(), entries[2].id.as_str(), entries[3].id.as_str()), (128, "exe_2", "exe_4"));
         assert!(contents.turn("page", &entries));
         assert!(!contents.turn("page of another runner", &entries));
         assert_eq!(contents.unfinished().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), ["exe_3"]);
         assert_eq!(contents.pages, [PageRef { name: "page".to_owned(), last: 129 }]);
-        assert_eq!(contents.executions.len(), KEPT + 2 - PAGE);
+        assert_eq!(contents.executions.len(), 256 + 2 - 128);
     }
 }

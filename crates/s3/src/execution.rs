@@ -209,6 +209,11 @@ impl ExecutionObject {
         })
     }
 
+    /// `None`: it is compacted, or a newer Landfall's.
+    pub(crate) fn last_record(&self) -> Option<Record> {
+        Record::deserialize(self.records.last()?).ok()
+    }
+
     /// Records after `version` that are not compacted, with their versions.
     fn entries(&self, version: Version) -> JournalResult<Vec<(Version, Record)>> {
         let numbered = (self.snapshot_version + 1..).zip(&self.records).filter(|(at, _)| *at > version);

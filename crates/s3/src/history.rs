@@ -8,7 +8,7 @@ use landfall_ports::journal::{ExecutionSummary, JournalError, JournalResult};
 use crate::backoff::random;
 use crate::cell::{Cell, Change, Refused};
 use crate::client::Failure;
-use crate::contents::{Contents, Entry, PAGES, Page, PageRef};
+use crate::contents::{Contents, Entry, Page, PageRef, Retention};
 use crate::execution::ExecutionObject;
 use crate::{Inner, failed, lock};
 
@@ -75,7 +75,7 @@ impl Inner {
         let wanted = |entry: &&Entry| entry.is_of(environment) && !(unfinished_only && entry.finished.is_some());
         let mut found: Vec<Entry> = contents.executions.iter().filter(wanted).cloned().collect();
         for page in contents.pages.iter().rev().take_while(|_| !unfinished_only) {
-            // All that a page has is older than its last, but the table may still have older ones that are unfinished.
+            // All that a page has is older than its last, but the table may still have older ones: unfinished, or releases.
             if found.iter().filter(|entry| entry.seq > page.last).count() >= limit {
                 break;
             }
@@ -104,9 +104,9 @@ impl Inner {
 
     /// Moves the oldest finished executions out of the table, if it has too many, and lets the oldest of all go. Best effort:
     /// whoever creates the next one does what is left.
-    pub(crate) async fn tidy(&self) -> Result<(), Failure> {
-        let Some(contents) = self.contents.known() else { return Ok(()) };
-        let Some(entries) = contents.surplus() else { return Ok(()) };
+    pub(crate) async fn prune(&self, retention: Retention) -> Result<bool, Failure> {
+        let Some(contents) = self.contents.known() else { return Ok(false) };
+        let Some(entries) = contents.surplus(retention) else { return Ok(false) };
         let name = format!("pages/{:012}-{:016x}.json", entries.last().map_or(0, |entry| entry.seq), random());
         let page = Cell::<Page>::new(self.client.clone(), name.clone());
         page.create(Page::of(entries.clone())).await?;
@@ -115,15 +115,17 @@ impl Inner {
             Ok::<_, ()>(if turned { Change::Write(true) } else { Change::Keep(false) })
         });
         if !turned.await.or_else(only_failures)? {
-            return self.client.delete(&name).await;
+            self.client.delete(&name).await?;
+            return Ok(false);
         }
         lock(&self.executions).retain(|id, _| !entries.iter().any(|entry| entry.id == *id));
-        self.drop_oldest_page().await
+        self.drop_oldest_page(retention.pages).await?;
+        Ok(true)
     }
 
     /// The objects first: whoever is killed in between leaves a page by which the next one finds them.
-    async fn drop_oldest_page(&self) -> Result<(), Failure> {
-        let Some(contents) = self.contents.known().filter(|contents| contents.pages.len() > PAGES) else {
+    async fn drop_oldest_page(&self, most: usize) -> Result<(), Failure> {
+        let Some(contents) = self.contents.known().filter(|contents| contents.pages.len() > most) else {
             return Ok(());
         };
         let Some(oldest) = contents.pages.first() else { return Ok(()) };

@@ -18,7 +18,7 @@ use crate::backoff::random;
 use crate::cell::{Cell, Change};
 use crate::client::Failure;
 use crate::clock::SKEW;
-use crate::contents::{Entry, Finished, key_digest};
+use crate::contents::{Entry, Retention, key_digest};
 use crate::execution::ExecutionObject;
 use crate::history::only_failures;
 use crate::{Inner, LOOK, PortFailure, S3Store, failed, lock, refused};
@@ -76,7 +76,7 @@ impl Journal for S3Store {
                 lock(&inner.executions).insert(new.id.to_string(), cell.clone());
                 inner.learn(&cell).await;
                 self.announce(true, !new.notices.is_empty());
-                if let Err(failure) = inner.tidy().await {
+                if let Err(failure) = inner.prune(Retention::default()).await {
                     tracing::debug!(%failure, "old executions stay in the table for now");
                 }
             }
@@ -274,10 +274,10 @@ impl S3Store {
             return;
         }
         let at = inner.client.now().map_or(0, |now| now.latest);
+        let last = object.last_record();
         let copied = inner.contents.change(|contents| {
             let told = contents.outbox.insert(&news);
-            let finished = Finished { version: object.version, at };
-            let marked = object.finished && contents.finish(&object.id, finished);
+            let marked = object.finished && contents.finish(&object.id, object.version, at, last.as_ref());
             Ok::<_, ()>(if told || marked { Change::Write(()) } else { Change::Keep(()) })
         });
         // Cut off in the middle it is done again by the next one: a notice counts once, and so does a mark.

@@ -60,6 +60,7 @@ pub use address::{Address, InvalidAddress};
 pub use aws_config::SdkConfig;
 pub use client::Failure;
 pub use clock::{LATE, SKEW};
+pub use contents::Retention;
 
 use crate::cell::{Cell, Refused};
 use crate::changes::Changes;
@@ -127,6 +128,15 @@ impl S3Store {
                 store_changes: Changes::new(LOOK),
             }),
         })
+    }
+
+    /// Lets the oldest finished executions go, a page of them. `false`: there were none too many. Every create does so with the
+    /// standard.
+    ///
+    /// # Errors
+    /// S3 failed; what is left is done by the next one.
+    pub async fn prune(&self, retention: Retention) -> Result<bool, Failure> {
+        self.inner.prune(retention).await
     }
 
     pub fn address(&self) -> &Address {

@@ -1,7 +1,8 @@
 //! What is thrown away, and when. Nothing goes by itself: the server calls `prune` now and then.
 //!
 //! * Finished executions older than the policy says, with plan, records and signals. The newest of each environment stays,
-//!   however old: it is the answer to "what happened last". Unfinished ones always stay. A pruned execution's
+//!   however old: it is the answer to "what happened last". So do a lasting environment's newest releases
+//!   ([`landfall_workflow::release`]): they are what it runs and can go back to. Unfinished ones always stay. A pruned execution's
 //!   deduplication key is forgotten with it, so the policy is to outlast every redelivery.
 //! * Bodies of finished deliveries, and later the deliveries themselves. Ids are kept at least
 //!   [`MINIMUM_DELIVERY_DAYS`], because a forge may deliver again that long and a forgotten id would be acted on twice.
@@ -10,12 +11,18 @@
 //!
 //! The file does not shrink: its free pages are used again. A backup is compact, if the file itself must become so.
 
+use std::collections::BTreeSet;
+
 use landfall_model::Timestamp;
 use landfall_ports::store::StoreError;
-use rusqlite::params;
+use landfall_workflow::{Record, release};
+use rusqlite::{Connection, params};
 
 use crate::SqliteStore;
-use crate::codec::to_ns;
+use crate::codec::{from_json, to_ns};
+use crate::error::Failure;
+
+type Step<T> = Result<T, Failure<StoreError>>;
 
 /// GitHub keeps deliveries for redelivery for a few days; this is well above.
 pub const MINIMUM_DELIVERY_DAYS: u32 = 30;
@@ -68,11 +75,7 @@ impl SqliteStore {
             to_ns(policy.now).saturating_sub(i64::from(days).saturating_mul(24 * 3600).saturating_mul(1_000_000_000))
         };
         let pruned = self.inner.writer.transact::<_, StoreError, _>(move |connection| {
-            let executions = connection.execute(
-                "DELETE FROM executions WHERE finished = 1 AND finished_ns < ?1
-                 AND seq < (SELECT max(seq) FROM executions newest WHERE newest.environment = executions.environment)",
-                params![before(policy.executions)],
-            )?;
+            let executions = prune_executions(connection, before(policy.executions))?;
             let delivery_bodies = connection.execute(
                 "DELETE FROM delivery_bodies WHERE seq IN
                  (SELECT seq FROM deliveries WHERE outcome IS NOT NULL AND received_ns < ?1)",
@@ -91,4 +94,39 @@ impl SqliteStore {
         });
         Ok(pruned.await?)
     }
+}
+
+fn prune_executions(connection: &Connection, before_ns: i64) -> Step<usize> {
+    let kept = kept_releases(connection)?;
+    let mut old = connection.prepare(
+        "SELECT seq FROM executions WHERE finished = 1 AND finished_ns < ?1
+         AND seq < (SELECT max(seq) FROM executions newest WHERE newest.environment = executions.environment)",
+    )?;
+    let old = old.query_map([before_ns], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+    let mut delete = connection.prepare("DELETE FROM executions WHERE seq = ?1")?;
+    let mut gone = 0;
+    for seq in old.iter().filter(|seq| !kept.contains(seq)) {
+        gone += delete.execute([seq])?;
+    }
+    Ok(gone)
+}
+
+/// Compaction never takes the record that ends an execution: there is no lease any more to do it with.
+fn kept_releases(connection: &Connection) -> Step<BTreeSet<i64>> {
+    let mut finished = connection.prepare(
+        "SELECT e.seq, e.environment, e.kind, r.json FROM executions e
+         JOIN records r ON r.execution = e.seq AND r.version = e.version
+         WHERE e.finished = 1 AND e.kind IN (?1, ?2) ORDER BY e.seq DESC",
+    )?;
+    let mut rows = finished.query([release::DEPLOY, release::ROLLBACK])?;
+    let (mut kept, mut seqs) = (release::Kept::default(), BTreeSet::new());
+    while let Some(row) = rows.next()? {
+        let (seq, environment): (i64, String) = (row.get(0)?, row.get(1)?);
+        let (kind, json): (String, String) = (row.get(2)?, row.get(3)?);
+        let last: Record = from_json(&json, || format!("the last record of execution {seq}"))?;
+        if release::is_release(&kind, &last) && kept.stays(&environment) {
+            seqs.insert(seq);
+        }
+    }
+    Ok(seqs)
 }

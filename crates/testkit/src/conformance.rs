@@ -8,6 +8,7 @@ pub mod fixtures;
 mod inbox;
 mod leases;
 mod outbox;
+mod retention;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub trait Subject: Send + Sync {
     async fn pass_ms(&self, ms: u64);
     /// Another boot: the clock starts again near zero, and every lease of before is expired.
     async fn reboot(&self);
+    /// So much has come since that of what has finished all goes that retention ever lets go.
+    async fn age(&self);
 }
 
 /// Runs in a test whose tokio clock is paused.
@@ -46,6 +49,10 @@ impl Subject for Arc<Mem> {
 
     async fn reboot(&self) {
         self.expire_leases();
+    }
+
+    async fn age(&self) {
+        self.let_go();
     }
 }
 
@@ -67,6 +74,7 @@ pub async fn journal<S: Subject>(make: impl AsyncFn() -> S) {
     executions::racing_creates_of_one_key_make_one(&make().await).await;
     executions::racing_appends_have_one_winner(&make().await).await;
     executions::followers_are_woken(&make().await).await;
+    retention::the_newest_releases_outlive_everything(&make().await).await;
     leases::a_held_execution_is_not_claimed(&make().await).await;
     leases::an_expired_lease_is_taken_over_and_fenced(&make().await).await;
     leases::a_renewed_lease_does_not_expire(&make().await).await;

@@ -13,8 +13,8 @@ use landfall_ports::journal::{
     Batch, Created, ExecutionSummary, Journal, JournalEntry, JournalError, JournalResult, Lease, NewExecution,
     QueuedSignal, StoredExecution, Version,
 };
-use landfall_workflow::Plan;
 use landfall_workflow::event::{Record, Signal};
+use landfall_workflow::{Plan, release};
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -60,6 +60,10 @@ impl Row {
         self.snapshot_version + self.records.len() as u64
     }
 
+    fn plan(&self) -> Option<Plan> {
+        serde_json::from_slice(&self.new.plan).ok()
+    }
+
     fn is_held_by(&self, lease: &Lease) -> bool {
         self.epoch == lease.epoch && self.holder.as_ref().is_some_and(|(owner, _)| *owner == lease.owner)
     }
@@ -87,6 +91,25 @@ impl Mem {
         self.changed.notify_waiters();
     }
 
+    /// Drops all finished executions that nothing keeps.
+    pub fn let_go(&self) {
+        let mut tables = self.lock();
+        let mut kept = release::Kept::default();
+        let goes = |row: &&Row| {
+            let kind = row.plan().map_or_else(String::new, |plan| plan.kind);
+            let is_release = row.records.last().is_some_and(|last| release::is_release(&kind, last));
+            row.finished && !(is_release && kept.stays(row.new.environment.as_str()))
+        };
+        let newest_first = tables.created.iter().rev().filter_map(|id| tables.executions.get(id));
+        let gone: Vec<ExecutionId> = newest_first.filter(goes).map(|row| row.new.id.clone()).collect();
+        for id in gone {
+            if let Some(row) = tables.executions.remove(&id) {
+                tables.by_key.remove(&row.new.dedup_key);
+            }
+            tables.entries.retain(|entry| entry.execution != id);
+        }
+    }
+
     /// Every notice ever written, in order.
     pub fn notices(&self) -> Vec<Notice> {
         self.lock().store.notices.clone()
@@ -94,7 +117,8 @@ impl Mem {
 
     /// All executions, oldest first.
     pub fn executions(&self) -> Vec<ExecutionId> {
-        self.lock().created.clone()
+        let tables = self.lock();
+        tables.created.iter().filter(|id| tables.executions.contains_key(*id)).cloned().collect()
     }
 }
 
@@ -277,7 +301,7 @@ impl Journal for Mem {
             .filter(|row| !(unfinished_only && row.finished))
             .take(limit as usize)
             .map(|row| {
-                let plan: Option<Plan> = serde_json::from_slice(&row.new.plan).ok();
+                let plan = row.plan();
                 ExecutionSummary {
                     id: row.new.id.clone(),
                     environment: row.new.environment.clone(),

@@ -25,6 +25,7 @@ mod handle;
 mod notices;
 pub mod outputs;
 pub mod plan;
+pub mod release;
 mod snapshot;
 pub mod status;
 mod unwind;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use landfall_awsfake::s3::S3;
 use landfall_ports::journal::Journal;
 use landfall_ports::store::Store;
-use landfall_s3::{LATE, S3Store};
+use landfall_s3::{LATE, Retention, S3Store};
 use landfall_testkit::conformance::fixtures::TTL_MS;
 use landfall_testkit::conformance::{self, Subject};
 
@@ -40,6 +40,13 @@ impl Subject for OnS3 {
     /// An end is judged late, never early: where the checks let a lease expire by a millisecond, the allowance is added.
     async fn pass_ms(&self, ms: u64) {
         self.s3.advance(if ms > TTL_MS { ms + Self::late() } else { ms });
+    }
+
+    /// A claim first: it marks what has finished where the finisher could not.
+    async fn age(&self) {
+        self.store.claim("engine-1", TTL_MS, 100).await.unwrap();
+        let none = Retention { table: 0, page: 8, pages: 0 };
+        while self.store.prune(none).await.unwrap() {}
     }
 
     /// No boot matters here: after the machine of a holder is gone its lease runs out.

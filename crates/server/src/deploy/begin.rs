@@ -126,7 +126,7 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
     let (app, environment) = (&inner.app, place.environment);
     let everything = matches!(change, Change::Rollback { .. });
     let seen = match everything {
-        true => attempts::read(inner, &place.id, u32::MAX, |_| false).await?,
+        true => attempts::read(inner, &place.id, |_| false).await?,
         false => attempts::recent(inner, &place.id, &environment.services).await?,
     };
     let attempts = attempts::bare(&seen);

@@ -27,8 +27,7 @@ pub(crate) async fn releases(inner: &Inner, name: &str, limit: usize, all: bool)
     let place = place(inner, name)?;
     let wanted = |one: &plan::Attempt| all || one.release.is_some();
     let seen =
-        attempts::read(inner, &place.id, u32::MAX, |so_far| so_far.iter().filter(|one| wanted(one)).count() >= limit)
-            .await?;
+        attempts::read(inner, &place.id, |so_far| so_far.iter().filter(|one| wanted(one)).count() >= limit).await?;
     let present = seen.iter().position(|one| one.attempt.release.is_some());
     let shown = seen.iter().enumerate().filter(|(_, one)| wanted(&one.attempt)).map(|(index, one)| {
         match &one.attempt.release {

@@ -6,10 +6,12 @@ use landfall_model::app::LongLivedEnvironment;
 use landfall_model::ids::ExecutionId;
 use landfall_model::step::RouteTarget;
 use landfall_planner::plan::{Following, ImageOverride};
+use landfall_ports::journal::Journal as _;
 use landfall_server::control::OneOff;
 use landfall_server::deploy::{Begun, Change, EnvironmentDetail, ReleaseSummary};
 use landfall_server::{Control, ControlError, ControlRequest, ControlResponse};
-use landfall_workflow::{ExecutionState, ExecutionView, Outcome};
+use landfall_testkit::conformance::fixtures::{TTL_MS, execution_of, finished, last, record};
+use landfall_workflow::{Event, ExecutionState, ExecutionView, Outcome};
 
 use crate::conversation::rig;
 use crate::rig::{Rig, Server};
@@ -225,4 +227,31 @@ async fn what_makes_no_sense_is_refused_before_anything_is_journalled() {
     let Err(ControlError::NotFound(why)) = server.service.call(unknown).await else { panic!() };
     assert!(why.contains("there is prod"), "{why}");
     assert!(releases(&server, true).await.is_empty());
+}
+
+/// Whoever looks back for what runs passes over any number of scalings.
+#[tokio::test]
+async fn a_release_is_found_behind_hundreds_of_scalings() {
+    let rig = prod(&["app:1", "app:2"]);
+    let server = rig.start().await;
+    for tag in ["app:1", "app:2"] {
+        assert_eq!(deployed(&server, image(tag)).await, Outcome::Succeeded);
+    }
+    let environment = detail(&server).await.id;
+    server.kill(&rig).await;
+    for n in 0..250 {
+        let new = execution_of("environment.scale", &format!("scale-{n}"), environment.as_str());
+        rig.mem.create(new).await.unwrap();
+    }
+    for lease in rig.mem.claim("somebody", TTL_MS, 250).await.unwrap() {
+        let taken = record(1, Event::LeaseTaken { owner: lease.owner.clone(), epoch: lease.epoch });
+        rig.mem.append(&lease, 1, last(vec![taken, finished(2)])).await.unwrap();
+    }
+    let server = rig.start().await;
+    let found = detail(&server).await;
+    assert!(found.services[0].images["app"].starts_with("app:2@"), "{found:#?}");
+    assert_eq!(releases(&server, false).await.len(), 2);
+    let back = Change::Rollback { to: None, following: Following::default() };
+    assert_eq!(deployed(&server, back).await, Outcome::Succeeded);
+    assert!(detail(&server).await.services[0].images["app"].starts_with("app:1@"));
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use landfall_model::Timestamp;
 use landfall_ports::journal::Journal;
 use landfall_ports::store::Store;
-use landfall_sqlite::{BootClock, OpenOptions, SqliteStore};
+use landfall_sqlite::{BootClock, OpenOptions, PrunePolicy, SqliteStore};
 use landfall_testkit::conformance::Subject;
 use tempfile::TempDir;
 
@@ -94,5 +95,9 @@ impl Subject for Clocked {
 
     async fn reboot(&self) {
         self.clock.reboot();
+    }
+
+    async fn age(&self) {
+        self.store.prune(PrunePolicy::standard(Timestamp::MAX)).await.unwrap();
     }
 }

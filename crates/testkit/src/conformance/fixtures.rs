@@ -30,7 +30,11 @@ pub fn step_done(second: i64, step: &str) -> Record {
 }
 
 pub fn finished(second: i64) -> Record {
-    record(second, Event::Finished { outcome: Outcome::Succeeded, message: "done".to_owned() })
+    ended(second, Outcome::Succeeded)
+}
+
+pub fn ended(second: i64, outcome: Outcome) -> Record {
+    record(second, Event::Finished { outcome, message: "done".to_owned() })
 }
 
 pub fn batch(records: Vec<Record>) -> Batch {
@@ -43,9 +47,13 @@ pub fn last(records: Vec<Record>) -> Batch {
 
 /// Execution `exe_{name}` of environment `environment`, with one record and no notices.
 pub fn execution(name: &str, environment: &str) -> NewExecution {
+    execution_of("preview.create", name, environment)
+}
+
+pub fn execution_of(kind: &str, name: &str, environment: &str) -> NewExecution {
     let plan = Plan {
         schema: 1,
-        kind: "preview.create".to_owned(),
+        kind: kind.to_owned(),
         environment: EnvironmentId::new(environment),
         generation: 1,
         parent: None,
