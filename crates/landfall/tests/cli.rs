@@ -135,7 +135,7 @@ fn without_a_server_status_is_an_answer_and_the_rest_say_what_is_missing() {
     state          DIR/.local/state/landfall
     load balancer  not running
     --- stderr
-      hint: `landfall serve` starts a server; previews that are up go on without one
+      hint: `landfall status ENV` looks at an environment; `landfall serve` starts a server, previews that are up go on without one
     ");
     let json: serde_json::Value =
         serde_json::from_slice(&landfall(dir.path(), &["status", "--output", "json"]).stdout).unwrap();
