@@ -65,6 +65,9 @@ exit_codes! {
     EnvironmentLocked = 76, "environment_locked";
     /// Not allowed.
     Denied = 77, "denied";
+    /// AWS says that too much is asked of it, for longer than Landfall repeats a call. Nothing was begun: try again
+    /// later.
+    Throttled = 79, "throttled";
     /// `landfall run`: the task could not be run or followed. Every other code of it is the container's own.
     RunFailed = 125, "run_failed";
     /// Interrupted with Ctrl-C.

@@ -139,7 +139,7 @@ async fn asked(lookups: &[Lookup], region: Option<&str>) -> CliResult<Answers> {
         let found = Box::pin(one(&platform, lookup)).await;
         answers.found.push(found.map_err(|error| {
             let said = super::port_error(error);
-            if matches!(said.code, ExitCode::Denied | ExitCode::Unavailable) {
+            if matches!(said.code, ExitCode::Denied | ExitCode::Throttled | ExitCode::Unavailable) {
                 answers.worst.get_or_insert(said.code);
             }
             format!("{lookup} cannot be looked up: {}", said.message)

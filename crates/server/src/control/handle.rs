@@ -63,6 +63,7 @@ impl From<PortError> for ControlError {
     fn from(error: PortError) -> Self {
         match error {
             PortError::Denied(_) => ControlError::Denied(error.to_string()),
+            PortError::Throttled { .. } => ControlError::Throttled(error.to_string()),
             _ => ControlError::Unavailable(error.to_string()),
         }
     }

@@ -289,6 +289,9 @@ pub enum ControlError {
     /// The platform does not allow it.
     #[error("{0}")]
     Denied(String),
+    /// The platform says that too much is asked of it, for longer than is waited.
+    #[error("{0}")]
+    Throttled(String),
     #[error("{0}")]
     Unavailable(String),
     #[error("internal error: {0}")]
