@@ -1,0 +1,184 @@
+//! `landfall continue` and `landfall abort` with the real binary against our fake of AWS, from another terminal than the one that
+//! deploys and holds the state: a blue/green deployment that waits at a pause hook goes on, is rolled back or ends as it is.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod common;
+
+use std::process::{Child, Output, Stdio};
+use std::time::Duration;
+
+use common::fake::{FakeAws, V1, V2};
+use common::{ends, eventually, text};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const WEB: &str = "shop-prod-web";
+
+struct World {
+    aws: FakeAws,
+}
+
+impl World {
+    /// The first version runs.
+    fn new() -> Self {
+        let world = Self { aws: FakeAws::new() };
+        world.manifest("");
+        world.ends(&["continue", "prod"], 66, &["nothing was ever deployed to prod"]);
+        world.ends(&["deploy", "prod", "--timeout", "60"], 0, &[]);
+        world.manifest(
+            "
+    deployment:
+      strategy: blue_green
+      lifecycle_hooks:
+        - stages: [post_test_traffic_shift]
+          pause: { timeout: 24h, on_timeout: rollback }",
+        );
+        world
+    }
+
+    fn manifest(&self, deployment: &str) {
+        let manifest = format!(
+            r#"project: shop
+{place}services:
+  web:
+    cpu: 256
+    memory: 512
+    containers:
+      app: {{ image: "{V1}" }}{deployment}
+  here:
+    launch_type: local
+    containers:
+      app: {{ image: "{V1}" }}
+environments:
+  prod: {{ on: cloud, services: [web] }}
+  dev: {{ services: [here] }}
+"#,
+            place = self.aws.place(),
+        );
+        self.aws.write("landfall.yml", &manifest);
+    }
+
+    /// stdout.
+    #[track_caller]
+    fn ends(&self, arguments: &[&str], code: i32, says: &[&str]) -> String {
+        ends(&self.aws.landfall(arguments).output().unwrap(), code, says)
+    }
+
+    /// A deployment of this image that has come to its pause; the command goes on following it.
+    fn paused(&self, image: &str) -> Following {
+        let image = format!("web/app={image}");
+        let arguments = ["deploy", "prod", "--image", &image, "--timeout", "120"];
+        let mut command = self.aws.landfall(&arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let following = Following(Some(child));
+        eventually("it waits at its pause", LIMIT, || {
+            let newest = self.newest();
+            let waits = newest["lifecycleHookDetails"][0]["status"] == "AWAITING_ACTION";
+            (waits && newest["status"] == "IN_PROGRESS").then_some(()).ok_or_else(|| newest.to_string())
+        });
+        following
+    }
+
+    /// The newest service deployment.
+    fn newest(&self) -> Value {
+        let ask = |operation, input| self.aws.fake.call("ecs", operation, input).unwrap();
+        let listed = ask("ListServiceDeployments", json!({"cluster": "main", "service": WEB}));
+        let arn = listed["serviceDeployments"][0]["serviceDeploymentArn"].clone();
+        ask("DescribeServiceDeployments", json!({"serviceDeploymentArns": [arn]}))["serviceDeployments"][0].clone()
+    }
+
+    fn runs(&self) -> String {
+        let ask = |operation, input| self.aws.fake.call("ecs", operation, input).unwrap();
+        let services = ask("DescribeServices", json!({"cluster": "main", "services": [WEB]}));
+        let handle = services["services"][0]["taskDefinition"].clone();
+        let definition = ask("DescribeTaskDefinition", json!({"taskDefinition": handle}));
+        definition["taskDefinition"]["containerDefinitions"][0]["image"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Killed where a test ends without it.
+struct Following(Option<Child>);
+
+impl Following {
+    fn end(mut self) -> Output {
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+
+    /// SIGKILL: the state is free, and the work is in the journal.
+    fn dies(mut self) {
+        let mut child = self.0.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn services(stdout: &str) -> Value {
+    let told: Value = serde_json::from_str(stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
+    told["services"].clone()
+}
+
+#[test]
+fn a_paused_deployment_goes_on_when_it_is_told_to() {
+    let world = World::new();
+    world.ends(&["continue", "prod"], 66, &["no deployment to prod waits at a pause hook"]);
+    let deploying = world.paused(V2);
+    let told = world.ends(&["continue", "prod", "web", "--output", "json"], 0, &["goes on: web"]);
+    assert_eq!(services(&told), json!(["web"]));
+    ends(&deploying.end(), 0, &[]);
+    assert_eq!(world.runs(), V2);
+    world.ends(&["continue", "prod"], 66, &["no deployment to prod waits at a pause hook"]);
+}
+
+#[test]
+fn a_paused_deployment_is_rolled_back_when_it_is_aborted() {
+    let world = World::new();
+    world.ends(&["abort", "prod"], 66, &["nothing is being deployed to prod"]);
+    for (arguments, says, code) in [
+        (vec!["abort", "prod", "--output", "json"], "is rolled back: web", "LF-SERVICE-ROLLED-BACK"),
+        (
+            vec!["abort", "prod", "web", "--no-rollback", "--output", "json"],
+            "ends as it is: web",
+            "LF-SERVICE-DEPLOYMENT-STOPPED",
+        ),
+    ] {
+        let deploying = world.paused(V2);
+        assert_eq!(services(&world.ends(&arguments, 0, &[says])), json!(["web"]));
+        ends(&deploying.end(), 3, &[code]);
+        assert_eq!(world.runs(), V1, "{arguments:?}");
+    }
+}
+
+/// Nobody holds the state: the execution is stopped too, and whoever takes it up undoes it.
+#[test]
+fn what_a_killed_command_left_is_aborted_and_undone() {
+    let world = World::new();
+    world.paused(V2).dies();
+    world.ends(&["abort", "prod"], 0, &["stops at the next step boundary and is undone", "is rolled back: web"]);
+    world.ends(&["wait", "prod", "--timeout", "60"], 6, &[]);
+    assert_eq!(world.runs(), V1);
+    world.ends(&["abort", "prod"], 66, &["nothing is being deployed to prod"]);
+}
+
+#[test]
+fn what_cannot_be_told_is_refused() {
+    let world = World::new();
+    for command in ["continue", "abort"] {
+        world.ends(&[command, "prod", "nobody"], 66, &["no service `nobody` in prod; there is web"]);
+        world.ends(&[command, "staging"], 66, &["staging"]);
+    }
+    world.ends(&["continue", "dev"], 64, &["is on this machine, where no deployment pauses"]);
+    // What was deployed is as it was.
+    assert_eq!(world.runs(), V1);
+    let stderr = text(&world.aws.landfall(&["status", "prod"]).output().unwrap().stderr);
+    assert!(!stderr.contains("error"), "{stderr}");
+}
