@@ -69,6 +69,12 @@ pub trait Orchestrator: Send + Sync {
         let _ = service;
         Err(PortError::Invalid("this platform cannot show its documents".to_owned()))
     }
+    /// What runs under this name, as a document with which `put_service` makes it so again. `None`: no such service, or the
+    /// platform takes no documents.
+    async fn service_document(&self, name: &str) -> PortResult<Option<serde_json::Value>> {
+        let _ = name;
+        Ok(None)
+    }
     /// What `register_task_definition` and `put_service` would send for these: what `documents` should show after them. Changes
     /// nothing; `request.task_definition` need not be registered.
     async fn desired_documents(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Documents> {

@@ -38,19 +38,13 @@ impl Steps {
         }
     }
 
-    /// Of a service that a document describes: what it was, so that an undo can put all of it back.
+    /// What the service was, so that an undo can put all of it back, also what steps say nothing of: of one that a document
+    /// describes, or that Landfall may not have made.
     async fn live_document(&self, params: &DeployService) -> Result<Option<Value>, StepError> {
-        if params.document.is_none() {
+        if params.only_count || params.document.is_none() && !params.adopt {
             return Ok(None);
         }
-        let live = self.platform.orchestrator.documents(&params.name).await.map_err(port)?;
-        Ok(live.map(|mut live| {
-            // Long, and of the past.
-            if let Some(service) = live.service.as_object_mut() {
-                service.remove("events");
-            }
-            live.service
-        }))
+        self.platform.orchestrator.service_document(&params.name).await.map_err(port)
     }
 
     /// Natural: the same request again starts no new deployment.
@@ -176,7 +170,7 @@ impl Steps {
                 Err(error) => return Err(port(error)),
             }
         } else if !is_back || back.is_none() && (gave_up || before.document.is_some()) {
-            let document = before.document.clone().filter(|_| request.document.is_some()).or(request.document.clone());
+            let document = before.document.clone().or(request.document.clone());
             let request = PutService {
                 document,
                 task_definition: before.task_definition.clone(),
@@ -325,7 +319,7 @@ pub(crate) struct Before {
     /// The PRIMARY one then.
     #[serde(rename = "previous_deployment", default, skip_serializing_if = "Option::is_none")]
     deployment: Option<String>,
-    /// As the platform told it, where a document describes the service.
+    /// As the platform told it, where it takes documents.
     #[serde(rename = "previous_document", default, skip_serializing_if = "Option::is_none")]
     document: Option<Value>,
 }

@@ -69,22 +69,59 @@ pub(crate) fn change(
     if !same_deployment(there, &request.deployment) {
         change.deployment = Some(deployment(&request.deployment, there)?);
     }
-    let alternate = request.deployment.strategy.alternate.as_ref();
-    // What was taken over keeps a load balancer that Landfall knows nothing of.
-    let kept = request.adopt && request.target.is_none();
-    if !kept && (binding(service), alternate_of(service).as_ref()) != (request.target.clone(), alternate) {
-        change.load_balancers = Some(load_balancers(request.target.as_ref(), alternate));
-    }
+    change.load_balancers = balancing(service, request)?;
     let grace = number(request.deployment.health_check_grace_period);
     if request.target.is_some() && service.health_check_grace_period_seconds.unwrap_or(0) != grace {
         change.grace_period = Some(grace);
     }
-    if let Some(network) = network
+    if let Some(network) = network.map(|network| with_groups_of(service, network))
         && !same_network(service.network_configuration.as_ref(), &network)
     {
         change.network = Some(network);
     }
     Ok(change)
+}
+
+/// The load balancers that the service is to have instead of its own. `None`: it keeps them.
+///
+/// # Errors
+/// `Invalid`: it was taken over with several, and all but one would go: ECS replaces the whole list.
+pub(crate) fn balancing(service: &ecs::Service, request: &PutService) -> PortResult<Option<Vec<ecs::LoadBalancer>>> {
+    let there = service.load_balancers();
+    let alternate = request.deployment.strategy.alternate.as_ref();
+    let kept = match &request.target {
+        // What was taken over keeps a load balancer that Landfall knows nothing of.
+        None => request.adopt || binding(service).is_none(),
+        Some(target) => there.iter().any(|one| {
+            bound(one).as_ref() == Some(target) && strategy::read_alternate(one).as_ref() == alternate
+        }),
+    };
+    match &request.target {
+        _ if kept => Ok(None),
+        Some(target) if request.adopt && there.len() > 1 => {
+            let groups: Vec<&str> = there.iter().filter_map(|one| one.target_group_arn.as_deref()).collect();
+            Err(PortError::Invalid(format!(
+                "service {} has {} load balancers ({}), and with target group {} all of them would go: name one of its own \
+                 under `target_groups` of the environment, or leave `load_balancer` out of the service so that they stay",
+                request.name,
+                there.len(),
+                groups.join(", "),
+                target.target_group
+            )))
+        }
+        target => Ok(Some(load_balancers(target.as_ref(), alternate))),
+    }
+}
+
+/// Groups that nobody asks for stay: without any AWS would put in the VPC's default one.
+fn with_groups_of(service: &ecs::Service, mut wanted: ecs::NetworkConfiguration) -> ecs::NetworkConfiguration {
+    let there = service.network_configuration.as_ref().and_then(|there| there.awsvpc_configuration.as_ref());
+    if let (Some(there), Some(vpc)) = (there, wanted.awsvpc_configuration.as_mut())
+        && vpc.security_groups().is_empty()
+    {
+        vpc.security_groups.clone_from(&there.security_groups);
+    }
+    wanted
 }
 
 pub(crate) fn primary(service: &ecs::Service) -> Option<&ecs::Deployment> {
@@ -227,7 +264,10 @@ pub(crate) fn load_balancers(
 }
 
 fn binding(service: &ecs::Service) -> Option<TargetBinding> {
-    let balancer = service.load_balancers().iter().find(|balancer| balancer.target_group_arn.is_some())?;
+    service.load_balancers().iter().find_map(bound)
+}
+
+fn bound(balancer: &ecs::LoadBalancer) -> Option<TargetBinding> {
     Some(TargetBinding {
         target_group: balancer.target_group_arn.clone()?,
         container: balancer.container_name.clone().unwrap_or_default(),

@@ -8,16 +8,15 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use landfall_model::task::{LaunchType, TaskDefinition};
 use landfall_ports::orchestrator::{Documents, PutService};
-use landfall_ports::{PortError, PortResult};
+use landfall_ports::{PortError, PortResult, chain};
 use serde_json::{Value, json};
 
 use super::Ecs;
-use super::change::TAG_TIMEOUT;
+use super::change::{self, TAG_TIMEOUT};
 use crate::budget::Family;
 use crate::call::Call;
-use crate::error::chain;
 use crate::signed;
-use crate::wire::{Answered, Unsent};
+use crate::wire::Unsent;
 
 /// What an update may say, and where it belongs. What a service was made with besides stays: launch type, how tags spread.
 const UPDATED: [&str; 8] = [
@@ -34,44 +33,20 @@ const UPDATED: [&str; 8] = [
 impl Ecs {
     /// Of any owner: reading takes nothing over.
     pub(crate) async fn live_documents(&self, name: &str) -> PortResult<Option<Documents>> {
-        let Some(mut service) = self.live_service(name).await? else { return Ok(None) };
+        let found = self.as_it_is(name).await?.filter(|(service, _)| service.status.as_deref() != Some("INACTIVE"));
+        let Some((_, mut service)) = found else { return Ok(None) };
         let handle = service["taskDefinition"].as_str().unwrap_or_default().to_owned();
         if let Some(target) = self.scalable_target(name).await? {
             service["scalableTarget"] = target;
         }
-        let task_definition = if handle.is_empty() { Value::Null } else { self.live_definition(&handle).await? };
+        let task_definition = match handle.as_str() {
+            "" => Value::Null,
+            handle => {
+                let found = self.definition_as_it_is(handle).await?;
+                found.ok_or_else(|| PortError::NotFound(format!("task definition {handle} of service {name}")))?
+            }
+        };
         Ok(Some(Documents { task_definition, service }))
-    }
-
-    async fn live_service(&self, name: &str) -> PortResult<Option<Value>> {
-        let resource = format!("service {name}");
-        let call = Call::ecs("DescribeServices", Family::ServiceRead, &resource);
-        let answered = Answered::default();
-        let request = (self.core.clients.ecs.describe_services())
-            .cluster(&self.core.target.cluster)
-            .services(name)
-            .include(ecs::ServiceField::Tags);
-        let send = || request.clone().customize().interceptor(answered.clone()).send();
-        let answer = self.ecs(call, send).await?;
-        super::only_missing(&call, answer.failures())?;
-        let mut body = answered.json(&call.what())?;
-        // Of one name there may be several, all but one INACTIVE.
-        let services = body["services"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        Ok(services.into_iter().find(|service| service["status"] != "INACTIVE"))
-    }
-
-    async fn live_definition(&self, handle: &str) -> PortResult<Value> {
-        let resource = format!("task definition {handle}");
-        let call = Call::ecs("DescribeTaskDefinition", Family::TaskDefinitionRead, &resource);
-        let answered = Answered::default();
-        let request = (self.core.clients.ecs.describe_task_definition())
-            .task_definition(handle)
-            .include(ecs::TaskDefinitionField::Tags);
-        self.ecs(call, || request.clone().customize().interceptor(answered.clone()).send()).await?;
-        let mut body = answered.json(&call.what())?;
-        let mut definition = body["taskDefinition"].take();
-        definition["tags"] = body["tags"].take();
-        Ok(definition)
     }
 
     /// The limits within which Application Auto Scaling sets the desired count. `None`: it does not, or may not be asked.
@@ -127,6 +102,13 @@ impl Ecs {
             && let Some(fields) = service.as_object_mut()
         {
             fields.retain(|name, _| UPDATED.contains(&name.as_str()));
+        }
+        if let Some(live) = &there
+            && request.document.is_none()
+            && change::balancing(live, request)?.is_none()
+            && let Some(fields) = service.as_object_mut()
+        {
+            fields.remove("loadBalancers");
         }
         // An update says so, where a creation says nothing; what was taken over keeps its own.
         if request.document.is_none() && !request.adopt && service["loadBalancers"].is_null() {

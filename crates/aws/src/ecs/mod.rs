@@ -36,6 +36,7 @@ use landfall_ports::orchestrator::{
     ServiceDescription, StopDeployment, TaskDescription,
 };
 use landfall_ports::{PortError, PortResult};
+use tokio::time::Instant;
 
 use self::past::Watch;
 use self::register::Revision;
@@ -77,6 +78,8 @@ pub(crate) struct Memory {
     /// ARNs by family and content hash.
     registered: Mutex<HashMap<(String, String), String>>,
     watches: Mutex<HashMap<String, Watch>>,
+    /// Services as they were found just now, for the change that follows.
+    found: Mutex<service::Found>,
     /// Task definitions of service revisions.
     revisions: Mutex<HashMap<String, String>>,
     failures: Mutex<HashMap<String, Failures>>,
@@ -185,7 +188,16 @@ impl Orchestrator for Ecs {
     }
 
     async fn find_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
-        Ok(self.our_service(name).await?.map(|service| self.shown(name, &service)))
+        let found = locked(&self.found).get(name);
+        if let Some(found) = found {
+            return Ok(Some(self.shown(name, &found)));
+        }
+        let asked = Instant::now();
+        let found = self.our_service(name).await?;
+        if let Some(service) = &found {
+            locked(&self.found).keep(name, service, asked);
+        }
+        Ok(found.map(|service| self.shown(name, &service)))
     }
 
     async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {
@@ -249,6 +261,10 @@ impl Orchestrator for Ecs {
 
     async fn documents(&self, service: &str) -> PortResult<Option<Documents>> {
         self.live_documents(service).await
+    }
+
+    async fn service_document(&self, name: &str) -> PortResult<Option<serde_json::Value>> {
+        self.document_to_restore(name).await
     }
 
     async fn desired_documents(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Documents> {

@@ -63,7 +63,7 @@ impl Ecs {
     ) -> PortResult<Registered> {
         let mut wanted = task_definition(definition, document)?;
         let ours = self.core.tags(tags);
-        let newest = self.newest(&definition.family).await?.filter(|newest| newest["status"] != "INACTIVE");
+        let newest = self.definition_as_it_is(&definition.family).await?.filter(|newest| newest["status"] != "INACTIVE");
         if let Some(newest) = newest.map(|newest| without(newest, &ours))
             && diff(Kind::TaskDefinition, &newest, &Value::Object(wanted.clone())).is_empty()
             && let Some(arn) = newest["taskDefinitionArn"].as_str()
@@ -84,13 +84,13 @@ impl Ecs {
         Ok(Registered { handle: revision.arn.clone(), created: true })
     }
 
-    /// The family's newest active revision, word for word, with its tags. `None`: the family is not known.
-    async fn newest(&self, family: &str) -> PortResult<Option<Value>> {
-        let resource = format!("task definition {family}");
+    /// A revision, or a family's newest active one, word for word, with its tags. `None`: it is not known.
+    pub(super) async fn definition_as_it_is(&self, handle: &str) -> PortResult<Option<Value>> {
+        let resource = format!("task definition {handle}");
         let call = Call::ecs("DescribeTaskDefinition", Family::TaskDefinitionRead, &resource);
         let answered = Answered::default();
         let request = (self.core.clients.ecs.describe_task_definition())
-            .task_definition(family)
+            .task_definition(handle)
             .include(ecs::TaskDefinitionField::Tags);
         let send = || request.clone().customize().interceptor(answered.clone()).send();
         match self.core.caller.call(call, send).await {

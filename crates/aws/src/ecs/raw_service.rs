@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use aws_sdk_ecs::types as ecs;
 use landfall_deploy::diff::{Change, Kind, diff, service_settings};
-use landfall_model::inventory::{TAG_EXECUTION, Tags};
+use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, Tags};
 use landfall_ports::orchestrator::{PutService, PutServiceOutcome};
 use landfall_ports::{PortError, PortResult};
 use serde_json::{Value, json};
@@ -26,6 +26,9 @@ use crate::wire::Answered;
 const CREATE_ONLY: [&str; 3] = ["launchType", "schedulingStrategy", "role"];
 /// What the request itself says, and what a describe calls it.
 const SAID_BESIDE: [&str; 4] = ["cluster", "clusterArn", "roleArn", "taskDefinition"];
+
+/// In a describe, and in no request.
+const DESCRIBED: &str = "serviceArn";
 
 /// The document as it is to be created, but for cluster, task definition and our tags. Takes a describe too.
 pub(crate) fn service(request: &PutService, document: &Value) -> PortResult<Document> {
@@ -46,7 +49,51 @@ pub(crate) fn service(request: &PutService, document: &Value) -> PortResult<Docu
     }
 }
 
+/// What of a describe an undo needs, and its `serviceArn` as the sign that all there is was told. Neither Landfall's tags, which
+/// say whose it is by then, nor AWS's own, which nobody may set.
+fn to_restore(told: Value) -> Value {
+    let Value::Object(mut fields) = told else { return told };
+    let described = fields.get(DESCRIBED).cloned();
+    service_settings(&mut fields);
+    SAID_BESIDE.iter().for_each(|key| drop(fields.remove(*key)));
+    if let Some(tags) = fields.get_mut("tags").and_then(Value::as_array_mut) {
+        let own = |key: &str| key == TAG_ENVIRONMENT || key.starts_with("landfall.") || key.starts_with("aws:");
+        tags.retain(|tag| !tag["key"].as_str().is_some_and(own));
+    }
+    fields.extend(described.map(|arn| (DESCRIBED.to_owned(), arn)));
+    Value::Object(fields)
+}
+
+/// What a describe does not tell was not set, and goes where the service has it now.
+fn with_what_goes(document: Option<&Value>, wanted: &Document, live: &Value) -> Document {
+    let mut wanted = wanted.clone();
+    if document.is_none_or(|document| document.get(DESCRIBED).is_none()) {
+        return wanted;
+    }
+    let some = |value: &Value| value.as_array().is_some_and(|all| !all.is_empty());
+    if some(&live["loadBalancers"]) {
+        wanted.entry("loadBalancers").or_insert(json!([]));
+    }
+    let there = &live["deploymentConfiguration"];
+    if let Some(Value::Object(configuration)) = wanted.get_mut("deploymentConfiguration") {
+        if some(&there["lifecycleHooks"]) {
+            configuration.entry("lifecycleHooks").or_insert(json!([]));
+        }
+        if some(&there["alarms"]["alarmNames"]) {
+            let none = json!({"alarmNames": [], "enable": false, "rollback": false});
+            configuration.entry("alarms").or_insert(none);
+        }
+    }
+    wanted
+}
+
 impl Ecs {
+    /// What the service is now, whoever's it is, so that an undo can put all of it back.
+    pub(crate) async fn document_to_restore(&self, name: &str) -> PortResult<Option<Value>> {
+        let found = self.as_it_is(name).await?.filter(|(service, _)| service.status.as_deref() != Some("INACTIVE"));
+        Ok(found.map(|(_, told)| to_restore(told)))
+    }
+
     pub(crate) async fn put_document(&self, request: &PutService, document: &Value) -> PortResult<PutServiceOutcome> {
         let wanted = service(request, document)?;
         let mut tags = self.core.tags(&request.tags);
@@ -120,6 +167,7 @@ impl Ecs {
             && !self.has_begun_after(name, primary);
         let failed =
             primary.and_then(|primary| primary.rollout_state.as_ref()) == Some(&ecs::DeploymentRolloutState::Failed);
+        let wanted = &with_what_goes(request.document.as_ref(), wanted, live);
         let updated;
         let after = match update(live, wanted, request, replace, failed)? {
             None => there,

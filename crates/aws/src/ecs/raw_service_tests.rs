@@ -104,3 +104,45 @@ fn what_only_creation_sets_is_refused_and_named() {
     };
     assert!(text.contains("BLUE_GREEN"), "{text}");
 }
+
+#[test]
+fn what_was_there_is_put_back_whole_but_for_its_count() {
+    let balancer = |group: &str| json!({"targetGroupArn": group, "containerName": "web", "containerPort": 80});
+    let mut was = live();
+    was["loadBalancers"] = json!([balancer("arn:a"), balancer("arn:b")]);
+    was["serviceRegistries"] = json!([{"registryArn": "arn:registry"}]);
+    was["deployments"][0]["serviceConnectConfiguration"] = json!({"enabled": true, "namespace": "shop"});
+    was["tags"] = json!([{"key": "team", "value": "shop"}, {"key": "landfall.instance", "value": "another"}]);
+    let before = to_restore(was.clone());
+    for key in ["events", "deployments", "taskSets", "status", "taskDefinition", "clusterArn"] {
+        assert!(before.get(key).is_none(), "{key} is long, or of the past");
+    }
+    assert_eq!(before["tags"], json!([{"key": "team", "value": "shop"}]), "whose it is by then stays");
+    assert_eq!(before["serviceConnectConfiguration"]["namespace"], "shop");
+
+    let mut now = was.clone();
+    now["desiredCount"] = json!(9);
+    now["loadBalancers"] = json!([balancer("arn:new")]);
+    now["serviceRegistries"] = json!([]);
+    now["healthCheckGracePeriodSeconds"] = json!(60);
+    now["networkConfiguration"]["awsvpcConfiguration"]["subnets"] = json!(["subnet-new"]);
+    now["deploymentConfiguration"]["alarms"] = json!({"alarmNames": ["5xx"], "enable": true, "rollback": true});
+    let hook = json!({"hookTargetArn": "arn:f", "roleArn": "arn:r", "lifecycleStages": ["POST_SCALE_UP"]});
+    now["deploymentConfiguration"]["lifecycleHooks"] = json!([hook]);
+    let sent = |before: &Value, keep_count: bool| {
+        let request = PutService { keep_count, document: Some(before.clone()), ..request() };
+        let wanted = with_what_goes(Some(before), &service(&request, before).unwrap(), &now);
+        update(&now, &wanted, &request, false, false).unwrap().unwrap()
+    };
+    let put = sent(&before, true);
+    for key in ["loadBalancers", "serviceRegistries", "networkConfiguration", "healthCheckGracePeriodSeconds"] {
+        assert_eq!(put[key], was[key]);
+    }
+    let configuration = &put["deploymentConfiguration"];
+    assert_eq!((&configuration["lifecycleHooks"], &configuration["alarms"]["enable"]), (&json!([]), &json!(false)));
+    assert_eq!(put.len(), 5, "neither the count nor what is as it was: {put:?}");
+    assert_eq!(sent(&before, false)["desiredCount"], 3);
+    // A document that somebody wrote leaves what it does not name.
+    let own = sent(&json!({"enableExecuteCommand": true}), true);
+    assert_eq!(own.keys().collect::<Vec<_>>(), ["enableExecuteCommand"]);
+}

@@ -47,6 +47,7 @@ impl Ecs {
         if self.our_service(name).await?.is_none() {
             return Err(PortError::NotFound(format!("this installation has no service {name}")));
         }
+        locked(&self.found).take(name);
         let resource = format!("service {name}");
         let call = Call::ecs("UpdateService", Family::ServiceModify, &resource);
         let request = (self.core.clients.ecs.update_service())
@@ -69,6 +70,7 @@ impl Ecs {
         if self.our_service(name).await?.is_none() {
             return Ok(());
         }
+        locked(&self.found).take(name);
         let resource = format!("service {name}");
         let call = Call::ecs("DeleteService", Family::ServiceModify, &resource);
         let request =

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_ecs::operation::create_service::builders::CreateServiceFluentBuilder;
 use aws_sdk_ecs::types as ecs;
@@ -13,6 +14,7 @@ use landfall_ports::orchestrator::{
 };
 use landfall_ports::{PortError, PortResult};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use super::change::{self, Change, TAG_TIMEOUT};
 use super::rollout::{self, Past, count, time};
@@ -39,6 +41,34 @@ pub(crate) struct Failures {
     /// Reads in a row that found none: ECS may know the count before it shows the tasks, and forgets them after an hour.
     empty_reads: u32,
     tasks: Vec<TaskDescription>,
+}
+
+/// What there is before a change is read to plan it, to record it and to make it: once, where these follow each other at once,
+/// as they do unless something has to be built or waited for. So what the journal says of before is what the update was
+/// compared with. Somebody else's change in between is not seen; within this time ECS may not show it either (`past::LAG`).
+/// A put uses it up: repeated, it reads anew.
+#[derive(Default)]
+pub(crate) struct Found(HashMap<String, (Instant, Arc<ecs::Service>)>);
+
+impl Found {
+    const FRESH: Duration = Duration::from_secs(1);
+
+    /// `asked`: when it was asked for.
+    pub(crate) fn keep(&mut self, name: &str, service: &Arc<ecs::Service>, asked: Instant) {
+        self.0.retain(|_, (at, _)| at.elapsed() <= Self::FRESH);
+        self.0.insert(name.to_owned(), (asked, Arc::clone(service)));
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<ecs::Service>> {
+        let (at, service) = self.0.get(name)?;
+        (at.elapsed() <= Self::FRESH).then(|| Arc::clone(service))
+    }
+
+    pub(crate) fn take(&mut self, name: &str) -> Option<Arc<ecs::Service>> {
+        let found = self.get(name);
+        self.0.remove(name);
+        found
+    }
 }
 
 impl Ecs {
@@ -92,7 +122,11 @@ impl Ecs {
         let mut tags = self.core.tags(&request.tags);
         tags.insert(TAG_TIMEOUT.to_owned(), request.deployment.timeout.to_string());
         tags::check(&tags)?;
-        let there = self.service(&request.name).await?;
+        let found = locked(&self.found).take(&request.name);
+        let there = match found {
+            Some(found) => Some(found),
+            None => self.service(&request.name).await?,
+        };
         let exists = there.as_ref().is_some_and(|service| service.status.as_deref() != Some("INACTIVE"));
         let network = self.network(request, exists).await?;
         if let Some(service) = &there
@@ -185,6 +219,7 @@ impl Ecs {
     }
 
     pub(crate) fn watched(&self, name: &str, service: &ecs::Service) -> PortResult<String> {
+        locked(&self.found).take(name);
         let primary = change::primary(service).filter(|primary| primary.id.is_some());
         let primary =
             primary.ok_or_else(|| PortError::Unavailable(format!("service {name} shows no deployment yet")))?;

@@ -16,7 +16,7 @@ use landfall_awsfake::{FunctionRule, ImageRule, REGION};
 use landfall_model::Timestamp;
 use landfall_model::ids::{EnvironmentId, ExecutionId, IdempotencyKey, StepId};
 use landfall_model::inventory::TAG_EXECUTION;
-use landfall_model::step::{DeployService, Input, ServiceTarget, StepParams, WaitUntil};
+use landfall_model::step::{DeployService, Input, StepParams, WaitUntil};
 use landfall_model::strategy::{
     DeploymentAlarms, DeploymentStrategy, LifecycleAction, LifecycleHook, LifecycleStage, StrategyKind, TimeoutAction,
 };
@@ -27,20 +27,21 @@ use landfall_steps::Steps;
 use landfall_testkit::platform::{Behaviour, FakePlatform};
 use serde_json::{Value, json};
 
+use crate::adopted::{groups, target};
 use crate::ecs::{definition, tags};
 use crate::waiting::{World, request};
 
-const WEB: &str = "web-service";
+pub(crate) const WEB: &str = "web-service";
 
 /// Code, message and detail of a failure.
-type Ending = Result<Value, (String, String, String)>;
+pub(crate) type Ending = Result<Value, (String, String, String)>;
 
-struct Rollout {
-    world: World,
-    steps: Steps,
-    cx: StepContext,
-    params: Value,
-    token: Option<Value>,
+pub(crate) struct Rollout {
+    pub(crate) world: World,
+    pub(crate) steps: Steps,
+    pub(crate) cx: StepContext,
+    pub(crate) params: Value,
+    pub(crate) token: Option<Value>,
     notes: Vec<String>,
 }
 
@@ -51,7 +52,7 @@ impl Rollout {
     }
 
     /// The step that deploys `image`.
-    async fn within(world: World, image: &str, change: impl FnOnce(&mut DeployService)) -> Self {
+    pub(crate) async fn within(world: World, image: &str, change: impl FnOnce(&mut DeployService)) -> Self {
         let handle = world.request(image).await.task_definition;
         let put = request(&handle);
         let mut own = tags("web", "exe_2");
@@ -86,13 +87,13 @@ impl Rollout {
         Self { world, steps, cx, params, token: None, notes: Vec::new() }
     }
 
-    async fn runs_good(world: &World) {
+    pub(crate) async fn runs_good(world: &World) {
         let good = world.deploy("good").await;
         world.end(&good).await;
     }
 
     /// Until the deployment is under way.
-    async fn begin(&mut self) {
+    pub(crate) async fn begin(&mut self) {
         let mut progress = self.steps.start(&self.cx, &self.params).await.unwrap();
         for _ in 0..5 {
             let Progress::Pending { token, .. } = progress else { panic!("{progress:?}") };
@@ -107,7 +108,7 @@ impl Rollout {
     }
 
     /// Until it is done or has failed, `step` virtual milliseconds between two looks.
-    async fn end(&mut self, step: u64) -> Ending {
+    pub(crate) async fn end(&mut self, step: u64) -> Ending {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut looks = 0;
         while Instant::now() < deadline {
@@ -130,22 +131,24 @@ impl Rollout {
         panic!("it never ends: {:?}", self.notes.last())
     }
 
-    async fn undo(&self) {
+    pub(crate) async fn undo(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut token = self.token.clone();
+        let mut looks = 0;
         while Instant::now() < deadline {
             match self.steps.undo(&self.cx, &self.params, None, token.as_ref()).await {
                 Ok(Progress::Done(_)) => return,
                 Ok(Progress::Pending { token: next, .. }) => token = Some(next),
                 Err(error) => panic!("{error:?}"),
             }
-            self.world.fake.advance(20);
+            looks += 1;
+            self.world.fake.advance(if looks > 30 { 5_000 } else { 20 });
         }
         panic!("its undo never ends");
     }
 
     /// One service, nothing of it left over, running `revision`.
-    async fn runs(&self, revision: &str) {
+    pub(crate) async fn runs(&self, revision: &str) {
         self.world.fake.settle(600_000);
         let service = self.world.service().await;
         assert!(service.task_definition.ends_with(revision), "{}", service.task_definition);
@@ -193,7 +196,7 @@ fn pause(on_timeout: TimeoutAction) -> LifecycleHook {
     }
 }
 
-fn alarms(deploy: &mut DeployService, rollback: bool) {
+pub(crate) fn alarms(deploy: &mut DeployService, rollback: bool) {
     let names = vec!["too-many-5xx".to_owned()];
     deploy.deployment.alarms = Some(DeploymentAlarms { names, enable: true, rollback });
 }
@@ -482,96 +485,19 @@ async fn a_wrong_region_says_where_there_is_no_cluster() {
     assert!(matches!(&error, PortError::Invalid(text) if text.contains("region eu-north-1")), "{error:?}");
 }
 
-/// An existing service is taken over, changed, and given back as it was.
-#[tokio::test]
-async fn a_service_that_was_made_by_hand_is_taken_over() {
-    let world = World::new().await;
-    let container = json!({"name": "app", "image": "good", "memory": 64, "essential": true});
-    let made = json!({"family": "web", "containerDefinitions": [container], "cpu": "256", "memory": "512",
-        "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"]});
-    world.fake.call("ecs", "RegisterTaskDefinition", made).unwrap();
-    let network = json!({"awsvpcConfiguration": {"subnets": ["subnet-9"], "assignPublicIp": "DISABLED"}});
-    let service = json!({"cluster": "main", "serviceName": WEB, "taskDefinition": "web", "desiredCount": 3,
-        "launchType": "FARGATE", "networkConfiguration": network, "tags": [{"key": "team", "value": "shop"}]});
-    world.fake.call("ecs", "CreateService", service).unwrap();
-    world.fake.settle(60_000);
-    assert!(world.orchestrator.describe_service(WEB).await.unwrap().is_none(), "it is not ours");
-    let mut rollout = Rollout::within(world, "good:2", |deploy| deploy.adopt = true).await;
-    rollout.begin().await;
-    rollout.end(20).await.unwrap();
-    let ours = rollout.world.service().await;
-    assert_eq!((ours.desired, ours.tags.get("team").map(String::as_str)), (1, Some("shop")));
-    assert!(!ours.tags.contains_key(TAG_EXECUTION), "who made it is not known: {:?}", ours.tags);
-    rollout.undo().await;
-    rollout.runs(":1").await;
-    assert_eq!(rollout.world.service().await.desired, 3);
-}
-
-/// Application Auto Scaling changes the count while a deployment runs: neither that nor its undo says another.
-#[tokio::test]
-async fn a_count_that_autoscaling_sets_stays() {
-    let world = World::new().await;
-    Rollout::runs_good(&world).await;
-    let keeping = |deploy: &mut DeployService| deploy.keep_count = true;
-    let scaled = |world: &World, count: u32| {
-        let body = json!({"cluster": "main", "service": WEB, "desiredCount": count});
-        world.fake.call("ecs", "UpdateService", body).unwrap();
-    };
-    let mut bad = Rollout::within(world, "bad", keeping).await;
-    bad.begin().await;
-    scaled(&bad.world, 3);
-    assert_eq!(bad.end(20).await.unwrap_err().0, "LF-SERVICE-ROLLED-BACK");
-    bad.undo().await;
-    bad.runs(":1").await;
-    assert_eq!(bad.world.service().await.desired, 3);
-    // Planned before it was scaled, and undone after all is well.
-    let mut good = Rollout::within(bad.world, "good:2", keeping).await;
-    scaled(&good.world, 4);
-    good.begin().await;
-    scaled(&good.world, 2);
-    good.end(20).await.unwrap();
-    good.runs(":3").await;
-    assert_eq!(good.world.service().await.desired, 2);
-    scaled(&good.world, 5);
-    good.undo().await;
-    good.runs(":1").await;
-    assert_eq!(good.world.service().await.desired, 5);
-}
-
 /// With a load balancer whose targets never get well.
 #[tokio::test]
 async fn targets_that_never_get_well_are_the_reason() {
     let world = World::new().await;
-    let call = |service: &str, operation: &str, input: Value| world.fake.call(service, operation, input).unwrap();
-    let elb = "elasticloadbalancing";
-    let balancer = call(elb, "CreateLoadBalancer", json!({"Name": "main", "Subnets": ["subnet-1", "subnet-2"]}));
-    let group = call(
-        elb,
-        "CreateTargetGroup",
-        json!({"Name": "web", "Protocol": "HTTP", "Port": "80", "VpcId": "vpc-1", "TargetType": "ip",
-            "HealthCheckIntervalSeconds": 5, "UnhealthyThresholdCount": 2}),
-    );
-    let arn = group["TargetGroups"][0]["TargetGroupArn"].as_str().unwrap().to_owned();
-    let action = json!([{"Type": "forward", "TargetGroupArn": arn}]);
-    let of = balancer["LoadBalancers"][0]["LoadBalancerArn"].clone();
-    call(
-        elb,
-        "CreateListener",
-        json!({"LoadBalancerArn": of, "Port": 80, "Protocol": "HTTP", "DefaultActions": action}),
-    );
+    let arn = groups(&world, 1).remove(0);
     image(&world, ImageRule { image: "sick".to_owned(), target: Some("503".to_owned()), ..Default::default() });
-    let target = |arn: &str| ServiceTarget {
-        target_group: Input::Value(arn.to_owned()),
-        container: "app".to_owned(),
-        port: 4567,
-    };
-    let good = Rollout::within(world, "good", |deploy| deploy.target = Some(target(&arn))).await;
+    let good = Rollout::within(world, "good", |deploy| deploy.target = target(&arn)).await;
     let mut progress = good.steps.start(&good.cx, &good.params).await.unwrap();
     while let Progress::Pending { token, .. } = progress {
         good.world.fake.advance(50);
         progress = good.steps.poll(&good.cx, &good.params, &token).await.unwrap();
     }
-    let mut sick = Rollout::within(good.world, "sick", |deploy| deploy.target = Some(target(&arn))).await;
+    let mut sick = Rollout::within(good.world, "sick", |deploy| deploy.target = target(&arn)).await;
     sick.cx.execution = ExecutionId::new("exe_3");
     sick.begin().await;
     let (code, message, detail) = sick.end(500).await.unwrap_err();

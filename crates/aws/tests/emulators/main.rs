@@ -1,6 +1,7 @@
 //! The adapters against AWS emulators.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod adopted;
 mod credentials;
 mod documents;
 mod ecs;
