@@ -32,6 +32,9 @@ pub enum NoticeKind {
     Updated,
     Destroying,
     Destroyed,
+    /// A change of a lasting environment has begun: a deployment, a rollback, another number of tasks.
+    Deploying,
+    Deployed,
     Failed,
     RolledBack,
     Paused,

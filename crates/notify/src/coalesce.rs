@@ -33,6 +33,7 @@ fn is_passing(kind: NoticeKind) -> bool {
             | NoticeKind::Creating
             | NoticeKind::Updating
             | NoticeKind::Destroying
+            | NoticeKind::Deploying
             | NoticeKind::Superseded
     )
 }

@@ -72,7 +72,7 @@ fn slack_text(notice: &Notice) -> String {
 /// The word in `text` says it too; the sign only helps the eye.
 fn sign(kind: NoticeKind) -> &'static str {
     match kind {
-        NoticeKind::Created | NoticeKind::Updated => ":white_check_mark:",
+        NoticeKind::Created | NoticeKind::Updated | NoticeKind::Deployed => ":white_check_mark:",
         NoticeKind::Destroyed => ":wastebasket:",
         NoticeKind::Failed | NoticeKind::RolledBack => ":x:",
         NoticeKind::Paused | NoticeKind::AwaitingApproval => ":raised_hand:",
@@ -81,6 +81,7 @@ fn sign(kind: NoticeKind) -> &'static str {
         | NoticeKind::Creating
         | NoticeKind::Updating
         | NoticeKind::Destroying
+        | NoticeKind::Deploying
         | NoticeKind::Superseded => ":hourglass_flowing_sand:",
     }
 }

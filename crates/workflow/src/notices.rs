@@ -6,6 +6,7 @@ use landfall_model::notice::NoticeKind;
 use crate::event::{Outcome, StepError};
 use crate::execution::{Execution, NoticeDraft, Phase, Stop, codes};
 use crate::plan::Step;
+use crate::release;
 use crate::status::StepStatus;
 
 pub(crate) fn started(execution: &Execution) -> Option<NoticeDraft> {
@@ -17,9 +18,50 @@ pub(crate) fn started(execution: &Execution) -> Option<NoticeDraft> {
         "preview.create" => (NoticeKind::Creating, format!("Creating preview {environment}")),
         "preview.update" => (NoticeKind::Updating, format!("Updating preview {environment}")),
         "preview.destroy" => (NoticeKind::Destroying, format!("Destroying preview {environment}")),
-        _ => return None,
+        _ => (NoticeKind::Deploying, lasting(execution)?.begun()),
     };
     Some(NoticeDraft { key: "started".to_owned(), kind, text, url: None, cause: None })
+}
+
+/// A change of a lasting environment, in words: its plan's title begins with the verb.
+struct Change<'a> {
+    project: &'a str,
+    doing: &'static str,
+    done: &'static str,
+    what: &'a str,
+}
+
+/// `None`: it is of a preview, or of a kind that nobody is told about.
+fn lasting(execution: &Execution) -> Option<Change<'_>> {
+    let plan = &execution.plan;
+    let (verb, doing, done) = match plan.kind.as_str() {
+        release::DEPLOY => ("Deploy ", "deploying", "deployed"),
+        release::ROLLBACK => ("Roll ", "rolling", "rolled"),
+        "environment.scale" => ("Scale ", "scaling", "scaled"),
+        _ => return None,
+    };
+    let environment = plan.environment.as_str();
+    let project = environment.split_once('@').map_or(environment, |(project, _)| project);
+    Some(Change { project, doing, done, what: plan.title.strip_prefix(verb).unwrap_or(&plan.title) })
+}
+
+impl Change<'_> {
+    fn begun(&self) -> String {
+        format!("{}: {} {}", self.project, self.doing, self.what)
+    }
+
+    fn ended(&self, outcome: Outcome, message: &str) -> (NoticeKind, String) {
+        let begun = self.begun();
+        match outcome {
+            Outcome::Succeeded => (NoticeKind::Deployed, format!("{}: {} {}", self.project, self.done, self.what)),
+            Outcome::RolledBack => (NoticeKind::RolledBack, format!("{begun} failed and was rolled back: {message}")),
+            Outcome::Aborted => (NoticeKind::RolledBack, format!("{begun} was stopped: {message}")),
+            Outcome::RollbackFailed => (NoticeKind::Failed, format!("{begun} failed, and so did undoing it: {message}")),
+            // Nobody plans it again: whoever asked has to.
+            Outcome::Failed | Outcome::NeedsReplan => (NoticeKind::Failed, format!("{begun} failed: {message}")),
+            Outcome::Superseded => (NoticeKind::Superseded, format!("{begun} was {message}")),
+        }
+    }
 }
 
 pub(crate) fn warned(execution: &Execution, step: &Step) -> Option<NoticeDraft> {
@@ -110,6 +152,8 @@ pub(crate) fn finished(execution: &Execution) -> Option<NoticeDraft> {
     if execution.plan.quiet && outcome != Outcome::Succeeded {
         return None;
     }
+    let url = execution.url();
+    let message = execution.state.message.as_deref().unwrap_or_default();
     let environment = &execution.plan.environment;
     let what = match execution.plan.kind.as_str() {
         "preview.create" => "Creating",
@@ -117,9 +161,8 @@ pub(crate) fn finished(execution: &Execution) -> Option<NoticeDraft> {
         "preview.destroy" => "Destroying",
         _ => execution.plan.title.as_str(),
     };
-    let url = execution.url();
-    let message = execution.state.message.as_deref().unwrap_or_default();
     let (kind, text) = match outcome {
+        _ if let Some(change) = lasting(execution) => change.ended(outcome, message),
         Outcome::Succeeded => match execution.plan.kind.as_str() {
             "preview.create" => (NoticeKind::Created, format!("Preview {environment} is up")),
             "preview.update" => (NoticeKind::Updated, format!("Preview {environment} is updated")),

@@ -276,6 +276,45 @@ fn a_plan_made_again_tells_only_how_it_ends() {
 }
 
 #[test]
+fn a_change_of_a_lasting_environment_is_told_in_its_own_words() {
+    use NoticeKind::{Deployed, Deploying, RolledBack};
+    let told = |kind: &str, title: &str, works: bool| {
+        let mut one = plan(vec![step("a", &[])]);
+        (one.environment, one.kind, one.title) = ("shop@prod".into(), kind.to_owned(), title.to_owned());
+        let mut sim = Sim::started(one);
+        sim.report("a", if works { done() } else { failed(ErrorClass::Fatal) });
+        while let Some((step, ..)) = sim.calls.front().cloned() {
+            sim.report(step.as_str(), done());
+        }
+        sim.notices.into_iter().map(|notice| (notice.kind, notice.text, notice.cause)).collect::<Vec<_>>()
+    };
+    let is = |kind, text: &str, cause: Option<&str>| (kind, text.to_owned(), cause.map(str::to_owned));
+    assert_eq!(
+        told("environment.deploy", "Deploy prod at 1a2b3c4", true),
+        [
+            is(Deploying, "shop: deploying prod at 1a2b3c4", None),
+            is(Deployed, "shop: deployed prod at 1a2b3c4", None)
+        ]
+    );
+    assert_eq!(
+        told("environment.deploy", "Deploy prod", false)[1],
+        is(
+            RolledBack,
+            "shop: deploying prod failed and was rolled back: Make a: broken; everything undone",
+            Some("LF-FAKE: broken")
+        )
+    );
+    assert_eq!(
+        told("environment.rollback", "Roll prod back to exe_1", true),
+        [is(Deploying, "shop: rolling prod back to exe_1", None), is(Deployed, "shop: rolled prod back to exe_1", None)]
+    );
+    assert_eq!(
+        told("environment.scale", "Scale prod: web to 2", true),
+        [is(Deploying, "shop: scaling prod: web to 2", None), is(Deployed, "shop: scaled prod: web to 2", None)]
+    );
+}
+
+#[test]
 fn an_unwind_restores_what_the_plan_falls_back_to_also_where_a_step_had_not_begun() {
     let mut steps = vec![step("group", &[]), step("image", &[]), step("service", &["group", "image"])];
     steps[2].params = json!({"fake": {"image": {"$output": "image/name"}}});
