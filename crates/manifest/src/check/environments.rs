@@ -121,8 +121,11 @@ impl<'t> Checker<'_, 't> {
             let Some(first) = balanced.first() else { return };
             let warning = Diagnostic::warning(codes::NEVER_BUILT, "nothing routes to this environment")
                 .label(at.get("on").span(), format!("service `{}` would get no traffic from Landfall", shorten(first)))
-                .help("`routing: {host: {name: HOST}}` makes a target group and a rule")
-                .help(format!("`target_groups: {{{}: ARN}}` uses one that exists", shorten(first)));
+                .help(format!(
+                    "`routing: {{host: {{name: HOST}}}}` makes a target group and a rule; `target_groups: {{{}: ARN}}` uses \
+                     one that exists",
+                    shorten(first)
+                ));
             self.push(warning);
         }
         if attached && routing_at.is_given() && balanced.len() == environment.target_groups.len() {

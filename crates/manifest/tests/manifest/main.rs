@@ -5,6 +5,7 @@ mod aws;
 mod bounds;
 mod chat;
 mod codes;
+mod environments;
 mod errors;
 mod examples;
 mod hostile;
