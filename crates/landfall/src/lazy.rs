@@ -120,6 +120,10 @@ impl Orchestrator for LazyLocal {
         self.connect().await?.orchestrator.find_service(name).await
     }
 
+    async fn service_tags(&self, name: &str) -> PortResult<Option<Tags>> {
+        self.connect().await?.orchestrator.service_tags(name).await
+    }
+
     async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {
         self.connect().await?.orchestrator.adopt_service(name, tags).await
     }

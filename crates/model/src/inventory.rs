@@ -15,6 +15,8 @@ pub const TAG_ENVIRONMENT: &str = "landfall";
 pub const TAG_INSTANCE: &str = "landfall.instance";
 pub const TAG_GENERATION: &str = "landfall.generation";
 pub const TAG_EXECUTION: &str = "landfall.execution";
+/// Instead of the execution that made it, on what was taken over since.
+pub const TAKEN_OVER: &str = "taken-over";
 pub const TAG_SERVICE: &str = "landfall.service";
 pub const TAG_COMMIT: &str = "landfall.commit";
 /// Content hash of a task definition, so that an identical one is found again.

@@ -27,8 +27,13 @@ pub trait Orchestrator: Send + Sync {
     async fn find_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
         self.describe_service(name).await
     }
+    /// The tags of the service of this name, whoever's it is. `None`: there is none.
+    async fn service_tags(&self, name: &str) -> PortResult<Option<Tags>> {
+        Ok(self.describe_service(name).await?.map(|service| service.tags))
+    }
     /// Takes a service over that exists under this name and is nobody's, or the same environment's of another installation: puts
-    /// these tags on it and changes nothing else. `None`: there is no such service. `Conflict`: it is somebody else's. Natural.
+    /// these tags on it and changes nothing else, but that an execution which it names as its maker gives way to `TAKEN_OVER`: no
+    /// undo may take it for what its execution made. `None`: there is no such service. `Conflict`: it is somebody else's. Natural.
     async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {
         let _ = tags;
         self.describe_service(name).await

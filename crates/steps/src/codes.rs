@@ -43,6 +43,8 @@ codes! {
     SERVICE_NO_WAY_BACK = "LF-SERVICE-NO-WAY-BACK",
         "A deployment failed, and of what ran before those that were cut short before it nothing is known: the service is left half done.",
         "Look at what runs (`landfall status`); deploy what should.";
+    SERVICE_TAKEN_OVER = "LF-SERVICE-TAKEN-OVER", "Another installation of Landfall took the service over meanwhile.",
+        "Let one installation deploy an environment, or let all of them share one state (docs/state-s3.md).";
     PORT_TAKEN = "LF-PORT-TAKEN", "The port that was chosen has been taken by another process.",
         "Another port is chosen by itself, a few times; then see docs/errors/routing.md.";
     HOOK_FAILED = "LF-HOOK-FAILED", "A hook failed.", "Read its last lines; see `on_failure` in docs/manifest.md.";

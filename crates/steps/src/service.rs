@@ -1,6 +1,6 @@
 //! service.deploy, service.stop, service.delete.
 
-use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION};
+use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, Tags};
 use landfall_model::step::{DeployService, StepParams, StopService, WaitUntil};
 use landfall_model::strategy::StrategyKind;
 use landfall_ports::PortError;
@@ -74,8 +74,10 @@ impl Steps {
             };
         };
         let Some(service) = self.platform.orchestrator.describe_service(&params.name).await.map_err(port)? else {
-            // Somebody took it away meanwhile: it is made again.
-            return self.put_service(params, Before::read(token)).await.map(|progress| self.paced(progress));
+            // Somebody took it away meanwhile, or its tags: it is made again, or taken over again.
+            let there = self.of_no_other(params).await?.is_some();
+            let progress = self.put_service(params, Before::read(token)).await?;
+            return Ok(self.paced(if there { still_made(progress, token) } else { progress }));
         };
         if service.status == ServiceStatus::Draining {
             return Ok(self.paced(draining(&service, token)));
@@ -124,7 +126,13 @@ impl Steps {
         if params.only_count {
             return self.undo_count(cx, params, output, token).await;
         }
-        let Some(service) = self.our_service(cx, &params.name).await? else { return Ok(done()) };
+        let service = match self.our_service(cx, &params.name).await? {
+            Some(service) => service,
+            None => match self.lost(params, output, token).await? {
+                Some(service) => service,
+                None => return Ok(done()),
+            },
+        };
         if service.tags.get(TAG_EXECUTION).map(String::as_str) == Some(cx.execution.as_str()) {
             return self.delete_service(cx, &params.name).await;
         }
@@ -136,6 +144,7 @@ impl Steps {
             Some(good) => (Before::made_by(&good), good),
             None => match self.before(cx, params, &service, output, token).await? {
                 Some(before) => (before, request(params)?),
+                None if params.adopt && was_made(output, token) => return Err(untagged(params)),
                 None => return Ok(done()),
             },
         };
@@ -212,6 +221,47 @@ impl Steps {
             Some(first) if first.rollout == RolloutState::Completed && service.running != service.desired => pending(),
             _ => Ok(done()),
         }
+    }
+
+    /// Tags of the service, if it is there; not seen as this installation's.
+    ///
+    /// # Errors
+    /// It is another installation's: two that took it over in turns would never end.
+    async fn of_no_other(&self, params: &DeployService) -> Result<Option<Tags>, StepError> {
+        let there = self.platform.orchestrator.service_tags(&params.name).await.map_err(port)?;
+        let instance = there.as_ref().and_then(|tags| tags.get(TAG_INSTANCE));
+        match instance.filter(|instance| params.tags.get(TAG_INSTANCE) != Some(*instance)) {
+            Some(instance) => {
+                let message = format!(
+                    "service {} belongs to installation {instance} by now, which may be deploying it: nothing more is changed",
+                    params.name
+                );
+                Err(fatal(codes::SERVICE_TAKEN_OVER, message))
+            }
+            None => Ok(there),
+        }
+    }
+
+    /// A service that this execution changed and that no longer says so: one that is nobody's is taken over again. `None`: it is
+    /// gone, or was never changed.
+    ///
+    /// # Errors
+    /// It is another's by now, or was made by this execution and has lost its tags: it is not as it was, and stays so.
+    async fn lost(
+        &self,
+        params: &DeployService,
+        output: Option<&Value>,
+        token: Option<&Value>,
+    ) -> Result<Option<ServiceDescription>, StepError> {
+        let changed =
+            [token, output].into_iter().flatten().find_map(Before::read).is_some() || fallback(token)?.is_some();
+        if !params.adopt || !changed && !was_made(output, token) || self.of_no_other(params).await?.is_none() {
+            return Ok(None);
+        }
+        if !changed {
+            return Err(untagged(params));
+        }
+        self.platform.orchestrator.adopt_service(&params.name, &params.tags).await.map_err(port)
     }
 
     /// What ran before this execution. Without a record of it: what the deployment before ours ran. Only where this execution
@@ -295,6 +345,28 @@ impl Steps {
 
 fn is_ours(cx: &StepContext, service: &ServiceDescription) -> bool {
     service.tags.get(TAG_ENVIRONMENT).map(String::as_str) == Some(cx.environment.as_str())
+}
+
+fn was_made(output: Option<&Value>, token: Option<&Value>) -> bool {
+    [token, output].into_iter().flatten().any(|record| record["created"] == true)
+}
+
+/// Of a service that was there all the time and has lost its tags: that this execution made it is only told here from now on.
+fn still_made(mut progress: Progress, token: &Value) -> Progress {
+    if token["created"] == true {
+        let (Progress::Done(record) | Progress::Pending { token: record, .. }) = &mut progress;
+        record["created"] = json!(true);
+    }
+    progress
+}
+
+fn untagged(params: &DeployService) -> StepError {
+    let message = format!(
+        "service {} was made by this deployment, and somebody has taken the tags off it that say so: it is left as it is; delete \
+         it, or deploy again",
+        params.name
+    );
+    fatal(codes::CONFLICT, message)
 }
 
 /// Its deletion ends by itself, or with the step's time.

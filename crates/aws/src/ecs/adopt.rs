@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_ecs::types as ecs;
-use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, Tags};
+use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, TAKEN_OVER, Tags};
 use landfall_ports::orchestrator::ServiceDescription;
 use landfall_ports::{PortError, PortResult};
 use tokio::time::Instant;
@@ -19,6 +19,8 @@ const LAG: Duration = Duration::from_secs(60);
 /// Tags that this process has put on, by the service's ARN.
 pub(crate) struct PutOn {
     tags: Tags,
+    /// Whose it was. A read that shows neither this one nor us is newer than what was put on.
+    former: Option<String>,
     at: Instant,
 }
 
@@ -32,6 +34,10 @@ impl Memory {
         adopted.retain(|_, put_on| put_on.at.elapsed() <= LAG);
         let Some(put_on) = service.service_arn.as_ref().and_then(|arn| adopted.get(arn)) else { return };
         let mut all = super::from_tags(service.tags());
+        let instance = all.get(TAG_INSTANCE);
+        if instance != put_on.former.as_ref() && instance != put_on.tags.get(TAG_INSTANCE) {
+            return;
+        }
         all.extend(put_on.tags.clone());
         service.tags = Some(super::to_tags(&all));
     }
@@ -59,13 +65,17 @@ impl Ecs {
         if !must_adopt(name, &there, wanted, may)? {
             return Ok(());
         }
-        // Who made it stays told, or stays unknown: an undo deletes what its execution made.
+        // An undo deletes what its execution made: this one has not, and whichever has is not to find it again.
         let mut put_on = wanted.clone();
-        put_on.remove(TAG_EXECUTION);
+        match there.contains_key(TAG_EXECUTION) {
+            true => drop(put_on.insert(TAG_EXECUTION.to_owned(), TAKEN_OVER.to_owned())),
+            false => drop(put_on.remove(TAG_EXECUTION)),
+        }
+        let former = there.get(TAG_INSTANCE).cloned();
         tags::check(&there.into_iter().chain(put_on.clone()).collect())?;
         self.tag(service, &put_on).await?;
         if let Some(arn) = service.service_arn.clone() {
-            locked(&self.adopted).insert(arn, PutOn { tags: put_on, at: Instant::now() });
+            locked(&self.adopted).insert(arn, PutOn { tags: put_on, former, at: Instant::now() });
         }
         Ok(())
     }
@@ -129,14 +139,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn tags_that_were_put_on_count_until_reads_must_show_them() {
         let memory = Memory::default();
-        let put_on = PutOn { tags: tags(&[(TAG_INSTANCE, "i1")]), at: Instant::now() };
+        let put_on = PutOn { tags: tags(&[(TAG_INSTANCE, "i1")]), former: None, at: Instant::now() };
         locked(&memory.adopted).insert("arn:web".to_owned(), put_on);
-        let read = || {
-            let mut service = ecs::Service::builder().service_arn("arn:web").build();
+        let shown = |there: &[(&str, &str)]| {
+            let there = super::super::to_tags(&tags(there));
+            let mut service = ecs::Service::builder().service_arn("arn:web").set_tags(Some(there)).build();
             memory.add_put_on(&mut service);
             super::super::from_tags(service.tags())
         };
+        let read = || shown(&[]);
         assert_eq!(read(), tags(&[(TAG_INSTANCE, "i1")]));
+        let newer = [(TAG_INSTANCE, "i2")];
+        assert_eq!(shown(&newer), tags(&newer), "taken over by another since");
         tokio::time::advance(LAG + Duration::from_secs(1)).await;
         assert_eq!(read(), Tags::new());
     }

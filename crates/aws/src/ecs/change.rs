@@ -92,9 +92,9 @@ pub(crate) fn balancing(service: &ecs::Service, request: &PutService) -> PortRes
     let kept = match &request.target {
         // What was taken over keeps a load balancer that Landfall knows nothing of.
         None => request.adopt || binding(service).is_none(),
-        Some(target) => there.iter().any(|one| {
-            bound(one).as_ref() == Some(target) && strategy::read_alternate(one).as_ref() == alternate
-        }),
+        Some(target) => there
+            .iter()
+            .any(|one| bound(one).as_ref() == Some(target) && strategy::read_alternate(one).as_ref() == alternate),
     };
     match &request.target {
         _ if kept => Ok(None),

@@ -125,9 +125,8 @@ fn a_service_that_was_taken_over_keeps_its_load_balancer() {
 
 #[test]
 fn several_load_balancers_stay_or_the_update_is_refused() {
-    let to = |group: &str| {
-        Some(TargetBinding { target_group: group.to_owned(), container: "web".to_owned(), port: 80 })
-    };
+    let to =
+        |group: &str| Some(TargetBinding { target_group: group.to_owned(), container: "web".to_owned(), port: 80 });
     let mut several = described();
     let both = ["arn:a", "arn:tg"].map(|group| load_balancers(to(group).as_ref(), None)).concat();
     several.load_balancers = Some(both);
@@ -135,7 +134,10 @@ fn several_load_balancers_stay_or_the_update_is_refused() {
     assert!(of(&several, &adopted).is_empty(), "one of them is the target, though not the first");
     let elsewhere = PutService { target: to("arn:new"), ..adopted };
     let Err(PortError::Invalid(text)) = change(&several, &elsewhere, None) else { panic!("all but one would go") };
-    assert!(["service web", "arn:a, arn:tg", "arn:new", "`target_groups`"].iter().all(|says| text.contains(says)), "{text}");
+    assert!(
+        ["service web", "arn:a, arn:tg", "arn:new", "`target_groups`"].iter().all(|says| text.contains(says)),
+        "{text}"
+    );
     assert_eq!(of(&described(), &elsewhere).load_balancers.unwrap().len(), 1, "one alone gives way");
     let ours = PutService { adopt: false, ..elsewhere };
     assert_eq!(of(&several, &ours).load_balancers.unwrap().len(), 1);
@@ -148,7 +150,10 @@ fn security_groups_that_nobody_asks_for_stay() {
         let network = change(&described(), &request(), network(target, true, "web").unwrap()).unwrap().network;
         network.unwrap().awsvpc_configuration.unwrap()
     };
-    assert_eq!((sent(&moved).subnets(), sent(&moved).security_groups()), (&["c".to_owned()][..], &["sg-default".to_owned()][..]));
+    assert_eq!(
+        (sent(&moved).subnets(), sent(&moved).security_groups()),
+        (&["c".to_owned()][..], &["sg-default".to_owned()][..])
+    );
     let named = AwsTarget { security_groups: vec!["sg-1".to_owned()], ..moved };
     assert_eq!(sent(&named).security_groups(), ["sg-1"]);
 }

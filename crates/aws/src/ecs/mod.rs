@@ -200,6 +200,11 @@ impl Orchestrator for Ecs {
         Ok(found.map(|service| self.shown(name, &service)))
     }
 
+    async fn service_tags(&self, name: &str) -> PortResult<Option<Tags>> {
+        let found = self.service(name).await?.filter(|service| service.status.as_deref() != Some("INACTIVE"));
+        Ok(found.map(|service| from_tags(service.tags())))
+    }
+
     async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {
         self.take_over(name, tags).await
     }

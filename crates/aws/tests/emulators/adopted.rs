@@ -5,8 +5,9 @@ use landfall_model::step::{DeployService, Input, ServiceTarget};
 use landfall_ports::steps::{Progress, StepExecutor};
 use serde_json::{Value, json};
 
+use crate::ecs::tags;
 use crate::endings::{Rollout, WEB, alarms};
-use crate::waiting::World;
+use crate::waiting::{World, connect_as};
 
 /// Target groups behind a listener each.
 pub(crate) fn groups(world: &World, count: u64) -> Vec<String> {
@@ -33,8 +34,7 @@ pub(crate) fn target(group: &str) -> Option<ServiceTarget> {
 
 /// A service that was made by hand, with a network of its own and these target groups, and three tasks.
 fn by_hand(world: &World, groups: &[String]) {
-    let container =
-        json!({"name": "app", "image": "good", "memory": 64, "essential": true, "portMappings": [{"containerPort": 4567}]});
+    let container = json!({"name": "app", "image": "good", "memory": 64, "essential": true, "portMappings": [{"containerPort": 4567}]});
     let made = json!({"family": "web", "containerDefinitions": [container], "cpu": "256", "memory": "512",
         "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"]});
     world.fake.call("ecs", "RegisterTaskDefinition", made).unwrap();
@@ -173,4 +173,48 @@ async fn a_count_that_autoscaling_sets_stays() {
     good.undo().await;
     good.runs(":1").await;
     assert_eq!(good.world.service().await.desired, 5);
+}
+
+/// Two installations of one manifest, one cluster.
+#[tokio::test]
+async fn a_service_that_another_installation_takes_over_is_left_to_it() {
+    let world = World::new().await;
+    by_hand(&world, &[]);
+    let adopting = |deploy: &mut DeployService| (deploy.adopt, deploy.keep_count) = (true, true);
+    let mut ours = Rollout::within(world, "good:2", adopting).await;
+    ours.begin().await;
+    let other = connect_as(&ours.world.target, "another").await.orchestrator();
+    other.adopt_service(WEB, &tags("web", "exe_9")).await.unwrap().unwrap();
+    ours.world.fake.clear_calls();
+    // Not one more change, though this process has just put its own tags on.
+    let (code, message, _) = ours.end(20).await.unwrap_err();
+    assert_eq!(code, "LF-SERVICE-TAKEN-OVER", "{message}");
+    assert!(message.contains("installation another"), "{message}");
+    let undone = ours.steps.undo(&ours.cx, &ours.params, None, ours.token.as_ref()).await.unwrap_err();
+    assert_eq!(undone.code, "LF-SERVICE-TAKEN-OVER");
+    for change in ["UpdateService", "TagResource", "DeleteService"] {
+        assert_eq!(ours.world.fake.count("ecs", change), 0, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_whose_tags_are_taken_off_is_put_back_all_the_same() {
+    let world = World::new().await;
+    Rollout::runs_good(&world).await;
+    let mut rollout = Rollout::within(world, "good:2", |deploy| (deploy.adopt, deploy.keep_count) = (true, true)).await;
+    rollout.begin().await;
+    let strip = |world: &World| {
+        let live = live(world);
+        let keys: Vec<&Value> = live["tags"].as_array().unwrap().iter().map(|tag| &tag["key"]).collect();
+        world.fake.call("ecs", "UntagResource", json!({"resourceArn": live["serviceArn"], "tagKeys": keys})).unwrap();
+    };
+    strip(&rollout.world);
+    rollout.end(500).await.unwrap();
+    rollout.runs(":2").await;
+    // By another process: this one believes for a minute that what it put on is only not to be seen yet.
+    rollout.world.restarted().await;
+    strip(&rollout.world);
+    rollout.steps = Rollout::steps(&rollout.world);
+    rollout.undo().await;
+    rollout.runs(":1").await;
 }

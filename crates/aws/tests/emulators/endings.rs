@@ -46,7 +46,7 @@ pub(crate) struct Rollout {
 }
 
 impl Rollout {
-    fn steps(world: &World) -> Steps {
+    pub(crate) fn steps(world: &World) -> Steps {
         let rest = FakePlatform::new(Behaviour::default()).platform();
         Steps::new(Platform { orchestrator: Arc::clone(&world.orchestrator), min_poll_ms: 0, ..rest })
     }

@@ -1,6 +1,6 @@
 //! Deployments that are forced, followed a part of the way, given up early, or of services that were there before.
 
-use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
+use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, TAKEN_OVER, Tags};
 use landfall_model::step::*;
 use landfall_model::task::{ContainerDefinition, ContainerSettings, TaskDefinition};
 use landfall_ports::orchestrator::{Orchestrator, PutService, ServiceDescription, StopDeployment};
@@ -344,4 +344,69 @@ fn the_count_of_what_is_gone_cannot_be_set() {
     assert_eq!(world.deploy(&planned).unwrap_err().code, "LF-PLATFORM-NOT-FOUND");
     undo(&world.place, &planned, None).unwrap();
     assert!(now(world.place.fake.describe_service(WEB)).unwrap().is_none(), "nothing is made");
+}
+
+/// Two installations of one manifest.
+fn sees_only_its_own(world: &World) {
+    world.place.fake.behave(|behaviour| behaviour.instance = Some("this".to_owned()));
+}
+
+fn retag(world: &World, own: &[(&str, &str)]) {
+    world.place.fake.retag_service(WEB, &tags(own));
+}
+
+#[test]
+fn a_service_that_another_installation_takes_over_is_not_taken_back() {
+    let world = World::new();
+    world.foreign("good:0", &[(TAG_EXECUTION, MAKER)]);
+    sees_only_its_own(&world);
+    let at = world.at(NEXT, DeployService { adopt: true, keep_count: true, ..world.params("good:1") });
+    let steps = world.place.steps();
+    let Progress::Pending { token, .. } = now(steps.start(&at.cx, &at.params)).unwrap() else { panic!() };
+    let Progress::Pending { token, .. } = now(steps.poll(&at.cx, &at.params, &token)).unwrap() else { panic!() };
+    let adopted = now(world.place.fake.service_tags(WEB)).unwrap().unwrap();
+    assert_eq!(adopted[TAG_EXECUTION], TAKEN_OVER, "an undo of its maker does not find it");
+    retag(&world, &[(TAG_ENVIRONMENT, world.place.environment()), (TAG_INSTANCE, "another")]);
+    let effects = world.place.fake.effects();
+    let error = now(steps.poll(&at.cx, &at.params, &token)).unwrap_err();
+    assert_eq!(error.code, "LF-SERVICE-TAKEN-OVER");
+    assert!(error.message.contains("service web belongs to installation another"), "{}", error.message);
+    let undone = now(steps.undo(&at.cx, &at.params, None, Some(&token))).unwrap_err();
+    assert_eq!(undone.code, "LF-SERVICE-TAKEN-OVER", "it does not run what it ran before");
+    assert_eq!(world.place.fake.effects(), effects, "nothing of it was touched");
+}
+
+#[test]
+fn a_service_whose_tags_are_taken_off_is_put_back_or_said_not_to_be() {
+    let world = World::new();
+    world.foreign("good:0", &[]);
+    sees_only_its_own(&world);
+    let at = world.at(NEXT, DeployService { adopt: true, keep_count: true, ..world.params("good:1") });
+    let steps = world.place.steps();
+    let Progress::Pending { token, .. } = now(steps.start(&at.cx, &at.params)).unwrap() else { panic!() };
+    let before = world.service();
+    let Progress::Pending { token, .. } = now(steps.poll(&at.cx, &at.params, &token)).unwrap() else { panic!() };
+    // The deployment goes on,
+    retag(&world, &[]);
+    let Progress::Pending { token: again, .. } = now(steps.poll(&at.cx, &at.params, &token)).unwrap() else { panic!() };
+    assert_eq!(again["deployment"], token["deployment"]);
+    // and is undone.
+    retag(&world, &[]);
+    undo(&world.place, &at, Some(&again)).unwrap();
+    assert_eq!(world.service().task_definition, before.task_definition);
+
+    // What it made itself is nobody's to delete once it does not say so any more.
+    let world = World::new();
+    sees_only_its_own(&world);
+    let at = world.at(NEXT, DeployService { adopt: true, ..world.params("good:1") });
+    let Progress::Pending { token, .. } = now(world.place.steps().start(&at.cx, &at.params)).unwrap() else { panic!() };
+    retag(&world, &[]);
+    let undone = now(world.place.steps().undo(&at.cx, &at.params, None, Some(&token))).unwrap_err();
+    assert!(undone.message.contains("was made by this deployment"), "{}", undone.message);
+    let Progress::Pending { token, .. } = now(world.place.steps().poll(&at.cx, &at.params, &token)).unwrap() else {
+        panic!()
+    };
+    let undone = now(world.place.steps().undo(&at.cx, &at.params, None, Some(&token))).unwrap_err();
+    assert_eq!(undone.code, "LF-PLATFORM-CONFLICT");
+    assert!(now(world.place.fake.service_tags(WEB)).unwrap().is_some(), "it is left");
 }

@@ -51,6 +51,8 @@ pub struct Behaviour {
     pub tasks_started_at: Option<Timestamp>,
     /// Ports held by somebody else.
     pub foreign_ports: BTreeSet<u16>,
+    /// Only services with this tag of an installation are described. `None`: all.
+    pub instance: Option<String>,
     /// Listings fail.
     pub blind: bool,
     /// Listings say that they are incomplete.
@@ -267,6 +269,15 @@ impl FakePlatform {
     /// The task definition that a service runs, without advancing it.
     pub fn definition_of(&self, service: &str) -> Option<String> {
         self.lock().services.get(service).map(|s| s.request.task_definition.clone())
+    }
+
+    /// Sets the tags of a service behind everybody's back.
+    pub fn retag_service(&self, name: &str, tags: &Tags) {
+        let mut world = self.lock();
+        if let Some(service) = world.services.get_mut(name) {
+            service.request.tags.clone_from(tags);
+            world.note(ResourceKind::Service, name, tags);
+        }
     }
 
     /// Takes a service away behind everybody's back.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use landfall_model::Timestamp;
 use landfall_model::inventory::{
-    Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, Tags,
+    Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, TAKEN_OVER, Tags,
 };
 use landfall_model::task::TaskDefinition;
 use landfall_ports::orchestrator::{
@@ -56,6 +56,10 @@ impl Orchestrator for FakePlatform {
         self.call("put_service", |world| put_service(world, request))
     }
 
+    async fn service_tags(&self, name: &str) -> PortResult<Option<Tags>> {
+        self.call("service_tags", |world| Ok(world.services.get(name).map(|service| service.request.tags.clone())))
+    }
+
     async fn adopt_service(&self, name: &str, tags: &Tags) -> PortResult<Option<ServiceDescription>> {
         self.call("adopt_service", |world| {
             adopt(world, name, tags, true)?;
@@ -80,7 +84,9 @@ impl Orchestrator for FakePlatform {
     async fn describe_service(&self, name: &str) -> PortResult<Option<ServiceDescription>> {
         self.call("describe_service", |world| {
             advance(world, name);
-            Ok(world.services.get(name).map(describe))
+            let instance = world.behaviour.instance.as_ref();
+            let seen = |service: &&Service| instance.is_none() || service.request.tags.get(TAG_INSTANCE) == instance;
+            Ok(world.services.get(name).filter(seen).map(describe))
         })
     }
 
@@ -357,8 +363,10 @@ fn adopt(world: &mut World, name: &str, tags: &Tags, may: bool) -> PortResult<()
     if !may || !nobody_s && there.get(TAG_ENVIRONMENT) != tags.get(TAG_ENVIRONMENT) {
         return Err(PortError::Conflict(format!("service {name} belongs to another environment")));
     }
-    // Who made it stays: an undo would take it for its own.
     there.extend(tags.iter().filter(|(key, _)| *key != TAG_EXECUTION).map(|(key, value)| (key.clone(), value.clone())));
+    if let Some(maker) = there.get_mut(TAG_EXECUTION) {
+        TAKEN_OVER.clone_into(maker);
+    }
     let tags = there.clone();
     world.note(ResourceKind::Service, name, &tags);
     world.effect("adopt_service");
