@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall_model::ids::EnvironmentId;
+use landfall_ports::orchestrator::LogLine;
 use landfall_server::control::{ControlRequest, ControlResponse};
 use owo_colors::{AnsiColors, OwoColorize};
 
@@ -41,8 +42,8 @@ pub(crate) async fn run(
     follow: bool,
     printer: &Printer,
 ) -> CliResult<ExitCode> {
-    let mut palette = Palette::default();
     if !follow {
+        let mut palette = Palette::default();
         let request = ControlRequest::Logs { environment: environment.clone(), lines: tail };
         return match link.call(request).await? {
             ControlResponse::Logs(lines) => {
@@ -57,21 +58,31 @@ pub(crate) async fn run(
         };
     }
     let mut lines = link.follow_logs(environment, tail).await;
+    let next = async || lines.recv().await.map(|line| line.map_err(|error| control_error(&error)));
+    if self::follow(next, printer).await? {
+        printer.note(format_args!("{environment} is gone"));
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// Until Ctrl-C, or until there are no more: whether that was the end. `next` may be asked and not waited for.
+pub(crate) async fn follow(
+    mut next: impl AsyncFnMut() -> Option<CliResult<LogLine>>,
+    printer: &Printer,
+) -> CliResult<bool> {
+    let mut palette = Palette::default();
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     loop {
         tokio::select! {
-            line = lines.recv() => match line {
+            line = next() => match line {
                 Some(line) => {
-                    let line = line.map_err(|error| control_error(&error))?;
+                    let line = line?;
                     print(&line.container, &line.line, &mut palette, printer)?;
                 }
-                None => {
-                    printer.note(format_args!("{environment} is gone"));
-                    return Ok(ExitCode::Ok);
-                }
+                None => return Ok(true),
             },
-            _ = &mut interrupted => return Ok(ExitCode::Ok),
+            _ = &mut interrupted => return Ok(false),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! follows the deployment, wherever it runs, sees it go on or come to its end. Only where nobody holds the state, or a server
 //! does, is its execution stopped first, by a signal.
 
+use std::sync::Arc;
+
 use landfall_model::app::{App, LongLivedEnvironment};
 use landfall_planner::names::lasting_name;
 use landfall_ports::orchestrator::{Orchestrator, StopDeployment};
@@ -134,15 +136,18 @@ async fn stop_execution(link: &Link, environment: &str) -> CliResult<Option<Stri
     }
 }
 
-/// Tells the platform about each service; the manifest's names of those that had something to be told.
-async fn each(
+/// The platform of an environment, without the state: whoever deploys may hold that for long.
+pub(crate) struct Reached {
+    pub(crate) backend: Backend,
+    pub(crate) orchestrator: Arc<dyn Orchestrator>,
+}
+
+pub(crate) async fn reach(
     app: &App,
     environment: &LongLivedEnvironment,
-    services: &[String],
     global: &Global,
     printer: &Printer,
-    tell: impl AsyncFn(&dyn Orchestrator, &str) -> PortResult<bool>,
-) -> CliResult<Vec<String>> {
+) -> CliResult<Reached> {
     let state = State::of(global.state.clone())?;
     let mut instance = instance_of(state.directory());
     if instance.is_none() && matches!(state, State::S3 { .. }) {
@@ -158,10 +163,23 @@ async fn each(
     let backend = Backend::new(state.directory(), app, &instance, &places)?;
     let platform = backend.environments().remove(&environment.name);
     let platform = platform.ok_or_else(|| CliError::internal("an environment without a platform"))?;
+    Ok(Reached { backend, orchestrator: platform.orchestrator })
+}
+
+/// Tells the platform about each service; the manifest's names of those that had something to be told.
+async fn each(
+    app: &App,
+    environment: &LongLivedEnvironment,
+    services: &[String],
+    global: &Global,
+    printer: &Printer,
+    tell: impl AsyncFn(&dyn Orchestrator, &str) -> PortResult<bool>,
+) -> CliResult<Vec<String>> {
+    let Reached { backend, orchestrator } = reach(app, environment, global, printer).await?;
     let mut told = Vec::new();
     let mut failed = None;
     for service in services {
-        match tell(&*platform.orchestrator, &lasting_name(app, environment, service)).await {
+        match tell(&*orchestrator, &lasting_name(app, environment, service)).await {
             Ok(true) => told.push(service.clone()),
             Ok(false) | Err(PortError::NotFound(_)) => {}
             Err(error) => failed = Some(error),

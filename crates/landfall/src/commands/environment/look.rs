@@ -14,10 +14,12 @@ use super::{environment, named, with};
 use crate::assemble::Purpose;
 use crate::cli::Global;
 use crate::cli::environment::{LogsArgs, ReleasesArgs};
-use crate::commands::link::unexpected;
-use crate::commands::logs as lines;
+use crate::commands::link::{server, unexpected};
+use crate::commands::strategy::{Reached, reach};
+use crate::commands::{logs as lines, manifest, port_error};
 use crate::error::CliResult;
 use crate::exit::ExitCode;
+use crate::paths::State;
 use crate::printer::Printer;
 use crate::render::{ago, outcome, short, table, trimmed};
 
@@ -48,11 +50,41 @@ pub(crate) async fn status(name: &str, global: &Global, printer: &Printer) -> Cl
 }
 
 pub(crate) async fn logs(args: &LogsArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    if args.follow
+        && let Some(code) = followed_directly(args, global, printer).await?
+    {
+        return Ok(code);
+    }
     with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let id = environment(link, &args.environment).await?.id;
         lines::run(link, &id, args.tail, args.follow, printer).await
     })
     .await
+}
+
+/// Whoever follows does so for hours, and must not hold the state from those who deploy meanwhile: on AWS the platform is asked
+/// without it. `None`: the environment is on this machine, a server has the state, or there is no such environment.
+async fn followed_directly(args: &LogsArgs, global: &Global, printer: &Printer) -> CliResult<Option<ExitCode>> {
+    if let State::Directory(directory) = State::of(global.state.clone())?
+        && server(&directory).await.is_some()
+    {
+        return Ok(None);
+    }
+    // What is wrong with the manifest is told by those who go on.
+    let quiet = Printer::new(printer.format, printer.color(), true);
+    let Ok(app) = manifest::load(&global.config, &quiet) else { return Ok(None) };
+    let Some(environment) = app.environments.get(&args.environment).filter(|environment| environment.on.is_some())
+    else {
+        return Ok(None);
+    };
+    let Reached { backend, orchestrator } = reach(&app, environment, global, printer).await?;
+    let followed = orchestrator.follow_logs(environment.id(&app.project).as_str(), args.tail).await;
+    let ended = match followed {
+        Ok(mut stream) => lines::follow(async || stream.next().await.map(Ok), printer).await,
+        Err(error) => Err(port_error(error)),
+    };
+    backend.shutdown();
+    ended.map(|_| Some(ExitCode::Ok))
 }
 
 fn releases_text(releases: &[ReleaseSummary], all: bool, now: Timestamp) -> String {
