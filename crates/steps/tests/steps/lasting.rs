@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use landfall_model::app::{App, LongLivedEnvironment};
+use landfall_model::app::{App, DeploymentConfiguration, LongLivedEnvironment};
 use landfall_model::ids::{ExecutionId, StepId};
+use landfall_model::inventory::Tags;
 use landfall_model::step::RouteTarget;
+use landfall_model::task::{LaunchType, TaskDefinition};
 use landfall_planner::plan::{self, EnvironmentInputs, Following, Release, Running};
 use landfall_planner::{Severity, lint};
-use landfall_ports::orchestrator::Orchestrator;
+use landfall_ports::orchestrator::{Orchestrator, PutService};
 use landfall_ports::steps::StepExecutor;
 use landfall_testkit::Mem;
 use landfall_testkit::crash::{Process, World, crash_matrix, crash_matrix_unwinding};
@@ -150,6 +152,44 @@ async fn a_deployment_over_another() {
         crash_matrix_unwinding(&plan, Fault::FailAfter(StepId::from(step)), running, run).await;
         crash_matrix_unwinding(&plan, Fault::FailAfterPoll(StepId::from(step)), running, run).await;
     }
+}
+
+/// One in which somebody else made the services, and scaled them.
+fn made_by_others() -> Lasting {
+    let world = empty();
+    let fake = &world.0.fake;
+    for name in NAMES {
+        let definition = TaskDefinition { family: name.to_owned(), ..TaskDefinition::default() };
+        let definition = now(fake.register_task_definition(&definition, &Tags::new())).unwrap().handle;
+        let request = PutService {
+            name: name.to_owned(),
+            launch_type: LaunchType::Fargate,
+            task_definition: definition,
+            desired_count: 5,
+            keep_count: false,
+            deployment: DeploymentConfiguration { maximum_percent: 150, ..crate::world::deployment() },
+            target: None,
+            tags: Tags::from([("team".to_owned(), "shop".to_owned())]),
+            adopt: false,
+            replace: None,
+            document: None,
+        };
+        now(fake.put_service(&request)).unwrap();
+    }
+    World::picture(&world);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_over_what_others_made() {
+    let plan = deploy(&made_by_others(), EXECUTION, FIRST);
+    crash_matrix(&plan, made_by_others, run).await;
+    for step in ["service.app", "probe"] {
+        crash_matrix_unwinding(&plan, Fault::FailAfter(StepId::from(step)), made_by_others, run).await;
+    }
+    let world = made_by_others();
+    world.0.carry_out(EXECUTION, &plan).unwrap();
+    assert!(world.0.fake.view().services.values().all(|(_, desired, running)| (*desired, *running) == (5, 5)));
 }
 
 #[tokio::test(start_paused = true)]
