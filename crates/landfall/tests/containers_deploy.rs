@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{Sandbox, ends, engine, git, http, text};
+use common::{Sandbox, ends, git, http, text};
 use serde_json::Value;
 
 const HOST: &str = "prod.my-project.localhost";
@@ -26,10 +26,7 @@ struct Prod {
 impl Prod {
     fn new() -> Self {
         let sandbox = Sandbox::new();
-        let base = engine::base_image(&sandbox.state);
-        let repository = sandbox.directory.path().join("repository");
-        std::fs::create_dir(&repository).unwrap();
-        git(&repository, &["init", "-q", "-b", "main"]);
+        let (repository, base) = sandbox.repository();
         let manifest = format!(
             r#"project: my-project
 repositories:

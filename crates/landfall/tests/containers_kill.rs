@@ -9,7 +9,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use common::{DESTROY, Random, Sandbox, engine, eventually, git, github};
+use common::{DESTROY, Random, Sandbox, eventually, git, github};
 
 const HOST: &str = "test123.my-project.localhost";
 const BRANCH: &str = "feature/test123";
@@ -37,11 +37,8 @@ struct Crashes {
 impl Crashes {
     fn new() -> Self {
         let sandbox = Sandbox::new();
-        let base = engine::base_image(&sandbox.state);
-        let repository = sandbox.directory.path().join("repository");
-        std::fs::create_dir(&repository).unwrap();
+        let (repository, base) = sandbox.repository();
         std::fs::write(repository.join("Dockerfile"), format!("FROM {base}\nENV DEMO_TEXT=\"{TEXT}\"\n")).unwrap();
-        git(&repository, &["init", "-q", "-b", "main"]);
         git(&repository, &["add", "."]);
         git(&repository, &["commit", "-q", "-m", "one"]);
         git(&repository, &["branch", BRANCH]);

@@ -429,11 +429,6 @@ impl LocalPlatform {
         Ok(self.core.docker.remove_container(id).await?)
     }
 
-    /// Where a task definition, service or build keeps its file; for messages.
-    pub fn state_directory(&self) -> &Path {
-        &self.core.directory
-    }
-
     /// The build's log file under the state directory.
     pub fn build_log(&self, key: &str) -> PathBuf {
         images::log_path(&self.images.directory, key)

@@ -2,6 +2,7 @@
 //!
 //! Errors are split by remedy, so that a caller decides by kind and never by message.
 
+pub mod changes;
 pub mod clock;
 pub mod documents;
 pub mod images;

@@ -39,7 +39,6 @@
 mod address;
 mod backoff;
 mod cell;
-mod changes;
 mod client;
 mod clock;
 mod contents;
@@ -61,9 +60,9 @@ pub use aws_config::SdkConfig;
 pub use client::Failure;
 pub use clock::{LATE, SKEW};
 pub use contents::Retention;
+use landfall_ports::changes::Changes;
 
 use crate::cell::{Cell, Refused};
-use crate::changes::Changes;
 use crate::client::Client;
 use crate::contents::{Contents, Page};
 use crate::execution::ExecutionObject;
@@ -124,8 +123,8 @@ impl S3Store {
                 owners: Mutex::default(),
                 told: Mutex::default(),
                 follow: tokio::sync::Mutex::default(),
-                journal_changes: Changes::new(LOOK),
-                store_changes: Changes::new(LOOK),
+                journal_changes: Changes::new(Some(LOOK)),
+                store_changes: Changes::new(Some(LOOK)),
             }),
         })
     }

@@ -14,7 +14,7 @@ use landfall_model::ids::ExecutionId;
 use landfall_model::inventory::{OwnedResource, ResourceKind};
 use landfall_planner::control::{dedup_key, plan_failed, started};
 use landfall_planner::names::service_name;
-use landfall_planner::{PlanError, PlanInputs, PlanKind, Planned, Severity, choose_port, lint, plan};
+use landfall_planner::{PlanError, PlanInputs, PlanKind, Planned, choose_port, lint, plan};
 use landfall_ports::PortError;
 use landfall_ports::journal::JournalError;
 use landfall_ports::store::StoreResult;
@@ -158,15 +158,8 @@ fn planned(
     if deploys(kind) {
         plan::fall_back(&mut planned.plan, good, record.asleep.is_some());
     }
-    let errors: Vec<String> = lint(&planned.plan)
-        .into_iter()
-        .filter(|note| note.severity == Severity::Error)
-        .map(|note| note.step.map_or(note.message.clone(), |step| format!("{step}: {}", note.message)))
-        .collect();
-    match errors.is_empty() {
-        true => Ok(planned),
-        false => Err(format!("the plan is faulty: {}", errors.join("; "))),
-    }
+    lint::check(&planned.plan)?;
+    Ok(planned)
 }
 
 fn deploys(kind: PlanKind) -> bool {

@@ -14,7 +14,6 @@
 //! writer, and whoever reads after an acknowledgement sees what was acknowledged ([`reader`]).
 
 mod backup;
-mod changes;
 mod checkpoint;
 mod clock;
 mod codec;
@@ -34,6 +33,7 @@ use std::sync::Arc;
 pub use backup::{RestoreError, restore};
 pub use clock::{BootClock, SystemBootClock};
 pub use error::OpenError;
+use landfall_ports::changes::Changes;
 pub use lock::{Holder, holder};
 pub use retention::{MINIMUM_DELIVERY_DAYS, PruneError, PrunePolicy, Pruned};
 pub use schema::SCHEMA_VERSION;
@@ -65,8 +65,8 @@ struct Inner {
     readers: Arc<reader::Readers>,
     clock: Arc<dyn BootClock>,
     /// What `Journal::changed` and `Store::changed` wait on.
-    journal_changes: changes::Changes,
-    store_changes: changes::Changes,
+    journal_changes: Changes,
+    store_changes: Changes,
     path: PathBuf,
     _lock: lock::OwnerLock,
 }
@@ -93,8 +93,8 @@ impl SqliteStore {
                 writer,
                 readers: Arc::new(reader::Readers::new(&path)),
                 clock,
-                journal_changes: changes::Changes::default(),
-                store_changes: changes::Changes::default(),
+                journal_changes: Changes::new(None),
+                store_changes: Changes::new(None),
                 path,
                 _lock: lock,
             }),

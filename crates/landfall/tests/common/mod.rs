@@ -99,6 +99,14 @@ impl Sandbox {
         }
     }
 
+    /// An empty git repository, and the tests' image for what is built from it.
+    pub(crate) fn repository(&self) -> (PathBuf, String) {
+        let repository = self.directory.path().join("repository");
+        std::fs::create_dir(&repository).unwrap();
+        git(&repository, &["init", "-q", "-b", "main"]);
+        (repository, engine::base_image(&self.state))
+    }
+
     /// Two containers to a task, application and reverse proxy, from the tests' image. `app_environment` are the knobs of
     /// `landfall demo-app web`; `extra` is appended to the manifest.
     pub(crate) fn two_container_manifest(&self, app_environment: &[(&str, &str)], extra: &str) {

@@ -42,6 +42,18 @@ pub fn lint(plan: &Plan) -> Vec<LintNote> {
     lint.notes
 }
 
+/// # Errors
+/// Why it must not run.
+pub fn check(plan: &Plan) -> Result<(), String> {
+    let errors = lint(plan).into_iter().filter(|note| note.severity == Severity::Error);
+    let told = errors.map(|note| note.step.map_or(note.message.clone(), |step| format!("{step}: {}", note.message)));
+    let told: Vec<String> = told.collect();
+    match told.is_empty() {
+        true => Ok(()),
+        false => Err(format!("the plan is faulty: {}", told.join("; "))),
+    }
+}
+
 struct Lint<'a> {
     plan: &'a Plan,
     /// The parameters that could be read, in the order of the plan.

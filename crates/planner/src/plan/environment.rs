@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use landfall_model::app::{App, LongLivedEnvironment, Service, route_url};
 use landfall_model::aws::AwsTarget;
 use landfall_model::ids::{ExecutionId, PlanDigest, RepositoryKey};
-use landfall_model::inventory::{TAG_COMMIT, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_GENERATION, TAG_INSTANCE, Tags};
+use landfall_model::inventory::Tags;
 use landfall_model::step::{DeployService, Input, RouteTarget};
 use landfall_workflow::{FailurePolicy, Plan};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::deploy::{Attached, Deploy, Following, Kept, Part, Scene, healthy};
 use super::release::{self, Release, Released};
 use super::step::Builder;
-use super::{MAX_PARALLEL, PlanError, Planned, SCHEMA};
+use super::{MAX_PARALLEL, PlanError, Planned, SCHEMA, tags_of};
 use crate::control::at_commit;
 use crate::names::{lasting_name, lasting_target_group};
 
@@ -408,14 +408,7 @@ fn repository(app: &App) -> Option<&RepositoryKey> {
 }
 
 fn tags(app: &App, environment: &LongLivedEnvironment, cx: &EnvironmentInputs, commit: Option<&str>) -> Tags {
-    let mut tags = Tags::from([
-        (TAG_ENVIRONMENT.to_owned(), environment.id(&app.project).to_string()),
-        (TAG_INSTANCE.to_owned(), cx.instance.clone()),
-        (TAG_GENERATION.to_owned(), GENERATION.to_string()),
-        (TAG_EXECUTION.to_owned(), cx.execution.to_string()),
-    ]);
-    tags.extend(commit.map(|commit| (TAG_COMMIT.to_owned(), commit.to_owned())));
-    tags
+    tags_of(&environment.id(&app.project), GENERATION, &cx.instance, &cx.execution, commit)
 }
 
 /// What containers are told of the environment they are in.

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use landfall_model::inventory::TAG_EXECUTION;
 use landfall_model::step::{DeployService, RegisterTaskDefinition, StepParams, WaitUntil};
 use landfall_workflow::{Outcome, Plan};
 use serde_json::json;

@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 
 use landfall_model::app::{App, Previews, Routing, Service};
 use landfall_model::environment::{EnvironmentRecord, SourceRef};
-use landfall_model::ids::{ExecutionId, PlanDigest};
+use landfall_model::ids::{EnvironmentId, ExecutionId, PlanDigest};
 use landfall_model::inventory::{
     OwnedResource, TAG_COMMIT, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_GENERATION, TAG_INSTANCE, Tags,
 };
@@ -196,15 +196,24 @@ fn services<'a>(app: &'a App, previews: &Previews) -> Result<Vec<&'a Service>, P
 }
 
 fn tags(record: &EnvironmentRecord, commit: Option<&str>, inputs: &PlanInputs) -> Tags {
+    tags_of(&record.id, record.generation, &inputs.instance, &inputs.execution, commit)
+}
+
+/// Of whatever an execution makes for an environment.
+fn tags_of(
+    environment: &EnvironmentId,
+    generation: u64,
+    instance: &str,
+    execution: &ExecutionId,
+    commit: Option<&str>,
+) -> Tags {
     let mut tags = Tags::from([
-        (TAG_ENVIRONMENT.to_owned(), record.id.to_string()),
-        (TAG_INSTANCE.to_owned(), inputs.instance.clone()),
-        (TAG_GENERATION.to_owned(), record.generation.to_string()),
-        (TAG_EXECUTION.to_owned(), inputs.execution.to_string()),
+        (TAG_ENVIRONMENT.to_owned(), environment.to_string()),
+        (TAG_INSTANCE.to_owned(), instance.to_owned()),
+        (TAG_GENERATION.to_owned(), generation.to_string()),
+        (TAG_EXECUTION.to_owned(), execution.to_string()),
     ]);
-    if let Some(commit) = commit {
-        tags.insert(TAG_COMMIT.to_owned(), commit.to_owned());
-    }
+    tags.extend(commit.map(|commit| (TAG_COMMIT.to_owned(), commit.to_owned())));
     tags
 }
 

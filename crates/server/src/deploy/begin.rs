@@ -5,7 +5,7 @@ use std::time::Duration;
 use landfall_engine::{EngineError, NewPlan};
 use landfall_model::ids::{EnvironmentId, ExecutionId, SYSTEM_ACTOR};
 use landfall_planner::plan::{self, EnvironmentInputs, NoRelease, release};
-use landfall_planner::{Planned, Severity, lint};
+use landfall_planner::{Planned, lint};
 use landfall_workflow::Signal;
 
 use super::{Answer, Begun, Change, Place, attempts, given, live, lock, place, refused, target};
@@ -175,15 +175,8 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
     if !matches!(change, Change::Scale { .. }) {
         plan::ways_back(&mut planned.plan, &attempts, cx.present.as_ref(), &cx.live);
     }
-    let errors: Vec<String> = lint(&planned.plan)
-        .into_iter()
-        .filter(|note| note.severity == Severity::Error)
-        .map(|note| note.step.map_or(note.message.clone(), |step| format!("{step}: {}", note.message)))
-        .collect();
-    match errors.is_empty() {
-        true => Ok(planned),
-        false => Err(ControlError::Invalid(format!("the plan is faulty: {}", errors.join("; ")))),
-    }
+    lint::check(&planned.plan).map_err(ControlError::Invalid)?;
+    Ok(planned)
 }
 
 fn no_release(error: &NoRelease, environment: &landfall_model::app::LongLivedEnvironment) -> ControlError {
