@@ -5,7 +5,7 @@
 //! tag in the request, changing and deleting for the tag on the thing.
 
 use landfall_model::app::{HookAction, ImageSource, NotificationTarget, Routing, Service, UrlOrSecret};
-use landfall_model::inventory::TAG_ENVIRONMENT;
+use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION};
 use landfall_model::step::RouteTarget;
 use landfall_model::strategy::LifecycleAction;
 use landfall_model::task::SecretRef;
@@ -148,10 +148,9 @@ fn services_and_tasks(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut
     let every = place.arn("ecs", &format!("service/{cluster}/*"));
     let tasks = place.arn("ecs", &format!("task/{cluster}/*"));
     let families = || names.families.iter().map(|family| place.arn("ecs", &format!("task-definition/{family}:*")));
-    all.push(
-        Statement::allow("ListServicesAndTasks", &["ecs:ListServices", "ecs:ListTasks"], everything())
-            .in_cluster(place),
-    );
+    // Which services a lasting environment has is known.
+    let list = if previews { &["ecs:ListServices", "ecs:ListTasks"][..] } else { &["ecs:ListTasks"] };
+    all.push(Statement::allow("ListServicesAndTasks", list, everything()).in_cluster(place));
     all.push(Statement::allow(
         "ReadServicesAndTasks",
         &["ecs:DescribeServices", "ecs:DescribeTasks"],
@@ -169,6 +168,12 @@ fn services_and_tasks(ask: &Ask<'_>, place: &Place<'_>, names: &Names, all: &mut
     }
     all.push(Statement::allow("ChangeServices", &change, of("service", "")));
     if !previews {
+        // A first deployment that fails leaves nothing. What was taken over has no such tag, and is never deleted.
+        all.push(
+            Statement::allow("DeleteNewServices", &["ecs:DeleteService"], of("service", ""))
+                .tagged(carries_tag(names))
+                .tagged((format!("aws:ResourceTag/{TAG_EXECUTION}"), vec!["exe_*".to_owned()])),
+        );
         // `landfall abort` and `landfall continue`.
         let pauses = |service: &&Service| {
             service.documents.is_some()

@@ -1,5 +1,5 @@
-//! The policy that `landfall iam` prints: the real binary brings previews up and takes them away under it, held to it by AWS
-//! lookalikes, and every statement and every action in it is needed.
+//! The policy that `landfall iam` prints: the real binary brings previews up and takes them away under it, deploys a lasting
+//! environment and rolls it back, held to it by AWS lookalikes, and every statement and every action in it is needed.
 //!
 //! Our own fake authorizes as AWS's Service Authorization Reference says: each resource that a call names, PassRole and tagging
 //! beside it, conditions on the request and on the tags of what is there. ministack is nobody's of us, and knows actions
@@ -11,9 +11,11 @@ mod common;
 mod iam_world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
+use std::time::Duration;
 
 use iam_world::ministack::{Ministack, as_far_as_known};
-use iam_world::{BRANCH, World};
+use iam_world::{BRANCH, World, job};
 use serde_json::{Value, json};
 
 const COMMITS: [&str; 2] = ["1111111111111111111111111111111111111111", "2222222222222222222222222222222222222222"];
@@ -45,6 +47,45 @@ fn everything(world: &World) {
     world.expect(&["gc"]);
 }
 
+/// Everything that can be done to a lasting environment: a first deployment that fails and leaves nothing, one that comes up,
+/// changes, is put right after somebody's meddling, fails, is stopped by somebody, rolled back, scaled, looked at and helped.
+fn everything_lasting(world: &World) {
+    world.manifest("good", 30);
+    let image = format!("side/side={}", job("bad"));
+    let bad = ["deploy", "prod", "--image", &image, "--commit", COMMITS[0]];
+    world.ends(&bad, 3);
+    let left = world.aws.fake.call("ecs", "ListServices", json!({"cluster": "main"})).unwrap();
+    assert_eq!(left["serviceArns"], json!([]), "a first deployment that fails leaves nothing");
+    world.expect(&["deploy", "prod", "--commit", COMMITS[0]]);
+    world.meddle();
+    world.manifest("good", 45);
+    world.expect(&["deploy", "prod", "--commit", COMMITS[1]]);
+    world.ends(&bad, 3);
+    stopped_by_somebody(world);
+    world.expect(&["rollback", "prod"]);
+    world.expect(&["scale", "prod", "side=2"]);
+    for look in [&["status", "prod"][..], &["releases", "prod"], &["logs", "prod"], &["drift", "prod"]] {
+        let output = world.landfall(look);
+        assert!(matches!(output.status.code(), Some(0 | 2)), "{look:?}: {output:?}");
+    }
+    // A task that does not end by itself is stopped.
+    world.ends(&["run", "prod", "side", "--timeout", "1"], 125);
+}
+
+/// `landfall abort` of one service, while another process deploys it.
+fn stopped_by_somebody(world: &World) {
+    let updates = world.aws.fake.count("ecs", "UpdateService");
+    let image = format!("side/side={}", job("slow"));
+    let slow = ["deploy", "prod", "--service", "side", "--image", &image, "--commit", COMMITS[1]];
+    let deploying = world.aws.landfall(&slow).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    common::eventually("the deployment has begun", Duration::from_secs(30), || {
+        if world.aws.fake.count("ecs", "UpdateService") > updates { Ok(()) } else { Err("not yet".to_owned()) }
+    });
+    world.expect(&["abort", "prod", "side"]);
+    let ended = deploying.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+}
+
 /// By statement: the actions that it, and no other statement, allowed; and all that it allowed.
 fn granted(world: &World) -> (BTreeSet<String>, BTreeMap<String, BTreeSet<String>>) {
     let (mut alone, mut all) = (BTreeSet::new(), BTreeMap::<String, BTreeSet<String>>::new());
@@ -61,9 +102,10 @@ fn granted(world: &World) -> (BTreeSet<String>, BTreeMap<String, BTreeSet<String
     (alone, all)
 }
 
-fn needed_and_not_more(ports: bool) {
+/// `what`: previews, or an environment's name.
+fn needed_and_not_more(ports: bool, what: &str, everything: fn(&World)) {
     let world = World::new(ports);
-    let policy = world.policy(&["previews"]);
+    let policy = world.policy(&[what]);
     world.hold_to(&policy);
     everything(&world);
     let denied: Vec<_> = world
@@ -86,12 +128,22 @@ fn needed_and_not_more(ports: bool) {
 
 #[test]
 fn previews_by_host_come_and_go_under_the_policy_and_every_right_in_it_is_used() {
-    needed_and_not_more(false);
+    needed_and_not_more(false, "previews", everything);
 }
 
 #[test]
 fn previews_by_port_come_and_go_under_the_policy_and_every_right_in_it_is_used() {
-    needed_and_not_more(true);
+    needed_and_not_more(true, "previews", everything);
+}
+
+#[test]
+fn a_lasting_environment_lives_under_the_policy_and_every_right_in_it_is_used() {
+    needed_and_not_more(false, "prod", everything_lasting);
+}
+
+#[test]
+fn a_lasting_environment_by_port_lives_under_the_policy_and_every_right_in_it_is_used() {
+    needed_and_not_more(true, "prod", everything_lasting);
 }
 
 #[test]
@@ -275,30 +327,47 @@ fn every_call_in_the_source_is_in_the_table_and_nothing_else_is() {
     );
 }
 
-/// What ministack never asks for: what AWS checks beside a call, and tasks, which it has none of without containers. Without
-/// resources it cannot tell the two statements that allow `ecs:TagResource` apart.
+/// What ministack never asks for: what AWS checks beside a call, and tasks of previews, which have none without containers.
+/// Without resources it cannot tell the two statements that allow `ecs:TagResource` apart.
 const NOT_ASKED: [&str; 5] =
     ["GiveTasksTheirRoles", "StopTasks", "TagLoadBalancing", "TagServices", "TagTaskDefinitions"];
+
+/// Of a lasting environment besides: no deployment fails there or can be stopped, its rule stays as it was made, and there is no
+/// Application Auto Scaling.
+const NOT_ASKED_LASTING: [&str; 5] = ["ChangeRules", "DeleteNewServices", "SeeScaling", "SteerDeployments", "TagTasks"];
 
 /// Where service deployments may not be asked for, a deployment is followed by what DescribeServices says of it.
 const FALLS_BACK: &str = "FollowDeployments";
 
-/// Whether a preview comes, changes and goes; what was said where it does not.
-fn comes_and_goes(cloud: &Ministack) -> Result<(), String> {
-    cloud.manifest(30);
-    let steps: [(u32, &[&str]); 4] = [
-        (30, &["preview", "create", BRANCH, "--commit", COMMITS[0], "--timeout", "60"]),
-        (45, &["preview", "create", BRANCH, "--commit", COMMITS[1], "--timeout", "60"]),
-        // Taking away is tried again until it works.
-        (45, &["preview", "destroy", BRANCH, "--timeout", "15"]),
-        (45, &["gc"]),
-    ];
-    for (delay, arguments) in steps {
-        cloud.manifest(delay);
+/// The deregistration delay in the manifest, a command, and its exit code.
+type Step = (u32, &'static [&'static str], i32);
+
+const PREVIEW: [Step; 4] = [
+    (30, &["preview", "create", BRANCH, "--commit", COMMITS[0], "--timeout", "60"], 0),
+    (45, &["preview", "create", BRANCH, "--commit", COMMITS[1], "--timeout", "60"], 0),
+    // Taking away is tried again until it works.
+    (45, &["preview", "destroy", BRANCH, "--timeout", "15"], 0),
+    (45, &["gc"], 0),
+];
+
+const LASTING: [Step; 6] = [
+    (30, &["deploy", "prod", "--commit", COMMITS[0], "--timeout", "60"], 0),
+    (45, &["deploy", "prod", "--commit", COMMITS[1], "--timeout", "60"], 0),
+    (45, &["rollback", "prod", "--timeout", "60"], 0),
+    (45, &["scale", "prod", "web=0"], 0),
+    (45, &["status", "prod"], 0),
+    // Tasks are records there that never end: this one is stopped.
+    (45, &["run", "prod", "web", "--timeout", "1"], 125),
+];
+
+/// Whether all of it goes well; what was said where it does not.
+fn goes_well(cloud: &Ministack, steps: &[Step]) -> Result<(), String> {
+    for (delay, arguments, code) in steps {
+        cloud.manifest(*delay);
         let output = cloud.landfall(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         // A notice that cannot be sent, and a rule that cannot be put right, are no failure of the preview.
-        if !output.status.success() || stderr.contains("may not do") {
+        if output.status.code() != Some(*code) || stderr.contains("may not do") {
             return Err(format!("{arguments:?}: {stderr}"));
         }
     }
@@ -306,12 +375,12 @@ fn comes_and_goes(cloud: &Ministack) -> Result<(), String> {
 }
 
 /// Half of the statements to a test: each is taken away once.
-fn refuses_without_any_one(half: usize) {
+fn refuses_without_any_one(what: &str, steps: &[Step], never: &[&str], half: usize) {
     let cloud = Ministack::start();
     cloud.manifest(30);
-    let output = cloud.landfall(&["iam", "previews"]);
+    let output = cloud.landfall(&["iam", what]);
     let policy: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let not_asked = |sid: &str| NOT_ASKED.contains(&sid) || sid == FALLS_BACK;
+    let not_asked = |sid: &str| never.contains(&sid) || sid == FALLS_BACK;
     let without = |gone: &dyn Fn(&str) -> bool| -> Value {
         let mut policy = as_far_as_known(&policy);
         policy["Statement"].as_array_mut().unwrap().retain(|statement| !gone(statement["Sid"].as_str().unwrap()));
@@ -320,23 +389,38 @@ fn refuses_without_any_one(half: usize) {
     if half == 0 {
         // `ecs:TagResource` is asked for, by either of two statements.
         cloud.hold_to(&without(&|sid| not_asked(sid) && sid != "TagServices"));
-        comes_and_goes(&cloud).unwrap();
+        goes_well(&cloud, steps).unwrap();
     }
     let asked = statements(&policy).into_iter().filter(|statement| !not_asked(statement["Sid"].as_str().unwrap()));
     for statement in asked.skip(half).step_by(2) {
         let sid = statement["Sid"].as_str().unwrap();
         cloud.hold_to(&without(&|other| other == sid));
-        let said = comes_and_goes(&cloud).expect_err(&format!("without {sid} all went well"));
+        let said = goes_well(&cloud, steps).expect_err(&format!("without {sid} all went well"));
         assert!(words(&statement["Action"]).iter().any(|action| said.contains(action)), "without {sid}: {said}");
     }
 }
 
 #[test]
 fn ministack_enforces_the_policy_and_without_any_one_statement_it_refuses() {
-    refuses_without_any_one(0);
+    refuses_without_any_one("previews", &PREVIEW, &NOT_ASKED, 0);
 }
 
 #[test]
 fn ministack_refuses_without_any_of_the_other_statements_too() {
-    refuses_without_any_one(1);
+    refuses_without_any_one("previews", &PREVIEW, &NOT_ASKED, 1);
+}
+
+/// Tasks there are those of `landfall run`, so that stopping them is asked for here.
+fn never_asked_of_a_lasting_environment() -> Vec<&'static str> {
+    NOT_ASKED.into_iter().filter(|sid| *sid != "StopTasks").chain(NOT_ASKED_LASTING).collect()
+}
+
+#[test]
+fn ministack_enforces_a_lasting_environment_s_policy_and_without_any_one_statement_it_refuses() {
+    refuses_without_any_one("prod", &LASTING, &never_asked_of_a_lasting_environment(), 0);
+}
+
+#[test]
+fn ministack_refuses_a_lasting_environment_without_any_of_the_other_statements_too() {
+    refuses_without_any_one("prod", &LASTING, &never_asked_of_a_lasting_environment(), 1);
 }

@@ -89,6 +89,10 @@ aws:
 services:
 {web}    desired_count: 0
     deployment: {{ timeout: {delay}0s }}
+environments:
+  prod:
+    on: cloud
+    routing: {{ host: {{ name: www.example.com, port: 80 }} }}
 previews:
   on: cloud
   branches: ["feature/*"]
@@ -115,6 +119,8 @@ previews:
         let key = |n: usize| self.world["key"][n].as_str().unwrap().to_owned();
         landfall(self.directory.path(), arguments)
             .envs([("AWS_ACCESS_KEY_ID", key(0)), ("AWS_SECRET_ACCESS_KEY", key(1))])
+            // What is tried again, and a notice that cannot be sent, is only told there.
+            .env("LANDFALL_LOG", "warn")
             .output()
             .unwrap()
     }

@@ -39,6 +39,11 @@ fn web(account: &str, delay: u32) -> String {
     )
 }
 
+/// By digest: nobody is asked what it is.
+pub(crate) fn job(ends: &str) -> String {
+    format!("jobs/{ends}@sha256:{:064x}", 1)
+}
+
 fn notifications(topic: &str) -> String {
     format!(
         r#"notifications:
@@ -81,15 +86,17 @@ impl World {
             rules.functions.push(FunctionRule { name: "seed".to_owned(), ..FunctionRule::default() });
         });
         let ends = |image: &str, code| ImageRule { image: image.to_owned(), exits: Some(code), ..ImageRule::default() };
-        self.aws.fake.image(ends("jobs:good", 0));
-        self.aws.fake.image(ends("jobs:bad", 3));
+        self.aws.fake.image(ends(&job("good"), 0));
+        self.aws.fake.image(ends(&job("bad"), 3));
+        let slow = ImageRule { image: job("slow"), starts_after: Some(3_600_000), ..ImageRule::default() };
+        self.aws.fake.image(slow);
     }
 
     /// `jobs`: how the hook's task ends. `delay`: the target group's deregistration delay.
     pub(crate) fn manifest(&self, jobs: &str, delay: u32) {
-        let routing = match self.ports {
-            true => "ports: { range: 8001-8010 }",
-            false => "host: { domain: previews.example.com, port: 80 }",
+        let (routing, lasting) = match self.ports {
+            true => ("ports: { range: 8001-8010 }", "port: 8020"),
+            false => ("host: { domain: previews.example.com, port: 80 }", "host: { name: www.example.com, port: 80 }"),
         };
         let text = format!(
             r#"project: my-project
@@ -102,13 +109,18 @@ services:
     cpu: 256
     memory: 512
     containers:
-      side: {{ image: "jobs:stays" }}
+      side: {{ image: "{stays}" }}
   jobs:
     cpu: 256
     memory: 512
     desired_count: 0
     containers:
-      job: {{ image: "jobs:{jobs}" }}
+      job: {{ image: "{jobs}" }}
+environments:
+  prod:
+    on: cloud
+    services: [web, side]
+    routing: {{ {lasting} }}
 previews:
   on: cloud
   branches: ["feature/*"]
@@ -126,6 +138,8 @@ previews:
 {notifications}"#,
             place = self.aws.place(),
             probe = self.probe,
+            stays = job("stays"),
+            jobs = job(jobs),
             web = web("123456789012", delay),
             notifications = notifications("arn:aws:sns:us-east-1:123456789012:ops"),
         );
@@ -140,6 +154,11 @@ previews:
     #[track_caller]
     pub(crate) fn expect(&self, arguments: &[&str]) -> String {
         ends(&self.landfall(arguments), 0, &[])
+    }
+
+    #[track_caller]
+    pub(crate) fn ends(&self, arguments: &[&str], code: i32) {
+        ends(&self.landfall(arguments), code, &[]);
     }
 
     /// What `landfall iam` prints.
