@@ -1,7 +1,8 @@
 //! The one way to AWS: every call waits for its quota, is timed, counted, traced, and retried while AWS says it comes too fast.
 //!
-//! A throttled request was not carried out, so repeating it is always safe. Nothing else is repeated here: after a time-out
-//! or a cut connection nobody knows whether the effect is there, and the engine repeats the whole, idempotent step.
+//! A throttled request was not carried out, so repeating it is always safe; so is a read, which has no effect, and is repeated
+//! for a moment where there was no answer, as not everybody who reads is a step. Nothing else is repeated here: after a time-out or a
+//! cut connection nobody knows whether the effect is there, and the engine repeats the whole, idempotent step.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -33,6 +34,10 @@ impl<'a> Call<'a> {
         Self { service: "ecs", action, family, resource }
     }
 
+    fn reads(&self) -> bool {
+        ["Describe", "Get", "List"].iter().any(|verb| self.action.starts_with(verb))
+    }
+
     /// For messages.
     pub(crate) fn what(&self) -> String {
         format!("{}:{} on {}", self.service, self.action, self.resource)
@@ -40,6 +45,10 @@ impl<'a> Call<'a> {
 }
 
 const THROTTLED_TRIES: u32 = 8;
+/// Of a read without an answer, and for how long: a region that is down is told soon.
+const READ_TRIES: u32 = 5;
+const LONGEST_READING: Duration = Duration::from_secs(3);
+const FIRST_PAUSE_MS: u64 = 50;
 const FIRST_BACKOFF_MS: u64 = 200;
 const LONGEST_BACKOFF_MS: u64 = 5_000;
 /// Within what the engine gives a handler: later the engine asks again.
@@ -115,9 +124,17 @@ impl Caller {
                 recorder.record("tries", tries);
                 let Err(mut failure) = result else { return result };
                 recorder.record("error", failure.error.to_string());
+                if matches!(failure.error, PortError::Unavailable(_)) && call.reads() && tries < READ_TRIES {
+                    let pause = Duration::from_millis(doubled(FIRST_PAUSE_MS, tries, random()));
+                    if since.elapsed().saturating_add(pause) < LONGEST_READING {
+                        tracing::debug!(service = call.service, operation = call.action, "asked again");
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
+                }
                 let PortError::Throttled { retry_after_ms, .. } = &mut failure.error else { return Err(failure) };
                 self.budgets.throttled(call.family);
-                let backoff = backoff_ms(tries, random());
+                let backoff = doubled(FIRST_BACKOFF_MS, tries, random());
                 let pause = Duration::from_millis(backoff);
                 if tries >= THROTTLED_TRIES || since.elapsed().saturating_add(pause) >= most {
                     retry_after_ms.get_or_insert(LONGEST_BACKOFF_MS);
@@ -179,8 +196,8 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Doubling, with a random half ("equal jitter").
-fn backoff_ms(tries: u32, random: u64) -> u64 {
-    let whole = FIRST_BACKOFF_MS.saturating_mul(1 << tries.min(10)).min(LONGEST_BACKOFF_MS);
+fn doubled(first_ms: u64, tries: u32, random: u64) -> u64 {
+    let whole = first_ms.saturating_mul(1 << tries.min(10)).min(LONGEST_BACKOFF_MS);
     whole / 2 + random % (whole / 2 + 1)
 }
 
@@ -249,17 +266,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_else_is_repeated() {
+    async fn a_read_without_an_answer_is_repeated_for_a_moment_and_nothing_else_is() {
         let caller = caller("test once");
-        let once = || async { Err::<(), _>(answered("x", 500, "ServerException", "")) };
-        assert!(matches!(caller.guarded(READ, once).await.unwrap_err().error, PortError::Unavailable(_)));
-        assert_eq!(caller.counts().get("ecs-service-read"), Some(&1));
+        let (broken, asked) = (|| answered("x", 500, "ServerException", ""), AtomicU32::new(0));
+        let begun = Instant::now();
+        let failure = caller.guarded(READ, || async { Err::<(), _>(broken()) }).await.unwrap_err();
+        assert!(matches!(failure.error, PortError::Unavailable(_)));
+        assert_eq!(caller.counts()["ecs-service-read"], u64::from(READ_TRIES));
+        assert!(begun.elapsed() < LONGEST_READING);
+        let second = || async { if asked.fetch_add(1, Ordering::Relaxed) == 0 { Err(broken()) } else { Ok(7) } };
+        assert_eq!(caller.guarded(READ, second).await.unwrap(), 7);
+        // One that takes its time is not: whoever asked may be cut off.
+        let slow = || async {
+            tokio::time::sleep(LONGEST_READING).await;
+            Err::<(), _>(broken())
+        };
+        caller.guarded(READ, slow).await.unwrap_err();
+        assert_eq!(caller.counts()["ecs-service-read"], u64::from(READ_TRIES) + 3);
+        for action in ["UpdateService", "StopServiceDeployment", "TagResource"] {
+            let write = Call { action, family: Family::ServiceDeployment, ..READ };
+            caller.guarded(write, || async { Err::<(), _>(broken()) }).await.unwrap_err();
+        }
+        assert_eq!(caller.counts()["ecs-service-deployment"], 3);
+        // What was answered is an answer.
+        let denied = || async { Err::<(), _>(answered("x", 400, "AccessDeniedException", "")) };
+        caller.guarded(READ, denied).await.unwrap_err();
+        assert_eq!(caller.counts()["ecs-service-read"], u64::from(READ_TRIES) + 4);
     }
 
     #[test]
     fn backoff_grows_and_stays_within_its_bounds() {
-        assert_eq!(backoff_ms(1, 0), 200);
-        assert_eq!(backoff_ms(1, 200), 400);
-        assert!((1..60).all(|tries| (200..=LONGEST_BACKOFF_MS).contains(&backoff_ms(tries, 12_345))));
+        assert_eq!(doubled(FIRST_BACKOFF_MS, 1, 0), 200);
+        assert_eq!(doubled(FIRST_BACKOFF_MS, 1, 200), 400);
+        assert!((1..60).all(|tries| (200..=LONGEST_BACKOFF_MS).contains(&doubled(FIRST_BACKOFF_MS, tries, 12_345))));
     }
 }
