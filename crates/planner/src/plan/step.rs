@@ -13,6 +13,9 @@ const PATIENT: RetryPolicy = RetryPolicy { attempts: 10, initial_ms: 200, max_ms
 const ONCE: RetryPolicy = RetryPolicy { attempts: 1, initial_ms: 1_000, max_ms: 1_000 };
 
 const BRIEF_TIMEOUT_MS: u64 = 120_000;
+/// What fails is told as soon as ever. What waits for its turn, with hundreds before it under one of AWS's quotas, or for room on
+/// the load balancer, may take this long.
+const QUEUED_TIMEOUT_MS: u64 = 900_000;
 
 pub(super) struct Builder {
     pub(super) steps: Vec<Step>,
@@ -29,6 +32,7 @@ impl Builder {
     pub(super) fn add(&mut self, id: impl Into<StepId>, title: String, needs: &[StepId], params: StepParams) -> StepId {
         let id = id.into();
         let (retry, idempotency, undo) = defaults(&params);
+        let timeout_ms = timeout_ms(&params);
         // Parameters are plain data: they cannot fail to serialize.
         let params = serde_json::to_value(params).unwrap_or_default();
         self.steps.push(Step {
@@ -37,7 +41,7 @@ impl Builder {
             needs: needs.to_vec(),
             params,
             retry,
-            timeout_ms: BRIEF_TIMEOUT_MS,
+            timeout_ms,
             idempotency,
             on_failure: self.on_failure,
             undo,
@@ -60,6 +64,17 @@ impl Builder {
     /// Total time of the step added last, in seconds.
     pub(super) fn timeout_s(&mut self, seconds: u32) {
         self.last(|step| step.timeout_ms = u64::from(seconds) * 1_000);
+    }
+}
+
+fn timeout_ms(params: &StepParams) -> u64 {
+    match params {
+        StepParams::RegisterTaskDefinition(_)
+        | StepParams::EnsureTargetGroup(_)
+        | StepParams::EnsureRoute(_)
+        | StepParams::DeleteRoute(_)
+        | StepParams::DeleteTargetGroup(_) => QUEUED_TIMEOUT_MS,
+        _ => BRIEF_TIMEOUT_MS,
     }
 }
 
