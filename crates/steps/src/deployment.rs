@@ -32,20 +32,21 @@ pub(crate) fn note(deployment: &DeploymentDescription, service: &str) -> String 
     note
 }
 
-/// How long until the next look, where `least` is what the platform bears. Most of a rollout nothing can end: then as long as
-/// what has passed allows, so that a short one is not missed; and shortly before the end, more often.
+/// How long until the next look, where `least` is what the platform bears. Most of a rollout nothing can end: then looks are
+/// seldom, the more so the longer it has taken, up to a bound. Once all new tasks run, its end may come any moment: looks are as
+/// frequent as a small part of what it has taken so far, so that a short rollout is not told late, nor a long one asked for
+/// often.
 pub(crate) fn pace(
     service: &ServiceDescription,
     deployment: &DeploymentDescription,
     now: Timestamp,
     least: u64,
 ) -> u64 {
-    const CLEANING_UP_MS: u64 = 30_000;
-    // Clocks differ: an age that cannot be is none.
-    let age = u64::try_from(now.as_millisecond() - deployment.created_at.as_millisecond()).unwrap_or(0);
-    let seldom = (age / 4).clamp(least, least * 3);
+    // Clocks differ: an age that cannot be is not known.
+    let age = u64::try_from(now.as_millisecond() - deployment.created_at.as_millisecond()).ok();
+    let part = |of: u64, from: u64, to: u64| age.map_or(least, |age| (age / of).clamp(from, to));
     if let Some(shift) = &deployment.shift {
-        return if shift.pauses.is_empty() { seldom } else { least * 5 };
+        return if shift.pauses.is_empty() { part(4, least, least * 3) } else { least * 5 };
     }
     if service.deployments.first().is_some_and(|first| first.id != deployment.id) {
         // It is being rolled back.
@@ -55,11 +56,9 @@ pub(crate) fn pace(
         return least;
     }
     if deployment.running < deployment.desired {
-        return seldom;
+        return part(2, least, least * 3);
     }
-    let old = service.deployments.iter().filter(|other| other.id != deployment.id);
-    let leaving = old.map(|other| other.running + other.pending).sum::<u32>() > 0;
-    if leaving || age > CLEANING_UP_MS { least } else { least / 2 }
+    part(24, least / 4, least)
 }
 
 /// The failure of a deployment that is not waited for any longer: its tasks keep failing for one and the same reason.
