@@ -6,13 +6,8 @@ use aws_sdk_elasticloadbalancingv2::types::{LoadBalancer, LoadBalancerStateEnum,
 use jiff::Timestamp;
 
 use super::{Check, Examiner};
-use crate::budget::Family;
-use crate::call::Call;
+use crate::elb::calls::{pages, read};
 use crate::error::Failed;
-
-fn read<'a>(action: &'static str, resource: &'a str) -> Call<'a> {
-    Call { service: "elasticloadbalancing", action, family: Family::ElbRead, resource }
-}
 
 /// Below this, a word about it.
 const LITTLE: usize = 5;
@@ -97,42 +92,18 @@ impl Examiner {
     async fn used(&self, balancer: &str) -> Result<Used, Failed> {
         let elb = &self.core.clients.elb;
         let mut used = Used::default();
-        let mut listeners = Vec::new();
-        let mut marker = None;
-        loop {
-            let request = elb.describe_listeners().load_balancer_arn(balancer).page_size(400).set_marker(marker);
-            let page = self.core.caller.call(read("DescribeListeners", balancer), || request.clone().send()).await?;
-            listeners.extend(page.listeners().iter().filter_map(|listener| listener.listener_arn.clone()));
-            marker = page.next_marker.filter(|marker| !marker.is_empty());
-            if marker.is_none() {
-                break;
-            }
-        }
+        let request = elb.describe_listeners().load_balancer_arn(balancer).page_size(400);
+        let listeners = pages!(self, read("DescribeListeners", balancer), request.clone(), listeners);
         used.listeners = listeners.len();
-        for listener in &listeners {
-            let mut marker = None;
-            loop {
-                let request = elb.describe_rules().listener_arn(listener).page_size(400).set_marker(marker);
-                let page = self.core.caller.call(read("DescribeRules", listener), || request.clone().send()).await?;
-                // Default rules do not count.
-                used.rules += page.rules().iter().filter(|rule| rule.is_default != Some(true)).count();
-                marker = page.next_marker.filter(|marker| !marker.is_empty());
-                if marker.is_none() {
-                    break;
-                }
-            }
+        for listener in listeners.iter().filter_map(|listener| listener.listener_arn.as_deref()) {
+            let request = elb.describe_rules().listener_arn(listener).page_size(400);
+            let rules = pages!(self, read("DescribeRules", listener), request.clone(), rules);
+            // Default rules do not count.
+            used.rules += rules.iter().filter(|rule| rule.is_default != Some(true)).count();
         }
-        let mut groups = BTreeSet::new();
-        let mut marker = None;
-        loop {
-            let request = elb.describe_target_groups().load_balancer_arn(balancer).page_size(400).set_marker(marker);
-            let page = self.core.caller.call(read("DescribeTargetGroups", balancer), || request.clone().send()).await?;
-            groups.extend(page.target_groups().iter().filter_map(|group| group.target_group_arn.clone()));
-            marker = page.next_marker.filter(|marker| !marker.is_empty());
-            if marker.is_none() {
-                break;
-            }
-        }
+        let request = elb.describe_target_groups().load_balancer_arn(balancer).page_size(400);
+        let groups = pages!(self, read("DescribeTargetGroups", balancer), request.clone(), target_groups);
+        let groups: BTreeSet<_> = groups.into_iter().filter_map(|group| group.target_group_arn).collect();
         used.groups = groups.len();
         for group in &groups {
             let request = elb.describe_target_health().target_group_arn(group);

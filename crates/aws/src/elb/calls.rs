@@ -21,7 +21,7 @@ use crate::tags;
 const PAGE: i32 = 400;
 const TAG_BATCH: usize = 20;
 
-pub(super) fn read<'a>(action: &'static str, resource: &'a str) -> Call<'a> {
+pub(crate) fn read<'a>(action: &'static str, resource: &'a str) -> Call<'a> {
     Call { service: "elasticloadbalancing", action, family: Family::ElbRead, resource }
 }
 
@@ -53,6 +53,7 @@ macro_rules! pages {
         }
     }};
 }
+pub(crate) use pages;
 
 impl Elb {
     pub(super) fn client(&self) -> &aws_sdk_elasticloadbalancingv2::Client {

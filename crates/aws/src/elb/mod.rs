@@ -14,7 +14,7 @@
 //! **The shared listener** of host rules is made where it is missing and never deleted: with it would go rules that were put
 //! on it meanwhile. It carries the installation's tag and no environment's.
 
-mod calls;
+pub(crate) mod calls;
 mod groups;
 mod limits;
 mod listing;
