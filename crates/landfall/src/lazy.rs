@@ -128,10 +128,6 @@ impl Orchestrator for LazyLocal {
         self.connect().await?.orchestrator.adopt_service(name, tags).await
     }
 
-    async fn service_document(&self, name: &str) -> PortResult<Option<serde_json::Value>> {
-        self.connect().await?.orchestrator.service_document(name).await
-    }
-
     async fn continue_deployment(&self, service: &str) -> PortResult<bool> {
         self.connect().await?.orchestrator.continue_deployment(service).await
     }
@@ -174,6 +170,10 @@ impl Orchestrator for LazyLocal {
 
     async fn documents(&self, service: &str) -> PortResult<Option<Documents>> {
         self.connect().await?.orchestrator.documents(service).await
+    }
+
+    async fn service_document(&self, name: &str) -> PortResult<Option<serde_json::Value>> {
+        self.connect().await?.orchestrator.service_document(name).await
     }
 
     async fn desired_documents(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Documents> {
