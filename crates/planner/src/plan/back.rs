@@ -87,13 +87,16 @@ pub fn ways_back(plan: &mut Plan, attempts: &[Attempt], present: Option<&Release
     }
 }
 
+pub(super) fn ended_whole(outcome: Option<Outcome>) -> bool {
+    matches!(outcome, Some(Outcome::Succeeded | Outcome::RolledBack | Outcome::Aborted))
+}
+
 /// What attempts did to it since one that had it ended whole; newest first.
 fn cut_short<'a>(attempts: &'a [Attempt], params: &StepParams) -> Vec<&'a Touched> {
-    let whole = |outcome| matches!(outcome, Some(Outcome::Succeeded | Outcome::RolledBack | Outcome::Aborted));
     let mut cut = Vec::new();
     for attempt in attempts.iter().filter(|attempt| attempt.kind != SCALE) {
         let Some(touched) = attempt.touched.iter().find(|touched| same(&touched.params, params)) else { continue };
-        if whole(attempt.outcome) {
+        if ended_whole(attempt.outcome) {
             break;
         }
         cut.extend(touched.begun.then_some(touched));

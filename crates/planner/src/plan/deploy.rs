@@ -46,8 +46,10 @@ pub(super) struct Scene<'a> {
 
 /// The images that a service runs.
 pub(super) enum Kept {
-    /// By container.
+    /// As released, pinned; by container.
     Images(BTreeMap<String, String>),
+    /// As somebody else deployed them, perhaps by tags, which are looked up once like any other reference.
+    Others(BTreeMap<String, String>),
     /// Not known: what needs one is refused with this.
     Unread(PlanError),
 }
@@ -191,6 +193,11 @@ impl Deploy<'_> {
                 Some(Kept::Images(images)) => {
                     if let Some(kept) = images.get(&container.name) {
                         return Ok(Input::Value(kept.clone()));
+                    }
+                }
+                Some(Kept::Others(images)) => {
+                    if let Some(kept) = images.get(&container.name).cloned() {
+                        return Ok(self.reference(id, &kept));
                     }
                 }
                 Some(Kept::Unread(why)) => return Err(why.clone()),

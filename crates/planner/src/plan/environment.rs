@@ -381,7 +381,7 @@ fn kept(cx: &EnvironmentInputs) -> BTreeMap<String, Kept> {
         }
         let running = cx.running.get(name)?;
         if let Some(images) = &running.images {
-            return Some(Kept::Images(images.clone()));
+            return Some(Kept::Others(images.clone()));
         }
         let released = released.map_or("nothing", |released| &released.task_definition);
         Some(Kept::Unread(PlanError::Elsewhere(format!(

@@ -27,9 +27,13 @@ fn without_a_commit_the_images_stay_that_run_whoever_deployed_them() {
     // Somebody else's, read.
     let cx =
         EnvironmentInputs { running: runs("worker", "others:4", &[("worker", "others/worker:4")]), ..released.clone() };
-    assert_eq!(worker(cx.clone()).unwrap(), Input::Value("others/worker:4".to_owned()));
+    let looked_up = Input::output("image.worker.worker", "image");
+    assert_eq!(worker(cx.clone()).unwrap(), looked_up);
     // Also where nothing was ever released here.
-    assert_eq!(worker(EnvironmentInputs { present: None, ..cx }).unwrap(), Input::Value("others/worker:4".to_owned()));
+    assert_eq!(worker(EnvironmentInputs { present: None, ..cx }).unwrap(), looked_up);
+    // By digest there is nothing to look up.
+    let cx = EnvironmentInputs { running: runs("worker", "others:4", &[("worker", "x@sha256:4")]), ..released.clone() };
+    assert_eq!(worker(cx).unwrap(), Input::Value("x@sha256:4".to_owned()));
     // And where it cannot be read nothing is put over it.
     let cx = EnvironmentInputs { running: runs("worker", "others:4", &[]), ..released.clone() };
     let error = worker(cx.clone()).unwrap_err();
@@ -59,6 +63,13 @@ fn what_a_failed_attempt_left_is_not_what_anybody_deployed() {
         definition(&plan, "worker").containers[0].image,
         Input::Value("exe_1:image.worker.worker/image".to_owned())
     );
+    // One that was undone whole runs only because somebody wants it.
+    for whole in [Outcome::RolledBack, Outcome::Aborted] {
+        let attempts = [tried(&app, 2, "bbbbb", whole), tried(&app, 1, "aaaaa", Outcome::Succeeded)];
+        let cx = EnvironmentInputs { unfinished: release::unfinished(&attempts), ..cx.clone() };
+        let plan = deploy(&app, &only("worker", cx)).unwrap();
+        assert_eq!(definition(&plan, "worker").containers[0].image, Input::output("image.worker.worker", "image"));
+    }
     // Without a release there is nothing to keep.
     let none = EnvironmentInputs { present: None, ..cx };
     assert!(matches!(deploy(&app, &only("worker", none)), Err(PlanError::Unplannable(_))));

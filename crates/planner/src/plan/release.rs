@@ -174,9 +174,10 @@ pub fn state(attempts: &[Attempt]) -> Option<Release> {
     Some(state)
 }
 
-/// Task definitions of attempts that came to no release: a service that runs one is half done, and what it runs is nobody's wish.
+/// Task definitions of attempts that ended half done: a service that runs one runs what is nobody's wish. One of an attempt that
+/// was undone whole runs only where somebody has put it there since.
 pub fn unfinished(attempts: &[Attempt]) -> BTreeSet<String> {
-    let of = attempts.iter().filter(|attempt| attempt.release.is_none());
+    let of = attempts.iter().filter(|attempt| !super::back::ended_whole(attempt.outcome));
     of.flat_map(|attempt| attempt.registered.iter().cloned()).collect()
 }
 

@@ -297,3 +297,19 @@ pub enum ControlError {
     #[error("internal error: {0}")]
     Internal(String),
 }
+
+impl ControlError {
+    /// The same kind with other words.
+    pub(crate) fn map(self, words: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::NotFound(text) => Self::NotFound(words(text)),
+            Self::Invalid(text) => Self::Invalid(words(text)),
+            Self::Conflict(text) => Self::Conflict(words(text)),
+            Self::Locked(text) => Self::Locked(words(text)),
+            Self::Denied(text) => Self::Denied(words(text)),
+            Self::Throttled(text) => Self::Throttled(words(text)),
+            Self::Unavailable(text) => Self::Unavailable(words(text)),
+            Self::Internal(text) => Self::Internal(words(text)),
+        }
+    }
+}

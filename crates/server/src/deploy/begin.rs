@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use landfall_engine::{EngineError, NewPlan};
-use landfall_model::ids::{EnvironmentId, ExecutionId, SYSTEM_ACTOR};
+use landfall_model::ids::{ExecutionId, SYSTEM_ACTOR};
 use landfall_planner::plan::{self, EnvironmentInputs, NoRelease, release};
 use landfall_planner::{Planned, lint};
+use landfall_ports::journal::ExecutionSummary;
 use landfall_workflow::Signal;
 
 use super::{Answer, Begun, Change, Place, attempts, given, live, lock, place, refused, target};
@@ -26,31 +27,54 @@ pub(crate) async fn begin(inner: &Inner, name: &str, change: Change, by: String)
     for _ in 0..RIVALS {
         // Others may have kept this waiting for minutes.
         unlocked(inner, &place, &superseded).await?;
-        superseded.extend(make_way(inner, &place.id, &by).await?);
-        if let Some(begun) = once(inner, &place, &change, &by, &superseded).await? {
+        let under_way = inner.journal.list(Some(&place.id), true, 100).await?;
+        if !under_way.is_empty() {
+            refuse(&change, &under_way, name)?;
+            // Nobody makes way for what cannot even be planned.
+            planned(inner, &place, &change, &inner.engine.new_id(inner.clock.now())).await?;
+        }
+        superseded.extend(make_way(inner, under_way, &by).await?);
+        let begun = once(inner, &place, &change, &by, &superseded).await;
+        if let Some(begun) = begun.map_err(|error| half_done(error, &superseded))? {
             return Ok(Begun { superseded, ..begun });
         }
     }
     Err(ControlError::Conflict(format!("others keep deploying to {name}; try again when they are done")))
 }
 
+/// A count changes nothing that a deployment is at, and would leave it half done.
+fn refuse(change: &Change, under_way: &[ExecutionSummary], name: &str) -> Answer<()> {
+    let deployment = under_way.iter().find(|one| matches!(one.kind.as_str(), release::DEPLOY | release::ROLLBACK));
+    match (change, deployment) {
+        (Change::Scale { .. }, Some(one)) => Err(ControlError::Conflict(format!(
+            "{} ({}) is under way: scale when it has ended; `landfall wait {name}` waits for that",
+            one.title, one.id
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// # Errors
 /// `Locked`; also who has made way by then, and so is half done.
 async fn unlocked(inner: &Inner, place: &Place<'_>, superseded: &[ExecutionId]) -> Answer<()> {
     let refused = lock::refuse(inner, &place.id, &place.environment.name).await;
-    refused.map_err(|error| match (error, superseded) {
-        (ControlError::Locked(why), [_, ..]) => {
-            let halves: Vec<&str> = superseded.iter().map(ExecutionId::as_str).collect();
-            ControlError::Locked(format!("{why}; {} had made way already and is half done", halves.join(", ")))
-        }
-        (error, _) => error,
-    })
+    refused.map_err(|error| half_done(error, superseded))
 }
 
-/// Supersedes what is unfinished and waits until it has stopped.
-async fn make_way(inner: &Inner, id: &EnvironmentId, by: &str) -> Answer<Vec<ExecutionId>> {
+/// Says of whatever ends the request who has made way for it.
+fn half_done(error: ControlError, superseded: &[ExecutionId]) -> ControlError {
+    const SAID: &str = "had made way already and is half done";
+    let halves: Vec<&str> = superseded.iter().map(ExecutionId::as_str).collect();
+    if halves.is_empty() || error.to_string().contains(SAID) {
+        return error;
+    }
+    error.map(|why| format!("{why}; {} {SAID}", halves.join(", ")))
+}
+
+/// Supersedes these and waits until they have stopped.
+async fn make_way(inner: &Inner, under_way: Vec<ExecutionSummary>, by: &str) -> Answer<Vec<ExecutionId>> {
     let mut superseded = Vec::new();
-    for summary in inner.journal.list(Some(id), true, 100).await? {
+    for summary in under_way {
         let signal = Signal::Supersede { by: format!("a newer request of {by}") };
         match inner.engine.signal(&summary.id, SYSTEM_ACTOR, signal).await {
             Ok(()) => superseded.push(summary.id.clone()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use landfall_planner::names::lasting_name;
 use landfall_planner::plan::{EnvironmentInputs, Running};
 use landfall_ports::PortError;
-use landfall_ports::orchestrator::Documents;
+use landfall_ports::orchestrator::{Documents, ServiceStatus};
 
 use super::{Answer, Place, compare};
 use crate::service::Inner;
@@ -22,11 +22,14 @@ pub(super) async fn look(inner: &Inner, place: &Place<'_>) -> Answer<Live> {
     for service in &place.environment.services {
         let name = lasting_name(&inner.app, place.environment, service);
         let (desired, running) = match place.platform.orchestrator.find_service(&name).await? {
+            // It goes, with its count of 0, and the next one is made as new.
+            Some(found) if found.status == ServiceStatus::Draining => (None, None),
             Some(found) => {
                 (Some(found.desired), Some(Running { task_definition: found.task_definition, images: None }))
             }
             // Not ours yet, but about to be taken over: its count stays as well.
             None => match documents(place, &name).await? {
+                Some(documents) if documents.service["status"] == "DRAINING" => (None, None),
                 Some(documents) => (compare::count(&documents), compare::running(&documents)),
                 None => (None, None),
             },

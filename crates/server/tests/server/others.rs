@@ -75,6 +75,7 @@ fn scale(count: u32) -> Change {
 #[tokio::test]
 async fn what_others_deployed_stays_when_the_count_changes_and_keeps_its_images_without_a_commit() {
     let rig = by_commit();
+    rig.world.behave(|behaviour| behaviour.available_images.extend(["others/app:7".to_owned()]));
     let server = rig.start().await;
     assert_eq!(deployed(&server, commit(Some('1'))).await, Outcome::Succeeded);
     let theirs = deployed_by_others(&rig, WEB, "others/app:7").await;
@@ -83,10 +84,10 @@ async fn what_others_deployed_stays_when_the_count_changes_and_keeps_its_images_
     let after = rig.world.view();
     assert_eq!(after.services[WEB], (theirs, 3, 3));
     assert_eq!(after.settings, before.settings);
-    // A change of the manifest alone.
+    // A change of the manifest alone: what their tag means is looked up once.
     assert_eq!(deployed(&server, commit(None)).await, Outcome::Succeeded);
     let status = detail(&server).await;
-    assert_eq!(status.services[0].images.values().collect::<Vec<_>>(), ["others/app:7"]);
+    assert_eq!(status.services[0].images.values().collect::<Vec<_>>(), [&digest("others/app:7")]);
     assert_eq!(rig.world.view().services[WEB].1, 3);
 }
 
@@ -98,6 +99,40 @@ async fn a_count_cannot_be_set_of_what_is_not_there() {
     rig.world.vanish_service(WEB);
     let Err(ControlError::Invalid(why)) = ask(&server, scale(2)).await else { panic!("not refused") };
     assert!(why.contains(WEB) && why.contains("landfall deploy prod"), "{why}");
+}
+
+#[tokio::test]
+async fn one_that_is_being_deleted_does_not_give_its_count_to_the_next() {
+    let rig = prod(&["app:1", "app:2"]);
+    let server = rig.start().await;
+    assert_eq!(deployed(&server, image("app:1")).await, Outcome::Succeeded);
+    let (_, count, _) = rig.world.view().services[WEB].clone();
+    assert!(count > 0);
+    rig.world.behave(|behaviour| behaviour.patience = 3);
+    let orchestrator = rig.world.platform().orchestrator;
+    orchestrator.scale_service(WEB, 0).await.unwrap();
+    orchestrator.delete_service(WEB).await.unwrap();
+    assert_eq!(deployed(&server, image("app:2")).await, Outcome::Succeeded);
+    let (_, desired, running) = rig.world.view().services[WEB].clone();
+    assert_eq!((desired, running), (count, count));
+}
+
+#[tokio::test]
+async fn what_is_under_way_makes_way_for_nothing_that_is_refused() {
+    let rig = two(&["app:1", "jobs:1"]);
+    rig.world.behave(|behaviour| behaviour.restarting_images.extend([digest("app:1")]));
+    let server = rig.start().await;
+    let first = ask(&server, images(&[("app", "app:1"), ("jobs", "jobs:1")])).await.unwrap();
+    eventually("it is half done", async || rig.world.definition_of(WEB)).await;
+    let Err(ControlError::Invalid(why)) = ask(&server, images(&[("app", "app:1"), ("nope", "x:1")])).await else {
+        panic!("not refused")
+    };
+    assert!(why.contains("nope"), "{why}");
+    let Err(ControlError::Conflict(why)) = ask(&server, scale(2)).await else { panic!("not refused") };
+    assert!(why.contains(first.execution.as_str()) && why.contains("landfall wait prod"), "{why}");
+    rig.world.behave(|behaviour| behaviour.restarting_images.clear());
+    assert_eq!(end(&server, &first.execution).await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(deployed(&server, scale(2)).await, Outcome::Succeeded);
 }
 
 const JOBS: &str = "my-project-prod-jobs";
