@@ -53,7 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-const TEST_ONLY: &[&str] = &["model", "testkit", "awsfake", "deploy", "engine", "steps", "planner"];
+const TEST_ONLY: &[&str] = &["model", "testkit", "awsfake", "deploy", "engine", "steps", "planner", "workflow"];
 
 const LONG: usize = 300;
 const TOO_LONG: usize = 600;

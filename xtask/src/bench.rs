@@ -1,6 +1,7 @@
 //! Benchmarks. Every claim is a ratio against a peer or a floor measured in the same run, interleaved, medians of at least
 //! five pairs; docs/benchmarks.md holds the last results with the command beside each.
 
+mod aws;
 mod deploy;
 mod intake;
 mod preview;
@@ -19,6 +20,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Some("deploy") => deploy::run(),
         Some("intake") => intake::run(),
         Some("preview") => preview::run(),
+        Some("quotas") => quotas(),
         Some("router") => router::run(&args[1..]),
         Some("scale") => scale(),
         Some("start") => start::run(),
@@ -31,19 +33,28 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             scale()?;
             deploy::run()?;
             watch::run()?;
+            quotas()?;
             start::run()
         }
         Some(other) => bail!("no benchmark called {other}"),
-        None => bail!("name a benchmark: deploy, intake, preview, router, scale, start, watch, all"),
+        None => bail!("name a benchmark: deploy, intake, preview, quotas, router, scale, start, watch, all"),
     }
 }
 
 /// 100, 1,000 and 5,000 previews on an in-memory platform: all created, all destroyed.
 fn scale() -> Result<()> {
-    let run = ["run", "--release", "--quiet", "-p", "landfall-steps", "--example", "scale"];
-    let status = std::process::Command::new("cargo").args(run).status()?;
-    if !status.success() {
-        bail!("the scale example failed");
+    example("landfall-steps", "scale")
+}
+
+/// 1,000 previews on the fake of AWS under AWS's documented quotas, on virtual time.
+fn quotas() -> Result<()> {
+    example("landfall-aws", "quotas")
+}
+
+fn example(package: &str, name: &str) -> Result<()> {
+    let run = ["run", "--release", "--quiet", "-p", package, "--example", name];
+    if !std::process::Command::new("cargo").args(run).status()?.success() {
+        bail!("the example {name} failed");
     }
     Ok(())
 }

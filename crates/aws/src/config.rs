@@ -8,6 +8,7 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use landfall_model::aws::AwsTarget;
 use landfall_ports::{PortError, PortResult};
 
@@ -18,11 +19,12 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The SDK gives a credentials provider 5 s in all.
 const STS_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The configuration and its region. `credentials`: instead of the chain's.
+/// The configuration and its region. `credentials`: instead of the chain's; `http`: instead of the SDK's own client.
 pub(crate) async fn load(
     target: &AwsTarget,
     instance: &str,
     credentials: Option<SharedCredentialsProvider>,
+    http: Option<SharedHttpClient>,
 ) -> PortResult<(SdkConfig, String)> {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -42,6 +44,9 @@ pub(crate) async fn load(
     }
     if let Some(credentials) = credentials {
         loader = loader.credentials_provider(credentials);
+    }
+    if let Some(http) = http {
+        loader = loader.http_client(http);
     }
     let sdk = loader.load().await;
     let region = sdk.region().map(ToString::to_string).ok_or_else(|| {

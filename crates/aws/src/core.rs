@@ -1,6 +1,7 @@
 //! What every adapter of one target shares.
 
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use landfall_model::Timestamp;
 use landfall_model::aws::AwsTarget;
 use landfall_model::inventory::{TAG_INSTANCE, Tags};
@@ -26,8 +27,9 @@ impl Core {
         target: &AwsTarget,
         options: AwsOptions,
         credentials: Option<SharedCredentialsProvider>,
+        http: Option<SharedHttpClient>,
     ) -> PortResult<Self> {
-        let (sdk, region) = config::load(target, &options.instance, credentials).await?;
+        let (sdk, region) = config::load(target, &options.instance, credentials, http).await?;
         let clients = Clients::new(&sdk);
         let caller = Caller::new(config::quota_key(target, &region), clients.sts.clone(), target.account.clone());
         Ok(Self { target: target.clone(), options, region, sdk, clients, caller })

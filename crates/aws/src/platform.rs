@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use landfall_model::aws::AwsTarget;
 use landfall_model::task::SecretRef;
 use landfall_ports::PortResult;
@@ -40,7 +41,7 @@ pub struct AwsPlatform {
 impl AwsPlatform {
     /// Reads configuration and credentials' sources; calls nothing of AWS yet.
     pub async fn connect(target: &AwsTarget, options: AwsOptions) -> PortResult<Self> {
-        Self::of(Core::connect(target, options, None).await?)
+        Self::of(Core::connect(target, options, None, None).await?)
     }
 
     /// As `connect`, with these credentials instead of those of the SDK's chain.
@@ -49,7 +50,17 @@ impl AwsPlatform {
         options: AwsOptions,
         credentials: SharedCredentialsProvider,
     ) -> PortResult<Self> {
-        Self::of(Core::connect(target, options, Some(credentials)).await?)
+        Self::of(Core::connect(target, options, Some(credentials), None).await?)
+    }
+
+    /// As `connect_as`, over this client instead of the SDK's own: virtual time knows no sockets.
+    pub async fn connect_over(
+        target: &AwsTarget,
+        options: AwsOptions,
+        credentials: SharedCredentialsProvider,
+        http: SharedHttpClient,
+    ) -> PortResult<Self> {
+        Self::of(Core::connect(target, options, Some(credentials), Some(http)).await?)
     }
 
     fn of(core: Core) -> PortResult<Self> {

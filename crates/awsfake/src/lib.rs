@@ -223,6 +223,33 @@ impl Handle {
         self.script("GET", "state", &Value::Null).unwrap_or_default()
     }
 
+    /// A request as it comes over the wire, without a socket: status, headers and body of its answer. Faults that are about
+    /// the connection have no effect.
+    pub fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> (u16, Vec<(&'static str, String)>, Vec<u8>) {
+        let mut map = ::http::HeaderMap::new();
+        for (name, value) in headers {
+            if let (Ok(name), Ok(value)) = (::http::HeaderName::try_from(*name), ::http::HeaderValue::try_from(*value))
+            {
+                map.append(name, value);
+            }
+        }
+        let reply = match protocol::parse(method, path, query, &map, body) {
+            Err(error) => protocol::write_error(Protocol::Json, &error, "unread"),
+            Ok(call) => match self.inner.shared.lock().call(wall(), &call).answer {
+                Ok(value) => protocol::write(&call, &value, "without-a-socket"),
+                Err(error) => protocol::write_error(call.protocol, &error, "without-a-socket"),
+            },
+        };
+        (reply.status, reply.headers, reply.body)
+    }
+
     /// One call as it comes over the wire, faults and quotas included, without a socket: for benchmarks of the model.
     ///
     /// # Errors

@@ -2,230 +2,133 @@
 //! (`crates/awsfake`) with rollouts that take no time, so that nothing but the tools themselves is measured. Calls are those
 //! that the fake has counted.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use anyhow::Result;
 
+use super::aws::{CLUSTER, Fake, families, image, manifest, peers, service, succeed, tool, verdict};
 use super::server::release_binary;
 use super::start::peak_memory_mb;
 use super::stats::{median, paired_ratio};
 use super::workspace::Workspace;
-use crate::http::Connection;
 
-const ROUNDS: usize = 9;
-const CLUSTER: &str = "default";
-const SERVICE: &str = "bench-prod-web";
-const INSTANT: &str = r#"{"timing": {"scheduler": 0, "provisioning": 0, "pending": 0, "activating": 0, "stopping": 0,
-    "deprovisioning": 0, "settle": 0, "first_health_check": 0, "container_health": 0, "draining": 0}}"#;
-const MANIFEST: &str = "project: bench
-aws:
-  fake:
-    region: eu-central-1
-    endpoint: ENDPOINT
-    cluster: default
-    network: {subnets: [subnet-0a1b2c3d4e5f60718], security_groups: [sg-0123456789abcdef0]}
-    execution_role: ecsTaskExecutionRole
-services:
-  web:
-    cpu: 256
-    memory: 512
-    containers:
-      app: {image: 'registry/app:1', ports: [8080]}
-environments:
-  prod: {on: fake, services: [web]}
-";
+const ROUNDS: usize = 15;
+const OURS: &str = "eu-central-1";
+const THEIRS: &str = "eu-west-1";
 
 pub(crate) fn run() -> Result<()> {
-    let landfall = release_binary()?;
-    let peers = peers()?;
-    let workspace = Workspace::new()?;
-    let fake = Fake::start(workspace.path())?;
-    let place = Place { landfall, peers, directory: workspace.path().to_owned(), fake };
-    std::fs::write(place.directory.join("landfall.yml"), MANIFEST.replace("ENDPOINT", &place.fake.url))?;
+    let place =
+        Place { landfall: release_binary()?, peers: peers()?, workspace: Workspace::new()?, fake: Fake::start()? };
+    let fake = &place.fake;
+    std::fs::write(place.workspace.path().join("landfall.yml"), manifest(&fake.url, OURS, 1))?;
+    fake.pace(0.0)?;
+    fake.cluster(OURS)?;
+    fake.cluster(THEIRS)?;
+    let definition = fake.register(THEIRS, &service(1), "app1", &image("app", 1))?;
+    fake.service(THEIRS, &service(1), &definition)?;
 
-    place.deploy(1).timed()?;
+    // The first of each makes what is there once: the service, the state, compiled Python.
+    succeed(place.deploy(1))?;
+    succeed(place.ecs_deploy(1))?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
-        ours.push(place.counted(place.deploy(2 * round))?);
-        theirs.push(place.counted(place.ecs_deploy(2 * round + 1))?);
+        ours.push(place.measured(OURS, place.deploy(2 * round))?);
+        theirs.push(place.measured(THEIRS, place.ecs_deploy(2 * round + 1))?);
     }
     println!(
-        "| whole command, a rollout that takes no time, medians of {ROUNDS} interleaved rounds | wall ms | calls |"
+        "| whole command, a rollout that takes no time, medians of {ROUNDS} interleaved rounds | wall ms | calls | by family |"
     );
-    println!("|---|---|---|");
-    row("`landfall deploy prod --image app=…`", &ours);
-    row("`ecs deploy default bench-prod-web -i app …`", &theirs);
-    let walls = |runs: &[Ran]| runs.iter().map(|ran| ran.wall_ms).collect::<Vec<_>>();
-    println!("| landfall ÷ ecs-deploy | {:.3} | |", paired_ratio(&walls(&ours), &walls(&theirs)));
+    println!("|---|---|---|---|");
+    row("`landfall deploy prod --image app1=…`", &ours);
+    row("`ecs deploy default bench-prod-web1 -i app1 …`", &theirs);
+    let (wall, calls) = (ratio(&ours, &theirs), median(&each(&ours, |run| run.calls as f64)));
+    println!("| landfall ÷ ecs-deploy | {wall:.3} | | |\n");
+    println!("{} {wall:.3} of ecs-deploy's time (aim: 0.1)", verdict(wall <= 0.1));
+    println!("{} {calls:.0} calls (aim: 5)", verdict(calls <= 5.0));
 
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours.push(place.counted(place.status())?);
-        theirs.push(place.counted(place.describe())?);
+        ours.push(place.measured(OURS, place.status())?);
+        theirs.push(place.measured(THEIRS, place.describe())?);
     }
-    let memory = [peak_memory_mb(&mut place.status().0)?, peak_memory_mb(&mut place.describe().0)?];
-    println!("\n| one read, medians of {ROUNDS} interleaved rounds | wall ms | calls | peak memory MB |");
-    println!("|---|---|---|---|");
+    let memory = [peak_memory_mb(&mut place.status())?, peak_memory_mb(&mut place.describe())?];
+    println!("\n| one read, medians of {ROUNDS} interleaved rounds | wall ms | calls | by family | peak memory MB |");
+    println!("|---|---|---|---|---|");
     for (name, runs, memory) in [
         ("`landfall status prod --output json`", &ours, memory[0]),
         ("`aws ecs describe-services`", &theirs, memory[1]),
     ] {
-        println!("| {name} | {:.1} | {:.0} | {memory:.1} |", median(&walls(runs)), median(&calls(runs)));
+        let wall = median(&each(runs, |run| run.wall_ms));
+        println!("| {name} | {wall:.1} | {} | {} | {memory:.1} |", runs[0].calls, runs[0].families);
     }
-    let wall = paired_ratio(&walls(&ours), &walls(&theirs));
-    println!("| landfall ÷ aws | {wall:.3} | | {:.2} |", memory[0] / memory[1]);
+    let (wall, memory) = (ratio(&ours, &theirs), memory[0] / memory[1]);
+    println!("| landfall ÷ aws | {wall:.3} | | | {memory:.2} |\n");
+    println!("{} 1/{:.0} of the AWS CLI's time (aim: 1/30)", verdict(wall <= 1.0 / 30.0), 1.0 / wall);
+    println!("{} {memory:.2} of its memory (aim: 0.2)", verdict(memory <= 0.2));
     Ok(())
-}
-
-fn row(name: &str, runs: &[Ran]) {
-    let walls: Vec<f64> = runs.iter().map(|ran| ran.wall_ms).collect();
-    println!("| {name} | {:.1} | {:.0} |", median(&walls), median(&calls(runs)));
-}
-
-fn calls(runs: &[Ran]) -> Vec<f64> {
-    runs.iter().map(|ran| ran.calls as f64).collect()
 }
 
 struct Ran {
     wall_ms: f64,
-    calls: u64,
+    calls: usize,
+    families: String,
+}
+
+fn each(runs: &[Ran], value: fn(&Ran) -> f64) -> Vec<f64> {
+    runs.iter().map(value).collect()
+}
+
+fn ratio(ours: &[Ran], theirs: &[Ran]) -> f64 {
+    paired_ratio(&each(ours, |run| run.wall_ms), &each(theirs, |run| run.wall_ms))
+}
+
+fn row(name: &str, runs: &[Ran]) {
+    let (wall, calls) = (median(&each(runs, |run| run.wall_ms)), median(&each(runs, |run| run.calls as f64)));
+    let families = runs.last().map_or("", |run| &run.families);
+    println!("| {name} | {wall:.1} | {calls:.0} | {families} |");
 }
 
 struct Place {
     landfall: PathBuf,
     peers: PathBuf,
-    directory: PathBuf,
+    workspace: Workspace,
     fake: Fake,
 }
 
-struct Run(Command);
-
-impl Run {
-    fn timed(mut self) -> Result<f64> {
-        let started = Instant::now();
-        let output = self.0.output()?;
-        let wall = started.elapsed().as_secs_f64() * 1e3;
-        if !output.status.success() {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            bail!("{:?}: {}\n{}{}", self.0, output.status, text(&output.stdout), text(&output.stderr));
-        }
-        Ok(wall)
-    }
-}
-
 impl Place {
-    fn counted(&self, run: Run) -> Result<Ran> {
-        self.fake.forget()?;
-        let wall_ms = run.timed()?;
-        Ok(Ran { wall_ms, calls: self.fake.calls()? })
+    fn measured(&self, region: &str, command: Command) -> Result<Ran> {
+        self.fake.forget_calls()?;
+        let started = Instant::now();
+        succeed(command)?;
+        let wall_ms = started.elapsed().as_secs_f64() * 1e3;
+        let calls = self.fake.calls(region)?;
+        Ok(Ran { wall_ms, calls: calls.len(), families: families(&calls) })
     }
 
-    fn command(&self, program: &Path, args: &[&str]) -> Run {
-        let mut command = Command::new(program);
-        command
-            .args(args)
-            .current_dir(&self.directory)
-            .env("AWS_ACCESS_KEY_ID", "bench")
-            .env("AWS_SECRET_ACCESS_KEY", "bench")
-            .env("AWS_DEFAULT_REGION", "eu-central-1")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ENDPOINT_URL", &self.fake.url)
-            .env("LANDFALL_STATE", self.directory.join("state"))
-            .stdin(Stdio::null());
-        Run(command)
+    fn landfall(&self, args: &[&str]) -> Command {
+        tool(&self.landfall, args, self.workspace.path(), &self.fake.url, OURS)
     }
 
-    fn deploy(&self, version: usize) -> Run {
-        self.command(&self.landfall, &["deploy", "prod", "--image", &format!("app=registry/app:{version}")])
+    fn peer(&self, program: &str, args: &[&str]) -> Command {
+        tool(&self.peers.join(program), args, self.workspace.path(), &self.fake.url, THEIRS)
     }
 
-    fn ecs_deploy(&self, version: usize) -> Run {
-        let image = format!("registry/app:{version}");
-        self.command(&self.peers.join("ecs"), &["deploy", CLUSTER, SERVICE, "-i", "app", &image, "--timeout", "60"])
+    fn deploy(&self, version: usize) -> Command {
+        self.landfall(&["deploy", "prod", "--image", &format!("app1={}", image("app", version))])
     }
 
-    fn status(&self) -> Run {
-        self.command(&self.landfall, &["status", "prod", "--output", "json"])
+    fn ecs_deploy(&self, version: usize) -> Command {
+        let image = image("app", version);
+        self.peer("ecs", &["deploy", CLUSTER, &service(1), "-i", "app1", &image, "--timeout", "60"])
     }
 
-    fn describe(&self) -> Run {
-        self.command(
-            &self.peers.join("aws"),
-            &["ecs", "describe-services", "--cluster", CLUSTER, "--services", SERVICE],
-        )
-    }
-}
-
-/// ecs-deploy and the AWS CLI in a virtual environment of the benchmarks' own.
-pub(crate) fn peers() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent")?;
-    let venv = root.join("target/bench-peers");
-    let bin = venv.join("bin");
-    if !bin.join("ecs").is_file() {
-        let run = |command: &mut Command| -> Result<()> {
-            match command.status()?.success() {
-                true => Ok(()),
-                false => bail!("{command:?} failed"),
-            }
-        };
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let install = ["install", "--quiet", "--disable-pip-version-check", "awscli==1.46.2", "ecs-deploy==1.17.0"];
-        run(Command::new(bin.join("pip")).args(install))?;
-    }
-    Ok(bin)
-}
-
-/// The fake of AWS as a process of its own.
-pub(crate) struct Fake {
-    child: Child,
-    pub(crate) url: String,
-}
-
-impl Fake {
-    pub(crate) fn start(directory: &Path) -> Result<Self> {
-        let build = ["build", "--release", "--quiet", "-p", "landfall-awsfake"];
-        if !Command::new("cargo").args(build).status()?.success() {
-            bail!("cargo {} failed", build.join(" "));
-        }
-        let rules = directory.join("rules.json");
-        std::fs::write(&rules, INSTANT)?;
-        let binary = release_binary()?.with_file_name("awsfake");
-        let mut child = Command::new(&binary)
-            .arg("--rules")
-            .arg(&rules)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("start {}", binary.display()))?;
-        let mut url = String::new();
-        let stdout = child.stdout.take().context("the fake has an output")?;
-        BufReader::new(stdout).read_line(&mut url)?;
-        Ok(Self { child, url: url.trim().to_owned() })
+    fn status(&self) -> Command {
+        self.landfall(&["status", "prod", "--output", "json"])
     }
 
-    fn ask(&self, request: &str) -> Result<Value> {
-        let host = self.url.trim_start_matches("http://");
-        let response = Connection::tcp(host)?.send(&format!("{request} HTTP/1.1\r\nHost: {host}"), b"")?;
-        serde_json::from_slice(&response.body).with_context(|| format!("the fake's answer to {request}"))
-    }
-
-    fn forget(&self) -> Result<()> {
-        self.ask("DELETE /_fake/calls").map(drop)
-    }
-
-    fn calls(&self) -> Result<u64> {
-        let calls = self.ask("GET /_fake/calls")?;
-        Ok(calls["calls"].as_array().context("the fake lists its calls")?.len() as u64)
-    }
-}
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn describe(&self) -> Command {
+        self.peer("aws", &["ecs", "describe-services", "--cluster", CLUSTER, "--services", &service(1)])
     }
 }

@@ -1,81 +1,44 @@
-//! How soon the end of a rollout is reported, and at how many calls: `landfall deploy`, ecs-deploy and the AWS CLI's waiter, in
-//! turn, on one endpoint: the fake of AWS (`crates/awsfake`) in real time, its tasks taking their time in the proportions of
-//! Fargate's. The real end is the service deployment's `finishedAt`; the reported one is the end of the command.
+//! How soon the end of a rollout is reported, and at how many calls: `landfall deploy`, ecs-deploy and the AWS CLI's waiter side
+//! by side on one endpoint, each in a region of its own: the fake of AWS (`crates/awsfake`) in real time, its tasks taking
+//! their time in the proportions of Fargate's. The real end is the service deployment's `finishedAt`; the reported one is the
+//! end of the command.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
-use super::deploy::{Fake, peers};
+use super::aws::{CLUSTER, Called, Fake, families, image, manifest, peers, service, succeed, tool, verdict};
 use super::server::release_binary;
 use super::stats::median;
 use super::workspace::Workspace;
-use crate::http::Connection;
 
 /// Seconds that a rollout is made to take, about.
 const ROLLOUTS: [f64; 5] = [3.0, 7.5, 12.0, 17.3, 21.7];
+/// Of the one that fails and is rolled back.
+const BAD_TAKES: f64 = 7.5;
 /// For fifty services at once.
 const MANY: usize = 50;
-const MANY_TAKE: f64 = 12.0;
-/// A peer that has said nothing so long after a rollback never will.
-const NEVER: Duration = Duration::from_secs(60);
-const CLUSTER: &str = "default";
+const MANY_TAKE: f64 = 15.0;
+const MANY_IN: &str = "eu-north-1";
+/// A tool that has said nothing for so long is taken for one that never will.
+const LONGEST: Duration = Duration::from_secs(75);
+/// Calls of one tick come within this.
+const ONE_TICK_MS: u64 = 400;
 
 pub(crate) fn run() -> Result<()> {
-    let landfall = release_binary()?;
-    let peers = peers()?;
-    let workspace = Workspace::new()?;
-    let fake = Fake::start(workspace.path())?;
-    let place = Place { landfall, peers, directory: workspace.path().to_owned(), url: fake.url.clone() };
+    let place =
+        Place { landfall: release_binary()?, peers: peers()?, workspace: Workspace::new()?, fake: Fake::start()? };
     place.prepare()?;
-
-    place.manifest(1)?;
-    place.pace(0.0)?;
-    place.succeeds(Tool::Landfall, &image("app", 1))?;
-    println!("| a rollout of one service | takes s | tool | reported after its end, s | calls | by family |");
-    println!("|---|---|---|---|---|---|");
-    let mut all: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-    let mut version = 1;
-    for seconds in ROLLOUTS {
-        place.pace(seconds)?;
-        for tool in [Tool::Landfall, Tool::EcsDeploy, Tool::AwsCli] {
-            version += 1;
-            let seen = place.watched(tool, &image("app", version))?;
-            println!(
-                "| good | {:.1} | {} | {:.2} | {} | {} |",
-                seen.took,
-                tool.name(),
-                seen.late,
-                seen.calls(),
-                seen.families()
-            );
-            all.entry(tool.name()).or_default().push((seen.late, seen.calls() as f64));
-        }
-    }
-    place.pace(7.5)?;
-    for tool in [Tool::Landfall, Tool::EcsDeploy, Tool::AwsCli] {
-        let seen = place.watched(tool, &image("bad", 1))?;
-        let late = if seen.ended { format!("{:.2}", seen.late) } else { format!("not within {} s", NEVER.as_secs()) };
-        println!(
-            "| rolled back | {:.1} | {} | {late} | {} | {} |",
-            seen.took,
-            tool.name(),
-            seen.calls(),
-            seen.families()
-        );
-        println!("| | | | exit code {} | | |", seen.code.map_or_else(|| "-".to_owned(), |code| code.to_string()));
-    }
-    println!("\n| medians of {} good rollouts | reported after s | calls | product |", ROLLOUTS.len());
-    println!("|---|---|---|---|");
-    for (tool, seen) in &all {
-        let of = |value: fn(&(f64, f64)) -> f64| median(&seen.iter().map(value).collect::<Vec<_>>());
-        println!("| {tool} | {:.2} | {:.0} | {:.1} |", of(|s| s.0), of(|s| s.1), of(|s| s.0 * s.1));
-    }
+    std::thread::scope(|scope| {
+        // AWS lets fifty revisions be registered in half a minute: meanwhile the single ones are measured.
+        let many = scope.spawn(|| succeed(place.landfall_on_many(&[])));
+        let single = place.single();
+        many.join().map_err(|_| anyhow!("the first deployment of {MANY} services panicked"))??;
+        single
+    })?;
     place.many()
 }
 
@@ -86,6 +49,8 @@ enum Tool {
     AwsCli,
 }
 
+const TOOLS: [Tool; 3] = [Tool::Landfall, Tool::EcsDeploy, Tool::AwsCli];
+
 impl Tool {
     fn name(self) -> &'static str {
         match self {
@@ -94,276 +59,262 @@ impl Tool {
             Tool::AwsCli => "`aws ecs update-service`, `wait services-stable`",
         }
     }
+
+    fn region(self) -> &'static str {
+        match self {
+            Tool::Landfall => "eu-central-1",
+            Tool::EcsDeploy => "eu-west-1",
+            Tool::AwsCli => "eu-west-2",
+        }
+    }
+}
+
+/// How a command ended.
+struct Ended {
+    /// `None`: it had to be ended.
+    code: Option<i32>,
+    /// Unix seconds.
+    at: f64,
+    said: String,
 }
 
 struct Seen {
+    tool: Tool,
     /// Seconds from the deployment's creation to its end.
     took: f64,
     /// Seconds from its end to the command's.
     late: f64,
-    ended: bool,
-    code: Option<i32>,
-    operations: BTreeMap<String, u64>,
+    ended: Ended,
+    calls: Vec<Called>,
 }
 
 impl Seen {
-    fn calls(&self) -> u64 {
-        self.operations.values().sum()
+    fn row(&self, what: &str) {
+        let late = match self.ended.code {
+            Some(_) => format!("{:.2}", self.late),
+            None => format!("not within {:.0} s", self.late),
+        };
+        let code = self.ended.code.map_or_else(|| "-".to_owned(), |code| code.to_string());
+        let (name, calls) = (self.tool.name(), self.calls.len());
+        println!("| {what} | {:.1} | {name} | {late} | {code} | {calls} | {} |", self.took, families(&self.calls));
     }
-
-    fn families(&self) -> String {
-        families(&self.operations)
-    }
-}
-
-/// As AWS counts them against its quotas.
-fn family(operation: &str) -> &'static str {
-    match operation {
-        "RegisterTaskDefinition" | "DeregisterTaskDefinition" => "definition write",
-        operation if operation.contains("TaskDefinition") => "definition read",
-        operation if operation.contains("ServiceDeployment") || operation.contains("ServiceRevision") => "deployment",
-        "DescribeServices" | "ListServices" => "service read",
-        "CreateService" | "UpdateService" | "DeleteService" => "service write",
-        "ListTasks" | "DescribeTasks" => "task read",
-        _ => "other",
-    }
-}
-
-fn families(operations: &BTreeMap<String, u64>) -> String {
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for (operation, count) in operations {
-        *counts.entry(family(operation)).or_default() += count;
-    }
-    counts.iter().map(|(family, count)| format!("{family} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 fn wall() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// By digest: nobody looks it up.
-fn image(name: &str, version: usize) -> String {
-    format!("registry.invalid/{name}@sha256:{version:064x}")
-}
-
-fn service(index: usize) -> String {
-    format!("bench-prod-web{index}")
-}
-
 struct Place {
     landfall: PathBuf,
     peers: PathBuf,
-    directory: PathBuf,
-    url: String,
+    workspace: Workspace,
+    fake: Fake,
 }
 
 impl Place {
-    fn http(&self, request: &str, headers: &str, body: &Value) -> Result<Value> {
-        let host = self.url.trim_start_matches("http://");
-        let head = format!("{request} HTTP/1.1\r\nHost: {host}{headers}");
-        let answer = Connection::tcp(host)?.send(&head, body.to_string().as_bytes())?;
-        let text = String::from_utf8_lossy(&answer.body);
-        if answer.status != 200 {
-            bail!("{request}: {} {text}", answer.status);
-        }
-        serde_json::from_slice(&answer.body).with_context(|| format!("the fake's answer to {request}"))
-    }
-
-    fn ecs(&self, operation: &str, input: &Value) -> Result<Value> {
-        let headers = format!(
-            "\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: AmazonEC2ContainerServiceV20141113.{operation}\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential=bench/20260101/eu-central-1/ecs/aws4_request, SignedHeaders=host, \
-             Signature=0"
-        );
-        self.http("POST /", &headers, input)
-    }
-
-    /// Rollouts of about so many seconds: pulling and starting take most of it, then the new tasks settle and the old ones go.
-    fn pace(&self, seconds: f64) -> Result<()> {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds below a minute")]
-        let part = |share: f64| (seconds * 1e3 * share) as u64;
-        let timing = json!({
-            "scheduler": part(0.02), "provisioning": part(0.24), "pending": part(0.30), "activating": 0,
-            "settle": part(0.20), "stopping": part(0.04), "deprovisioning": part(0.18), "restart": part(0.02),
-        });
-        self.http("POST /_fake/rules", "", &json!({"timing": timing})).map(drop)
-    }
-
-    /// The cluster, and an image that does not stay up.
+    /// Clusters and the first service of each tool, and an image that does not stay up.
     fn prepare(&self) -> Result<()> {
-        self.ecs("CreateCluster", &json!({"clusterName": CLUSTER}))?;
-        self.http("POST /_fake/images", "", &json!({"image": "registry.invalid/bad", "exits": 1, "exits_after": 20}))
-            .map(drop)
-    }
-
-    fn manifest(&self, services: usize) -> Result<()> {
-        let mut text = format!(
-            "project: bench\naws:\n  fake:\n    region: eu-central-1\n    endpoint: {}\n    cluster: {CLUSTER}\n    network: {{subnets: \
-             [subnet-0a1b2c3d4e5f60718], security_groups: [sg-0123456789abcdef0]}}\n    execution_role: ecsTaskExecutionRole\n\
-             environments:\n  prod: {{on: fake}}\nservices:\n",
-            self.url
-        );
-        for index in 1..=services {
-            let _ = write!(
-                text,
-                "  web{index}:\n    cpu: 256\n    memory: 512\n    containers:\n      app{index}: {{image: '{}', ports: [8080]}}\n",
-                image("app", 1)
-            );
+        let fake = &self.fake;
+        fake.script(
+            "POST /_fake/images",
+            &json!({"image": "registry.invalid/bad", "exits": 1, "exits_after": 20, "logs": ["no database: giving up"]}),
+        )?;
+        fake.pace(0.0)?;
+        for region in TOOLS.map(Tool::region).into_iter().chain([MANY_IN]) {
+            fake.cluster(region)?;
         }
-        std::fs::write(self.directory.join("landfall.yml"), text).context("write the manifest")
+        for region in [Tool::EcsDeploy.region(), Tool::AwsCli.region()] {
+            let definition = fake.register(region, &service(1), "app1", &image("app", 1))?;
+            fake.service(region, &service(1), &definition)?;
+        }
+        let write = |directory: PathBuf, text: String| -> Result<()> {
+            std::fs::create_dir_all(&directory)?;
+            std::fs::write(directory.join("landfall.yml"), text).context("write the manifest")
+        };
+        write(self.workspace.path().join("one"), manifest(&fake.url, Tool::Landfall.region(), 1))?;
+        write(self.workspace.path().join("many"), manifest(&fake.url, MANY_IN, MANY))?;
+        self.deploy(Tool::Landfall, &image("app", 1))?.into_iter().try_for_each(succeed)
     }
 
-    fn command(&self, program: &Path, args: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command
-            .args(args)
-            .current_dir(&self.directory)
-            .env("AWS_ACCESS_KEY_ID", "bench")
-            .env("AWS_SECRET_ACCESS_KEY", "bench")
-            .env("AWS_DEFAULT_REGION", "eu-central-1")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ENDPOINT_URL", &self.url)
-            .env("LANDFALL_STATE", self.directory.join("state"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command
-    }
-
-    /// The commands of a tool that deploys `image` to the first service and waits for it.
-    fn deploy(&self, tool: Tool, image: &str) -> Result<Vec<Command>> {
-        let web = service(1);
-        Ok(match tool {
-            Tool::Landfall => {
-                vec![self.command(
-                    &self.landfall,
-                    &["deploy", "prod", "--service", "web1", "--image", &format!("app1={image}")],
-                )]
+    fn single(&self) -> Result<()> {
+        println!(
+            "| a rollout of one service | takes s | tool | reported after its end, s | exit code | calls | by family |"
+        );
+        println!("|---|---|---|---|---|---|---|");
+        let mut all: Vec<(Tool, f64, f64)> = Vec::new();
+        for (version, seconds) in (2..).zip(ROLLOUTS) {
+            self.fake.pace(seconds)?;
+            for seen in self.side_by_side(&image("app", version))? {
+                seen.row("good");
+                all.push((seen.tool, seen.late, seen.calls.len() as f64));
             }
+        }
+        self.fake.pace(BAD_TAKES)?;
+        let bad = self.side_by_side(&image("bad", 1))?;
+        for seen in &bad {
+            seen.row("rolled back");
+        }
+        println!("\n| medians of {} good rollouts | reported after s | calls | product |", ROLLOUTS.len());
+        println!("|---|---|---|---|");
+        let of = |tool: Tool, value: fn(f64, f64) -> f64| {
+            median(&all.iter().filter(|one| one.0 == tool).map(|one| value(one.1, one.2)).collect::<Vec<_>>())
+        };
+        let medians =
+            |tool| (of(tool, |late, _| late), of(tool, |_, calls| calls), of(tool, |late, calls| late * calls));
+        for tool in TOOLS {
+            let (late, calls, product) = medians(tool);
+            println!("| {} | {late:.2} | {calls:.0} | {product:.1} |", tool.name());
+        }
+        let (ours, theirs) = (medians(Tool::Landfall), medians(Tool::EcsDeploy));
+        let ratio = ours.2 / theirs.2;
+        println!("\n{} latency × calls {ratio:.2} of ecs-deploy's (aim: 0.5)", verdict(ratio <= 0.5));
+        println!("{} latency {:.2} of ecs-deploy's (aim: 1)", verdict(ours.0 <= theirs.0), ours.0 / theirs.0);
+        println!("{} calls {:.2} of ecs-deploy's (aim: 1)", verdict(ours.1 <= theirs.1), ours.1 / theirs.1);
+        let told = bad.iter().find(|seen| seen.tool == Tool::Landfall).context("landfall's rollback")?;
+        let reason = told.ended.said.contains("no database: giving up") || told.ended.said.contains("exit code 1");
+        let met = told.ended.code.is_some_and(|code| code != 0) && told.late <= 1.0 && reason;
+        println!(
+            "{} rollback told after {:.2} s, reason {} (aim: 1 s)",
+            verdict(met),
+            told.late,
+            if reason { "said" } else { "MISSING" }
+        );
+        Ok(())
+    }
+
+    /// The commands of a tool that deploys `image` to its service and waits for it.
+    fn deploy(&self, tool: Tool, image: &str) -> Result<Vec<Command>> {
+        let (web, aws) = (service(1), self.peers.join("aws"));
+        let run = |program, args: &[&str]| {
+            super::aws::tool(program, args, &self.workspace.path().join("one"), &self.fake.url, tool.region())
+        };
+        Ok(match tool {
+            Tool::Landfall => vec![run(&self.landfall, &["deploy", "prod", "--image", &format!("app1={image}")])],
             Tool::EcsDeploy => {
                 let args = ["deploy", CLUSTER, &web, "-i", "app1", image, "--timeout", "120", "--no-deregister"];
-                vec![self.command(&self.peers.join("ecs"), &args)]
+                vec![run(&self.peers.join("ecs"), &args)]
             }
+            // Its part begins with a definition that is there.
             Tool::AwsCli => {
-                let aws = self.peers.join("aws");
-                let definition = self.register(image)?;
-                let update = [
-                    "ecs",
-                    "update-service",
-                    "--cluster",
-                    CLUSTER,
-                    "--service",
-                    &web,
-                    "--task-definition",
-                    &definition,
-                ];
-                let wait = ["ecs", "wait", "services-stable", "--cluster", CLUSTER, "--services", &web];
-                vec![self.command(&aws, &update), self.command(&aws, &wait)]
+                let definition = self.fake.register(tool.region(), &web, "app1", image)?;
+                let update =
+                    ["update-service", "--cluster", CLUSTER, "--service", &web, "--task-definition", &definition];
+                let wait = ["wait", "services-stable", "--cluster", CLUSTER, "--services", &web];
+                vec![run(&aws, &[&["ecs"], &update[..]].concat()), run(&aws, &[&["ecs"], &wait[..]].concat())]
             }
         })
     }
 
-    /// The CLI's part begins with a definition that is there.
-    fn register(&self, image: &str) -> Result<String> {
-        let container =
-            json!({"name": "app1", "image": image, "essential": true, "portMappings": [{"containerPort": 8080}]});
-        let input = json!({"family": service(1), "containerDefinitions": [container], "cpu": "256", "memory": "512",
-            "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"]});
-        let made = self.ecs("RegisterTaskDefinition", &input)?;
-        Ok(made["taskDefinition"]["taskDefinitionArn"].as_str().context("an ARN")?.to_owned())
+    fn side_by_side(&self, image: &str) -> Result<Vec<Seen>> {
+        let mut commands = Vec::new();
+        for tool in TOOLS {
+            commands.push((tool, self.deploy(tool, image)?));
+        }
+        self.fake.forget_calls()?;
+        let ended = std::thread::scope(|scope| {
+            let threads: Vec<_> = commands.into_iter().map(|(tool, all)| (tool, scope.spawn(|| to_end(all)))).collect();
+            let join = |(tool, thread): (Tool, std::thread::ScopedJoinHandle<'_, Result<Ended>>)| {
+                Ok((tool, thread.join().map_err(|_| anyhow!("{} was not watched to its end", tool.name()))??))
+            };
+            threads.into_iter().map(join).collect::<Result<Vec<_>>>()
+        })?;
+        ended.into_iter().map(|(tool, ended)| self.seen(tool, ended)).collect()
     }
 
-    fn succeeds(&self, tool: Tool, image: &str) -> Result<()> {
-        for mut command in self.deploy(tool, image)? {
-            let output = command.stderr(Stdio::piped()).output()?;
-            if !output.status.success() {
-                bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-            }
-        }
-        Ok(())
-    }
-
-    fn watched(&self, tool: Tool, image: &str) -> Result<Seen> {
-        let commands = self.deploy(tool, image)?;
-        self.http("DELETE /_fake/calls", "", &Value::Null)?;
-        let limit = Duration::from_secs(40) + NEVER;
-        let (mut ended, mut code) = (true, None);
-        for mut command in commands {
-            let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
-            (ended, code) = within(&mut child, limit)?;
-        }
-        let reported = wall();
-        let operations = self.operations()?;
-        // What went back to an earlier deployment has ended with it.
-        let newest = self.newest_with_end(&service(1))?;
+    fn seen(&self, tool: Tool, ended: Ended) -> Result<Seen> {
+        let calls = self.fake.calls(tool.region())?;
+        let newest = self.newest_with_end(tool.region(), &service(1))?;
         let time = |key: &str| newest[key].as_f64().with_context(|| format!("{key} of {newest}"));
         let (from, to) = (time("createdAt")?, time("finishedAt")?);
-        Ok(Seen { took: to - from, late: reported - to, ended, code, operations })
+        Ok(Seen { tool, took: to - from, late: ended.at - to, ended, calls })
     }
 
-    fn operations(&self) -> Result<BTreeMap<String, u64>> {
-        let calls = self.http("GET /_fake/calls", "", &Value::Null)?;
-        let mut operations = BTreeMap::new();
-        for call in calls["calls"].as_array().context("the fake lists its calls")? {
-            *operations.entry(call["operation"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
-        }
-        Ok(operations)
-    }
-
-    /// The newest service deployment that an undo did not begin: the one that the command was about.
-    fn newest_with_end(&self, service: &str) -> Result<Value> {
-        let listed = self.ecs("ListServiceDeployments", &json!({"cluster": CLUSTER, "service": service}))?;
+    /// The newest service deployment that has ended: the one that the command was about, since nothing that goes back to an
+    /// earlier deployment makes another.
+    fn newest_with_end(&self, region: &str, service: &str) -> Result<Value> {
+        let listed =
+            self.fake.ecs(region, "ListServiceDeployments", &json!({"cluster": CLUSTER, "service": service}))?;
         let all = listed["serviceDeployments"].as_array().context("service deployments")?;
         all.iter().find(|one| one["finishedAt"].is_number()).cloned().context("none has ended")
     }
 
-    /// Fifty services in one deployment, each in its own rollout.
+    fn landfall_on_many(&self, args: &[&str]) -> Command {
+        let directory = self.workspace.path().join("many");
+        tool(&self.landfall, &[&["deploy", "prod"], args].concat(), &directory, &self.fake.url, MANY_IN)
+    }
+
+    /// Fifty services begun at once: the same definitions again, so that no quota spreads them.
     fn many(&self) -> Result<()> {
-        self.manifest(MANY)?;
-        self.pace(0.0)?;
-        let mut all = self.command(&self.landfall, &["deploy", "prod"]);
-        if !all.status()?.success() {
-            bail!("the first deployment of {MANY} services failed");
-        }
-        self.pace(MANY_TAKE)?;
-        let mut next = self.command(&self.landfall, &["deploy", "prod"]);
-        for index in 1..=MANY {
-            next.arg("--image").arg(format!("app{index}={}", image("app", 999)));
-        }
-        self.http("DELETE /_fake/calls", "", &Value::Null)?;
+        self.fake.pace(MANY_TAKE)?;
+        self.fake.forget_calls()?;
         let begun = Instant::now();
-        if !next.status()?.success() {
-            bail!("the deployment of {MANY} services failed");
-        }
+        succeed(self.landfall_on_many(&["--force"]))?;
         let (reported, took) = (wall(), begun.elapsed().as_secs_f64());
-        let operations = self.operations()?;
-        let mut last: f64 = 0.0;
+        let calls = self.fake.calls(MANY_IN)?;
+        let (mut first, mut last) = (f64::MAX, 0.0_f64);
         for index in 1..=MANY {
-            let newest = self.newest_with_end(&service(index))?;
+            let newest = self.newest_with_end(MANY_IN, &service(index))?;
+            first = first.min(newest["createdAt"].as_f64().unwrap_or_default());
             last = last.max(newest["finishedAt"].as_f64().unwrap_or_default());
         }
-        println!("\n| {MANY} services at once | s |");
+        let ticks = ticks(&calls, first);
+        let (most, mean) = (ticks.iter().max().copied().unwrap_or(0), median_of(&ticks));
+        println!("\n| {MANY} services at once | |");
         println!("|---|---|");
-        println!("| the whole deployment | {took:.1} |");
-        println!("| from the last rollout's end to the command's | {:.2} |", reported - last);
-        println!("| calls by family | {} |", families(&operations));
-        let reads = operations.get("DescribeServices").copied().unwrap_or_default();
-        println!("| DescribeServices, a second | {:.1} |", reads as f64 / took);
+        println!("| the whole deployment, s | {took:.1} |");
+        println!("| from the last rollout's end to the command's, s | {:.2} |", reported - last);
+        println!("| calls by family | {} |", families(&calls));
+        println!("| ticks of DescribeServices while rollouts went on | {} |", ticks.len());
+        println!("| calls in a tick, median and most | {mean:.0}, {most} |\n");
+        println!("{} {mean:.0} calls a tick (aim: 5)", verdict(mean <= 5.0));
         Ok(())
     }
 }
 
-/// Whether it ended by itself in time, and its exit code.
-fn within(child: &mut Child, limit: Duration) -> Result<(bool, Option<i32>)> {
-    let deadline = Instant::now() + limit;
+/// How many DescribeServices came together, from `first` (Unix seconds) and a tick more on.
+fn ticks(calls: &[Called], first: f64) -> Vec<usize> {
+    let mut ticks: Vec<(u64, usize)> = Vec::new();
+    let from = first * 1e3 + 1_500.0;
+    for call in calls.iter().filter(|call| call.operation == "DescribeServices" && call.wall_ms as f64 > from) {
+        match ticks.last_mut() {
+            Some((at, count)) if call.wall_ms.saturating_sub(*at) < ONE_TICK_MS => *count += 1,
+            _ => ticks.push((call.wall_ms, 1)),
+        }
+    }
+    ticks.into_iter().map(|(_, count)| count).collect()
+}
+
+fn median_of(counts: &[usize]) -> f64 {
+    median(&counts.iter().map(|count| *count as f64).collect::<Vec<_>>())
+}
+
+/// One after the other, to the end of the last.
+fn to_end(commands: Vec<Command>) -> Result<Ended> {
+    let deadline = Instant::now() + LONGEST;
+    let mut last = Ended { code: Some(0), at: 0.0, said: String::new() };
+    for mut command in commands {
+        let mut child = command.stderr(Stdio::piped()).spawn().with_context(|| format!("{command:?}"))?;
+        let code = within(&mut child, deadline)?;
+        let at = wall();
+        let said = child.wait_with_output()?;
+        last = Ended { code, at, said: String::from_utf8_lossy(&said.stderr).into_owned() };
+        if code != Some(0) {
+            break;
+        }
+    }
+    Ok(last)
+}
+
+/// Its exit code, if it ended by itself in time.
+fn within(child: &mut Child, deadline: Instant) -> Result<Option<i32>> {
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok((true, status.code()));
+            return Ok(status.code());
         }
         if Instant::now() >= deadline {
             child.kill()?;
             child.wait()?;
-            return Ok((false, None));
+            return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -115,7 +115,7 @@ pub async fn examine(
     credentials: Option<SharedCredentialsProvider>,
 ) -> PortResult<Vec<Check>> {
     let options = AwsOptions { instance: "doctor".to_owned() };
-    let core = Core::connect(target, options, credentials).await?;
+    let core = Core::connect(target, options, credentials, None).await?;
     let http = http::client()?;
     let examiner = Arc::new(Examiner { core, signer: Signer::new(http.clone()), http });
     let (mut checks, identity) = examiner.identity().await;

@@ -444,3 +444,23 @@ pub(crate) fn client_token(request: &PutService, tags: &Tags, formerly: &str) ->
     token.truncate(32);
     token
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_found_is_used_while_it_is_fresh_and_up_to_a_put() {
+        let mut found = Found::default();
+        let service = Arc::new(ecs::Service::builder().service_name("web").build());
+        found.keep("web", &service, Instant::now());
+        assert!(found.get("web").is_some() && found.get("web").is_some() && found.get("other").is_none());
+        assert!(found.take("web").is_some());
+        assert!(found.get("web").is_none(), "a put that is repeated reads anew");
+        found.keep("web", &service, Instant::now());
+        tokio::time::advance(Found::FRESH + Duration::from_millis(1)).await;
+        assert!(found.get("web").is_none() && found.take("web").is_none());
+        found.keep("web", &service, Instant::now() - Found::FRESH - Duration::from_millis(1));
+        assert!(found.get("web").is_none(), "the answer was long in coming");
+    }
+}
