@@ -56,7 +56,9 @@ impl Change<'_> {
             Outcome::Succeeded => (NoticeKind::Deployed, format!("{}: {} {}", self.project, self.done, self.what)),
             Outcome::RolledBack => (NoticeKind::RolledBack, format!("{begun} failed and was rolled back: {message}")),
             Outcome::Aborted => (NoticeKind::RolledBack, format!("{begun} was stopped: {message}")),
-            Outcome::RollbackFailed => (NoticeKind::Failed, format!("{begun} failed, and so did undoing it: {message}")),
+            Outcome::RollbackFailed => {
+                (NoticeKind::Failed, format!("{begun} failed, and so did undoing it: {message}"))
+            }
             // Nobody plans it again: whoever asked has to.
             Outcome::Failed | Outcome::NeedsReplan => (NoticeKind::Failed, format!("{begun} failed: {message}")),
             Outcome::Superseded => (NoticeKind::Superseded, format!("{begun} was {message}")),

@@ -291,10 +291,7 @@ fn a_change_of_a_lasting_environment_is_told_in_its_own_words() {
     let is = |kind, text: &str, cause: Option<&str>| (kind, text.to_owned(), cause.map(str::to_owned));
     assert_eq!(
         told("environment.deploy", "Deploy prod at 1a2b3c4", true),
-        [
-            is(Deploying, "shop: deploying prod at 1a2b3c4", None),
-            is(Deployed, "shop: deployed prod at 1a2b3c4", None)
-        ]
+        [is(Deploying, "shop: deploying prod at 1a2b3c4", None), is(Deployed, "shop: deployed prod at 1a2b3c4", None)]
     );
     assert_eq!(
         told("environment.deploy", "Deploy prod", false)[1],
@@ -306,7 +303,10 @@ fn a_change_of_a_lasting_environment_is_told_in_its_own_words() {
     );
     assert_eq!(
         told("environment.rollback", "Roll prod back to exe_1", true),
-        [is(Deploying, "shop: rolling prod back to exe_1", None), is(Deployed, "shop: rolled prod back to exe_1", None)]
+        [
+            is(Deploying, "shop: rolling prod back to exe_1", None),
+            is(Deployed, "shop: rolled prod back to exe_1", None)
+        ]
     );
     assert_eq!(
         told("environment.scale", "Scale prod: web to 2", true),
