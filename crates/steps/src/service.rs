@@ -1,5 +1,6 @@
 //! service.deploy, service.stop, service.delete.
 
+use landfall_model::Timestamp;
 use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, Tags};
 use landfall_model::step::{DeployService, StepParams, StopService, WaitUntil};
 use landfall_model::strategy::StrategyKind;
@@ -29,11 +30,12 @@ impl Steps {
         }
         match there {
             Some(service) if service.status == ServiceStatus::Draining => Ok(draining(&service, &Value::Null)),
-            Some(service) => Ok(Progress::Pending {
-                token: Before { document: self.live_document(params).await?, ..Before::of(service) }.write(),
-                poll_after_ms: 0,
-                note: Some("update begun".to_owned()),
-            }),
+            Some(service) => {
+                let before = Before { document: self.live_document(params).await?, ..Before::of(service) };
+                let mut token = before.write();
+                token[LOOKED_AT] = json!(cx.now);
+                Ok(Progress::Pending { token, poll_after_ms: 0, note: Some("update begun".to_owned()) })
+            }
             None => self.put_service(params, None).await,
         }
     }
@@ -69,13 +71,23 @@ impl Steps {
         let Some(id) = token["deployment"].as_str() else {
             return match Before::read(token) {
                 // Not paced: where all is there already, an update ends at once.
-                Some(before) => self.put_service(params, Some(before)).await,
+                Some(before) => {
+                    // Written down by a process that died since, perhaps long ago: only a beginning takes over from another.
+                    if params.adopt && !just_looked(cx, token) {
+                        self.of_no_other(params).await?;
+                    }
+                    self.put_service(params, Some(before)).await
+                }
                 None => self.start_deploy(cx, params).await.map(|progress| self.paced(progress)),
             };
         };
         let Some(service) = self.platform.orchestrator.describe_service(&params.name).await.map_err(port)? else {
             // Somebody took it away meanwhile, or its tags: it is made again, or taken over again.
             let there = self.of_no_other(params).await?.is_some();
+            if there && params.only_count {
+                // A count is set of what is ours alone.
+                self.platform.orchestrator.adopt_service(&params.name, &params.tags).await.map_err(port)?;
+            }
             let progress = self.put_service(params, Before::read(token)).await?;
             return Ok(self.paced(if there { still_made(progress, token) } else { progress }));
         };
@@ -247,7 +259,7 @@ impl Steps {
     ///
     /// # Errors
     /// It is another's by now, or was made by this execution and has lost its tags: it is not as it was, and stays so.
-    async fn lost(
+    pub(crate) async fn lost(
         &self,
         params: &DeployService,
         output: Option<&Value>,
@@ -373,6 +385,16 @@ fn untagged(params: &DeployService) -> StepError {
 fn draining(service: &ServiceDescription, token: &Value) -> Progress {
     let note = format!("draining, {} tasks running", service.running);
     Progress::Pending { token: token.clone(), poll_after_ms: SOON_MS, note: Some(note) }
+}
+
+/// In the token of a step that has only looked: when.
+const LOOKED_AT: &str = "looked_at";
+/// Milliseconds for which nobody can have taken a service over and begun a deployment of it.
+const JUST_NOW_MS: i64 = 2_000;
+
+fn just_looked(cx: &StepContext, token: &Value) -> bool {
+    let at: Option<Timestamp> = serde_json::from_value(token[LOOKED_AT].clone()).ok();
+    at.is_some_and(|at| (0..JUST_NOW_MS).contains(&(cx.now.as_millisecond() - at.as_millisecond())))
 }
 
 /// In the token of an undo: the deployment that goes back.

@@ -376,6 +376,45 @@ fn a_service_that_another_installation_takes_over_is_not_taken_back() {
     assert_eq!(world.place.fake.effects(), effects, "nothing of it was touched");
 }
 
+/// Between its look and its change a process died, and the one that goes on comes late.
+#[test]
+fn a_service_that_another_installation_takes_over_meanwhile_is_not_taken_back_after_a_crash() {
+    let world = World::new();
+    world.foreign("good:0", &[]);
+    sees_only_its_own(&world);
+    let mut at = world.at(NEXT, DeployService { adopt: true, keep_count: true, ..world.params("good:1") });
+    let steps = world.place.steps();
+    let Progress::Pending { token, .. } = now(steps.start(&at.cx, &at.params)).unwrap() else { panic!() };
+    retag(&world, &[(TAG_ENVIRONMENT, world.place.environment()), (TAG_INSTANCE, "another")]);
+    let effects = world.place.fake.effects();
+    at.cx.now = landfall_model::Timestamp::from_second(3_600).unwrap();
+    assert_eq!(now(steps.poll(&at.cx, &at.params, &token)).unwrap_err().code, "LF-SERVICE-TAKEN-OVER");
+    assert_eq!(world.place.fake.effects(), effects, "nothing of it was touched");
+}
+
+#[test]
+fn a_count_is_not_called_put_back_where_it_is_another_installation_s_by_then() {
+    let world = World::new();
+    world.deploy(&world.at(MAKER, DeployService { adopt: true, ..world.params("good:1") })).unwrap();
+    let scaled = DeployService { adopt: true, only_count: true, desired_count: 5, ..world.params("good:1") };
+    sees_only_its_own(&world);
+    retag(&world, &[(TAG_ENVIRONMENT, world.place.environment()), (TAG_INSTANCE, "this")]);
+    let at = world.at(
+        NEXT,
+        DeployService { tags: tags(&[(TAG_ENVIRONMENT, world.place.environment()), (TAG_INSTANCE, "this")]), ..scaled },
+    );
+    let steps = world.place.steps();
+    let Progress::Pending { token, .. } = now(steps.start(&at.cx, &at.params)).unwrap() else { panic!() };
+    let Progress::Pending { token, .. } = now(steps.poll(&at.cx, &at.params, &token)).unwrap() else { panic!() };
+    // Nobody's: it is taken over again, and given back its count.
+    retag(&world, &[]);
+    undo(&world.place, &at, Some(&token)).unwrap();
+    assert_eq!(world.service().desired, world.params("good:1").desired_count);
+    retag(&world, &[(TAG_ENVIRONMENT, world.place.environment()), (TAG_INSTANCE, "another")]);
+    let undone = now(steps.undo(&at.cx, &at.params, None, Some(&token))).unwrap_err();
+    assert_eq!(undone.code, "LF-SERVICE-TAKEN-OVER");
+}
+
 #[test]
 fn a_service_whose_tags_are_taken_off_is_put_back_or_said_not_to_be() {
     let world = World::new();
