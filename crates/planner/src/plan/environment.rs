@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::deploy::{Attached, Deploy, Following, Kept, Part, Scene, healthy};
 use super::release::{self, Release, Released};
 use super::step::Builder;
-use super::{MAX_PARALLEL, PlanError, Planned, SCHEMA, tags_of};
+use super::{MAX_PARALLEL, MAX_PARALLEL_ON_AWS, PlanError, Planned, SCHEMA, tags_of};
 use crate::control::at_commit;
 use crate::names::{lasting_name, lasting_target_group};
 
@@ -51,6 +51,8 @@ pub struct EnvironmentInputs {
     pub following: Following,
     /// What was released last.
     pub present: Option<Release>,
+    /// Nothing is to be changed: what others run is as they say it, by tag or digest.
+    pub comparing: bool,
 }
 
 /// What a service runs, whoever deployed it.
@@ -302,7 +304,7 @@ fn planned(
         parent,
         title,
         steps: deploy.builder.steps,
-        max_parallel: MAX_PARALLEL,
+        max_parallel: if environment.on.is_some() { MAX_PARALLEL_ON_AWS } else { MAX_PARALLEL },
         // Nobody plans again by himself: whoever asked is told.
         last_try: true,
         quiet: false,
@@ -381,7 +383,10 @@ fn kept(cx: &EnvironmentInputs) -> BTreeMap<String, Kept> {
         }
         let running = cx.running.get(name)?;
         if let Some(images) = &running.images {
-            return Some(Kept::Others(images.clone()));
+            return Some(match cx.comparing {
+                true => Kept::Images(images.clone()),
+                false => Kept::Others(images.clone()),
+            });
         }
         let released = released.map_or("nothing", |released| &released.task_definition);
         Some(Kept::Unread(PlanError::Elsewhere(format!(

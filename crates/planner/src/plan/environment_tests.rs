@@ -40,6 +40,7 @@ fn inputs() -> EnvironmentInputs {
         live: BTreeMap::new(),
         running: BTreeMap::new(),
         unfinished: BTreeSet::new(),
+        comparing: false,
         target: None,
         following: Following::default(),
         present: None,
@@ -241,6 +242,15 @@ fn images_are_given_kept_or_need_a_commit() {
     ] {
         let error = deploy(&app, &EnvironmentInputs { images: vec![wrong], ..inputs() }).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn services_on_aws_wait_for_their_tasks_side_by_side() {
+    let mut app = app();
+    for (on, expected) in [(Some("main".to_owned()), MAX_PARALLEL_ON_AWS), (None, MAX_PARALLEL)] {
+        app.environments.values_mut().for_each(|environment| environment.on.clone_from(&on));
+        assert_eq!(deploy(&app, &inputs()).unwrap().max_parallel, expected);
     }
 }
 

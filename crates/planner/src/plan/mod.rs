@@ -52,6 +52,8 @@ pub use teardown::destroy;
 /// Version of the plan's shape, for readers of old journals.
 const SCHEMA: u32 = 1;
 const MAX_PARALLEL: u32 = 8;
+/// Where nothing but AWS's quotas bounds what may go on at once: a service mostly waits for its tasks.
+const MAX_PARALLEL_ON_AWS: u32 = 64;
 /// The last step of an update.
 const UNUSED: &str = "unused";
 /// Seconds for whatever may have to stop services: longer than the longest stop timeout and deregistration delay together.

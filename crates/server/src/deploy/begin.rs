@@ -168,6 +168,7 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
         target: target(inner, place).await?,
         following: plan::Following::default(),
         present,
+        comparing: false,
     };
     let mut planned = match change {
         Change::Deploy { commit, images, services, following, task_definition } => {

@@ -193,6 +193,7 @@ fn planned(scene: &Scene<'_>, against: &Against, live: &Live) -> Answer<Plan> {
         target: scene.target.clone(),
         following: Following::default(),
         present: scene.present.clone(),
+        comparing: matches!(against, Against::Release),
     };
     Ok(plan::environment(scene.app, scene.environment, &cx).map_err(refused)?.plan)
 }
