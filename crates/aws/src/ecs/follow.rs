@@ -22,6 +22,8 @@ const AFTERWARDS: u32 = 5;
 /// Pages in a row of one container, before the others have their turn.
 const PAGES: usize = 20;
 const BUFFER: usize = 1024;
+/// Polls that fail in a row, between two words about it.
+const TELL_EVERY: u32 = 30;
 
 /// One container.
 struct Source {
@@ -78,6 +80,7 @@ impl Ecs {
         };
         let (sender, lines) = mpsc::channel(BUFFER);
         let begin = follower.poll().await?;
+        let mut failures = 0_u32;
         let work = tokio::spawn(async move {
             let mut batch = begin;
             loop {
@@ -87,10 +90,20 @@ impl Ecs {
                     }
                 }
                 tokio::time::sleep(EVERY).await;
-                batch = follower.poll().await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, environment = follower.environment, "log lines are late");
-                    Vec::new()
-                });
+                batch = match follower.poll().await {
+                    Ok(lines) => {
+                        failures = 0;
+                        lines
+                    }
+                    Err(error) => {
+                        failures += 1;
+                        // One passes; whoever only sees that nothing comes has to be told why.
+                        if failures % TELL_EVERY == 2 {
+                            tracing::error!(%error, environment = follower.environment, "log lines are late");
+                        }
+                        Vec::new()
+                    }
+                };
             }
         });
         Ok(Followed { lines, work })

@@ -73,8 +73,8 @@ async fn followed_directly(args: &LogsArgs, global: &Global, printer: &Printer) 
     // What is wrong with the manifest is told by those who go on.
     let quiet = Printer::new(printer.format, printer.color(), true);
     let Ok(app) = manifest::load(&global.config, &quiet) else { return Ok(None) };
-    let Some(environment) = app.environments.get(&args.environment).filter(|environment| environment.on.is_some())
-    else {
+    let name = args.environment.strip_prefix(&format!("{}@", app.project)).unwrap_or(&args.environment);
+    let Some(environment) = app.environments.get(name).filter(|environment| environment.on.is_some()) else {
         return Ok(None);
     };
     let Reached { backend, orchestrator } = reach(&app, environment, global, printer).await?;
