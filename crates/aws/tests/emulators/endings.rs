@@ -15,7 +15,7 @@ use landfall_awsfake::faults::{Fault, FaultError};
 use landfall_awsfake::{FunctionRule, ImageRule, REGION};
 use landfall_model::Timestamp;
 use landfall_model::ids::{EnvironmentId, ExecutionId, IdempotencyKey, StepId};
-use landfall_model::inventory::TAG_EXECUTION;
+use landfall_model::inventory::{TAG_EXECUTION, TAG_INSTANCE};
 use landfall_model::step::{DeployService, Input, StepParams, WaitUntil};
 use landfall_model::strategy::{
     DeploymentAlarms, DeploymentStrategy, LifecycleAction, LifecycleHook, LifecycleStage, StrategyKind, TimeoutAction,
@@ -57,6 +57,7 @@ impl Rollout {
         let put = request(&handle);
         let mut own = tags("web", "exe_2");
         own.insert(TAG_EXECUTION.to_owned(), "exe_2".to_owned());
+        own.insert(TAG_INSTANCE.to_owned(), "aws-tests".to_owned());
         let mut deploy = DeployService {
             name: WEB.to_owned(),
             launch_type: put.launch_type,
