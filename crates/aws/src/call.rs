@@ -47,7 +47,9 @@ impl<'a> Call<'a> {
 const THROTTLED_TRIES: u32 = 8;
 /// Of a read without an answer, and for how long: a region that is down is told soon.
 const READ_TRIES: u32 = 5;
-const LONGEST_READING: Duration = Duration::from_secs(3);
+const LONGEST_READING: Duration = Duration::from_secs(4);
+/// A connection that is dead without saying so is found out sooner than by the call's own time-out.
+const FIRST_READING: Duration = Duration::from_secs(3);
 const FIRST_PAUSE_MS: u64 = 50;
 const FIRST_BACKOFF_MS: u64 = 200;
 const LONGEST_BACKOFF_MS: u64 = 5_000;
@@ -118,7 +120,12 @@ impl Caller {
                 waited += self.budgets.take(call.family, patience).await.map_err(|wait| full(&call, wait))?;
                 let begun = Instant::now();
                 tries += 1;
-                let result = once().await;
+                let result = if call.reads() && tries == 1 {
+                    let silent = |_| Err(PortError::Unavailable(format!("{}: no answer in time", call.what())).into());
+                    tokio::time::timeout(FIRST_READING, once()).await.unwrap_or_else(silent)
+                } else {
+                    once().await
+                };
                 recorder.record("waited_ms", millis(waited));
                 recorder.record("duration_ms", millis(begun.elapsed()));
                 recorder.record("tries", tries);
@@ -146,6 +153,11 @@ impl Caller {
             }
         };
         work.instrument(span).await
+    }
+
+    /// Before what is read for a write: `Throttled` where its family's quota is used up for now.
+    pub(crate) fn room(&self, call: Call<'_>) -> PortResult<()> {
+        self.budgets.room(call.family).map_err(|wait| full(&call, wait).error)
     }
 
     /// The account that the credentials belong to.
@@ -276,13 +288,13 @@ mod tests {
         assert!(begun.elapsed() < LONGEST_READING);
         let second = || async { if asked.fetch_add(1, Ordering::Relaxed) == 0 { Err(broken()) } else { Ok(7) } };
         assert_eq!(caller.guarded(READ, second).await.unwrap(), 7);
-        // One that takes its time is not: whoever asked may be cut off.
-        let slow = || async {
+        // One that takes its time has it the second time, and no third: whoever asked may be cut off.
+        let slow = |broken| async move {
             tokio::time::sleep(LONGEST_READING).await;
-            Err::<(), _>(broken())
+            Err::<(), _>(broken)
         };
-        caller.guarded(READ, slow).await.unwrap_err();
-        assert_eq!(caller.counts()["ecs-service-read"], u64::from(READ_TRIES) + 3);
+        caller.guarded(READ, || slow(broken())).await.unwrap_err();
+        assert_eq!(caller.counts()["ecs-service-read"], u64::from(READ_TRIES) + 4);
         for action in ["UpdateService", "StopServiceDeployment", "TagResource"] {
             let write = Call { action, family: Family::ServiceDeployment, ..READ };
             caller.guarded(write, || async { Err::<(), _>(broken()) }).await.unwrap_err();
@@ -291,7 +303,7 @@ mod tests {
         // What was answered is an answer.
         let denied = || async { Err::<(), _>(answered("x", 400, "AccessDeniedException", "")) };
         caller.guarded(READ, denied).await.unwrap_err();
-        assert_eq!(caller.counts()["ecs-service-read"], u64::from(READ_TRIES) + 4);
+        assert_eq!(caller.counts()["ecs-service-read"], u64::from(READ_TRIES) + 5);
     }
 
     #[test]

@@ -245,13 +245,7 @@ fn with_one_call_in_ten_failing_every_workflow_ends_right() {
     cloud.put_faults_between();
     cloud.manifest(&sandbox, TEXT, PREVIEWS);
     sandbox.start();
-    cloud.set_faults(&serde_json::json!([
-        {"service": "ecs", "probability": 0.03, "error": {"code": "ThrottlingException", "status": 400}},
-        {"service": "elbv2", "probability": 0.03, "error": {"code": "Throttling", "status": 400}},
-        {"probability": 0.03, "error": {"code": "ServerException", "status": 500}},
-        {"probability": 0.02, "reset": true},
-        {"probability": 0.04, "response": {"abort_bytes": 0}},
-    ]));
+    cloud.fail_one_in_ten();
     for round in 0..4 {
         assert_eq!(sandbox.deliver("create", &github::create(BRANCH)), 202);
         converged(&sandbox, &cloud, true);
@@ -262,7 +256,5 @@ fn with_one_call_in_ten_failing_every_workflow_ends_right() {
             assert_eq!(shown["view"]["outcome"], "succeeded", "round {round}: {shown}");
         }
     }
-    let fired = cloud.fired();
-    eprintln!("faults: {fired}");
-    assert!(fired.to_string().matches("ServerException").count() > 0, "no fault was put in: {fired}");
+    cloud.calls().one_in_ten("previews created and destroyed");
 }

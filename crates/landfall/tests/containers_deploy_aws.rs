@@ -55,3 +55,36 @@ fn deploy_update_rollback_and_scale_on_ecs() {
         assert!(list.contains(&format!("task definition my-project-prod-web:{revision}")), "{list:?}");
     }
 }
+
+/// The same verbs with one call in ten failing: each does what it is asked to, once.
+#[test]
+fn with_one_call_in_ten_failing_every_change_of_an_environment_ends_right() {
+    let (sandbox, mut cloud) = installation();
+    cloud.put_faults_between();
+    cloud.fail_one_in_ten();
+    let desired = |count: u64| {
+        let service = cloud.ask(&["service", "my-project-prod-web"]);
+        assert_eq!(service["service"]["desiredCount"], count, "{service}");
+        let list = cloud.list();
+        let services = list.iter().filter(|line| line.starts_with("service ") || line.starts_with("target group "));
+        assert_eq!(services.count(), 2, "{list:?}");
+    };
+    for round in 0..3 {
+        let (one, two) = (format!("one of {round}"), format!("two of {round}"));
+        for text in [&one, &two] {
+            configure(&sandbox, &cloud, text);
+            ends(&sandbox.run(&["deploy", "prod"]), 0, &[]);
+            cloud.wait_text(&sandbox, HOST, text);
+        }
+        ends(&sandbox.run(&["scale", "prod", "web=2"]), 0, &[]);
+        desired(2);
+        ends(&sandbox.run(&["scale", "prod", "web=1"]), 0, &[]);
+        desired(1);
+        ends(&sandbox.run(&["rollback", "prod"]), 0, &[]);
+        cloud.wait_text(&sandbox, HOST, &one);
+    }
+    // Each text is a definition of its own, and so is what a rollback brings back, as it is not the newest: none more.
+    let definitions = cloud.list().into_iter().filter(|line| line.starts_with("task definition ")).count();
+    assert_eq!(definitions, 9);
+    cloud.calls().one_in_ten("deploy, scale and rollback");
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::tally::{Fate, Tally};
 use super::{Sandbox, engine, eventually, free_ports, http, signal};
 
 /// ministack's account of keys that name none; its load balancer serves no other.
@@ -200,20 +201,49 @@ services:
         eventually("the proxy answers", Duration::from_secs(30), || {
             http::get(address, "/_microburst/fired", None).map(drop).map_err(|e| e.to_string())
         });
+        // It loads the models of services with the first call to each, which takes longer than anybody waits for AWS.
+        let warm = boto3("world.py", &format!("http://{address}")).arg("list").output().unwrap();
+        assert!(warm.status.success(), "{}", String::from_utf8_lossy(&warm.stderr));
         self.faulty = Some(address);
     }
 
-    pub(crate) fn set_faults(&self, rules: &Value) {
+    /// More than one call in ten is throttled, fails, is cut off, or loses its answer after the effect. What no rule strikes is let
+    /// through by the last one, which only counts.
+    pub(crate) fn fail_one_in_ten(&self) {
         let json = [("Content-Type", "application/json")];
+        let rules = serde_json::json!([
+            {"service": "ecs", "probability": 0.03, "error": {"code": "ThrottlingException", "status": 400}},
+            {"service": "elbv2", "probability": 0.03, "error": {"code": "Throttling", "status": 400}},
+            {"probability": 0.03, "error": {"code": "ServerException", "status": 500}},
+            {"probability": 0.02, "reset": true},
+            {"probability": 0.04, "response": {"abort_bytes": 0}},
+            {"latency": 0.001},
+        ]);
         let body = rules.to_string();
         let answer =
             http::request(self.faulty.unwrap(), "POST", "/_microburst/rules", None, &json, body.as_bytes()).unwrap();
         assert_eq!(answer.status / 100, 2, "{answer:?}");
     }
 
-    pub(crate) fn fired(&self) -> Value {
-        let answer = http::get(self.faulty.unwrap(), "/_microburst/fired", None).unwrap();
-        serde_json::from_str(&answer.body).unwrap()
+    /// Calls that the proxy has seen: `microburst_faults_total{service="ecs",operation="RunTask",action="reset"} 3`.
+    pub(crate) fn calls(&self) -> Tally {
+        let metrics = http::get(self.faulty.unwrap(), "/_microburst/metrics", None).unwrap().body;
+        let mut tally = Tally::default();
+        for line in metrics.lines().filter(|line| line.starts_with("microburst_faults_total{")) {
+            let (labels, count) = line.rsplit_once(' ').unwrap();
+            let label = |name: &str| {
+                let (_, rest) = labels.split_once(&format!("{name}=\"")).unwrap();
+                rest.split('"').next().unwrap().to_owned()
+            };
+            let fate = match label("action") {
+                action if action.starts_with("latency") => Fate::Answered,
+                action if action.contains("abort") => Fate::Lost,
+                _ => Fate::Failed,
+            };
+            let service = label("service").replace("elbv2", "elasticloadbalancing");
+            tally.add(&service, &label("operation"), fate, count.parse().unwrap());
+        }
+        tally
     }
 
     pub(crate) fn log(&self) -> String {
