@@ -164,8 +164,10 @@ impl Family {
     }
 }
 
-/// Less than half of what the engine gives a handler.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// A handler makes up to five calls one after the other, and the engine cuts it off after 12 s.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// With a longer wait nothing new is begun that takes several calls of a family: those begun must find tokens.
+const LONGEST_BEFORE: Duration = Duration::from_secs(1);
 /// Nobody is sent away for longer: some of those ahead in the line may never come back.
 const LONGEST_AWAY_MS: u64 = 60_000;
 /// How long a throttling answer slows a family down; after it, the rate doubles every so often until it is back.
@@ -219,6 +221,13 @@ impl Bucket {
         let behind = self.promised_ms.saturating_add(self.time_of(1.0));
         self.promised_ms = behind.max(now_ms + wait).min(now_ms + wait.max(LONGEST_AWAY_MS));
         Err(self.promised_ms - now_ms)
+    }
+
+    /// As `take`, and takes nothing.
+    pub(crate) fn room(&mut self, now_ms: u64, most_ms: u64) -> Result<(), u64> {
+        self.take(now_ms, most_ms)?;
+        self.give_back();
+        Ok(())
     }
 
     /// Milliseconds in which so many tokens come back.
@@ -318,6 +327,16 @@ impl Budgets {
         taken.used = true;
         slot.sent.fetch_add(1, Ordering::Relaxed);
         Ok(wait)
+    }
+
+    /// Whether it makes sense to begin what ends in calls of this family: what is read before them would be read for nothing.
+    ///
+    /// # Errors
+    /// When to come again.
+    pub(crate) fn room(&self, family: Family) -> Result<(), Duration> {
+        let Some(slot) = self.slots.get(&family) else { return Ok(()) };
+        let most = u64::try_from(LONGEST_BEFORE.as_millis()).unwrap_or(u64::MAX);
+        locked(&slot.bucket).room(self.now_ms(), most).map_err(Duration::from_millis)
     }
 
     pub(crate) fn throttled(&self, family: Family) {
@@ -428,6 +447,16 @@ mod tests {
         (0..7).for_each(|_| assert!(bucket.take(0, 1_000).is_ok()));
         (0..100).for_each(|n| assert_eq!(bucket.take(0, 1_000), Err(1_500 + n * 500), "each its own time"));
         assert_eq!(bucket.take(500, 1_000), Ok(1_000));
+    }
+
+    #[test]
+    fn a_look_for_room_takes_nothing_and_stands_in_line() {
+        let mut bucket = Bucket::new(QUOTA, 0);
+        (0..7).for_each(|_| assert_eq!(bucket.room(0, 1_000), Ok(())));
+        (0..7).for_each(|_| assert!(bucket.take(0, 1_000).is_ok()));
+        assert_eq!(bucket.room(0, 1_000), Err(1_500));
+        assert_eq!(bucket.take(0, 1_000), Err(2_000));
+        assert_eq!(bucket.room(500, 1_000), Ok(()));
     }
 
     #[test]

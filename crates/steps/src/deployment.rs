@@ -58,7 +58,7 @@ pub(crate) fn pace(
     if deployment.running < deployment.desired {
         return part(2, least, least * 3);
     }
-    part(24, least / 4, least)
+    part(20, least / 4, least)
 }
 
 /// The failure of a deployment that is not waited for any longer: its tasks keep failing for one and the same reason.

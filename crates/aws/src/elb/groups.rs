@@ -17,6 +17,7 @@ use crate::error::Failed;
 
 impl Elb {
     pub(super) async fn put_group(&self, request: &EnsureTargetGroup) -> PortResult<Put> {
+        self.core.caller.room(write("CreateTargetGroup", &format!("target group {}", request.name)))?;
         let wanted = Wanted::new(request, self.base_is_awsvpc(request).await?)?;
         if let Some(group) = self.target_group(&request.name).await? {
             return self.update_group(request, &wanted, &group).await;

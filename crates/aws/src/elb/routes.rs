@@ -8,11 +8,13 @@ use landfall_model::inventory::{TAG_ENVIRONMENT, Tags};
 use landfall_model::step::url;
 use landfall_ports::load_balancer::Put;
 use landfall_ports::{PortError, PortResult};
+use tokio::sync::MutexGuard;
 
 use super::calls::{sdk_tags, write};
 use super::groups::{gone_is_fine, made_by_this, not_seen_yet};
 use super::rules::{self, forwards_to, is_https, lowest_free, of_host, shadowing};
 use super::{Elb, Owner, environment_of, limits};
+use crate::budget::LONGEST_WAIT;
 use crate::error::Failed;
 use crate::http::NOBODY;
 
@@ -108,8 +110,17 @@ impl Elb {
         Ok(found)
     }
 
+    /// To change routes. Not waited for until the engine cuts it off: that would count as a failure.
+    async fn turn(&self) -> PortResult<MutexGuard<'_, ()>> {
+        tokio::time::timeout(LONGEST_WAIT, self.routing.lock()).await.map_err(|_| PortError::Throttled {
+            message: "others are changing routes of the same load balancer".to_owned(),
+            retry_after_ms: Some(1_000),
+        })
+    }
+
     pub(super) async fn put_rule(&self, host: &str, port: u16, target_group: &str, tags: &Tags) -> PortResult<Put> {
-        let _one_at_a_time = self.routing.lock().await;
+        self.core.caller.room(write("CreateRule", &format!("host {host} on port {port}")))?;
+        let _one_at_a_time = self.turn().await?;
         let listener = self.shared_listener(port).await?;
         let reached = Some(url(is_https(&listener), host, port));
         let tags = self.core.tags(tags);
@@ -192,7 +203,8 @@ impl Elb {
     }
 
     pub(super) async fn put_listener(&self, port: u16, target_group: &str, tags: &Tags) -> PortResult<Put> {
-        let _one_at_a_time = self.routing.lock().await;
+        self.core.caller.room(write("CreateListener", &format!("port {port}")))?;
+        let _one_at_a_time = self.turn().await?;
         let address = self.address().await?;
         let tags = self.core.tags(tags);
         crate::tags::check(&tags)?;
