@@ -247,6 +247,60 @@ def shared_ecs(aws, facts, subnets, firewall, group):
     note("ecs deleted is not listed", lambda: ecs.list_services(cluster="agree")["serviceArns"])
 
 
+def shared_deploy(aws, facts, subnets, firewall):
+    """What the verbs of deployments call: a change of an existing service, one with nothing to change, a forced one, the way back."""
+    ecs, note = aws["ecs"], facts.note
+    awsvpc = {"awsvpcConfiguration": {"subnets": subnets[:1], "securityGroups": [firewall], "assignPublicIp": "DISABLED"}}
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}, "maximumPercent": 200, "minimumHealthyPercent": 100}
+
+    def register(image):
+        container = dict(CONTAINER, image=image)
+        made = ecs.register_task_definition(family="shop", tags=[{"key": "landfall", "value": "shop@prod"}],
+                                            **dict(DEFINITION, containerDefinitions=[container]))
+        return made["taskDefinition"]["taskDefinitionArn"]
+
+    def described():
+        return ecs.describe_services(cluster="agree", services=["shop"], include=["TAGS"])["services"][0]
+
+    def primary():
+        return next(entry for entry in described()["deployments"] if entry["status"] == "PRIMARY")
+
+    def runs():
+        return described()["taskDefinition"].rsplit("/")[-1], primary()["taskDefinition"].rsplit("/")[-1]
+
+    def update(**more):
+        before = primary()["id"]
+        ecs.update_service(cluster="agree", service="shop", **more)
+        return primary()["id"] != before
+
+    one, two = register("shop:1"), register("shop:2")
+    note("deploy definitions", lambda: [arn.rsplit("/")[-1] for arn in (one, two)])
+    note("deploy definition image", lambda: ecs.describe_task_definition(taskDefinition="shop:2")
+         ["taskDefinition"]["containerDefinitions"][0]["image"])
+    note("deploy definition tags", lambda: tags(ecs.describe_task_definition(taskDefinition=two, include=["TAGS"])["tags"]))
+    # Nobody's tags yet, as of a service that is taken over.
+    note("deploy create", lambda: pick(ecs.create_service(
+        cluster="agree", serviceName="shop", taskDefinition=one, desiredCount=0, launchType="FARGATE", networkConfiguration=awsvpc,
+        deploymentConfiguration=breaker, propagateTags="SERVICE", enableECSManagedTags=True)["service"], "desiredCount", "status"))
+    note("deploy propagates tags", lambda: pick(described(), "propagateTags", "enableECSManagedTags"))
+    note("deploy breaker", lambda: described()["deploymentConfiguration"]["deploymentCircuitBreaker"])
+    note("deploy adopt", lambda: (ecs.tag_resource(resourceArn=described()["serviceArn"], tags=[
+        {"key": "landfall", "value": "shop@prod"}]), tags(described()["tags"]))[1])
+    note("deploy no tasks", lambda: ecs.list_tasks(cluster="agree", serviceName="shop")["taskArns"])
+    note("deploy update", lambda: update(taskDefinition=two, deploymentConfiguration=dict(breaker, maximumPercent=150)))
+    note("deploy updated", runs)
+    note("deploy updated band", lambda: pick(described()["deploymentConfiguration"], "maximumPercent", "minimumHealthyPercent"))
+    note("deploy update keeps the tags", lambda: tags(described()["tags"]))
+    note("deploy same", lambda: update(taskDefinition=two))
+    note("deploy forced", lambda: update(taskDefinition=two, forceNewDeployment=True))
+    note("deploy unknown definition", lambda: code(ecs.update_service, cluster="agree", service="shop", taskDefinition="none:7"))
+    note("deploy scale", lambda: (update(desiredCount=2), described()["desiredCount"]))
+    note("deploy keeps the count", lambda: (update(taskDefinition=one), described()["desiredCount"])[1])
+    note("deploy rolled back", runs)
+    note("deploy nothing deregistered", lambda: [arn.rsplit("/")[-1] for arn in ecs.list_task_definitions(
+        familyPrefix="shop", status="ACTIVE")["taskDefinitionArns"]])
+
+
 def shared_elb(aws, facts, vpc, subnets):
     elb = aws["elbv2"]
     note = facts.note
@@ -392,6 +446,7 @@ def shared(url):
     vpc, subnets, firewall = network(url)
     kept = shared_elb(aws, facts, vpc, subnets)
     shared_ecs(aws, facts, subnets, firewall, kept.get("agree", "none"))
+    shared_deploy(aws, facts, subnets, firewall)
     shared_small(aws, facts)
     print(json.dumps(facts.all, sort_keys=True))
 
@@ -618,6 +673,7 @@ def own(url):
     facts = Facts()
     kept = shared_elb(aws, facts, "vpc-1", ["subnet-1", "subnet-2"])
     shared_ecs(aws, facts, ["subnet-1"], "sg-1", kept["agree"])
+    shared_deploy(aws, facts, ["subnet-1"], "sg-1")
     shared_small(aws, facts)
     broken = {name: fact for name, fact in facts.all.items() if str(fact).startswith(("broken", "error"))}
     assert not broken, broken
