@@ -96,6 +96,7 @@ fn inputs(place: &Place, execution: &str, commit: &str, present: Option<Release>
         unfinished: BTreeSet::new(),
         target: None,
         following: Following::default(),
+        comparing: false,
         present,
     }
 }
