@@ -214,10 +214,10 @@ impl Assembly {
             }
         });
         let notices = tokio::spawn({
-            let notifier = notifier.clone();
+            let (notifier, cancel) = (notifier.clone(), cancel.clone());
             async move {
                 if purpose.works() {
-                    notifier.run().await;
+                    notifier.run(cancel.cancelled()).await;
                 }
             }
         });
@@ -274,10 +274,16 @@ impl Assembly {
         if let Err(error) = self.loops.await {
             tracing::error!(%error, "a loop ended badly");
         }
-        self.notices.abort();
-        let _ = self.notices.await;
         let tells = self.purpose.works();
-        if tells && tokio::time::timeout(LAST_NOTICES, self.notifier.drain()).await.is_err() {
+        let mut notices = self.notices;
+        let last = async {
+            let _ = (&mut notices).await;
+            if tells {
+                let _ = self.notifier.drain().await;
+            }
+        };
+        if tokio::time::timeout(LAST_NOTICES, last).await.is_err() {
+            notices.abort();
             tracing::info!("notices are left for the next start");
         }
         self.backend.shutdown();

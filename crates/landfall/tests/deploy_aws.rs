@@ -33,6 +33,7 @@ impl World {
         let aws = FakeAws::new();
         let balancer = json!({"Name": "front", "Subnets": ["subnet-1", "subnet-2"]});
         aws.fake.call(ELB, "CreateLoadBalancer", balancer).unwrap();
+        aws.fake.call("sns", "CreateTopic", json!({"Name": "ops"})).unwrap();
         aws.fake.call("logs", "CreateLogGroup", json!({"logGroupName": "/shop"})).unwrap();
         aws.fake.image(ImageRule {
             image: image(BROKEN),
@@ -74,6 +75,8 @@ previews:
   branches: ["feature/*"]
   services: [web, worker]
   routing: {{ host: {{ domain: previews.example.com, port: 80 }} }}
+notifications:
+  ops: {{ sns: {{ topic: "arn:aws:sns:us-east-1:123456789012:ops" }} }}
 "#,
             place = self.aws.place(),
             probe = self.probe,
@@ -157,7 +160,8 @@ previews:
 
 /// Throttled, failed, cut off before the effect, and answers that are lost after it.
 fn one_in_ten(fake: &Handle) {
-    let error = |code: &str, status| Some(FaultError { code: code.to_owned(), message: "Rate exceeded".to_owned(), status });
+    let error =
+        |code: &str, status| Some(FaultError { code: code.to_owned(), message: "Rate exceeded".to_owned(), status });
     fake.fault(Fault { percent: Some(3), error: error("Throttling", 400), ..Fault::default() });
     let broken = Some(FaultError { code: "ServerException".to_owned(), message: "injected".to_owned(), status: 500 });
     fake.fault(Fault { percent: Some(3), error: broken, ..Fault::default() });
@@ -303,4 +307,29 @@ fn log_lines_of_an_environment_are_followed_across_a_deployment() {
     signal(following.id(), "INT");
     let ended = following.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+}
+
+/// Begun and ended, each once, through the same topic as previews; a failure with its cause.
+#[test]
+fn every_change_of_a_lasting_environment_is_told() {
+    let world = World::new();
+    world.manifest(&image(0));
+    world.ends(&["deploy", "prod", "--commit", "1a2b3c4d5e6f"], 0);
+    world.ends(&["scale", "prod", "web=2"], 0);
+    world.manifest(&image(BROKEN));
+    world.ends(&["deploy", "prod", "--fail-fast"], 3);
+    let state = world.aws.fake.state();
+    let published = state["123456789012/us-east-1"]["published"].as_array().unwrap();
+    let told: Vec<&str> = published.iter().map(|one| one["message"].as_str().unwrap()).collect();
+    let ends: Vec<&str> = told.iter().copied().filter(|text| !text.starts_with("shop: deploying prod at")).collect();
+    // What begins and has ended by the time it could be told is told as ended.
+    let [deployed, rest @ ..] = ends.as_slice() else { panic!("{told:?}") };
+    assert!(deployed.starts_with("shop: deployed prod at 1a2b3c4"), "{told:?}");
+    assert!(rest.contains(&"shop: scaled prod: web to 2"), "{told:?}");
+    let failed = rest.last().unwrap();
+    assert!(failed.starts_with("shop: deploying prod failed and was rolled back: "), "{told:?}");
+    assert!(failed.contains("no such tag"), "{told:?}");
+    for text in &told {
+        assert_eq!(told.iter().filter(|other| *other == text).count(), 1, "{told:?}");
+    }
 }

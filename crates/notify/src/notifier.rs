@@ -65,23 +65,32 @@ impl Notifier {
         Ok(Self { store, clock, client: send::client()?, targets })
     }
 
-    /// Runs until dropped. Registers the targets first: notices from then on are meant for them.
-    pub async fn run(&self) {
+    /// Runs until it is told to stop. Registers the targets first: notices from then on are meant for them. A round that has begun
+    /// is finished: what was sent and not marked would be sent again.
+    pub async fn run(&self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
         let names: Vec<String> = self.targets.keys().cloned().collect();
         while let Err(error) = self.store.set_notification_targets(names.clone()).await {
             tracing::warn!(%error, "notification targets not registered yet");
-            tokio::time::sleep(IDLE).await;
+            tokio::select! {
+                () = &mut stop => return,
+                () = tokio::time::sleep(IDLE) => {}
+            }
         }
         loop {
-            match self.drain().await {
-                Ok(0) => {
-                    let _ = tokio::time::timeout(IDLE, self.store.changed()).await;
-                }
-                Ok(_) => {}
+            let idle = match self.drain().await {
+                Ok(settled) => settled == 0,
                 Err(error) => {
                     tracing::warn!(%error, "outbox unavailable");
-                    tokio::time::sleep(IDLE).await;
+                    true
                 }
+            };
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                () = tokio::time::sleep(IDLE), if idle => {}
+                () = self.store.changed(), if idle => {}
+                () = std::future::ready(()), if !idle => {}
             }
         }
     }
