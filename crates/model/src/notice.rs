@@ -32,7 +32,7 @@ pub enum NoticeKind {
     Updated,
     Destroying,
     Destroyed,
-    /// A change of a lasting environment has begun: a deployment, a rollback, another number of tasks.
+    // Of lasting environments: a deployment, a rollback, another number of tasks.
     Deploying,
     Deployed,
     Failed,
