@@ -197,7 +197,8 @@ impl Contents {
     pub(crate) fn surplus(&self, retention: Retention) -> Option<Vec<Entry>> {
         let mut kept = release::Kept::default();
         let goes = |entry: &&Entry| {
-            entry.finished.is_some_and(|finished| !(finished.release && kept.stays(&entry.environment)))
+            let mut stays = |finished: Finished| kept.stays(&entry.environment, &entry.kind, finished.release);
+            entry.finished.is_some_and(|finished| !stays(finished))
         };
         let finished: Vec<&Entry> = self.executions.iter().rev().filter(goes).collect();
         let too_many = finished.len() > retention.table;

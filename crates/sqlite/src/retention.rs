@@ -1,8 +1,8 @@
 //! What is thrown away, and when. Nothing goes by itself: the server calls `prune` now and then.
 //!
 //! * Finished executions older than the policy says, with plan, records and signals. The newest of each environment stays,
-//!   however old: it is the answer to "what happened last". So do a lasting environment's newest releases
-//!   ([`landfall_workflow::release`]): they are what it runs and can go back to. Unfinished ones always stay. A pruned execution's
+//!   however old: it is the answer to "what happened last". So do a lasting environment's newest releases,
+//!   and what was tried since ([`landfall_workflow::release`]): they are what it runs and can go back to. Unfinished ones always stay. A pruned execution's
 //!   deduplication key is forgotten with it, so the policy is to outlast every redelivery.
 //! * Bodies of finished deliveries, and later the deliveries themselves. Ids are kept at least
 //!   [`MINIMUM_DELIVERY_DAYS`], because a forge may deliver again that long and a forgotten id would be acted on twice.
@@ -124,7 +124,7 @@ fn kept_releases(connection: &Connection) -> Step<BTreeSet<i64>> {
         let (seq, environment): (i64, String) = (row.get(0)?, row.get(1)?);
         let (kind, json): (String, String) = (row.get(2)?, row.get(3)?);
         let last: Record = from_json(&json, || format!("the last record of execution {seq}"))?;
-        if release::is_release(&kind, &last) && kept.stays(&environment) {
+        if kept.stays(&environment, &kind, release::is_release(&kind, &last)) {
             seqs.insert(seq);
         }
     }

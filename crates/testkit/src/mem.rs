@@ -98,7 +98,7 @@ impl Mem {
         let goes = |row: &&Row| {
             let kind = row.plan().map_or_else(String::new, |plan| plan.kind);
             let is_release = row.records.last().is_some_and(|last| release::is_release(&kind, last));
-            row.finished && !(is_release && kept.stays(row.new.environment.as_str()))
+            row.finished && !kept.stays(row.new.environment.as_str(), &kind, is_release)
         };
         let newest_first = tables.created.iter().rev().filter_map(|id| tables.executions.get(id));
         let gone: Vec<ExecutionId> = newest_first.filter(goes).map(|row| row.new.id.clone()).collect();
