@@ -193,11 +193,12 @@ impl Orchestrator for Ecs {
             return Ok(Some(self.shown(name, &found)));
         }
         let asked = Instant::now();
-        let found = self.our_service(name).await?;
-        if let Some(service) = &found {
-            locked(&self.found).keep(name, service, asked);
-        }
-        Ok(found.map(|service| self.shown(name, &service)))
+        let found = self.as_it_is(name).await?.filter(|(service, _)| self.is_ours(service));
+        Ok(found.map(|(service, told)| {
+            let shown = self.shown(name, &service);
+            locked(&self.found).keep(name, Arc::new(service), told, asked);
+            shown
+        }))
     }
 
     async fn service_tags(&self, name: &str) -> PortResult<Option<Tags>> {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::change::{self, TAG_TIMEOUT};
 use super::raw::{Document, Instead, tags_of, with_tags};
 use super::register::same_revision;
-use super::{Ecs, service as typed};
+use super::{Ecs, locked, service as typed};
 use crate::budget::Family;
 use crate::call::Call;
 use crate::tags;
@@ -90,6 +90,10 @@ fn with_what_goes(document: Option<&Value>, wanted: &Document, live: &Value) -> 
 impl Ecs {
     /// What the service is now, whoever's it is, so that an undo can put all of it back.
     pub(crate) async fn document_to_restore(&self, name: &str) -> PortResult<Option<Value>> {
+        let found = locked(&self.found).told(name);
+        if let Some(told) = found {
+            return Ok(Some(to_restore(told)));
+        }
         let found = self.as_it_is(name).await?.filter(|(service, _)| service.status.as_deref() != Some("INACTIVE"));
         Ok(found.map(|(_, told)| to_restore(told)))
     }

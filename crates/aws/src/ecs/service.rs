@@ -13,6 +13,7 @@ use landfall_ports::orchestrator::{
     ServiceStatus, TaskDescription,
 };
 use landfall_ports::{PortError, PortResult};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -48,20 +49,33 @@ pub(crate) struct Failures {
 /// compared with. Somebody else's change in between is not seen; within this time ECS may not show it either (`past::LAG`).
 /// A put uses it up: repeated, it reads anew.
 #[derive(Default)]
-pub(crate) struct Found(HashMap<String, (Instant, Arc<ecs::Service>)>);
+pub(crate) struct Found(HashMap<String, Seen>);
+
+struct Seen {
+    asked: Instant,
+    service: Arc<ecs::Service>,
+    /// The same in ECS's own words.
+    told: Value,
+}
 
 impl Found {
     const FRESH: Duration = Duration::from_secs(1);
 
-    /// `asked`: when it was asked for.
-    pub(crate) fn keep(&mut self, name: &str, service: &Arc<ecs::Service>, asked: Instant) {
-        self.0.retain(|_, (at, _)| at.elapsed() <= Self::FRESH);
-        self.0.insert(name.to_owned(), (asked, Arc::clone(service)));
+    pub(crate) fn keep(&mut self, name: &str, service: Arc<ecs::Service>, told: Value, asked: Instant) {
+        self.0.retain(|_, seen| seen.asked.elapsed() <= Self::FRESH);
+        self.0.insert(name.to_owned(), Seen { asked, service, told });
+    }
+
+    fn fresh(&self, name: &str) -> Option<&Seen> {
+        self.0.get(name).filter(|seen| seen.asked.elapsed() <= Self::FRESH)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Arc<ecs::Service>> {
-        let (at, service) = self.0.get(name)?;
-        (at.elapsed() <= Self::FRESH).then(|| Arc::clone(service))
+        self.fresh(name).map(|seen| Arc::clone(&seen.service))
+    }
+
+    pub(crate) fn told(&self, name: &str) -> Option<Value> {
+        self.fresh(name).map(|seen| seen.told.clone())
     }
 
     pub(crate) fn take(&mut self, name: &str) -> Option<Arc<ecs::Service>> {
@@ -453,14 +467,15 @@ mod tests {
     async fn what_was_found_is_used_while_it_is_fresh_and_up_to_a_put() {
         let mut found = Found::default();
         let service = Arc::new(ecs::Service::builder().service_name("web").build());
-        found.keep("web", &service, Instant::now());
-        assert!(found.get("web").is_some() && found.get("web").is_some() && found.get("other").is_none());
+        let keep = |found: &mut Found, asked| found.keep("web", Arc::clone(&service), Value::Null, asked);
+        keep(&mut found, Instant::now());
+        assert!(found.told("web").is_some() && found.get("web").is_some() && found.get("other").is_none());
         assert!(found.take("web").is_some());
         assert!(found.get("web").is_none(), "a put that is repeated reads anew");
-        found.keep("web", &service, Instant::now());
+        keep(&mut found, Instant::now());
         tokio::time::advance(Found::FRESH + Duration::from_millis(1)).await;
         assert!(found.get("web").is_none() && found.take("web").is_none());
-        found.keep("web", &service, Instant::now() - Found::FRESH - Duration::from_millis(1));
+        keep(&mut found, Instant::now() - Found::FRESH - Duration::from_millis(1));
         assert!(found.get("web").is_none(), "the answer was long in coming");
     }
 }
