@@ -63,7 +63,8 @@ impl Ecs {
     ) -> PortResult<Registered> {
         let mut wanted = task_definition(definition, document)?;
         let ours = self.core.tags(tags);
-        let newest = self.definition_as_it_is(&definition.family).await?.filter(|newest| newest["status"] != "INACTIVE");
+        let newest =
+            self.definition_as_it_is(&definition.family).await?.filter(|newest| newest["status"] != "INACTIVE");
         if let Some(newest) = newest.map(|newest| without(newest, &ours))
             && diff(Kind::TaskDefinition, &newest, &Value::Object(wanted.clone())).is_empty()
             && let Some(arn) = newest["taskDefinitionArn"].as_str()
