@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use landfall_ports::{PortError, PortResult};
+use landfall_ports::{Lazy, PortError, PortResult};
 use reqwest::Url;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -11,8 +11,14 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// What our shared listeners answer, with 404, for hosts without a rule; `probe` tells it from an application's own 404.
 pub(crate) const NOBODY: &str = "landfall: no environment answers at this host";
 
+pub(crate) type Http = Lazy<reqwest::Client>;
+
+pub(crate) fn http() -> Http {
+    Lazy::new(client)
+}
+
 /// Redirects are the application's own business.
-pub(crate) fn client() -> PortResult<reqwest::Client> {
+fn client() -> PortResult<reqwest::Client> {
     // Another part of the process may have been first: any provider will do.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder()

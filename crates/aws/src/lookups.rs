@@ -157,7 +157,7 @@ impl AwsPlatform {
             Ok(instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>())
         };
         let headers = signature().map_err(|error| PortError::Bug(format!("{what}: cannot be signed: {error}")))?;
-        let mut get = self.signer.http().get(url).timeout(crate::config::CALL_TIMEOUT);
+        let mut get = self.signer.http()?.get(url).timeout(crate::config::CALL_TIMEOUT);
         for (name, value) in headers {
             get = get.header(name, value);
         }

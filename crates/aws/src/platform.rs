@@ -65,7 +65,7 @@ impl AwsPlatform {
 
     fn of(core: Core) -> PortResult<Self> {
         let core = Arc::new(core);
-        let http = http::client()?;
+        let http = http::http();
         let signer = Arc::new(Signer::new(http.clone()));
         let ecs = Ecs::new(Arc::clone(&core), Arc::clone(&signer));
         let elb = Arc::new(Elb::new(Arc::clone(&core), ecs.clone(), http));

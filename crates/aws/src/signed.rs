@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::call::Call;
 use crate::core::Core;
 use crate::error::{Failed, answered, without_credentials};
+use crate::http::Http;
 
 /// Kept no longer than this, however long they are valid, and not when they are about to end: as the SDK's own cache.
 const KEEP_CREDENTIALS: Duration = Duration::from_secs(900);
@@ -22,7 +23,7 @@ const ABOUT_TO_END: Duration = Duration::from_secs(10);
 const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
 
 pub(crate) struct Signer {
-    http: reqwest::Client,
+    http: Http,
     credentials: Mutex<Option<(Credentials, Instant)>>,
 }
 
@@ -45,7 +46,7 @@ pub(crate) struct Answer {
 }
 
 impl Signer {
-    pub(crate) fn new(http: reqwest::Client) -> Self {
+    pub(crate) fn new(http: Http) -> Self {
         Self { http, credentials: Mutex::new(None) }
     }
 
@@ -61,7 +62,7 @@ impl Signer {
         let credentials = self.credentials(core, what).await?;
         let signature = signature(&credentials, &url, request, SystemTime::now())
             .map_err(|error| PortError::Bug(format!("{what}: cannot be signed: {error}")))?;
-        let mut post = self.http.post(&url).timeout(request.timeout).body(request.body.to_vec());
+        let mut post = self.http.get()?.post(&url).timeout(request.timeout).body(request.body.to_vec());
         for (name, value) in request.headers {
             post = post.header(*name, *value);
         }
@@ -89,8 +90,8 @@ impl Signer {
         Err(answered(what, status, &code, &message))
     }
 
-    pub(crate) fn http(&self) -> &reqwest::Client {
-        &self.http
+    pub(crate) fn http(&self) -> PortResult<&reqwest::Client> {
+        self.http.get()
     }
 
     pub(crate) async fn credentials(&self, core: &Core, what: &str) -> Result<Credentials, Failed> {

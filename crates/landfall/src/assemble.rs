@@ -185,8 +185,7 @@ impl Assembly {
         }
         let engine =
             Engine::new(config, journal.clone(), steps, clock.clone()).with_observer(Arc::new(metrics.clone()));
-        let notifier = Notifier::new(store.clone(), clock.clone(), targets)
-            .map_err(|error| CliError::new(ExitCode::Internal, "no HTTP client for notifications").cause(&error))?;
+        let notifier = Notifier::new(store.clone(), clock.clone(), targets);
         let parts = ServiceParts {
             app,
             store,

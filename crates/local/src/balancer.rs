@@ -121,7 +121,7 @@ fn parse_route(id: &str) -> Option<RouteTarget> {
 /// The load balancer of the local platform.
 pub(crate) struct LocalBalancer {
     pub core: Arc<Core>,
-    pub http: reqwest::Client,
+    pub http: crate::http::Http,
 }
 
 impl LocalBalancer {
@@ -205,7 +205,7 @@ impl LoadBalancer for LocalBalancer {
     }
 
     async fn probe(&self, url: &str) -> PortResult<Option<u16>> {
-        crate::http::probe(&self.http, url).await
+        crate::http::probe(self.http.get()?, url).await
     }
 
     async fn activity(&self) -> PortResult<Option<BTreeMap<String, Activity>>> {

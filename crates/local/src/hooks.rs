@@ -24,6 +24,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::locked;
+use crate::http::Http;
 use crate::images::file_name;
 use crate::{circleci, process, secrets, state};
 
@@ -35,7 +36,7 @@ const ANSWER_BYTES: usize = 64 * 1024;
 const KEEP_RESULT: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) struct LocalHooks {
-    http: reqwest::Client,
+    http: Http,
     /// `STATE/hooks`
     pub directory: PathBuf,
     running: Arc<Mutex<HashMap<String, Running>>>,
@@ -54,7 +55,7 @@ struct Group {
 }
 
 impl LocalHooks {
-    pub(crate) fn new(http: reqwest::Client, state_dir: &Path) -> PortResult<Self> {
+    pub(crate) fn new(http: Http, state_dir: &Path) -> PortResult<Self> {
         let directory = state_dir.join("hooks");
         state::create_private_dir(&directory)?;
         Ok(Self { http, directory, running: Arc::default() })
@@ -253,13 +254,16 @@ impl LocalHooks {
                 HookAction::Command { argv, directory } => {
                     command(&hook, argv, directory.as_deref(), &base, &cancel).await
                 }
-                HookAction::CircleCi(_) => {
-                    let ended = cancel.run_until_cancelled(circleci::run(&http, &hook, &base)).await;
-                    let cancelled =
-                        || format!("hook {} was cancelled; a pipeline that was triggered goes on", hook.name);
-                    ended.unwrap_or_else(|| failed(None, cancelled(), Vec::new()))
-                }
-                _ => http_call(&http, &hook, &base, &cancel).await,
+                action => match (http.get(), action) {
+                    (Err(error), _) => failed(None, format!("hook {}: {error}", hook.name), Vec::new()),
+                    (Ok(http), HookAction::CircleCi(_)) => {
+                        let ended = cancel.run_until_cancelled(circleci::run(http, &hook, &base)).await;
+                        let cancelled =
+                            || format!("hook {} was cancelled; a pipeline that was triggered goes on", hook.name);
+                        ended.unwrap_or_else(|| failed(None, cancelled(), Vec::new()))
+                    }
+                    (Ok(http), _) => http_call(http, &hook, &base, &cancel).await,
+                },
             };
             if let Some(entry) = locked(&running).get_mut(&key) {
                 entry.state = state;
@@ -298,7 +302,7 @@ mod tests {
     }
 
     fn hooks(dir: &Path) -> LocalHooks {
-        LocalHooks::new(crate::http::client().unwrap(), dir).unwrap()
+        LocalHooks::new(crate::http::http(), dir).unwrap()
     }
 
     #[tokio::test]

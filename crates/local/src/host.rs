@@ -24,7 +24,7 @@ pub struct Host {
 
 impl Host {
     pub fn new(state_dir: &Path) -> PortResult<Self> {
-        let http = http::client()?;
+        let http = http::http();
         let hooks = Arc::new(LocalHooks::new(http.clone(), state_dir)?);
         Ok(Self { hooks, images: Arc::new(RegistryImages { http }) })
     }
@@ -32,7 +32,7 @@ impl Host {
 
 /// Images that others made, found by tag in any registry that shows them without credentials.
 struct RegistryImages {
-    http: reqwest::Client,
+    http: http::Http,
 }
 
 fn no_engine() -> PortError {
@@ -58,7 +58,7 @@ impl Images for RegistryImages {
             let message = "an image is found by label among local images only; give the awaited image a tag";
             return Err(PortError::Invalid(message.to_owned()));
         }
-        registry::resolve(&self.http, &request.image).await
+        registry::resolve(self.http.get()?, &request.image).await
     }
 
     async fn list_owned(&self, _environment: Option<&str>) -> PortResult<Listing<OwnedResource>> {

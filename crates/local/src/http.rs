@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
-use landfall_ports::{PortError, PortResult};
+use landfall_ports::{Lazy, PortError, PortResult};
 
-/// One client for all; redirects are the business of whoever asked.
-pub(crate) fn client() -> PortResult<reqwest::Client> {
+/// One client for all.
+pub(crate) type Http = Lazy<reqwest::Client>;
+
+pub(crate) fn http() -> Http {
+    Lazy::new(client)
+}
+
+/// Redirects are the business of whoever asked.
+fn client() -> PortResult<reqwest::Client> {
     // Another part of the process may have been first: any provider will do.
     #[cfg(feature = "tls")]
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -74,7 +74,7 @@ impl LocalPlatform {
             state::create_private_dir(&directory.join(name))?;
         }
         let core = Arc::new(Core::new(engine, router, options.instance, directory, options.publish));
-        let http = http::client()?;
+        let http = http::http();
         let images = LocalImages::new(Arc::clone(&core), http.clone(), &options.state_dir, options.concurrent_builds)?;
         let hooks = LocalHooks::new(http.clone(), &options.state_dir)?;
         let balancer = LocalBalancer { core: Arc::clone(&core), http };

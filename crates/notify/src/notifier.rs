@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use landfall_model::app::ChatEnvelope;
 use landfall_model::notice::NoticeKind;
+use landfall_ports::Lazy;
 use landfall_ports::clock::Clock;
 use landfall_ports::store::{OutboxRow, Store, StoreResult};
 use landfall_ports::topic::Topic;
@@ -53,16 +54,14 @@ pub enum TargetKind {
 pub struct Notifier {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    client: reqwest::Client,
+    client: Lazy<reqwest::Client>,
     targets: BTreeMap<String, Target>,
 }
 
 impl Notifier {
-    /// # Errors
-    /// When no HTTP client can be made (no TLS provider installed, no certificates).
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, targets: Vec<Target>) -> Result<Self, reqwest::Error> {
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, targets: Vec<Target>) -> Self {
         let targets = targets.into_iter().map(|target| (target.name.clone(), target)).collect();
-        Ok(Self { store, clock, client: send::client()?, targets })
+        Self { store, clock, client: Lazy::new(send::client), targets }
     }
 
     /// Runs until it is told to stop. Registers the targets first: notices from then on are meant for them. A round that has begun

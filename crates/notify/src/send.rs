@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use landfall_model::notice::Notice;
-use landfall_ports::chain;
+use landfall_ports::{Lazy, PortError, PortResult, chain};
 use sha2::Sha256;
 
 use crate::format;
@@ -13,16 +13,17 @@ use crate::notifier::{Target, TargetKind};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client that trusts the system's certificates and follows no redirects: a signed body goes where it was addressed.
-pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
+pub(crate) fn client() -> PortResult<reqwest::Client> {
     reqwest::Client::builder()
         .timeout(TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("landfall/", env!("CARGO_PKG_VERSION")))
         .build()
+        .map_err(|error| PortError::Bug(format!("HTTP client: {}", chain(&error))))
 }
 
 /// `Err`: what went wrong, without the URL, which may itself be a secret.
-pub(crate) async fn send(client: &reqwest::Client, target: &Target, notice: &Notice) -> Result<(), String> {
+pub(crate) async fn send(client: &Lazy<reqwest::Client>, target: &Target, notice: &Notice) -> Result<(), String> {
     let request = match &target.kind {
         TargetKind::Log => {
             tracing::info!(
@@ -42,13 +43,15 @@ pub(crate) async fn send(client: &reqwest::Client, target: &Target, notice: &Not
         }
         TargetKind::Webhook { url, secret } => {
             let body = format::webhook(notice).to_string();
-            let mut request = client.post(url).header("X-Landfall-Notice", &notice.id);
+            let mut request =
+                client.get().map_err(|error| error.to_string())?.post(url).header("X-Landfall-Notice", &notice.id);
             if let Some(secret) = secret {
                 request = request.header("X-Landfall-Signature-256", signature(secret, body.as_bytes()));
             }
             request.body(body)
         }
         TargetKind::Slack { url, channel } => {
+            let client = client.get().map_err(|error| error.to_string())?;
             client.post(url).body(format::slack(notice, channel.as_deref()).to_string())
         }
     };

@@ -79,7 +79,7 @@ async fn notifier(clock: &Arc<SimClock>, targets: Vec<Target>) -> (Arc<Mem>, Not
     PROVIDER.call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
     let store = Arc::new(Mem::default());
     store.set_notification_targets(targets.iter().map(|t| t.name.clone()).collect()).await.unwrap();
-    let notifier = Notifier::new(store.clone(), clock.clone(), targets).unwrap();
+    let notifier = Notifier::new(store.clone(), clock.clone(), targets);
     (store, notifier)
 }
 

@@ -14,7 +14,7 @@ pub mod steps;
 pub mod store;
 pub mod topic;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// An error of a platform port, split by what the caller can do about it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -58,6 +58,29 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 pub type PortResult<T> = Result<T, PortError>;
+
+/// Made when it is first asked for, once for all clones: an HTTP client reads the machine's certificates, which takes longer than
+/// most commands that call nobody with it.
+#[derive(Debug)]
+pub struct Lazy<T>(Arc<LazyLock<PortResult<T>>>);
+
+impl<T> Lazy<T> {
+    pub fn new(make: fn() -> PortResult<T>) -> Self {
+        Self(Arc::new(LazyLock::new(make)))
+    }
+
+    /// # Errors
+    /// Of its making, every time.
+    pub fn get(&self) -> PortResult<&T> {
+        self.0.as_ref().as_ref().map_err(Clone::clone)
+    }
+}
+
+impl<T> Clone for Lazy<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 /// The ports that step handlers work with, wired once by the binary.
 #[derive(Clone)]

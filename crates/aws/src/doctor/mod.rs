@@ -116,8 +116,8 @@ pub async fn examine(
 ) -> PortResult<Vec<Check>> {
     let options = AwsOptions { instance: "doctor".to_owned() };
     let core = Core::connect(target, options, credentials, None).await?;
-    let http = http::client()?;
-    let examiner = Arc::new(Examiner { core, signer: Signer::new(http.clone()), http });
+    let http = http::http();
+    let examiner = Arc::new(Examiner { core, signer: Signer::new(http.clone()), http: http.get()?.clone() });
     let (mut checks, identity) = examiner.identity().await;
     let Some(identity) = identity else {
         checks.push(Check::not_checked("the rest", "nothing on AWS can be looked at without an identity there"));

@@ -35,12 +35,13 @@ use tokio::sync::OnceCell;
 use self::seen::SeenTags;
 use crate::core::{Core, now};
 use crate::ecs::Ecs;
+use crate::http::Http;
 use crate::tags;
 
 pub(crate) struct Elb {
     core: Arc<Core>,
     ecs: Ecs,
-    http: reqwest::Client,
+    http: Http,
     balancer: tokio::sync::Mutex<Option<Arc<Balancer>>>,
     idle_timeout: OnceCell<u32>,
     routing: tokio::sync::Mutex<()>,
@@ -69,7 +70,7 @@ enum Owner {
 }
 
 impl Elb {
-    pub(crate) fn new(core: Arc<Core>, ecs: Ecs, http: reqwest::Client) -> Self {
+    pub(crate) fn new(core: Arc<Core>, ecs: Ecs, http: Http) -> Self {
         Self {
             core,
             ecs,
@@ -162,7 +163,7 @@ impl LoadBalancer for Elb {
     }
 
     async fn probe(&self, url: &str) -> PortResult<Option<u16>> {
-        crate::http::probe(&self.http, url, self.core.target.probe_through.as_deref()).await
+        crate::http::probe(self.http.get()?, url, self.core.target.probe_through.as_deref()).await
     }
 
     async fn address(&self) -> PortResult<Option<String>> {

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use landfall_model::app::BuildSource;
 use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, Tags};
+use landfall_model::redact;
 use landfall_model::step::{AwaitImage, BuildImage};
 use landfall_ports::images::{BuildState, Images};
 use landfall_ports::{PortError, PortResult};
@@ -24,8 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::{Core, locked, now};
 use crate::docker::{BuildOptions, DockerError};
-use landfall_model::redact;
-
+use crate::http::Http;
 use crate::{labels, state};
 
 const TAIL_LINES: usize = 20;
@@ -48,7 +48,7 @@ pub(crate) fn log_path(directory: &Path, key: &str) -> PathBuf {
 
 pub(crate) struct LocalImages {
     core: Arc<Core>,
-    http: reqwest::Client,
+    http: Http,
     /// `STATE/builds`: logs.
     pub directory: PathBuf,
     git: Arc<git::Cache>,
@@ -63,7 +63,7 @@ struct Build {
 }
 
 impl LocalImages {
-    pub(crate) fn new(core: Arc<Core>, http: reqwest::Client, state_dir: &Path, slots: usize) -> PortResult<Self> {
+    pub(crate) fn new(core: Arc<Core>, http: Http, state_dir: &Path, slots: usize) -> PortResult<Self> {
         let directory = state_dir.join("builds");
         state::create_private_dir(&directory)?;
         let git = Arc::new(git::Cache::new(&state_dir.join("git"), &state_dir.join("checkouts"))?);
@@ -281,7 +281,7 @@ impl Images for LocalImages {
                 Err(error) => return Err(error.into()),
             }
         }
-        registry::resolve(&self.http, &request.image).await
+        registry::resolve(self.http.get()?, &request.image).await
     }
 
     async fn list_owned(&self, environment: Option<&str>) -> PortResult<Listing<OwnedResource>> {
