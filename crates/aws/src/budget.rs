@@ -132,7 +132,12 @@ impl Family {
 
     /// The longest wait for a token. Functions run in the background, for as long as their hook may take: nobody cuts them off.
     pub(crate) fn patience(self) -> Duration {
-        if self.in_background() { Duration::MAX } else { LONGEST_WAIT }
+        match self {
+            _ if self.in_background() => Duration::MAX,
+            // The doctor and `verify` alone ask these, dozens at once, and nobody cuts them off.
+            Family::IamRead | Family::Ec2Read => LONGEST_LOOK,
+            _ => LONGEST_WAIT,
+        }
     }
 
     pub(crate) fn in_background(self) -> bool {
@@ -166,6 +171,7 @@ impl Family {
 
 /// A handler makes up to five calls one after the other, and the engine cuts it off after 12 s.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_LOOK: Duration = Duration::from_secs(30);
 /// With a longer wait nothing new is begun that takes several calls of a family: those begun must find tokens.
 const LONGEST_BEFORE: Duration = Duration::from_secs(1);
 /// Nobody is sent away for longer: some of those ahead in the line may never come back.
