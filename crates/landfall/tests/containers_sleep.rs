@@ -67,6 +67,13 @@ fn what_nobody_uses_runs_no_container_and_the_first_request_wakes_it() {
     assert!(sandbox.stop().success());
 }
 
+fn is_ready(sandbox: &Sandbox) {
+    sandbox.eventually("it is ready", || {
+        let shown = sandbox.json(&["preview", "show", BRANCH]);
+        if shown["record"]["phase"] == "ready" { Ok(()) } else { Err(shown["record"].to_string()) }
+    });
+}
+
 #[test]
 fn no_request_fails_while_people_put_it_to_sleep_and_wake_it() {
     let mut sandbox = Sandbox::new();
@@ -78,6 +85,8 @@ fn no_request_fails_while_people_put_it_to_sleep_and_wake_it() {
     sandbox.start();
     assert_eq!(sandbox.deliver("create", &github::create(BRANCH)), 202);
     sandbox.wait_text(HOST, "still here");
+    // It answers a little before that is written down, and sleep is refused to what has not come up.
+    is_ready(&sandbox);
 
     let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let load: Vec<_> = (0..2)
@@ -108,10 +117,7 @@ fn no_request_fails_while_people_put_it_to_sleep_and_wake_it() {
         let slept = sandbox.run(&["preview", "sleep", BRANCH]);
         assert!(slept.status.success(), "{slept:?}");
     }
-    sandbox.eventually("it is awake", || {
-        let shown = sandbox.json(&["preview", "show", BRANCH]);
-        if shown["record"]["phase"] == "ready" { Ok(()) } else { Err(shown["record"].to_string()) }
-    });
+    is_ready(&sandbox);
     stop.store(true, Ordering::Relaxed);
     let failures: Vec<String> = load.into_iter().flat_map(|one| one.join().unwrap()).collect();
     assert!(failures.is_empty(), "{} of {}: {failures:#?}", failures.len(), asked.load(Ordering::Relaxed));

@@ -141,6 +141,45 @@ pub struct EnvironmentRecord {
     pub awake_since: Option<Timestamp>,
 }
 
+impl EnvironmentRecord {
+    /// One that was asked for at `at`: not stored, and nobody has worked on it yet.
+    pub fn new(key: EnvironmentKey, names: EnvironmentNames, wanted: Wanted, cause: DeliveryId, at: Timestamp) -> Self {
+        Self {
+            id: names.base.clone().into(),
+            key,
+            names,
+            revision: 0,
+            generation: 1,
+            made_generation: 0,
+            ready_generation: 0,
+            desired: Desired::Present(wanted),
+            desired_seq: 1,
+            desired_at: at,
+            cause,
+            event_at: None,
+            applied_seq: 0,
+            live: None,
+            phase: Phase::Queued,
+            message: None,
+            url: None,
+            port: None,
+            commit: None,
+            last_execution: None,
+            good_execution: None,
+            created_at: at,
+            last_activity: at,
+            pinned: false,
+            approved_commits: Vec::new(),
+            retries: 0,
+            retry_at: None,
+            replans: 0,
+            sleep: false,
+            asleep: None,
+            awake_since: None,
+        }
+    }
+}
+
 /// What a preview that sleeps goes back to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asleep {

@@ -45,11 +45,7 @@ impl Steps {
         token: Option<&Value>,
     ) -> StepResult {
         let Some(before) = [token, output].into_iter().flatten().find_map(Before::read) else { return Ok(done()) };
-        let ours = match self.our_service(cx, &params.name).await? {
-            None => self.lost(params, output, token).await?,
-            ours => ours,
-        };
-        let Some(mut service) = ours else { return Ok(done()) };
+        let Some(mut service) = self.to_undo(cx, params, output, token).await? else { return Ok(done()) };
         let orchestrator = &self.platform.orchestrator;
         if service.desired == params.desired_count && service.desired != before.desired_count {
             orchestrator.scale_service(&params.name, before.desired_count).await.map_err(port)?;

@@ -22,11 +22,7 @@ impl Steps {
         if !token.is_some_and(|token| token.get(FALLBACK).is_some_and(Value::is_null)) {
             return self.undo_deploy(cx, params, output, token).await;
         }
-        let ours = match self.our_service(cx, &params.name).await? {
-            None => self.lost(params, output, token).await?,
-            ours => ours,
-        };
-        let Some(service) = ours else { return Ok(done()) };
+        let Some(service) = self.to_undo(cx, params, output, token).await? else { return Ok(done()) };
         let made = service.tags.get(TAG_EXECUTION).map(String::as_str) == Some(cx.execution.as_str());
         // A step that was never begun has written nothing down, and changed nothing.
         let begun = output.is_some() || token.and_then(Value::as_object).is_some_and(|token| token.len() > 1);

@@ -138,13 +138,7 @@ impl Steps {
         if params.only_count {
             return self.undo_count(cx, params, output, token).await;
         }
-        let service = match self.our_service(cx, &params.name).await? {
-            Some(service) => service,
-            None => match self.lost(params, output, token).await? {
-                Some(service) => service,
-                None => return Ok(done()),
-            },
-        };
+        let Some(service) = self.to_undo(cx, params, output, token).await? else { return Ok(done()) };
         if service.tags.get(TAG_EXECUTION).map(String::as_str) == Some(cx.execution.as_str()) {
             return self.delete_service(cx, &params.name).await;
         }
@@ -254,12 +248,29 @@ impl Steps {
         }
     }
 
+    /// What an undo of this step is about. `None`: there is nothing of it to undo.
+    ///
+    /// # Errors
+    /// As of `lost`.
+    pub(crate) async fn to_undo(
+        &self,
+        cx: &StepContext,
+        params: &DeployService,
+        output: Option<&Value>,
+        token: Option<&Value>,
+    ) -> Result<Option<ServiceDescription>, StepError> {
+        match self.our_service(cx, &params.name).await? {
+            None => self.lost(params, output, token).await,
+            ours => Ok(ours),
+        }
+    }
+
     /// A service that this execution changed and that no longer says so: one that is nobody's is taken over again. `None`: it is
     /// gone, or was never changed.
     ///
     /// # Errors
     /// It is another's by now, or was made by this execution and has lost its tags: it is not as it was, and stays so.
-    pub(crate) async fn lost(
+    async fn lost(
         &self,
         params: &DeployService,
         output: Option<&Value>,

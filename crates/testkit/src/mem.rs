@@ -110,6 +110,11 @@ impl Mem {
         }
     }
 
+    /// Right after the `looks`th look at this meta from now on, somebody else writes it.
+    pub fn meta_comes_after(&self, key: &str, looks: usize, value: String) {
+        self.lock().store.comes_after(key, looks, value);
+    }
+
     /// Every notice ever written, in order.
     pub fn notices(&self) -> Vec<Notice> {
         self.lock().store.notices.clone()

@@ -13,8 +13,8 @@ use landfall_awsfake::Handle;
 use landfall_model::Timestamp;
 use landfall_model::app::App;
 use landfall_model::aws::AwsTarget;
-use landfall_model::environment::{Desired, EnvironmentKey, EnvironmentRecord, Phase, SourceRef, Wanted};
-use landfall_model::ids::{DeliveryId, EnvironmentId, ExecutionId, RepositoryKey};
+use landfall_model::environment::{EnvironmentKey, EnvironmentRecord, Phase, SourceRef, Wanted};
+use landfall_model::ids::{DeliveryId, ExecutionId, RepositoryKey};
 use landfall_planner::{PlanInputs, PlanKind, environment_names, preview};
 use landfall_ports::Platform;
 use landfall_ports::clock::Clock;
@@ -112,38 +112,12 @@ fn record(app: &App, branch: &str) -> EnvironmentRecord {
         source: SourceRef::Branch(branch.to_owned()),
     };
     let names = environment_names(app, &key);
+    let cause = DeliveryId::new("bench");
     EnvironmentRecord {
-        id: EnvironmentId::new(names.base.clone()),
-        key,
-        names,
         revision: 1,
-        generation: 1,
-        made_generation: 0,
-        ready_generation: 0,
-        desired: Desired::Present(Wanted::default()),
-        desired_seq: 1,
-        desired_at: Timestamp::UNIX_EPOCH,
-        cause: DeliveryId::new("bench"),
-        event_at: None,
-        applied_seq: 0,
-        live: None,
         phase: Phase::Creating,
-        message: None,
-        url: None,
-        port: None,
         commit: Some(COMMIT.to_owned()),
-        last_execution: None,
-        good_execution: None,
-        created_at: Timestamp::UNIX_EPOCH,
-        last_activity: Timestamp::UNIX_EPOCH,
-        pinned: false,
-        approved_commits: Vec::new(),
-        retries: 0,
-        retry_at: None,
-        replans: 0,
-        sleep: false,
-        asleep: None,
-        awake_since: None,
+        ..EnvironmentRecord::new(key, names, Wanted::default(), cause, Timestamp::UNIX_EPOCH)
     }
 }
 

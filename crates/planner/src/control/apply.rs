@@ -93,39 +93,8 @@ fn preview(
 fn new_record(app: &App, intent: &Intent, ask: &Preview<'_>, id_taken: bool, now: Timestamp) -> EnvironmentRecord {
     let key = &intent.environment;
     let names = if id_taken { hashed_names(app, key) } else { environment_names(app, key) };
-    EnvironmentRecord {
-        id: names.base.clone().into(),
-        key: key.clone(),
-        names,
-        revision: 0,
-        generation: 1,
-        made_generation: 0,
-        ready_generation: 0,
-        desired: Desired::Present(ask.wanted()),
-        desired_seq: 1,
-        desired_at: now,
-        cause: intent.id.clone(),
-        event_at: ask.forge_time(intent),
-        applied_seq: 0,
-        live: None,
-        phase: Phase::Queued,
-        message: None,
-        url: None,
-        port: None,
-        commit: None,
-        last_execution: None,
-        good_execution: None,
-        created_at: now,
-        last_activity: now,
-        pinned: false,
-        approved_commits: Vec::new(),
-        retries: 0,
-        retry_at: None,
-        replans: 0,
-        sleep: false,
-        asleep: None,
-        awake_since: None,
-    }
+    let fresh = EnvironmentRecord::new(key.clone(), names, ask.wanted(), intent.id.clone(), now);
+    EnvironmentRecord { event_at: ask.forge_time(intent), ..fresh }
 }
 
 impl Preview<'_> {

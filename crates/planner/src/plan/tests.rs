@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use landfall_model::Timestamp;
 use landfall_model::app::{App, Hook, HookAction, HookFailure, HookPoint, ImageSource, Routing};
-use landfall_model::environment::{Desired, EnvironmentKey, EnvironmentRecord, Phase, SourceRef, Wanted};
-use landfall_model::ids::{DeliveryId, EnvironmentId, ExecutionId, PlanDigest, RepositoryKey};
+use landfall_model::environment::{EnvironmentKey, EnvironmentRecord, Phase, SourceRef, Wanted};
+use landfall_model::ids::{DeliveryId, ExecutionId, PlanDigest, RepositoryKey};
 use landfall_model::inventory::{OwnedResource, ResourceKind, TAG_EXECUTION, TAG_SERVICE, Tags};
 use landfall_model::step::{Input, RouteTarget, StepParams};
 use landfall_workflow::{FailurePolicy, Plan};
@@ -21,38 +21,13 @@ const COMMIT: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
 fn record(app: &App, source: SourceRef) -> EnvironmentRecord {
     let key = EnvironmentKey { repository: RepositoryKey::new("my-project"), source };
     let names = environment_names(app, &key);
+    let cause = DeliveryId::new("delivery-1");
     EnvironmentRecord {
-        id: EnvironmentId::new(names.base.clone()),
-        key,
-        names,
         revision: 1,
         generation: 3,
-        made_generation: 0,
-        ready_generation: 0,
-        desired: Desired::Present(Wanted::default()),
-        desired_seq: 1,
-        desired_at: Timestamp::UNIX_EPOCH,
-        cause: DeliveryId::new("delivery-1"),
-        event_at: None,
-        applied_seq: 0,
-        live: None,
         phase: Phase::Creating,
-        message: None,
-        url: None,
-        port: None,
         commit: Some(COMMIT.to_owned()),
-        last_execution: None,
-        good_execution: None,
-        created_at: Timestamp::UNIX_EPOCH,
-        last_activity: Timestamp::UNIX_EPOCH,
-        pinned: false,
-        approved_commits: Vec::new(),
-        retries: 0,
-        retry_at: None,
-        replans: 0,
-        sleep: false,
-        asleep: None,
-        awake_since: None,
+        ..EnvironmentRecord::new(key, names, Wanted::default(), cause, Timestamp::UNIX_EPOCH)
     }
 }
 

@@ -245,12 +245,13 @@ async fn where_nothing_ever_ended_well_a_failure_says_that_it_cannot_go_back() {
         behaviour.crashing_images.insert(digest("app:bad"));
     });
     let server = rig.start().await;
-    ask(&server, images(&[("app", "app:1")])).await.unwrap();
+    let first = ask(&server, images(&[("app", "app:1")])).await.unwrap();
     let half = eventually("it is half done", async || rig.world.definition_of(WEB)).await;
-    // It would come up in the end; nobody has waited for that.
-    rig.world.behave(|behaviour| behaviour.restarting_images.clear());
     for _ in 0..2 {
         let failing = ask(&server, images(&[("app", "app:bad")])).await.unwrap();
+        // It would come up in the end; nobody has waited for that.
+        assert_eq!(end(&server, &first.execution).await.outcome, Some(Outcome::Superseded));
+        rig.world.behave(|behaviour| behaviour.restarting_images.clear());
         let view = end(&server, &failing.execution).await;
         assert_eq!(view.outcome, Some(Outcome::RollbackFailed));
         let residue: Vec<_> =

@@ -68,8 +68,6 @@ impl BranchSource for FakeForge {
 pub(crate) struct Rig {
     pub(crate) app: App,
     pub(crate) mem: Arc<Mem>,
-    /// Before `mem`.
-    pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) world: FakePlatform,
     pub(crate) forge: FakeForge,
     pub(crate) chat: Option<Chat>,
@@ -99,7 +97,6 @@ impl Rig {
         Self {
             app: app(),
             mem: Arc::new(Mem::default()),
-            store: None,
             world: FakePlatform::default(),
             forge: FakeForge::default(),
             chat: None,
@@ -119,7 +116,7 @@ impl Rig {
         .with_observer(Arc::new(metrics.clone()));
         let parts = ServiceParts {
             app: self.app.clone(),
-            store: self.store.clone().unwrap_or_else(|| self.mem.clone()),
+            store: self.mem.clone(),
             journal: self.mem.clone(),
             engine,
             platform: self.world.platform(),

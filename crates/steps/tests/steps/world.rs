@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use landfall_model::Timestamp;
 use landfall_model::app::*;
-use landfall_model::environment::{Desired, EnvironmentKey, EnvironmentRecord, Phase, SourceRef, Wanted};
+use landfall_model::environment::{EnvironmentKey, EnvironmentRecord, Phase, SourceRef, Wanted};
 use landfall_model::ids::{DeliveryId, EnvironmentId, ExecutionId, IdempotencyKey, RepositoryKey, StepId};
 use landfall_model::task::ContainerSettings;
 use landfall_planner::names::service_name;
@@ -191,38 +191,13 @@ pub(crate) fn record(app: &App, branch: &str) -> EnvironmentRecord {
     let key =
         EnvironmentKey { repository: RepositoryKey::new("my-project"), source: SourceRef::Branch(branch.to_owned()) };
     let names = environment_names(app, &key);
+    let cause = DeliveryId::new("delivery-1");
     EnvironmentRecord {
-        id: EnvironmentId::new(names.base.clone()),
-        key,
-        names,
         revision: 1,
-        generation: 1,
-        made_generation: 0,
-        ready_generation: 0,
-        desired: Desired::Present(Wanted::default()),
-        desired_seq: 1,
-        desired_at: Timestamp::UNIX_EPOCH,
-        cause: DeliveryId::new("delivery-1"),
-        event_at: None,
-        applied_seq: 0,
-        live: None,
         phase: Phase::Creating,
-        message: None,
-        url: None,
         port: Some(9003),
         commit: Some(FIRST.to_owned()),
-        last_execution: None,
-        good_execution: None,
-        created_at: Timestamp::UNIX_EPOCH,
-        last_activity: Timestamp::UNIX_EPOCH,
-        pinned: false,
-        approved_commits: Vec::new(),
-        retries: 0,
-        retry_at: None,
-        replans: 0,
-        sleep: false,
-        asleep: None,
-        awake_since: None,
+        ..EnvironmentRecord::new(key, names, Wanted::default(), cause, Timestamp::UNIX_EPOCH)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use landfall_model::Timestamp;
 use landfall_model::environment::{
-    Desired, EnvironmentKey, EnvironmentNames, EnvironmentRecord, EnvironmentWrite, Phase, SourceRef, Wanted,
+    EnvironmentKey, EnvironmentNames, EnvironmentRecord, EnvironmentWrite, Phase, SourceRef, Wanted,
 };
 use landfall_model::ids::{DeliveryId, EnvironmentId, ExecutionId, PlanDigest, RepositoryKey, StepId};
 use landfall_model::notice::{Notice, NoticeKind};
@@ -110,47 +110,23 @@ pub fn delivery(id: &str, second: i64) -> NewDelivery {
 }
 
 pub fn environment(id: &str) -> EnvironmentRecord {
+    let key = EnvironmentKey {
+        repository: RepositoryKey::new("my-project"),
+        source: SourceRef::Branch(format!("feature/{id}")),
+    };
+    let names = EnvironmentNames {
+        base: id.to_owned(),
+        host_label: id.to_owned(),
+        target_group: format!("{id}-tg"),
+        service: format!("{id}-service"),
+        family: id.to_owned(),
+    };
+    let wanted = Wanted { commit: Some("1a2b3c4".to_owned()), pull_request: None };
     EnvironmentRecord {
-        id: EnvironmentId::new(id),
-        key: EnvironmentKey {
-            repository: RepositoryKey::new("my-project"),
-            source: SourceRef::Branch(format!("feature/{id}")),
-        },
-        names: EnvironmentNames {
-            base: id.to_owned(),
-            host_label: id.to_owned(),
-            target_group: format!("{id}-tg"),
-            service: format!("{id}-service"),
-            family: id.to_owned(),
-        },
-        revision: 0,
-        generation: 1,
         made_generation: 1,
-        ready_generation: 0,
-        desired: Desired::Present(Wanted { commit: Some("1a2b3c4".to_owned()), pull_request: None }),
-        desired_seq: 1,
-        desired_at: at(1),
-        cause: DeliveryId::new("delivery-1"),
         event_at: Some(at(0)),
-        applied_seq: 0,
-        live: None,
         phase: Phase::Creating,
-        message: None,
-        url: None,
-        port: None,
-        commit: None,
-        last_execution: None,
-        good_execution: None,
-        created_at: at(1),
-        last_activity: at(1),
-        pinned: false,
-        approved_commits: vec![],
-        retries: 0,
-        retry_at: None,
-        replans: 0,
-        sleep: false,
-        asleep: None,
-        awake_since: None,
+        ..EnvironmentRecord::new(key, names, wanted, DeliveryId::new("delivery-1"), at(1))
     }
 }
 
