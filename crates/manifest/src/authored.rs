@@ -6,6 +6,7 @@
 
 mod aws;
 mod chat;
+mod ci;
 mod strategy;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 
 pub(crate) use self::aws::{AwsTarget, LambdaHook, SnsTarget};
 pub(crate) use self::chat::{ChatOps, CircleCiHook, SlackCommands, Sleep};
+pub(crate) use self::ci::{Ci, CiRule, CiStep};
 pub(crate) use self::strategy::{Alarms, Alternate, LifecycleHook};
 use crate::scalar::{CheckCommand, Duration, PortRange, Text};
 
@@ -48,6 +50,8 @@ pub(crate) struct Manifest {
     pub aws: Map<AwsTarget>,
     /// Who may ask for previews out of a chat.
     pub chatops: Option<ChatOps>,
+    /// What `landfall ci` does for which event.
+    pub ci: Option<Ci>,
 }
 
 /// A repository that may ask for environments.

@@ -55,5 +55,7 @@ codes! {
     ONLY_ON_AWS = "LF-M044", "Something that exists on AWS only";
     AWS_QUOTA = "LF-M045", "More than a quota of AWS allows unless it was raised (warning)";
     NO_EFFECT = "LF-M046", "Something that has no effect on AWS (warning)";
+    UNKNOWN_ENVIRONMENT = "LF-M047", "An environment, or previews, that are not defined";
+    UNKNOWN_STEP = "LF-M048", "A CI step that is not defined, or a name that two of them have";
     INTERNAL = "LF-M099", "A defect of Landfall: the checks and the types disagree";
 }

@@ -1,6 +1,8 @@
 //! `${VAR}`, `${VAR:-default}`, `${VAR-default}`, `${VAR:?message}`, `${VAR?message}` and `$$`, as Compose has them, in
 //! scalar values and never in keys. A bare `$VAR` stays as it is: shells in commands and health checks want it.
 
+use landfall_model::redact::looks_secret;
+
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::tree::{Data, Node, Scalar, shorten};
@@ -145,12 +147,4 @@ fn place(span: Span, text: &str, needle: &str) -> Span {
         Some(at) => Span::new(span.start + at, span.start + at + needle.len()),
         None => span,
     }
-}
-
-/// Whether a value under this name is probably a secret.
-pub(crate) fn looks_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('-', "_");
-    let words =
-        ["password", "passwd", "secret", "token", "api_key", "apikey", "private_key", "access_key", "credential"];
-    words.iter().any(|word| name.contains(word)) || name.split('_').any(|part| matches!(part, "pwd" | "pass"))
 }

@@ -3,6 +3,7 @@
 
 mod aws;
 mod chat;
+mod ci;
 mod environments;
 mod strategy;
 
@@ -18,6 +19,7 @@ use landfall_model::ids::RepositoryKey;
 use landfall_model::task::{ContainerSettings, Dependency, HealthCheck, SecretRef};
 
 pub(crate) use self::aws::TargetTimes;
+pub(crate) use self::ci::step as ci_step;
 pub(crate) use self::strategy::{strategy, waits};
 use crate::authored;
 use crate::place;
@@ -101,6 +103,7 @@ pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path
         webhook_secrets,
         aws: aws::targets(manifest.aws),
         chatops: manifest.chatops.map(|chatops| chat::chatops(&here, chatops)),
+        ci: manifest.ci.map(|ci| ci::ci(ci, at.get("ci"))),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::aws::AwsTarget;
+use crate::ci::Ci;
 use crate::ids::{EnvironmentId, RepositoryKey};
 use crate::step::{RouteTarget, url};
 use crate::strategy::{DeploymentAlarms, DeploymentStrategy};
@@ -30,6 +31,9 @@ pub struct App {
     /// Commands from a chat.
     #[serde(default)]
     pub chatops: Option<ChatOps>,
+    /// What a CI job does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ci: Option<Ci>,
 }
 
 /// Who may ask for previews out of a chat, and how a request proves where it comes from.

@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod aws;
+pub mod ci;
 pub mod documents;
 pub mod environment;
 pub mod event;

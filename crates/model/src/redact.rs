@@ -24,6 +24,14 @@ pub fn credentials(text: &str) -> String {
     out
 }
 
+/// Whether a value under this name is probably a secret.
+pub fn looks_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let words =
+        ["password", "passwd", "secret", "token", "api_key", "apikey", "private_key", "access_key", "credential"];
+    words.iter().any(|word| name.contains(word)) || name.split('_').any(|part| matches!(part, "pwd" | "pass"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::credentials;

@@ -4,6 +4,7 @@
 mod arn;
 mod aws;
 mod chat;
+mod ci;
 mod environments;
 mod placed;
 mod previews;
@@ -14,12 +15,12 @@ pub(crate) mod syntax;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use landfall_model::redact::looks_secret;
 use landfall_model::task::SecretRef;
 
 use crate::authored::{Manifest, Repository};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, closest, did_you_mean};
-use crate::interpolate::looks_secret;
 use crate::scalar::{Duration, Text};
 use crate::shape::{listed, shown};
 use crate::tree::{At, Data, shorten};
@@ -50,6 +51,7 @@ pub(crate) fn check(manifest: &Manifest, at: At<'_>, found: &mut Vec<Diagnostic>
     checker.strategies(manifest);
     checker.notifications(manifest);
     checker.chatops(manifest);
+    checker.ci(manifest);
     if let Some(webhook) = &manifest.webhook {
         for (index, secret) in webhook.secrets.iter().enumerate() {
             checker.secret_ref(secret, at.get("webhook").get("secrets").item(index));

@@ -1,8 +1,9 @@
 //! Containers as `init` understands them, and the manifest's text made of them.
 
+use landfall_model::redact::looks_secret;
+
 use super::dockerfile::Health;
 use crate::check::syntax;
-use crate::interpolate::looks_secret;
 use crate::scalar::duration;
 
 #[derive(Debug, Clone)]

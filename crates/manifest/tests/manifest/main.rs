@@ -4,6 +4,7 @@
 mod aws;
 mod bounds;
 mod chat;
+mod ci;
 mod codes;
 mod environments;
 mod errors;

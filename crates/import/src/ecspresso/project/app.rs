@@ -127,6 +127,7 @@ pub(super) fn project(
         webhook_secrets: Vec::new(),
         aws: [(environment.clone(), target)].into(),
         chatops: None,
+        ci: None,
     };
     Ok(EcspressoProject { app, environment, service: key, task_definition, notes })
 }
