@@ -12,6 +12,8 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use landfall_model::aws::AwsTarget;
 use landfall_ports::{PortError, PortResult};
 
+use crate::transport;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than the time that the engine gives a handler, so that it hears why. No call that Landfall makes takes AWS nearly so
 /// long.
@@ -19,7 +21,7 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The SDK gives a credentials provider 5 s in all.
 const STS_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The configuration and its region. `credentials`: instead of the chain's; `http`: instead of the SDK's own client.
+/// The configuration and its region. `credentials`: instead of the chain's; `http`: instead of our own client.
 pub(crate) async fn load(
     target: &AwsTarget,
     instance: &str,
@@ -45,9 +47,7 @@ pub(crate) async fn load(
     if let Some(credentials) = credentials {
         loader = loader.credentials_provider(credentials);
     }
-    if let Some(http) = http {
-        loader = loader.http_client(http);
-    }
+    loader = loader.http_client(http.unwrap_or_else(transport::client));
     let sdk = loader.load().await;
     let region = sdk.region().map(ToString::to_string).ok_or_else(|| {
         PortError::Invalid(format!(

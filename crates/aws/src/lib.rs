@@ -24,6 +24,7 @@ mod secrets;
 mod signed;
 mod sns;
 mod tags;
+mod transport;
 mod wire;
 
 pub use lookups::ParameterValue;

@@ -29,6 +29,8 @@ use crate::secrets;
 
 /// The server's socket for commands, in the state directory.
 pub(crate) const CONTROL_SOCKET: &str = "control.sock";
+/// That of a command which holds the state while it works: others look through it.
+pub(crate) const COMMAND_SOCKET: &str = "command.sock";
 /// The installation's id as text, so that tools from outside can look for what carries it while nothing of ours runs.
 const INSTANCE_FILE: &str = "instance";
 /// Between looks for executions that other machines left: each is some requests.
@@ -97,7 +99,7 @@ impl Purpose {
         matches!(self, Purpose::Look | Purpose::Work)
     }
 
-    fn works(self) -> bool {
+    pub(crate) fn works(self) -> bool {
         matches!(self, Purpose::Work | Purpose::WorkOnEnvironment)
     }
 }
@@ -223,6 +225,9 @@ impl Assembly {
         if let (Some(_), Some(sqlite)) = (&listener, sqlite) {
             tokio::spawn(prune(sqlite, cancel.clone()));
         }
+        if listener.is_none() && purpose.works() && matches!(state, State::Directory(_)) {
+            tokio::spawn(be_looked_at(service.clone(), directory.join(COMMAND_SOCKET), cancel.clone()));
+        }
         let public = listener.map(|listener| (listener, webhook_secrets, chat));
         Ok(Self { service, backend, notifier, socket, public, cancel, loops, notices, purpose })
     }
@@ -292,6 +297,17 @@ impl Assembly {
     pub(crate) fn listen_text(&self) -> String {
         let addr = self.public.as_ref().and_then(|(listener, ..)| listener.local_addr().ok());
         addr.map_or_else(|| "-".to_owned(), |addr| addr.to_string())
+    }
+}
+
+/// For as long as a command works. Without the socket others are only told that the state is in use.
+async fn be_looked_at(service: Service, path: PathBuf, cancel: CancellationToken) {
+    let served = match socket::bind(&path).await {
+        Ok(listener) => socket::serve_looks(service, listener, &path, cancel).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, path = %path.display(), "nobody can look in meanwhile");
     }
 }
 

@@ -158,6 +158,25 @@ fn a_paused_deployment_is_rolled_back_when_it_is_aborted() {
     }
 }
 
+/// Whoever looks meanwhile sees it under way, through the command that has the state; whoever would begin something is refused.
+#[test]
+fn others_look_while_a_command_deploys() {
+    let world = World::new();
+    let deploying = world.paused(V2);
+    let told: Value = serde_json::from_str(&world.ends(&["status", "prod", "--output", "json"], 0, &[])).unwrap();
+    assert_eq!(told["environment"]["execution"]["outcome"], Value::Null, "{told:#}");
+    assert_eq!(told["environment"]["execution"]["status"], "running", "{told:#}");
+    let releases = world.ends(&["releases", "prod", "--all", "--output", "json"], 0, &[]);
+    let releases: Value = serde_json::from_str(&releases).unwrap();
+    assert_eq!(releases.as_array().unwrap().len(), 2, "the one under way and the one before: {releases:#}");
+    let unfinished = world.ends(&["executions", "list", "--unfinished", "--output", "json"], 0, &[]);
+    assert_eq!(serde_json::from_str::<Value>(&unfinished).unwrap().as_array().unwrap().len(), 1, "{unfinished}");
+    world.ends(&["deploy", "prod"], 75, &["in use"]);
+    world.ends(&["continue", "prod"], 0, &["goes on: web"]);
+    ends(&deploying.end(), 0, &[]);
+    world.ends(&["status", "prod"], 0, &[]);
+}
+
 /// Nobody holds the state: the execution is stopped too, and whoever takes it up undoes it.
 #[test]
 fn what_a_killed_command_left_is_aborted_and_undone() {

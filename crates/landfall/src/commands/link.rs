@@ -1,7 +1,7 @@
 //! The way to Landfall: the running server of the state directory, or, where none runs, the same service in this process.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall_model::event::{Ask, PreviewTrigger};
 use landfall_model::ids::EnvironmentId;
@@ -9,7 +9,7 @@ use landfall_server::control::{
     Control, ControlClient, ControlError, ControlRequest, ControlResponse, LogLines, Target,
 };
 
-use crate::assemble::{Assembly, CONTROL_SOCKET, Purpose};
+use crate::assemble::{Assembly, COMMAND_SOCKET, CONTROL_SOCKET, Purpose};
 use crate::cli::Global;
 use crate::commands::manifest;
 use crate::env_vars;
@@ -18,21 +18,49 @@ use crate::exit::ExitCode;
 use crate::paths::State;
 use crate::printer::Printer;
 
+/// How long a command may have the state without a socket: it opens one at once, and ends soon after it has closed it.
+const BETWEEN: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(50);
+
 pub(crate) enum Link {
     Server(ControlClient),
+    /// A command that is at work: it lets others look.
+    Command(ControlClient),
     /// Owns the state until `close`.
     Here(Box<Assembly>),
 }
 
 impl Link {
-    /// The running server, or else the state opened here, for which the manifest must be there.
+    /// The running server, or else the state opened here, for which the manifest must be there. Whoever only looks, looks
+    /// through the command that has the state, where one has.
     pub(crate) async fn open(global: &Global, printer: &Printer, purpose: Purpose) -> CliResult<Self> {
+        let until = Instant::now() + BETWEEN;
+        loop {
+            let error = match Self::once(global, printer, purpose).await {
+                Err(error) if error.code == ExitCode::Locked && !purpose.works() => error,
+                opened => return opened,
+            };
+            // It is about to open its socket, or about to end.
+            if Instant::now() > until {
+                return Err(error);
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn once(global: &Global, printer: &Printer, purpose: Purpose) -> CliResult<Self> {
         let state = State::of(global.state.clone())?;
         // A state on S3 has no server: every machine opens it itself.
         if let State::Directory(directory) = &state
             && let Some(client) = server(directory).await
         {
             return Ok(Link::Server(client));
+        }
+        if let State::Directory(directory) = &state
+            && !purpose.works()
+            && let Some(client) = answering(&directory.join(COMMAND_SOCKET)).await
+        {
+            return Ok(Link::Command(client));
         }
         let app = manifest::load(&global.config, printer).map_err(|error| {
             if error.code == ExitCode::NotFound {
@@ -50,7 +78,7 @@ impl Link {
 
     pub(crate) async fn call(&self, request: ControlRequest) -> CliResult<ControlResponse> {
         let answer = match self {
-            Link::Server(client) => client.call(request).await,
+            Link::Server(client) | Link::Command(client) => client.call(request).await,
             Link::Here(assembly) => assembly.service.call(request).await,
         };
         answer.map_err(|error| control_error(&error))
@@ -58,7 +86,7 @@ impl Link {
 
     pub(crate) async fn follow_logs(&self, environment: &EnvironmentId, history: usize) -> LogLines {
         match self {
-            Link::Server(client) => client.follow_logs(environment.clone(), history).await,
+            Link::Server(client) | Link::Command(client) => client.follow_logs(environment.clone(), history).await,
             Link::Here(assembly) => assembly.service.follow_logs(environment.clone(), history).await,
         }
     }
@@ -73,7 +101,11 @@ impl Link {
 
 /// The client of a server that answers. A socket file that nobody listens on is a dead server's.
 pub(crate) async fn server(state: &Path) -> Option<ControlClient> {
-    let client = ControlClient::connect(&state.join(CONTROL_SOCKET)).await?;
+    answering(&state.join(CONTROL_SOCKET)).await
+}
+
+async fn answering(socket: &Path) -> Option<ControlClient> {
+    let client = ControlClient::connect(socket).await?;
     let answer = tokio::time::timeout(Duration::from_secs(5), client.call(ControlRequest::Status)).await;
     matches!(answer, Ok(Ok(_))).then_some(client)
 }

@@ -109,14 +109,15 @@ fn chosen(environment: &LongLivedEnvironment, service: Option<&str>) -> CliResul
     }
 }
 
-/// The execution under way, if it could be told to stop. Where another command holds the state, that is the one that deploys: it
-/// learns of the end from the platform.
+/// The execution under way, if it had to be told to stop. Where another command holds the state, that is the one that deploys: on
+/// AWS it learns of the end from the platform.
 async fn signalled(
     environment: &LongLivedEnvironment,
     global: &Global,
     printer: &Printer,
 ) -> CliResult<Option<String>> {
     let link = match Link::open(global, printer, Purpose::LookAtEnvironment).await {
+        Ok(Link::Command(_)) if environment.on.is_some() => return Ok(None),
         Ok(link) => link,
         Err(error) if error.code == ExitCode::Locked && environment.on.is_some() => return Ok(None),
         Err(error) => return Err(error),

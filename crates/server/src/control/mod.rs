@@ -147,6 +147,37 @@ pub enum ControlRequest {
     Shutdown,
 }
 
+impl ControlRequest {
+    /// Whether it begins nothing: it looks, locks, or tells an execution that is under way something.
+    pub(crate) fn begins_nothing(&self) -> bool {
+        match self {
+            Self::Status
+            | Self::Previews { .. }
+            | Self::Preview { .. }
+            | Self::Executions { .. }
+            | Self::Execution { .. }
+            | Self::Signal { .. }
+            | Self::Deliveries { .. }
+            | Self::Settled { .. }
+            | Self::Logs { .. }
+            | Self::Releases { .. }
+            | Self::Environment { .. }
+            | Self::Compare { .. }
+            | Self::Watch { .. }
+            | Self::Lock { .. }
+            | Self::Unlock { .. }
+            | Self::TaskOutput { .. } => true,
+            Self::Gc { dry_run } => *dry_run,
+            Self::Submit { .. }
+            | Self::Deploy { .. }
+            | Self::RunTask { .. }
+            | Self::StopTask { .. }
+            | Self::Backup { .. }
+            | Self::Shutdown => false,
+        }
+    }
+}
+
 /// A one-off task of a lasting environment's service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OneOff {

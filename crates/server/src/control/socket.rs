@@ -73,12 +73,41 @@ pub async fn bind(path: &Path) -> io::Result<UnixListener> {
 /// # Errors
 /// Of the listener.
 pub async fn serve(service: Service, listener: UnixListener, path: &Path, cancel: CancellationToken) -> io::Result<()> {
+    answer_all(service, Access::All, listener, path, cancel).await
+}
+
+/// As `serve`, for a process that ends with its own work: it begins nothing for others.
+///
+/// # Errors
+/// Of the listener.
+pub async fn serve_looks(
+    service: Service,
+    listener: UnixListener,
+    path: &Path,
+    cancel: CancellationToken,
+) -> io::Result<()> {
+    answer_all(service, Access::Look, listener, path, cancel).await
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    All,
+    Look,
+}
+
+async fn answer_all(
+    service: Service,
+    access: Access,
+    listener: UnixListener,
+    path: &Path,
+    cancel: CancellationToken,
+) -> io::Result<()> {
     let ends = service.shutdown_token();
     let router = Router::new()
         .route("/control", post(answer))
         .route(LOGS, post(logs))
         .layer(DefaultBodyLimit::max(1 << 20))
-        .with_state(service);
+        .with_state((service, access));
     let stop = CancellationToken::new();
     let serving = axum::serve(listener, router).with_graceful_shutdown({
         let stop = stop.clone();
@@ -101,14 +130,21 @@ pub async fn serve(service: Service, listener: UnixListener, path: &Path, cancel
     result
 }
 
-async fn answer(State(service): State<Service>, Json(request): Json<ControlRequest>) -> Json<Envelope> {
+async fn answer(
+    State((service, access)): State<(Service, Access)>,
+    Json(request): Json<ControlRequest>,
+) -> Json<Envelope> {
+    if access == Access::Look && !request.begins_nothing() {
+        let message = "this is a command at its own work: it begins nothing for others".to_owned();
+        return Json(Envelope::Error(ControlError::Conflict(message)));
+    }
     Json(match service.call(request).await {
         Ok(response) => Envelope::Ok(response),
         Err(error) => Envelope::Error(error),
     })
 }
 
-async fn logs(State(service): State<Service>, Json(request): Json<Follow>) -> Response {
+async fn logs(State((service, _)): State<(Service, Access)>, Json(request): Json<Follow>) -> Response {
     let lines = service.follow_logs(request.environment, request.history).await;
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(LineBody(lines))).into_response()
 }
