@@ -7,15 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use landfall_model::Timestamp;
-use landfall_model::inventory::TAG_ENVIRONMENT;
 use landfall_ports::{PortError, PortResult};
 use tokio::sync::{Notify, OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::balancer::Router;
 use crate::docker::{Docker, DockerError, DockerResult};
-use crate::engine::{Engine, EngineKind};
-use crate::labels;
+use crate::engine::Engine;
+use crate::network;
 use crate::pause;
 use crate::scheduler::actor::ServiceCell;
 use crate::task::run::TaskCell;
@@ -116,34 +115,13 @@ impl Core {
     /// The environment's network, made when it is missing.
     pub(crate) async fn network(&self, environment: &str) -> DockerResult<String> {
         let cell = Arc::clone(locked(&self.networks).entry(environment.to_owned()).or_default());
-        let name = cell
-            .get_or_try_init(|| async {
-                let name = labels::network_name(environment, &self.instance);
-                let tags = BTreeMap::from([(TAG_ENVIRONMENT.to_owned(), environment.to_owned())]);
-                let labels = labels::with_instance(&tags, &self.instance);
-                // Plain Podman networks reach each other; with this option isolated ones do not. Docker's never do.
-                let mut options = BTreeMap::new();
-                if self.engine.kind == EngineKind::Podman {
-                    options.insert("isolate".to_owned(), "true".to_owned());
-                }
-                match self.docker.create_network(&name, &labels, &options).await {
-                    Ok(()) => Ok(name),
-                    // Docker and Podman word it differently; what counts is that it is there.
-                    Err(error) if !error.is_unavailable() => {
-                        self.docker.inspect_network(&name).await.map(|_| name).map_err(|_| error)
-                    }
-                    Err(error) => Err(error),
-                }
-            })
-            .await?;
-        Ok(name.clone())
+        cell.get_or_try_init(|| network::ensure(self, environment)).await.cloned()
     }
 
     /// With a service goes the environment's network, unless others of the environment use it: then the engine refuses. A task
     /// that is about to start there makes it anew.
     pub(crate) async fn release_network(&self, environment: &str) {
-        let name = labels::network_name(environment, &self.instance);
-        match self.docker.remove_network(&name).await {
+        match network::remove(self, environment).await {
             Ok(()) => {
                 self.forget_network(environment);
                 // A sweep finds no network any more to take the logs along with.
@@ -151,7 +129,7 @@ impl Core {
                     tracing::debug!(%error, environment, "logs kept");
                 }
             }
-            Err(error) => tracing::debug!(%error, network = name, "kept"),
+            Err(error) => tracing::debug!(%error, environment, "network kept"),
         }
     }
 

@@ -124,12 +124,14 @@ impl Engine {
         if Docker::new(&own_socket).ping().await.is_ok() {
             return Self::open(&own_socket, Some(directory)).await.map(Some);
         }
-        for socket in well_known_sockets() {
-            if socket.exists() && Docker::new(&socket).ping().await.is_ok() {
-                return Self::open(&socket, None).await.map(Some);
+        let mut silent = Vec::new();
+        for socket in well_known_sockets().into_iter().filter(|socket| socket.exists()) {
+            match Docker::new(&socket).ping().await {
+                Ok(()) => return Self::open(&socket, None).await.map(Some),
+                Err(error) => silent.push(error.to_string()),
             }
         }
-        if process::on_path("podman") { Ok(None) } else { Err(PortError::Invalid(MISSING.to_owned())) }
+        if process::on_path("podman") { Ok(None) } else { Err(PortError::Invalid(missing(&silent))) }
     }
 
     async fn open(socket: &Path, service: Option<PathBuf>) -> PortResult<Self> {
@@ -195,6 +197,11 @@ pub fn stop_service(directory: &Path) -> PortResult<()> {
     }
     state::remove(&path)?;
     state::remove(&directory.join("engine.sock"))
+}
+
+/// With what the sockets said that are there, mostly that this user may not open them.
+fn missing(silent: &[String]) -> String {
+    if silent.is_empty() { MISSING.to_owned() } else { format!("{MISSING} Tried: {}.", silent.join("; ")) }
 }
 
 fn well_known_sockets() -> Vec<PathBuf> {

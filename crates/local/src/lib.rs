@@ -18,12 +18,14 @@ mod http;
 mod images;
 mod labels;
 mod logs;
+mod network;
 mod pause;
 mod platform;
 mod process;
 mod scheduler;
 mod secrets;
 mod state;
+mod subnet;
 mod supervisor;
 mod task;
 

@@ -359,7 +359,7 @@ impl Orchestrator for LocalPlatform {
                                 .is_none_or(|wanted| tags.get(TAG_ENVIRONMENT).is_some_and(|tag| tag == wanted))
                     };
                     let describe =
-                        |n: &crate::docker::types::Network| owned(ResourceKind::Network, &n.name, &n.name, &n.labels);
+                        |n: &crate::docker::types::Network| owned(ResourceKind::Network, &n.id, &n.name, &n.labels);
                     items.extend(found.iter().filter(|network| ours(&network.labels)).map(describe));
                 }
                 // The load balancer's and the image port's.

@@ -1,6 +1,8 @@
 //! The local platform on a real engine: containers of a busybox image built here, nothing pulled.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "containers/between.rs"]
+mod between;
 #[path = "containers/support.rs"]
 mod support;
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::json;
 
+use super::buildkit::{self, Trace};
 use super::error::{DockerError, DockerResult};
 use super::stream::{LogFrames, Progress};
 use super::types::{
@@ -179,9 +180,13 @@ impl Docker {
         name: &str,
         labels: &BTreeMap<String, String>,
         options: &BTreeMap<String, String>,
+        subnet: Option<&str>,
     ) -> DockerResult<()> {
-        let body =
+        let mut body =
             json!({"Name": name, "CheckDuplicate": true, "Driver": "bridge", "Labels": labels, "Options": options});
+        if let Some(subnet) = subnet {
+            body["IPAM"] = json!({"Config": [{"Subnet": subnet}]});
+        }
         self.post("/networks/create", &body, CALL_TIMEOUT).await.map(|_| ())
     }
 
@@ -220,7 +225,7 @@ impl Docker {
 
     /// Pulls; an error in the stream is the call's error.
     pub async fn pull_image(&self, reference: &str) -> DockerResult<()> {
-        let path = format!("{}/images/create?fromImage={}", self.prefix(), encode(reference));
+        let path = format!("{}/images/create?fromImage={}", self.prefix(), encode(&one_image(reference)));
         let response = self.send(Method::POST, &path, None, Bytes::new(), Duration::from_secs(600)).await?;
         if !response.status().is_success() {
             return self.read(response).await.map(|_| ());
@@ -260,6 +265,15 @@ impl Docker {
         if let Some(target) = &options.target {
             path.push_str(&format!("&target={}", encode(target)));
         }
+        let mut session = None;
+        if self.builds_with_buildkit() {
+            path.push_str("&version=2");
+            // Some proxies of the socket refuse it; most builds do without.
+            match self.session().await {
+                Ok(opened) => path.push_str(&format!("&session={}", session.insert(opened).id)),
+                Err(error) => tracing::debug!(%error, "building without a session"),
+            }
+        }
         // The head of the answer comes with the first output, which may take as long as a base image's pull.
         let wait = Duration::from_secs(3600);
         let response = self.send(Method::POST, &path, Some("application/x-tar"), context, wait).await?;
@@ -270,7 +284,12 @@ impl Docker {
         let mut progress = Progress::new(response.into_body());
         let mut image = None;
         let mut failure = None;
+        let mut trace = Trace::default();
         while let Some(next) = progress.next().await? {
+            if next.id.as_deref() == Some(buildkit::TRACE) {
+                trace.lines(next.aux.as_ref().and_then(|aux| aux.as_str()).unwrap_or_default(), &mut line);
+                continue;
+            }
             if let Some(text) = next.stream.as_deref().or(next.status.as_deref()) {
                 text.lines().filter(|text| !text.trim().is_empty()).for_each(&mut line);
             }
@@ -278,10 +297,10 @@ impl Docker {
                 line(&message);
                 failure = Some(message);
             }
-            if let Some(aux) = next.aux.filter(|aux| !aux.id.is_empty()) {
-                image = Some(aux.id);
-            }
+            image = next.image().map(str::to_owned).or(image);
         }
+        trace.finish(&mut line);
+        drop(session);
         if let Some(message) = failure {
             return Err(DockerError::Other { status: 400, message });
         }
@@ -292,6 +311,25 @@ impl Docker {
     }
 }
 
+/// Docker pulls every tag of a repository that is named without one.
+fn one_image(reference: &str) -> String {
+    let name = reference.rsplit('/').next().unwrap_or(reference);
+    if name.contains([':', '@']) { reference.to_owned() } else { format!("{reference}:latest") }
+}
+
 fn label_filter(labels: &[String]) -> String {
     encode(&json!({"label": labels}).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_image_is_pulled_and_not_all_of_its_repository() {
+        assert_eq!(one_image("nginx"), "nginx:latest");
+        assert_eq!(one_image("localhost:5000/a/b"), "localhost:5000/a/b:latest");
+        assert_eq!(one_image("localhost:5000/a/b:1"), "localhost:5000/a/b:1");
+        assert_eq!(one_image("nginx@sha256:00"), "nginx@sha256:00");
+    }
 }

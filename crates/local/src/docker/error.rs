@@ -19,6 +19,9 @@ pub enum DockerError {
     Conflict(String),
     #[error("{0}")]
     PortInUse(String),
+    /// The engine has no subnet left for a network, or the one that was asked for overlaps with another's.
+    #[error("{0}")]
+    NoSubnet(String),
     /// The container's command cannot be run.
     #[error("{0}")]
     BadCommand(String),
@@ -44,7 +47,9 @@ impl From<DockerError> for PortError {
         match error {
             DockerError::Unavailable(_) => PortError::Unavailable(text),
             DockerError::NotFound(_) => PortError::NotFound(text),
-            DockerError::Conflict(_) | DockerError::PortInUse(_) => PortError::Conflict(text),
+            DockerError::Conflict(_) | DockerError::PortInUse(_) | DockerError::NoSubnet(_) => {
+                PortError::Conflict(text)
+            }
             DockerError::BadCommand(_) => PortError::Invalid(text),
             DockerError::Other { status, .. } if status >= 500 => PortError::Unavailable(text),
             DockerError::Other { .. } => PortError::Invalid(text),
@@ -72,6 +77,15 @@ pub(super) fn from_response(status: StatusCode, body: &[u8]) -> DockerError {
 fn classify(status: u16, message: String) -> DockerError {
     let lower = message.to_lowercase();
     let has = |needles: &[&str]| needles.iter().any(|needle| lower.contains(needle));
+    // Before the status: Docker answers 404.
+    if has(&[
+        "non-overlapping ipv4 address pool",
+        "address pools have been fully subnetted",
+        "pool overlaps with other one",
+        "is already used on the host or by another config",
+    ]) {
+        return DockerError::NoSubnet(message);
+    }
     if status == 404
         || has(&["no such container", "no such image", "image not known", "network not found", "no such network"])
     {
@@ -133,6 +147,14 @@ mod tests {
             ),
             DockerError::BadCommand(_)
         ));
+        assert!(matches!(
+            kind(
+                404,
+                "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+            ),
+            DockerError::NoSubnet(_)
+        ));
+        assert!(matches!(kind(403, "Pool overlaps with other one on this address space"), DockerError::NoSubnet(_)));
         assert!(matches!(kind(500, "boom"), DockerError::Other { status: 500, .. }));
     }
 

@@ -4,12 +4,15 @@
 //! state `stopped` (Podman shows it for 0.2 s at every exit) fails a whole listing for one container.
 //! Every call opens its own connection: that costs 50 µs and leaves nothing to go stale when the engine restarts.
 
+mod buildkit;
 mod calls;
 mod error;
+mod session;
 mod stream;
 pub mod types;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -25,8 +28,10 @@ pub use calls::{BuildOptions, ExecOutcome};
 pub use error::{DockerError, DockerResult};
 pub use stream::{LogFrame, LogFrames, Source};
 
-/// The newest API version we speak; Docker 29 accepts nothing older than 1.44, Podman 4 speaks 1.41.
+/// The newest API version we speak: the oldest that Docker 29 accepts. Docker 20.10 and Podman 4 speak 1.41.
 const OUR_API: (u32, u32) = (1, 44);
+/// The first that builds with BuildKit (Docker 19.03).
+const BUILDKIT_API: (u32, u32) = (1, 40);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often, and after which pause, a call is repeated that failed over something else that vanished.
 const LIST_TRIES: u32 = 40;
@@ -43,11 +48,14 @@ struct Inner {
     socket: PathBuf,
     /// `/v1.41`; empty until negotiated.
     prefix: RwLock<String>,
+    /// Podman's builds take all that BuildKit's do; of Docker's two builders only BuildKit does.
+    buildkit: AtomicBool,
 }
 
 impl Docker {
     pub fn new(socket: &Path) -> Self {
-        Self { inner: Arc::new(Inner { socket: socket.to_owned(), prefix: RwLock::new(String::new()) }) }
+        let (prefix, buildkit) = (RwLock::default(), AtomicBool::new(false));
+        Self { inner: Arc::new(Inner { socket: socket.to_owned(), prefix, buildkit }) }
     }
 
     pub fn socket(&self) -> &Path {
@@ -55,11 +63,13 @@ impl Docker {
     }
 
     /// Asks for the version and settles on the newest API that both sides speak.
+    /// An engine that has left ours behind is asked for the oldest that it still has: little changes between two versions.
     pub async fn negotiate(&self) -> DockerResult<types::Version> {
         let bytes = self.read(self.send(Method::GET, "/version", None, Bytes::new(), CALL_TIMEOUT).await?).await?;
         let version: types::Version = decode("GET /version", &bytes)?;
-        let theirs = parse_version(&version.api_version).unwrap_or((1, 41));
-        let (major, minor) = theirs.min(OUR_API);
+        let (major, minor) = settle(&version.api_version, &version.min_api_version);
+        let buildkit = !version.is_podman() && (major, minor) >= BUILDKIT_API;
+        self.inner.buildkit.store(buildkit, Ordering::Relaxed);
         if let Ok(mut prefix) = self.inner.prefix.write() {
             *prefix = format!("/v{major}.{minor}");
         }
@@ -69,6 +79,10 @@ impl Docker {
     pub async fn ping(&self) -> DockerResult<()> {
         let response = self.send(Method::GET, "/_ping", None, Bytes::new(), Duration::from_secs(3)).await?;
         self.read(response).await.map(|_| ())
+    }
+
+    fn builds_with_buildkit(&self) -> bool {
+        self.inner.buildkit.load(Ordering::Relaxed)
     }
 
     fn prefix(&self) -> String {
@@ -193,6 +207,11 @@ fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> DockerResult<T> {
     serde_json::from_slice(bytes).map_err(|e| DockerError::Decode(format!("{what}: {e}")))
 }
 
+fn settle(newest: &str, oldest: &str) -> (u32, u32) {
+    let ours = parse_version(newest).unwrap_or((1, 41)).min(OUR_API);
+    parse_version(oldest).map_or(ours, |oldest| oldest.max(ours))
+}
+
 fn parse_version(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
@@ -225,6 +244,17 @@ mod tests {
         assert_eq!(parse_version("1.41"), Some((1, 41)));
         assert!(parse_version("1.9") < parse_version("1.41"));
         assert_eq!(parse_version("x"), None);
+    }
+
+    #[test]
+    fn the_api_is_one_that_the_engine_accepts() {
+        // Docker 20.10, Docker 28, Docker 29, Podman 4, one that is still to come, one that does not say.
+        assert_eq!(settle("1.41", "1.12"), (1, 41));
+        assert_eq!(settle("1.48", "1.24"), (1, 44));
+        assert_eq!(settle("1.52", "1.44"), (1, 44));
+        assert_eq!(settle("1.41", "1.24"), (1, 41));
+        assert_eq!(settle("1.60", "1.50"), (1, 50));
+        assert_eq!(settle("", ""), (1, 41));
     }
 
     #[test]

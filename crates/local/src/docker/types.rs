@@ -13,6 +13,8 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializ
 #[serde(default, rename_all = "PascalCase")]
 pub struct Version {
     pub api_version: String,
+    #[serde(rename = "MinAPIVersion")]
+    pub min_api_version: String,
     pub version: String,
     #[serde(deserialize_with = "nullable")]
     pub components: Vec<Component>,
@@ -161,7 +163,22 @@ pub struct CreateContainer {
     pub labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub exposed_ports: BTreeMap<String, Empty>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
     pub host_config: HostConfig,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Healthcheck {
+    test: Vec<&'static str>,
+}
+
+impl Healthcheck {
+    /// Also not the one that the image names.
+    pub fn none() -> Self {
+        Self { test: vec!["NONE"] }
+    }
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -247,15 +264,21 @@ pub struct ExecInspect {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ProgressLine {
+    pub id: Option<String>,
     pub stream: Option<String>,
     pub status: Option<String>,
     pub error: Option<String>,
     #[serde(rename = "errorDetail")]
     pub error_detail: Option<ErrorDetail>,
-    pub aux: Option<Aux>,
+    /// An object that has the image's `ID`, or text of BuildKit's.
+    pub aux: Option<serde_json::Value>,
 }
 
 impl ProgressLine {
+    pub fn image(&self) -> Option<&str> {
+        self.aux.as_ref()?.get("ID")?.as_str().filter(|id| !id.is_empty())
+    }
+
     pub fn failure(&self) -> Option<String> {
         let detail = self.error_detail.as_ref().map(|detail| detail.message.clone()).filter(|text| !text.is_empty());
         detail.or_else(|| self.error.clone())
@@ -266,13 +289,6 @@ impl ProgressLine {
 #[serde(default)]
 pub struct ErrorDetail {
     pub message: String,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Aux {
-    #[serde(rename = "ID")]
-    pub id: String,
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use landfall_model::task::{ContainerDefinition, TaskDefinition};
 
 use super::record::TaskRecord;
 use crate::core::{Core, words};
-use crate::docker::types::{CreateContainer, HostConfig, LogConfig, PortBinding};
+use crate::docker::types::{CreateContainer, Healthcheck, HostConfig, LogConfig, PortBinding};
 use crate::docker::{DockerError, DockerResult};
 use crate::engine::EngineKind;
 use crate::labels;
@@ -100,6 +100,8 @@ fn member(core: &Core, record: &TaskRecord, container: &ContainerDefinition) -> 
             record.deployment.as_deref(),
             Some(&container.name),
         ),
+        // We run the definition's. Amazon ECS, too, does not look at the image's.
+        healthcheck: Some(Healthcheck::none()),
         host_config: HostConfig {
             network_mode: format!("container:{}", labels::pause_name(&record.id)),
             memory: if core.engine.limits_memory { limits.memory } else { 0 },

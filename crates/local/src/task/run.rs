@@ -25,6 +25,7 @@ use super::decide::{self, Health, Phase};
 use super::record::{ContainerRecord, Stop, TaskRecord};
 use super::watch::{self, Ended};
 use crate::core::{Core, locked, now, words};
+use crate::docker::DockerResult;
 use crate::docker::types::ContainerInspect;
 use crate::{labels, logs, state};
 
@@ -328,27 +329,37 @@ impl Actor {
             }
             return Ok(inspect.clone());
         }
-        if let Err(first) = create_pause(&core, &record).await {
-            // A network or the image was removed from outside since we last used it: once more with a new one.
-            core.forget_network(record.environment());
-            core.forget_pause_image();
-            if !first.is_not_found() {
-                tracing::debug!(error = %first, "pause container refused, trying once more");
-            }
-            create_pause(&core, &record)
-                .await
-                .map_err(|e| failed("ResourceInitializationError: the task's network", words(&e)))?;
-        }
+        let members: Vec<String> =
+            record.definition.containers.iter().map(|c| labels::member_name(&record.id, &c.name)).collect();
+        let refused = match Self::make(&core, &record, &pause).await {
+            Ok(made) => return made,
+            Err(error) => error,
+        };
+        // The network or the image was removed since we last used it: once more with new ones. Podman says so when the pause
+        // container is made, Docker when it is started; what was made by then belongs to the old network.
+        tracing::debug!(error = %refused, "pause container refused, trying once more");
+        core.forget_network(record.environment());
+        core.forget_pause_image();
+        let again = async {
+            remove_all(&core, &members, &pause).await?;
+            Self::make(&core, &record, &pause).await
+        };
+        again.await.map_err(|e| failed("ResourceInitializationError: the task's network", words(&e)))?
+    }
+
+    /// The inner error is final; the outer one is of the pause container.
+    async fn make(core: &Core, record: &TaskRecord, pause: &str) -> DockerResult<Result<ContainerInspect, Stop>> {
+        create_pause(core, record).await?;
         let begin = async {
-            core.retry(|| core.docker.start_container(&pause)).await?;
-            core.retry(|| core.docker.inspect_container(&pause)).await
+            core.retry(|| core.docker.start_container(pause)).await?;
+            core.retry(|| core.docker.inspect_container(pause)).await
         };
         let members =
-            join_all(record.definition.containers.iter().map(|container| create_member(&core, &record, container)));
+            join_all(record.definition.containers.iter().map(|container| create_member(core, record, container)));
         let (begun, made) = tokio::join!(begin, members);
-        let inspect = begun.map_err(|e| failed("ResourceInitializationError: the task's network", words(&e)))?;
-        made.into_iter().collect::<Result<Vec<()>, String>>().map_err(|why| Stop::failed("TaskFailedToStart", &why))?;
-        Ok(inspect)
+        let inspect = begun?;
+        let made: Result<Vec<()>, String> = made.into_iter().collect();
+        Ok(made.map(|_| inspect).map_err(|why| Stop::failed("TaskFailedToStart", &why)))
     }
 
     /// The address, and a watch on the pause container.

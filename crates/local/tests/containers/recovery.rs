@@ -1,9 +1,12 @@
 //! Crashes: of Landfall, of the engine, of a pause container.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use landfall_ports::orchestrator::Orchestrator;
 
+use crate::between::Between;
 use crate::support::{container, web, with_own_engine, with_world};
 
 /// What the pause image is called while a test has taken its name away.
@@ -126,6 +129,37 @@ fn a_pruned_pause_image_is_made_anew() {
         run(7).await;
         // While another test uses it, it stays; the next run takes the same name.
         let _ = world.docker().remove_image(&format!("{KEPT_PAUSE}:{tag}")).await;
+        world
+    });
+}
+
+/// With the environment's last service goes its network, perhaps just now. Podman keeps it for a container that is only made;
+/// Docker removes it, and says so when the container is started.
+#[test]
+fn a_network_that_goes_between_making_and_starting_is_made_anew() {
+    with_world(|mut world| async move {
+        let (docker, label) = (world.docker().clone(), format!("landfall.instance={}", world.options.instance));
+        let done = Arc::new(AtomicBool::new(false));
+        let between = Between::start(world.docker().socket(), move |head: &str| {
+            let starts = head.starts_with("POST") && head.lines().next().is_some_and(|line| line.contains("/start "));
+            let (docker, label) = (docker.clone(), label.clone());
+            let first = starts && !done.swap(true, Ordering::Relaxed);
+            Box::pin(async move {
+                if first {
+                    for network in docker.list_networks(&[label]).await.unwrap() {
+                        // Podman refuses.
+                        let _ = docker.remove_network(&network.id).await;
+                    }
+                }
+            })
+        });
+        world.options.engine.socket = Some(between.socket.clone());
+        world.restart().await;
+        let task = world.run(vec![container("app", "exit 7"), container("side", "exit 0")]).await;
+        let stopped = world.stopped(&task).await;
+        assert_eq!(stopped.containers[0].exit_code, Some(7), "{stopped:#?}");
+        world.options.engine.socket = None;
+        world.restart().await;
         world
     });
 }

@@ -25,7 +25,7 @@ fn speed_of_a_start_beside_the_engines_own() {
             let docker = world.docker();
             let network = format!("landfall-bench-{}-{round}", world.environment);
             let labels = BTreeMap::from([("landfall.bench".to_owned(), "1".to_owned())]);
-            docker.create_network(&network, &labels, &BTreeMap::new()).await.unwrap();
+            docker.create_network(&network, &labels, &BTreeMap::new(), None).await.unwrap();
             let command = web("x").settings.command;
             let body = |mode: String, command: &[String]| CreateContainer {
                 image: IMAGE.to_owned(),
