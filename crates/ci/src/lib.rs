@@ -5,6 +5,7 @@ pub mod command;
 mod context;
 pub mod detect;
 pub mod dropin;
+pub mod files;
 pub mod given;
 mod mask;
 mod paint;

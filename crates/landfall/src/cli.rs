@@ -1,5 +1,6 @@
 //! The command line, as data. Nothing here decides or does anything; `commands` does.
 
+pub(crate) mod ci;
 pub(crate) mod diff;
 pub(crate) mod environment;
 pub(crate) mod strategy;
@@ -14,6 +15,7 @@ use crate::printer::{Color, OutputFormat};
 
 mod doctor;
 mod iam;
+pub(crate) mod images;
 
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use iam::{IamArgs, Trust};
@@ -116,9 +118,19 @@ pub(crate) enum Command {
         after_help = "Examples:\n  landfall iam previews\n  landfall iam prod --checks --pass-role arn:aws:iam::111122223333:role/web-task\n  landfall iam prod --trust github --github-environment prod"
     )]
     Iam(IamArgs),
+    /// Send an image to a registry: only what is missing there, and its tags last
+    #[command(
+        after_help = "Examples:\n  landfall push --from out/ registry.example/team/app:v1\n  landfall push --from image.tar --tag 1a2b3c4 --tag latest 111122223333.dkr.ecr.eu-west-1.amazonaws.com/app\n  landfall push --from localhost/app:v1 http://127.0.0.1:5000/app:v1\n\nThe image with its digest is printed on stdout. docs/images.md tells the rest."
+    )]
+    Push(images::PushArgs),
     /// Write a manifest from another tool's files, and say what changes with it
     #[command(subcommand)]
     Import(ImportCommand),
+    /// The one line of a CI job: know the event, and do what the manifest's rules say for it
+    #[command(
+        after_help = "Examples:\n  landfall ci                          what this job's event asks for\n  landfall ci plan --tag v1.2-prod\n  landfall ci resume\n\nKnows GitHub Actions, GitLab CI, CircleCI, Travis CI, Buildkite, Jenkins and CodeBuild by their variables;\nelsewhere git's branch counts. Ends with the code of the first step that failed: docs/ci.md."
+    )]
+    Ci(ci::CiArgs),
     /// Bring a lasting environment to the manifest's services, and follow it to its end
     #[command(
         after_help = "Examples:\n  landfall deploy prod --commit 1a2b3c4\n  landfall deploy prod --image web/app=registry.example/app:v2 --fail-fast\n  landfall deploy prod --imagedefinitions imagedefinitions.json --wait-until traffic-shifted\n\nWhat failed is undone: then the exit code is 3, and the last thing printed is the cause. docs/deploy.md tells the rest."

@@ -82,6 +82,16 @@ impl Printer {
         finish(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
     }
 
+    /// What others print, shown as it comes: among the data, except where that is one JSON document.
+    pub(crate) fn log(&self, text: &str) -> CliResult<()> {
+        if !self.json() {
+            return self.raw(text);
+        }
+        // Nobody is left to tell when stderr itself is gone.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        Ok(())
+    }
+
     pub(crate) fn json_data(&self, value: &impl Serialize) -> CliResult<()> {
         let text = serde_json::to_string_pretty(value).map_err(|e| CliError::internal("output").cause(&e))?;
         self.data(text)
@@ -109,6 +119,11 @@ impl Printer {
         if !self.quiet {
             self.to_stderr(text);
         }
+    }
+
+    /// The one line that says how it failed.
+    pub(crate) fn failure(&self, text: impl Display) {
+        self.to_stderr(format_args!("{} {text}", "error:".red().bold()));
     }
 
     pub(crate) fn warn(&self, text: impl Display) {

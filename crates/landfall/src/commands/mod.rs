@@ -1,5 +1,6 @@
 //! One file per command. Here they are told apart, and it is decided what each needs: nothing, tracing, a runtime.
 
+mod ci;
 mod diff;
 mod doctor;
 mod ecspresso;
@@ -11,6 +12,7 @@ pub(crate) mod link;
 mod logs;
 pub(crate) mod manifest;
 mod preview;
+mod push;
 pub(crate) mod serve;
 pub(crate) mod state;
 mod strategy;
@@ -36,13 +38,17 @@ const SERVER_LOG: &str = "info";
 /// What a step is tried again for is told beside its progress.
 const COMMAND_LOG: &str = "error";
 
-/// The code to exit with: ours, or that of the container that was run.
+/// The code to exit with: ours, or that of the container or the step that was run.
 pub(crate) fn run(cli: Cli, printer: Printer) -> CliResult<u8> {
     if let Command::Run(args) = &cli.command {
         let global = &cli.global;
         return with_runtime(global, &printer, COMMAND_LOG, async || {
             Box::pin(environment::run(args, global, &printer)).await
         });
+    }
+    if let Command::Ci(args) = &cli.command {
+        let global = &cli.global;
+        return with_runtime(global, &printer, COMMAND_LOG, async || Box::pin(ci::run(args, global, &printer)).await);
     }
     ours(cli, printer).map(|code| code as u8)
 }
@@ -99,6 +105,7 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
         }
         Command::Status(_) => Box::pin(state::status(global, printer)).await,
         Command::Doctor(args) => Box::pin(doctor::run(&args, global, printer)).await,
+        Command::Push(args) => Box::pin(push::run(&args, global, printer)).await,
         Command::Gc(args) => Box::pin(state::gc(&args, global, printer)).await,
         Command::Deliveries(args) => Box::pin(state::deliveries(&args, global, printer)).await,
         Command::Backup(args) => Box::pin(state::backup(&args, global, printer)).await,

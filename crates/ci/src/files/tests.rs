@@ -1,0 +1,47 @@
+use super::*;
+
+fn release() -> Binary {
+    Binary::Release { url: "https://releases.example/landfall".to_owned(), sha256: "ab".repeat(32) }
+}
+
+fn settings(binary: Binary, needs: Needs) -> Settings {
+    Settings {
+        binary,
+        role: Some("arn:aws:iam::111122223333:role/landfall".to_owned()),
+        region: Some("eu-central-1".to_owned()),
+        state: Some("s3://acme-state/shop".to_owned()),
+        needs,
+    }
+}
+
+const ALL: Needs = Needs { branches: true, tags: true, pull_requests: true, engine: true, aws: true };
+
+#[test]
+fn each_host_has_its_file() {
+    for host in For::ALL {
+        insta::assert_snapshot!(format!("{}_whole", host.word()), render(host, &settings(release(), ALL)));
+    }
+}
+
+#[test]
+fn keys_that_last_are_nowhere_where_there_is_oidc() {
+    for host in For::ALL {
+        let text = render(host, &settings(release(), ALL));
+        assert_eq!(text.contains("AWS_SECRET_ACCESS_KEY"), host == For::Travis, "{text}");
+        assert_eq!(text.contains("role/landfall"), host.has_oidc(), "{text}");
+    }
+}
+
+#[test]
+fn nothing_of_aws_without_aws_and_no_binary_without_a_check() {
+    let few = Needs { branches: true, ..Needs::default() };
+    for host in For::ALL {
+        let text = render(host, &settings(release(), few));
+        assert!(!text.contains("AWS_"), "{text}");
+        assert!(text.contains("sha256sum -c"), "{text}");
+        let image = Binary::Image { reference: "registry.example/landfall@sha256:ab".to_owned() };
+        assert!(render(host, &settings(image, few)).contains("docker cp"), "{text}");
+        let cargo = Binary::Cargo { source: "https://git.example/landfall".to_owned(), rev: "c1".to_owned() };
+        assert!(render(host, &settings(cargo, few)).contains("cargo install --locked"), "{text}");
+    }
+}

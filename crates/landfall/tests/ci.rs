@@ -1,0 +1,386 @@
+//! `landfall ci` with the real binary: what each host gets to see, what runs and what does not, how a killed job goes on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use common::{eventually, fake, signal};
+use serde_json::Value;
+
+const MANIFEST: &str = r#"project: shop
+services: { web: { load_balancer: {}, containers: { app: { image: nginx, ports: [80] } } } }
+ci:
+  mask: [LICENCE]
+  rules:
+    every-branch:
+      branches: ["**"]
+      pull_requests: true
+      steps:
+        - test: ["echo testing $LANDFALL_BRANCH with $LICENCE and $API_TOKEN", "sh -c 'exit 3'"]
+        - test: [echo linting]
+          name: lint
+          needs: [test]
+    tags:
+      tags: ["*"]
+      steps:
+        - test: ["echo $LANDFALL_TAG is fine"]
+          name: release
+"#;
+
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new(manifest: &str) -> Self {
+        let home = Self(tempfile::Builder::new().prefix("landfall-ci-").tempdir().unwrap());
+        std::fs::write(home.path().join("landfall.yml"), manifest).unwrap();
+        home
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn landfall(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+        let mut command = fake::landfall(self.path(), arguments);
+        command.envs(variables.iter().copied());
+        command
+    }
+
+    fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        self.landfall(arguments, variables).output().unwrap()
+    }
+
+    /// Both streams and the code, with what differs from run to run taken out.
+    fn transcript(&self, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+        let output = self.run(arguments, variables);
+        let text = |bytes: &[u8]| settled(&common::text(bytes).replace(&*self.path().to_string_lossy(), "DIR"));
+        let code = output.status.code().unwrap_or(-1);
+        format!("exit {code}\n--- stdout\n{}\n--- stderr\n{}", text(&output.stdout), text(&output.stderr))
+    }
+}
+
+/// Times and seconds since 1970 differ; control characters are shown.
+fn settled(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        for at in 1..words.len() {
+            let is_unit = matches!(words[at].trim_end_matches([';', ':', ',']), "ms" | "s");
+            if is_unit && words[at - 1].parse::<f64>().is_ok() {
+                words[at - 1] = "N".to_owned();
+                words[at] = words[at].replacen("ms", "s", 1);
+            }
+        }
+        let line = words.join(" ").replace('\x1b', "␛").replace('\r', "␍");
+        let line = match line.find("section_") {
+            Some(at) => {
+                let (before, rest) = line.split_at(at);
+                let parts: Vec<&str> = rest.splitn(3, ':').collect();
+                format!("{before}{}:SECOND:{}", parts[0], parts[2])
+            }
+            None => line,
+        };
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out.trim_end().to_owned()
+}
+
+const SECRETS: [(&str, &str); 2] = [("LICENCE", "canary-licence"), ("API_TOKEN", "canary-token")];
+
+fn with<'a>(variables: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    SECRETS.iter().copied().chain(variables.iter().copied()).collect()
+}
+
+/// A failing branch and a good tag, as the host says them.
+macro_rules! host {
+    ($name:ident, branch: [$($branch:tt)*], tag: [$($tag:tt)*]) => {
+        #[test]
+        fn $name() {
+            let home = Home::new(MANIFEST);
+            let branch = home.transcript(&["ci"], &with(&[$($branch)*]));
+            insta::assert_snapshot!(concat!(stringify!($name), "_branch"), branch);
+            let tag = home.transcript(&["ci"], &with(&[$($tag)*]));
+            insta::assert_snapshot!(concat!(stringify!($name), "_tag"), tag);
+        }
+    };
+}
+
+host!(gitlab,
+    branch: [("GITLAB_CI", "true"), ("CI_PROJECT_PATH", "acme/shop"), ("CI_COMMIT_SHA", "c1"), ("CI_COMMIT_BRANCH", "master")],
+    tag: [("GITLAB_CI", "true"), ("CI_PROJECT_PATH", "acme/shop"), ("CI_COMMIT_SHA", "c1"), ("CI_COMMIT_TAG", "v1")]);
+host!(circleci,
+    branch: [("CIRCLECI", "true"), ("CIRCLE_PROJECT_USERNAME", "acme"), ("CIRCLE_PROJECT_REPONAME", "shop"), ("CIRCLE_SHA1", "c1"),
+        ("CIRCLE_BRANCH", "master")],
+    tag: [("CIRCLECI", "true"), ("CIRCLE_PROJECT_USERNAME", "acme"), ("CIRCLE_PROJECT_REPONAME", "shop"), ("CIRCLE_SHA1", "c1"),
+        ("CIRCLE_TAG", "v1")]);
+host!(travis,
+    branch: [("TRAVIS", "true"), ("TRAVIS_REPO_SLUG", "acme/shop"), ("TRAVIS_COMMIT", "c1"), ("TRAVIS_BRANCH", "master"),
+        ("TRAVIS_PULL_REQUEST", "false")],
+    tag: [("TRAVIS", "true"), ("TRAVIS_REPO_SLUG", "acme/shop"), ("TRAVIS_COMMIT", "c1"), ("TRAVIS_BRANCH", "v1"),
+        ("TRAVIS_TAG", "v1"), ("TRAVIS_PULL_REQUEST", "false")]);
+host!(jenkins,
+    branch: [("JENKINS_URL", "https://ci.example/"), ("BUILD_NUMBER", "4"), ("GIT_URL", "https://github.com/acme/shop.git"),
+        ("GIT_COMMIT", "c1"), ("BRANCH_NAME", "master")],
+    tag: [("JENKINS_URL", "https://ci.example/"), ("BUILD_NUMBER", "4"), ("GIT_URL", "https://github.com/acme/shop.git"),
+        ("GIT_COMMIT", "c1"), ("BRANCH_NAME", "v1"), ("TAG_NAME", "v1")]);
+host!(codebuild,
+    branch: [("CODEBUILD_BUILD_ARN", "arn:aws:codebuild:us-east-1:111122223333:build/shop:1"),
+        ("CODEBUILD_SOURCE_REPO_URL", "https://github.com/acme/shop.git"), ("CODEBUILD_RESOLVED_SOURCE_VERSION", "c1"),
+        ("CODEBUILD_WEBHOOK_HEAD_REF", "refs/heads/master"), ("CODEBUILD_WEBHOOK_TRIGGER", "branch/master")],
+    tag: [("CODEBUILD_BUILD_ARN", "arn:aws:codebuild:us-east-1:111122223333:build/shop:1"),
+        ("CODEBUILD_SOURCE_REPO_URL", "https://github.com/acme/shop.git"), ("CODEBUILD_RESOLVED_SOURCE_VERSION", "c1"),
+        ("CODEBUILD_WEBHOOK_HEAD_REF", "refs/tags/v1"), ("CODEBUILD_WEBHOOK_TRIGGER", "tag/v1")]);
+
+const GITHUB: [(&str, &str); 4] = [
+    ("GITHUB_ACTIONS", "true"),
+    ("GITHUB_REPOSITORY", "acme/shop"),
+    ("GITHUB_SHA", "c1"),
+    ("GITHUB_EVENT_NAME", "push"),
+];
+
+#[test]
+fn github() {
+    let home = Home::new(MANIFEST);
+    let summary = home.path().join("summary.md");
+    let of = |more: &[(&str, &str)]| {
+        let mut variables = with(&GITHUB).into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect::<Vec<_>>();
+        variables.push(("GITHUB_STEP_SUMMARY".to_owned(), summary.to_string_lossy().into_owned()));
+        variables.extend(more.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
+        let variables: Vec<(&str, &str)> = variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        home.transcript(&["ci"], &variables)
+    };
+    insta::assert_snapshot!("github_branch", of(&[("GITHUB_REF", "refs/heads/master")]));
+    insta::assert_snapshot!("github_summary", settled(&std::fs::read_to_string(&summary).unwrap()));
+    insta::assert_snapshot!("github_tag", of(&[("GITHUB_REF", "refs/tags/v1")]));
+    // A pull request of a fork, as its event file says.
+    let payload = r#"{"pull_request": {"number": 7, "head": {"sha": "h1", "repo": {"full_name": "eve/shop"}}}}"#;
+    let event = home.path().join("event.json");
+    std::fs::write(&event, payload).unwrap();
+    let fork = of(&[
+        ("GITHUB_EVENT_NAME", "pull_request"),
+        ("GITHUB_EVENT_PATH", &event.to_string_lossy()),
+        ("GITHUB_REF", "refs/pull/7/merge"),
+        ("GITHUB_HEAD_REF", "fix"),
+        ("GITHUB_BASE_REF", "master"),
+    ]);
+    assert!(fork.contains("pull request #7 from a fork, fix into master"), "{fork}");
+}
+
+/// The annotation goes through Buildkite's own program.
+#[test]
+fn buildkite() {
+    let home = Home::new(MANIFEST);
+    let bin = home.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let agent = bin.join("buildkite-agent");
+    std::fs::write(&agent, "#!/bin/sh\n{ echo \"$@\"; cat; } > \"$HOME/annotation\"\n").unwrap();
+    std::fs::set_permissions(&agent, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let base = [
+        ("BUILDKITE", "true"),
+        ("BUILDKITE_REPO", "git@github.com:acme/shop.git"),
+        ("BUILDKITE_COMMIT", "c1"),
+        ("BUILDKITE_PULL_REQUEST", "false"),
+        ("PATH", &*path),
+    ];
+    let of = |more: &[(&'static str, &'static str)]| {
+        let all: Vec<_> = base.iter().copied().chain(more.iter().copied()).collect();
+        home.transcript(&["ci"], &with(&all))
+    };
+    insta::assert_snapshot!("buildkite_branch", of(&[("BUILDKITE_BRANCH", "master")]));
+    let annotation = std::fs::read_to_string(home.path().join("annotation")).unwrap();
+    insta::assert_snapshot!("buildkite_annotation", settled(&annotation));
+    insta::assert_snapshot!("buildkite_tag", of(&[("BUILDKITE_BRANCH", "v1"), ("BUILDKITE_TAG", "v1")]));
+}
+
+fn git(directory: &Path, words: &[&str]) {
+    let mut command = Command::new("git");
+    command.args(["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=master"]).args(words);
+    let output = command.current_dir(directory).env_remove("GIT_DIR").output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", common::text(&output.stderr));
+}
+
+#[test]
+fn on_a_laptop_gits_branch_and_paths_count() {
+    let manifest = MANIFEST.replace("      pull_requests: true\n", "      pull_requests: true\n      paths: [\"web/**\"]\n");
+    let home = Home::new(&manifest);
+    let plan = |arguments: &[&str]| {
+        let output = home.run(&[&["ci", "plan", "--output", "json"], arguments].concat(), &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", common::text(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    git(home.path(), &["init", "-q"]);
+    git(home.path(), &["commit", "-q", "--allow-empty", "-m", "one"]);
+    let first = plan(&[]);
+    assert_eq!(first["context"]["event"]["push"]["branch"], "master");
+    assert_eq!(first["context"]["commit"].as_str().unwrap().len(), 40);
+    let why = first["rules"][0]["why"].as_str().unwrap();
+    assert!(why.contains("what changed is not known"), "a first commit has no parent: {why}");
+    std::fs::create_dir(home.path().join("web")).unwrap();
+    std::fs::write(home.path().join("web/ä b.txt"), "x").unwrap();
+    git(home.path(), &["add", "web"]);
+    git(home.path(), &["commit", "-q", "-m", "two"]);
+    let second = plan(&[]);
+    assert_eq!(second["rules"][0]["why"], "branch master matches `**`, and web/ä b.txt changed");
+    git(home.path(), &["commit", "-q", "--allow-empty", "-m", "three"]);
+    let third = plan(&[]);
+    assert_eq!((&third["rules"][0]["matches"], third["steps"].as_array().unwrap().len()), (&Value::Bool(false), 0));
+    assert_eq!(plan(&["--tag", "v1"])["steps"][0]["name"], "release");
+    assert_eq!(plan(&["--pull-request", "7"])["context"]["event"]["pull_request"]["head"], "master");
+    git(home.path(), &["tag", "v2"]);
+    git(home.path(), &["checkout", "-q", "--detach"]);
+    assert_eq!(plan(&[])["context"]["event"]["tag"]["tag"], "v2");
+    std::fs::write(home.path().join("e.json"), r#"{"ref": "refs/heads/x"}"#).unwrap();
+    assert_eq!(plan(&["--event", "e.json"])["context"]["event"]["push"]["branch"], "x");
+    let both = home.run(&["ci", "plan", "--tag", "v1", "--branch", "x"], &[]);
+    assert_eq!(both.status.code(), Some(64));
+    // Nothing matches: nothing to do, and no failure.
+    git(home.path(), &["checkout", "-q", "master"]);
+    let nothing = home.run(&["ci"], &[]);
+    assert_eq!(nothing.status.code(), Some(0));
+    assert!(common::text(&nothing.stderr).contains("no rule has anything to do"), "{nothing:?}");
+}
+
+const GITLAB: [(&str, &str); 4] =
+    [("GITLAB_CI", "true"), ("CI_PROJECT_PATH", "acme/shop"), ("CI_COMMIT_SHA", "c1"), ("CI_COMMIT_BRANCH", "master")];
+
+fn steps(text: &str) -> String {
+    format!(
+        "project: shop\nservices: {{ web: {{ load_balancer: {{}}, containers: {{ app: {{ image: nginx, ports: [80] }} }} }} }}\n\
+         environments: {{ dev: {{}} }}\nci:\n  rules:\n    all:\n      branches: ['**']\n      steps:\n{text}"
+    )
+}
+
+/// Each waits for the other, so that they end only if they run at once; their groups are whole all the same.
+#[test]
+fn independent_steps_run_side_by_side() {
+    let wait = |own: &str, other: &str| {
+        format!(
+            "        - name: {own}\n          timeout: 60\n          test: [\"echo {own} began; touch {own}; while ! test -e {other}; \
+             do sleep 0.01; done; echo {own} saw {other}\"]\n"
+        )
+    };
+    let home = Home::new(&steps(&(wait("a", "b") + &wait("b", "a"))));
+    let output = home.run(&["ci"], &GITLAB);
+    assert_eq!(output.status.code(), Some(0), "{}", common::text(&output.stdout));
+    let text = common::text(&output.stdout);
+    let at = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle}: {text}"));
+    let order = [at("section_start"), at("a saw b"), at("section_end"), at("✓ a"), text.rfind("section_start").unwrap(), at("b saw a")];
+    assert!(order.is_sorted(), "{order:?} {text}");
+}
+
+#[test]
+fn a_step_that_takes_too_long_is_stopped_with_all_that_it_started() {
+    let home = Home::new(&steps(
+        "        - test: [\"(sleep 300 & echo $! > child; wait)\"]\n          timeout: 1\n        - push:\n",
+    ));
+    let output = home.run(&["ci"], &GITLAB);
+    let said = common::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(8), "{said}");
+    assert!(said.contains("test took too long after") && said.contains("not run: push"), "{said}");
+    let child = std::fs::read_to_string(home.path().join("child")).unwrap();
+    gone(child.trim());
+}
+
+/// A process that has ended, or is a zombie that nobody waits for.
+fn gone(process: &str) {
+    eventually("the child is gone", Duration::from_secs(10), || {
+        match std::fs::read_to_string(format!("/proc/{process}/stat")) {
+            Ok(stat) if !stat.contains(") Z ") => Err(stat),
+            _ => Ok(()),
+        }
+    });
+}
+
+#[test]
+fn a_killed_job_goes_on_where_it_was() {
+    let home = Home::new(&steps(
+        "        - test: [echo once >> log]\n        - test: [\"echo began >> log; test -e go || { touch waiting; exec sleep 300; }\"]\n          \
+         name: second\n          needs: [test]\n        - test: [echo last >> log]\n          name: last\n          needs: [second]\n",
+    ));
+    let log = || std::fs::read_to_string(home.path().join("log")).unwrap_or_default();
+    let mut child = home.landfall(&["ci"], &GITLAB).spawn().unwrap();
+    eventually("the second step runs", Duration::from_secs(20), || {
+        if home.path().join("waiting").exists() { Ok(()) } else { Err(log()) }
+    });
+    signal(child.id(), "KILL");
+    child.wait().unwrap();
+    std::fs::write(home.path().join("go"), "").unwrap();
+    let output = home.run(&["ci", "resume"], &GITLAB);
+    assert_eq!(output.status.code(), Some(0), "{}", common::text(&output.stderr));
+    assert_eq!(log(), "once\nbegan\nbegan\nlast\n");
+    assert!(common::text(&output.stderr).contains("second, last; done before: test"), "{output:?}");
+    // All is done: again there is nothing to do; another commit begins anew.
+    assert!(common::text(&home.run(&["ci", "resume"], &GITLAB).stderr).contains("nothing was left to do"));
+    let other: Vec<_> = GITLAB.iter().map(|&(n, v)| if n == "CI_COMMIT_SHA" { (n, "c2") } else { (n, v) }).collect();
+    let output = home.run(&["ci", "resume"], &other);
+    assert!(common::text(&output.stderr).contains("no record of this flow"), "{output:?}");
+    assert!(log().ends_with("once\nbegan\nlast\n"), "{}", log());
+}
+
+#[test]
+fn a_stopped_job_stops_its_steps_and_says_so() {
+    let home = Home::new(&steps("        - test: [\"echo $$ > shell; exec sleep 300\"]\n        - push:\n"));
+    let child = home.landfall(&["ci"], &GITLAB).stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let shell = home.path().join("shell");
+    eventually("the step runs", Duration::from_secs(20), || {
+        std::fs::read_to_string(&shell).map_err(|e| e.to_string()).and_then(|text| if text.ends_with('\n') { Ok(()) } else { Err(text) })
+    });
+    signal(child.id(), "TERM");
+    let output = child.wait_with_output().unwrap();
+    let said = common::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("test was stopped") && said.contains("not run: push"), "{said}");
+    gone(std::fs::read_to_string(&shell).unwrap().trim());
+}
+
+/// Their exit codes stay what they are.
+#[test]
+fn landfalls_own_steps_are_its_commands() {
+    let home = Home::new(&steps("        - deploy: dev\n"));
+    let output = home.run(&["ci"], &GITLAB);
+    let text = common::text(&output.stdout);
+    // No container engine is there: 69, as `landfall deploy dev` has it.
+    let direct = home.run(&["deploy", "dev", "--commit", "c1"], &[]);
+    assert_eq!(output.status.code(), direct.status.code(), "{text}");
+    assert_ne!(output.status.code(), Some(0));
+    assert!(text.contains("deploy dev: landfall deploy dev --commit c1"), "{text}");
+}
+
+#[test]
+fn no_secret_is_written_anywhere() {
+    let home = Home::new(MANIFEST);
+    let output = home.run(&["ci"], &with(&GITLAB));
+    let all = common::text(&output.stdout) + &common::text(&output.stderr);
+    assert!(all.contains("testing master with *** and ***"), "{all}");
+    let mut seen = vec![all];
+    let mut open = vec![home.path().to_path_buf()];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                seen.push(String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned());
+            }
+        }
+    }
+    assert!(seen.len() > 2, "the record is there");
+    assert!(seen.iter().all(|text| !text.contains("canary")), "{seen:?}");
+}
+
+#[test]
+fn json_is_one_document_and_the_log_is_beside_it() {
+    let home = Home::new(MANIFEST);
+    let output = home.run(&["ci", "--output", "json"], &with(&GITLAB));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &report["exit_code"]), (Some(3), &Value::from(3)));
+    assert_eq!(report["steps"]["test"]["outcome"]["failed"]["code"], 3);
+    assert_eq!(report["steps"]["lint"]["outcome"]["not_run"]["waited_for"], "test");
+    assert!(common::text(&output.stderr).contains("$ echo testing"), "{output:?}");
+}
