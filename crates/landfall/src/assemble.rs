@@ -46,8 +46,13 @@ pub(crate) fn instance_of(state: &Path) -> Option<String> {
 
 /// By rename: whoever read an empty id and asked Podman for that label would get everybody's resources.
 fn write_instance(state: &Path, instance: &str) -> std::io::Result<()> {
+    let text = format!("{instance}\n");
+    // Replacing a file waits for the disk; it hardly ever changes.
+    if std::fs::read_to_string(state.join(INSTANCE_FILE)).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
     let temporary = state.join(format!("{INSTANCE_FILE}.{}", std::process::id()));
-    std::fs::write(&temporary, format!("{instance}\n"))?;
+    std::fs::write(&temporary, text)?;
     std::fs::rename(&temporary, state.join(INSTANCE_FILE))
 }
 

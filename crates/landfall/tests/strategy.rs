@@ -164,14 +164,14 @@ fn others_look_while_a_command_deploys() {
     let world = World::new();
     let deploying = world.paused(V2);
     let told: Value = serde_json::from_str(&world.ends(&["status", "prod", "--output", "json"], 0, &[])).unwrap();
-    assert_eq!(told["environment"]["execution"]["outcome"], Value::Null, "{told:#}");
-    assert_eq!(told["environment"]["execution"]["status"], "running", "{told:#}");
+    assert_eq!(told["execution"]["outcome"], Value::Null, "{told:#}");
+    assert_eq!(told["execution"]["state"], "running", "{told:#}");
     let releases = world.ends(&["releases", "prod", "--all", "--output", "json"], 0, &[]);
     let releases: Value = serde_json::from_str(&releases).unwrap();
     assert_eq!(releases.as_array().unwrap().len(), 2, "the one under way and the one before: {releases:#}");
     let unfinished = world.ends(&["executions", "list", "--unfinished", "--output", "json"], 0, &[]);
     assert_eq!(serde_json::from_str::<Value>(&unfinished).unwrap().as_array().unwrap().len(), 1, "{unfinished}");
-    world.ends(&["deploy", "prod"], 75, &["in use"]);
+    world.ends(&["deploy", "prod"], 75, &["another Landfall process owns"]);
     world.ends(&["continue", "prod"], 0, &["goes on: web"]);
     ends(&deploying.end(), 0, &[]);
     world.ends(&["status", "prod"], 0, &[]);
