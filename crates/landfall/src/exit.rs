@@ -59,8 +59,7 @@ exit_codes! {
     Conflict = 73, "conflict";
     /// Reading or writing failed.
     Io = 74, "io";
-    /// Another process owns the state directory and begins nothing for others: a command at its own work (looks are answered), or
-    /// one that does not answer.
+    /// Another process owns the state directory and begins nothing for others, or does not answer.
     Locked = 75, "locked";
     /// Somebody locked the environment: `landfall status ENV` says who and why.
     EnvironmentLocked = 76, "environment_locked";
