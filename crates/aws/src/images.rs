@@ -63,6 +63,26 @@ impl EcrImages {
     }
 }
 
+/// A private registry of ECR: `111122223333.dkr.ecr.eu-west-1.amazonaws.com`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Host<'a> {
+    pub account: &'a str,
+    pub region: &'a str,
+}
+
+impl<'a> Host<'a> {
+    /// `None`: another registry.
+    pub(crate) fn parse(registry: &'a str) -> Option<Self> {
+        let (account, rest) = registry.split_once('.')?;
+        if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let rest = rest.strip_prefix("dkr.ecr.").or_else(|| rest.strip_prefix("dkr.ecr-fips."))?;
+        let (region, domain) = rest.split_once('.')?;
+        matches!(domain, "amazonaws.com" | "amazonaws.com.cn" | "amazonaws.eu").then_some(Self { account, region })
+    }
+}
+
 /// A reference into ECR: `111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/app:tag`.
 #[derive(Debug, PartialEq, Eq)]
 struct EcrImage<'a> {
@@ -78,15 +98,7 @@ impl<'a> EcrImage<'a> {
     /// `None`: another registry's.
     fn parse(reference: &'a str) -> Option<Self> {
         let (registry, path) = reference.split_once('/')?;
-        let (account, rest) = registry.split_once('.')?;
-        if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let rest = rest.strip_prefix("dkr.ecr.").or_else(|| rest.strip_prefix("dkr.ecr-fips."))?;
-        let (region, domain) = rest.split_once('.')?;
-        if !matches!(domain, "amazonaws.com" | "amazonaws.com.cn" | "amazonaws.eu") {
-            return None;
-        }
+        let Host { account, region } = Host::parse(registry)?;
         let (path, digest) = path.split_once('@').map_or((path, None), |(path, digest)| (path, Some(digest)));
         let (repository, tag) = path.rsplit_once(':').unwrap_or((path, "latest"));
         (!repository.is_empty()).then_some(Self { registry, account, region, repository, tag, digest })

@@ -12,6 +12,7 @@ mod config;
 mod core;
 mod denial;
 pub mod doctor;
+mod ecr;
 mod ecs;
 mod elb;
 mod error;
@@ -27,5 +28,6 @@ mod tags;
 mod transport;
 mod wire;
 
+pub use ecr::Ecr;
 pub use lookups::ParameterValue;
 pub use platform::{AwsOptions, AwsPlatform};

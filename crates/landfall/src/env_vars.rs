@@ -40,6 +40,18 @@ env_vars! {
     DOCKER_HOST = "DOCKER_HOST";
     /// The container engine's socket, as the podman command reads it.
     CONTAINER_HOST = "CONTAINER_HOST";
+    /// Logins to registries, as the text of docker's `config.json`; the files below come after it.
+    DOCKER_AUTH_CONFIG = "DOCKER_AUTH_CONFIG";
+    /// File of logins to registries, as podman, buildah and skopeo have it.
+    REGISTRY_AUTH_FILE = "REGISTRY_AUTH_FILE";
+    /// Directory of docker's `config.json`; without it `~/.docker`.
+    DOCKER_CONFIG = "DOCKER_CONFIG";
+    /// Base of podman's file of logins, `containers/auth.json`; without it `~/.config`.
+    XDG_CONFIG_HOME = "XDG_CONFIG_HOME";
+    /// Proxies for registries that are spoken to over TLS.
+    HTTPS_PROXY = "HTTPS_PROXY";
+    /// Hosts that are reached without one.
+    NO_PROXY = "NO_PROXY";
     /// Region of places that name none, as the AWS SDK reads it; also of what `landfall iam` prints.
     AWS_REGION = "AWS_REGION";
     /// The same, where there is no `AWS_REGION`.

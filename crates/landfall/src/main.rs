@@ -16,6 +16,7 @@ mod hold;
 mod http;
 mod lazy;
 mod logging;
+mod meter;
 mod opened;
 mod paths;
 mod places;

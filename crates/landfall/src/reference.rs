@@ -107,6 +107,10 @@ fn the_index_of_errors_is_fresh() {
     for (code, what, remedy) in CORE {
         let _ = writeln!(out, "| `{code}` | {what} | {remedy} |");
     }
+    out.push_str("\n## With images and registries\n\n[Images](../images.md) has more.\n\n| code | what happened | what to do |\n|---|---|---|\n");
+    for (code, what, remedy) in landfall_registry::codes::ALL {
+        let _ = writeln!(out, "| `{code}` | {what} | {remedy} |");
+    }
     out.push_str("\n## In a manifest\n\n`landfall check` shows the place and a hint. [The manifest's reference](../manifest.md) has more.\n\n| code | what is wrong |\n|---|---|\n");
     for (code, title) in landfall_manifest::codes::ALL {
         let _ = writeln!(out, "| `{code}` | {title} |");

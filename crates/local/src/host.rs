@@ -10,11 +10,12 @@ use landfall_model::step::{AwaitImage, BuildImage};
 use landfall_ports::images::{BuildState, Images};
 use landfall_ports::steps::HookRunner;
 use landfall_ports::{PortError, PortResult};
+use landfall_registry::Client;
+use landfall_registry::credentials::Places;
 
 use crate::core::now;
 use crate::hooks::LocalHooks;
 use crate::http;
-use crate::images::registry;
 
 /// The ports that need this machine and nothing else of it.
 pub struct Host {
@@ -25,14 +26,19 @@ pub struct Host {
 impl Host {
     pub fn new(state_dir: &Path) -> PortResult<Self> {
         let http = http::http();
-        let hooks = Arc::new(LocalHooks::new(http.clone(), state_dir)?);
-        Ok(Self { hooks, images: Arc::new(RegistryImages { http }) })
+        let hooks = Arc::new(LocalHooks::new(http, state_dir)?);
+        Ok(Self { hooks, images: Arc::new(RegistryImages { registries: registries() }) })
     }
 }
 
-/// Images that others made, found by tag in any registry that shows them without credentials.
+/// Registries, as this machine's user is logged in to them.
+pub(crate) fn registries() -> Client {
+    Client::new(Places::of(|name| std::env::var(name).ok().filter(|value| !value.is_empty())), None)
+}
+
+/// Images that others made, found by tag in their registry.
 struct RegistryImages {
-    http: http::Http,
+    registries: Client,
 }
 
 fn no_engine() -> PortError {
@@ -58,7 +64,7 @@ impl Images for RegistryImages {
             let message = "an image is found by label among local images only; give the awaited image a tag";
             return Err(PortError::Invalid(message.to_owned()));
         }
-        registry::resolve(self.http.get()?, &request.image).await
+        self.registries.resolve(&request.image).await
     }
 
     async fn list_owned(&self, _environment: Option<&str>) -> PortResult<Listing<OwnedResource>> {

@@ -26,7 +26,7 @@ use crate::scheduler::actor::{self, ServiceCell};
 use crate::scheduler::decide;
 use crate::scheduler::service::ServiceState;
 use crate::task::record::{Stop, TaskRecord};
-use crate::{definitions, housekeeping, http, images, labels, state, supervisor};
+use crate::{definitions, host, housekeeping, http, images, labels, state, supervisor};
 
 /// How to set up the local platform.
 #[derive(Clone)]
@@ -75,7 +75,7 @@ impl LocalPlatform {
         }
         let core = Arc::new(Core::new(engine, router, options.instance, directory, options.publish));
         let http = http::http();
-        let images = LocalImages::new(Arc::clone(&core), http.clone(), &options.state_dir, options.concurrent_builds)?;
+        let images = LocalImages::new(Arc::clone(&core), host::registries(), &options.state_dir, options.concurrent_builds)?;
         let hooks = LocalHooks::new(http.clone(), &options.state_dir)?;
         let balancer = LocalBalancer { core: Arc::clone(&core), http };
         Ok(Self { core, balancer: Arc::new(balancer), images: Arc::new(images), hooks: Arc::new(hooks) })

@@ -9,6 +9,7 @@ pub mod images;
 pub mod journal;
 pub mod load_balancer;
 pub mod orchestrator;
+pub mod registry;
 pub mod source;
 pub mod steps;
 pub mod store;

@@ -7,6 +7,7 @@
 mod buildkit;
 mod calls;
 mod error;
+mod save;
 mod session;
 mod stream;
 pub mod types;

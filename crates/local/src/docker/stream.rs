@@ -98,7 +98,7 @@ fn parse(line: &[u8]) -> Option<ProgressLine> {
     }))
 }
 
-async fn next_chunk(body: &mut Incoming) -> DockerResult<Option<Bytes>> {
+pub(super) async fn next_chunk(body: &mut Incoming) -> DockerResult<Option<Bytes>> {
     loop {
         match body.frame().await {
             None => return Ok(None),

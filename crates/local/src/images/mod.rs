@@ -5,7 +5,6 @@
 
 mod context;
 mod git;
-pub(crate) mod registry;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -20,12 +19,12 @@ use landfall_model::redact;
 use landfall_model::step::{AwaitImage, BuildImage};
 use landfall_ports::images::{BuildState, Images};
 use landfall_ports::{PortError, PortResult};
+use landfall_registry::{Client, Reference, same_repository};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::{Core, locked, now};
 use crate::docker::{BuildOptions, DockerError};
-use crate::http::Http;
 use crate::{labels, state};
 
 const TAIL_LINES: usize = 20;
@@ -48,7 +47,7 @@ pub(crate) fn log_path(directory: &Path, key: &str) -> PathBuf {
 
 pub(crate) struct LocalImages {
     core: Arc<Core>,
-    http: Http,
+    registries: Client,
     /// `STATE/builds`: logs.
     pub directory: PathBuf,
     git: Arc<git::Cache>,
@@ -63,12 +62,12 @@ struct Build {
 }
 
 impl LocalImages {
-    pub(crate) fn new(core: Arc<Core>, http: Http, state_dir: &Path, slots: usize) -> PortResult<Self> {
+    pub(crate) fn new(core: Arc<Core>, registries: Client, state_dir: &Path, slots: usize) -> PortResult<Self> {
         let directory = state_dir.join("builds");
         state::create_private_dir(&directory)?;
         let git = Arc::new(git::Cache::new(&state_dir.join("git"), &state_dir.join("checkouts"))?);
         let slots = Arc::new(Semaphore::new(slots.max(1)));
-        Ok(Self { core, http, directory, git, slots, builds: Arc::default() })
+        Ok(Self { core, registries, directory, git, slots, builds: Arc::default() })
     }
 
     /// Everything that decides what the image holds, and whose it is: each environment gets an image of its own, so that
@@ -268,10 +267,10 @@ impl Images for LocalImages {
     async fn resolve(&self, request: &AwaitImage) -> PortResult<Option<String>> {
         if let Some((label, value)) = &request.label {
             let found = self.core.docker.list_images(&[format!("{label}={value}")]).await?;
-            let repository = registry::Reference::parse(&request.image)?.name();
+            let repository = Reference::parse(&request.image)?.repository.full_name();
             let of_it = found
                 .into_iter()
-                .filter(|image| image.repo_tags.iter().any(|tag| registry::same_repository(tag, &repository)));
+                .filter(|image| image.repo_tags.iter().any(|tag| same_repository(tag, &repository)));
             return Ok(of_it.max_by_key(|image| image.created).map(|image| normal_id(&image.id)));
         }
         for name in [request.image.clone(), format!("localhost/{}", request.image)] {
@@ -281,7 +280,7 @@ impl Images for LocalImages {
                 Err(error) => return Err(error.into()),
             }
         }
-        registry::resolve(self.http.get()?, &request.image).await
+        self.registries.resolve(&request.image).await
     }
 
     async fn list_owned(&self, environment: Option<&str>) -> PortResult<Listing<OwnedResource>> {

@@ -1,0 +1,147 @@
+//! ECR as a registry to push to: its login, its repositories and their rules, with the credentials of the SDK's chain. The region
+//! is the host's; each is connected to when it is first asked for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_ecr::types::{ImageTagMutability, Repository};
+use landfall_model::aws::AwsTarget;
+use landfall_ports::registry::{CloudLogin, CloudRegistry, RepositoryRules};
+use landfall_ports::{PortError, PortResult};
+use tokio::sync::Mutex;
+
+use crate::budget::Family;
+use crate::call::Call;
+use crate::core::{Core, now};
+use crate::images::Host;
+use crate::platform::AwsOptions;
+
+/// GetAuthorizationToken's are good for twelve hours; used where the answer does not say.
+const LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
+#[derive(Default)]
+pub struct Ecr {
+    regions: Mutex<HashMap<String, Arc<Core>>>,
+}
+
+impl Ecr {
+    async fn core(&self, host: &Host<'_>) -> PortResult<Arc<Core>> {
+        let mut regions = self.regions.lock().await;
+        if let Some(core) = regions.get(host.region) {
+            return Ok(Arc::clone(core));
+        }
+        // No account: a repository's policy may let another account's credentials push.
+        let name = format!("ecr {}", host.region);
+        let target = AwsTarget { name, region: Some(host.region.to_owned()), ..AwsTarget::default() };
+        let core = Arc::new(Core::connect(&target, AwsOptions { instance: String::new() }, None, None).await?);
+        regions.insert(host.region.to_owned(), Arc::clone(&core));
+        Ok(core)
+    }
+}
+
+fn call<'a>(action: &'static str, resource: &'a str) -> Call<'a> {
+    Call { service: "ecr", action, family: Family::Ecr, resource }
+}
+
+fn host(registry: &str) -> PortResult<Host<'_>> {
+    Host::parse(registry).ok_or_else(|| PortError::Bug(format!("{registry} is not a registry of ECR")))
+}
+
+#[async_trait]
+impl CloudRegistry for Ecr {
+    fn serves(&self, registry: &str) -> bool {
+        Host::parse(registry).is_some()
+    }
+
+    async fn login(&self, registry: &str) -> PortResult<CloudLogin> {
+        let core = self.core(&host(registry)?).await?;
+        let call = call("GetAuthorizationToken", registry);
+        let answer = core.caller.call(call, || core.clients.ecr.get_authorization_token().send()).await?;
+        let bad =
+            || PortError::Unavailable(format!("ecr:GetAuthorizationToken for {registry}: no token in the answer"));
+        let data = answer.authorization_data().first().ok_or_else(bad)?;
+        let bytes = aws_smithy_types::base64::decode(data.authorization_token().ok_or_else(bad)?).map_err(|_| bad())?;
+        let text = String::from_utf8(bytes).map_err(|_| bad())?;
+        let (user, password) = text.split_once(':').ok_or_else(bad)?;
+        let lifetime = data.expires_at().map(|until| until.secs() - now().as_second());
+        let lifetime = lifetime.and_then(|seconds| u64::try_from(seconds).ok()).map_or(LIFETIME, Duration::from_secs);
+        Ok(CloudLogin { user: user.to_owned(), password: password.to_owned(), lifetime })
+    }
+
+    async fn repository(&self, registry: &str, name: &str) -> PortResult<Option<RepositoryRules>> {
+        let host = host(registry)?;
+        let core = self.core(&host).await?;
+        let resource = format!("repository {registry}/{name}");
+        let send = || core.clients.ecr.describe_repositories().registry_id(host.account).repository_names(name).send();
+        match core.caller.call(call("DescribeRepositories", &resource), send).await {
+            Ok(answer) => Ok(answer.repositories().first().map(rules)),
+            Err(failed) if failed.is("RepositoryNotFoundException") => Ok(None),
+            // Pushing needs no right to read the rules: ECR keeps them itself.
+            Err(failed) if matches!(failed.error, PortError::Denied(_)) => {
+                tracing::debug!(registry, name, "not allowed to read the repository's rules");
+                Ok(Some(RepositoryRules::default()))
+            }
+            Err(failed) => Err(failed.error),
+        }
+    }
+
+    async fn create_repository(&self, registry: &str, name: &str) -> PortResult<()> {
+        let host = host(registry)?;
+        let core = self.core(&host).await?;
+        let resource = format!("repository {registry}/{name}");
+        let send = || core.clients.ecr.create_repository().registry_id(host.account).repository_name(name).send();
+        match core.caller.call(call("CreateRepository", &resource), send).await {
+            Ok(_) => Ok(()),
+            Err(failed) if failed.is("RepositoryAlreadyExistsException") => Ok(()),
+            Err(failed) => Err(failed.error),
+        }
+    }
+}
+
+fn rules(repository: &Repository) -> RepositoryRules {
+    let immutable = matches!(
+        repository.image_tag_mutability(),
+        Some(ImageTagMutability::Immutable | ImageTagMutability::ImmutableWithExclusion)
+    );
+    let filters = repository.image_tag_mutability_exclusion_filters();
+    RepositoryRules { immutable, exceptions: filters.iter().map(|filter| filter.filter().to_owned()).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use aws_sdk_ecr::types::{ImageTagMutabilityExclusionFilter, ImageTagMutabilityExclusionFilterType};
+
+    use super::*;
+
+    #[test]
+    fn rules_are_read() {
+        let of = |mutability, filters: &[&str]| {
+            let mut repository = Repository::builder().image_tag_mutability(mutability);
+            for filter in filters {
+                let filter = ImageTagMutabilityExclusionFilter::builder()
+                    .filter(*filter)
+                    .filter_type(ImageTagMutabilityExclusionFilterType::Wildcard)
+                    .build();
+                repository = repository.image_tag_mutability_exclusion_filters(filter.unwrap());
+            }
+            rules(&repository.build())
+        };
+        assert!(of(ImageTagMutability::Mutable, &[]).may_move("v1"));
+        assert!(!of(ImageTagMutability::Immutable, &[]).may_move("v1"));
+        let except = of(ImageTagMutability::ImmutableWithExclusion, &["latest*"]);
+        assert!(except.may_move("latest-2") && !except.may_move("v1"));
+        let fixed = of(ImageTagMutability::MutableWithExclusion, &["v*"]);
+        assert!(fixed.may_move("latest") && !fixed.may_move("v1"));
+    }
+
+    #[test]
+    fn only_ecrs_private_registries_are_served() {
+        let ecr = Ecr::default();
+        assert!(ecr.serves("111122223333.dkr.ecr.eu-west-1.amazonaws.com"));
+        assert!(!ecr.serves("public.ecr.aws") && !ecr.serves("ghcr.io"));
+    }
+}

@@ -1,0 +1,208 @@
+//! `landfall push`: an image from this machine into a registry. The digest on stdout; everything else on stderr.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use landfall_ports::registry::CloudRegistry;
+use landfall_registry::credentials::Places;
+use landfall_registry::source::{Archive, Kind, Layers, Layout, Source, repack};
+use landfall_registry::watch::Watcher;
+use landfall_registry::{Client, Push, Pushed, Reference, is_tag};
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::cli::images::PushArgs;
+use crate::commands::{engine_options, port_error};
+use crate::env_vars;
+use crate::error::{CliError, CliResult};
+use crate::exit::ExitCode;
+use crate::meter::{Meter, size};
+use crate::paths;
+use crate::printer::Printer;
+use crate::progress::{Mark, Progress};
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// As a task definition names it: with its digest.
+    image: String,
+    repository: String,
+    tags: &'a [String],
+    #[serde(flatten)]
+    pushed: &'a Pushed,
+    duration_ms: u64,
+}
+
+pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    let since = Instant::now();
+    let target = Reference::parse(&args.target).map_err(port_error)?;
+    if target.digest.is_some() {
+        return Err(CliError::new(ExitCode::Usage, format!("{}: a digest comes out of a push", args.target)));
+    }
+    let mut tags: Vec<String> = target.tag.iter().chain(&args.tags).cloned().collect();
+    tags.dedup();
+    if let Some(bad) = tags.iter().find(|tag| !is_tag(tag)) {
+        let message =
+            format!("{bad:?} is no tag: up to 128 letters, digits, `_`, `.` and `-`, not beginning with the last two");
+        return Err(CliError::new(ExitCode::Usage, message));
+    }
+    let source = source(&args.from, global, printer).await?;
+    let meter = Arc::new(Meter::new(*printer));
+    let client = client(meter.clone());
+    let push = Push {
+        repository: &target.repository,
+        tags: &tags,
+        immutable: args.immutable,
+        create_repository: args.create_repository,
+        mounts: &args.mounts,
+    };
+    let pushed = tokio::select! {
+        pushed = client.push(&push, source.as_ref()) => pushed,
+        _ = tokio::signal::ctrl_c() => {
+            meter.finish();
+            printer.note("nothing was tagged; what has arrived is found by the next push");
+            return Ok(ExitCode::Interrupted);
+        }
+    };
+    meter.finish();
+    let pushed = pushed.map_err(port_error)?;
+    let took = since.elapsed();
+    let progress = Progress::new(*printer);
+    let names = if tags.is_empty() { String::new() } else { format!(":{}", tags.join(", :")) };
+    let said = format!("{}{names}  {}", target.repository, summary(&pushed));
+    progress.line(Mark::Done, &said, Some(took));
+    let answer = Answer {
+        image: format!("{}@{}", target.repository, pushed.digest),
+        repository: target.repository.to_string(),
+        tags: &tags,
+        pushed: &pushed,
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    };
+    printer.emit(&answer, |answer| answer.image.clone())?;
+    Ok(ExitCode::Ok)
+}
+
+/// A client with this process's logins.
+pub(crate) fn client(watcher: Arc<dyn Watcher>) -> Client {
+    Client::watched(Places::of(env_vars::get), cloud(), watcher)
+}
+
+#[cfg(feature = "aws")]
+fn cloud() -> Option<Arc<dyn CloudRegistry>> {
+    Some(Arc::new(landfall_aws::Ecr::default()))
+}
+
+#[cfg(not(feature = "aws"))]
+fn cloud() -> Option<Arc<dyn CloudRegistry>> {
+    None
+}
+
+fn summary(pushed: &Pushed) -> String {
+    let layers = &pushed.layers;
+    let all = layers.present + layers.mounted + layers.uploaded;
+    if all == 0 {
+        return if pushed.tagged.is_empty() { "was there" } else { "was there, tagged" }.to_owned();
+    }
+    let mounted = if layers.mounted > 0 { format!(", {} taken over", layers.mounted) } else { String::new() };
+    format!("{} of {all} blobs sent, {}{mounted}", layers.uploaded, size(layers.uploaded_bytes))
+}
+
+/// A path of a layout or an archive, else an image of the engine.
+async fn source(from: &str, global: &Global, printer: &Printer) -> CliResult<Box<dyn Source>> {
+    match on_disk(from) {
+        Some((path, name)) if path.is_dir() => Ok(Box::new(Layout::open(&path, name.as_deref()).map_err(port_error)?)),
+        Some((path, name)) => archive(path, name, global, printer).await,
+        None if from.starts_with(['/', '.']) => {
+            Err(CliError::new(ExitCode::NotFound, format!("{from}: there is no such directory or file")))
+        }
+        None => engine(from, global, printer).await,
+    }
+}
+
+/// The path, and what follows its last colon where there is no such path with it.
+fn on_disk(from: &str) -> Option<(PathBuf, Option<String>)> {
+    if Path::new(from).exists() {
+        return Some((PathBuf::from(from), None));
+    }
+    // A name may hold a colon itself: `image.tar:localhost/app:v1`.
+    let cuts = from.match_indices(':').map(|(at, _)| at);
+    cuts.map(|at| (&from[..at], &from[at + 1..]))
+        .find(|(path, _)| Path::new(path).exists())
+        .map(|(path, name)| (PathBuf::from(path), Some(name.to_owned())))
+}
+
+/// Where compressed layers of docker's archives are kept between pushes.
+fn layers(global: &Global) -> CliResult<Layers> {
+    Ok(Layers::new(paths::State::of(global.state.clone())?.directory().join("layers")))
+}
+
+async fn archive(
+    path: PathBuf,
+    name: Option<String>,
+    global: &Global,
+    printer: &Printer,
+) -> CliResult<Box<dyn Source>> {
+    let layers = layers(global)?;
+    let progress = Progress::new(*printer);
+    progress.running("reading the archive, compressing layers");
+    let read = tokio::task::spawn_blocking(move || {
+        let archive = Archive::open(&path)?;
+        landfall_ports::PortResult::<Box<dyn Source>>::Ok(match archive.kind()? {
+            Kind::Oci => Box::new(archive.layout(name.as_deref())?),
+            Kind::Docker => Box::new(repack(&archive, name.as_deref(), &layers)?),
+        })
+    });
+    read.await.map_err(|error| CliError::internal("reading the archive").cause(&error))?.map_err(port_error)
+}
+
+/// The engine saves its image into a file, which is gone once its layers are compressed.
+async fn engine(image: &str, global: &Global, printer: &Printer) -> CliResult<Box<dyn Source>> {
+    let state = paths::State::of(global.state.clone())?.directory().to_owned();
+    let engine = landfall_local::Engine::look(&state, &engine_options()).await.map_err(port_error)?;
+    let layers = state.join("layers");
+    let failed = |error: &std::io::Error| CliError::io(format!("{}", layers.display()), error);
+    std::fs::create_dir_all(&layers).map_err(|error| failed(&error))?;
+    let file = tempfile::NamedTempFile::new_in(&layers).map_err(|error| failed(&error))?;
+    let progress = Progress::new(*printer);
+    progress.running(&format!("taking {image} from the engine"));
+    let saved = match engine {
+        Some(engine) => engine.docker.save_image(image, file.path()).await.map_err(|error| port_error(error.into())),
+        None => podman_save(image, file.path()).await,
+    };
+    saved.map_err(|error| {
+        error.hint("--from takes an OCI layout's directory, an archive, or an image that the engine has")
+    })?;
+    drop(progress);
+    archive(file.path().to_owned(), None, global, printer).await
+}
+
+/// Podman without a service: nothing is started for one image.
+async fn podman_save(image: &str, file: &Path) -> CliResult<()> {
+    let mut podman = tokio::process::Command::new("podman");
+    podman.args(["save", "--quiet", "--output"]).arg(file).arg("--").arg(image).kill_on_drop(true);
+    let output = podman.output().await.map_err(|error| CliError::io("podman save", &error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().last().unwrap_or("it said nothing").trim_start_matches("Error: ");
+    Err(CliError::new(ExitCode::NotFound, format!("podman save {image}: {last}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn a_name_behind_a_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image.tar");
+        std::fs::write(&path, "").unwrap();
+        let text = path.to_str().unwrap();
+        assert_eq!(on_disk(text), Some((path.clone(), None)));
+        assert_eq!(on_disk(&format!("{text}:app:v1")), Some((path.clone(), Some("app:v1".to_owned()))));
+        assert_eq!(on_disk("nothing/here:v1"), None);
+    }
+}

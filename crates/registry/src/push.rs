@@ -1,0 +1,249 @@
+//! An image on its way into a registry, as a whole.
+//!
+//! First the tags, because a push that finds its image there has nothing else to do, and one that may not move a tag must not send
+//! anything. Then blobs, largest first, side by side; then manifests, those that others name first; the tags are last. A push
+//! that fails anywhere before has tagged nothing, and what has arrived is found there by the next one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use landfall_ports::{PortError, PortResult};
+use serde::Serialize;
+
+use crate::client::{Client, Found};
+use crate::codes;
+use crate::digest::Digest;
+use crate::http::Action;
+use crate::manifest::{Content, Descriptor, Document};
+use crate::reference::Repository;
+use crate::source::Source;
+use crate::upload::How;
+use crate::watch::Event;
+
+/// Layers at once, as skopeo has it.
+pub const AT_ONCE: usize = 6;
+/// Manifests in all, those of indexes in indexes included.
+const MANIFESTS: usize = 1_000;
+
+/// What should be where.
+#[derive(Debug, Clone, Copy)]
+pub struct Push<'a> {
+    pub repository: &'a Repository,
+    /// None: the image is known by its digest only.
+    pub tags: &'a [String],
+    /// No tag that has another image is moved.
+    pub immutable: bool,
+    /// A cloud's repository that is missing is made.
+    pub create_repository: bool,
+    /// Repositories of the same registry whose layers may be taken over.
+    pub mounts: &'a [String],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pushed {
+    pub digest: Digest,
+    pub media_type: String,
+    /// Tags that were given or moved; those that had the image already are not among them.
+    pub tagged: Vec<String>,
+    pub layers: Layers,
+}
+
+/// Blobs by how they came there, and the bytes of those that travelled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Layers {
+    pub present: usize,
+    pub mounted: usize,
+    pub uploaded: usize,
+    pub uploaded_bytes: u64,
+}
+
+impl Client {
+    /// # Errors
+    /// `Conflict`: a tag may not be moved. `Invalid`: the image cannot be used, or arrived as another. Else as every call. Nothing
+    /// is tagged then, but for some of several tags where the error is that of a later one.
+    pub async fn push(&self, push: &Push<'_>, source: &dyn Source) -> PortResult<Pushed> {
+        let root = source.manifest(source.root())?;
+        let known = self.known(push, &root).await?;
+        let pushed = |tagged, layers| Pushed {
+            digest: root.digest.clone(),
+            media_type: root.media_type.clone(),
+            tagged,
+            layers,
+        };
+        if known.missing.is_empty() {
+            return Ok(pushed(Vec::new(), Layers::default()));
+        }
+        let layers = if known.manifest {
+            Layers::default()
+        } else {
+            let documents = closure(&root, source)?;
+            let layers = self.blobs(push, &documents, source).await?;
+            // All but the root, which is the first: those that others name come before those that name them.
+            for document in documents.iter().skip(1).rev() {
+                self.put_manifest(push.repository, &document.digest.to_string(), document).await?;
+            }
+            layers
+        };
+        for version in &known.missing {
+            self.put_manifest(push.repository, version, &root).await?;
+            self.watcher().event(Event::Tagged(version));
+        }
+        Ok(pushed(push.tags.iter().filter(|tag| known.missing.contains(*tag)).cloned().collect(), layers))
+    }
+
+    /// What the registry has of the image, and whether its tags may be given to it.
+    async fn known(&self, push: &Push<'_>, root: &Document) -> PortResult<Known> {
+        let digest = root.digest.to_string();
+        let versions: Vec<&str> = push.tags.iter().map(String::as_str).chain([digest.as_str()]).collect();
+        // With one tag its own answer says all in the case that counts: nothing has changed.
+        if let [tag] = push.tags {
+            let found = self.find_as(push.repository, tag, Action::Push).await?;
+            if found.as_ref().and_then(|found| found.digest.as_ref()) == Some(&root.digest) {
+                return Ok(Known { manifest: true, missing: Vec::new() });
+            }
+        }
+        let rules = self.rules(push.repository, push.create_repository).await?;
+        let find = |version: &&str| {
+            let version = (*version).to_owned();
+            async move {
+                let found = self.find_as(push.repository, &version, Action::Push).await?;
+                PortResult::Ok((version, found))
+            }
+        };
+        let found: Vec<_> = stream::iter(versions.iter().map(find)).buffered(AT_ONCE).try_collect().await?;
+        let may_move = |tag: &str| !push.immutable && rules.as_ref().is_none_or(|rules| rules.may_move(tag));
+        decide(&root.digest, push.tags, &found, may_move)
+            .map_err(|(tag, other)| moved(push.repository, &tag, other.as_ref(), &root.digest))
+    }
+
+    async fn blobs(&self, push: &Push<'_>, documents: &[Document], source: &dyn Source) -> PortResult<Layers> {
+        let blobs = wanted(documents);
+        let mut jobs = Vec::with_capacity(blobs.len());
+        for descriptor in &blobs {
+            jobs.push((*descriptor, source.place(descriptor)?));
+        }
+        let bytes = blobs.iter().map(|descriptor| descriptor.size).sum();
+        self.watcher().event(Event::Planned { blobs: blobs.len(), bytes });
+        let work = jobs.iter().map(|(descriptor, place)| async move {
+            let how = self.ensure_blob(push.repository, descriptor, place, push.mounts).await?;
+            PortResult::Ok((how, descriptor.size))
+        });
+        let done: Vec<(How, u64)> = stream::iter(work).buffer_unordered(AT_ONCE).try_collect().await?;
+        let mut layers = Layers::default();
+        for (how, size) in done {
+            match how {
+                How::Present => layers.present += 1,
+                How::Mounted => layers.mounted += 1,
+                How::Uploaded => {
+                    layers.uploaded += 1;
+                    layers.uploaded_bytes += size;
+                }
+            }
+        }
+        Ok(layers)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Known {
+    /// The registry has the manifest, and so all that it needs.
+    manifest: bool,
+    /// Tags to give, or the digest where there are none.
+    missing: Vec<String>,
+}
+
+/// `Err`: the tag that would have to be moved and may not be, and what it has.
+fn decide(
+    digest: &Digest,
+    tags: &[String],
+    found: &[(String, Option<Found>)],
+    may_move: impl Fn(&str) -> bool,
+) -> Result<Known, (String, Option<Digest>)> {
+    let own = digest.to_string();
+    let mut missing = Vec::new();
+    let mut manifest = false;
+    for (version, found) in found {
+        let same = found.as_ref().is_some_and(|found| found.digest.as_ref() == Some(digest) || *version == own);
+        manifest |= same;
+        if same || *version == own && !tags.is_empty() {
+            continue;
+        }
+        if let Some(other) = found.as_ref().filter(|_| *version != own && !may_move(version)) {
+            return Err((version.clone(), other.digest.clone()));
+        }
+        missing.push(version.clone());
+    }
+    Ok(Known { manifest, missing })
+}
+
+fn moved(repository: &Repository, tag: &str, other: Option<&Digest>, digest: &Digest) -> PortError {
+    let other = other.map_or_else(|| "another image".to_owned(), Digest::to_string);
+    PortError::Conflict(format!(
+        "{}: {repository}:{tag} is {other} and may not become {digest}: nothing was sent",
+        codes::IMMUTABLE
+    ))
+}
+
+/// The manifest and all those that it names, itself first, each once.
+pub(crate) fn closure(root: &Document, source: &dyn Source) -> PortResult<Vec<Document>> {
+    let mut all = vec![root.clone()];
+    let mut seen = BTreeSet::from([root.digest.clone()]);
+    let mut at = 0;
+    while at < all.len() {
+        let Content::Index(index) = &all[at].content else {
+            at += 1;
+            continue;
+        };
+        for descriptor in index.manifests.clone() {
+            if descriptor.is_manifest() && seen.insert(descriptor.digest.clone()) {
+                all.push(source.manifest(&descriptor)?);
+            }
+        }
+        if all.len() > MANIFESTS {
+            return Err(PortError::Invalid(format!("{}: more than {MANIFESTS} manifests", codes::SOURCE)));
+        }
+        at += 1;
+    }
+    Ok(all)
+}
+
+/// Blobs that must be in the registry, each once, largest first, so that none is begun when all others are done.
+pub(crate) fn wanted(documents: &[Document]) -> Vec<&Descriptor> {
+    let blobs = documents.iter().flat_map(Document::needs);
+    let blobs = blobs.filter(|descriptor| !descriptor.is_manifest() && descriptor.urls.is_empty());
+    let unique: BTreeMap<&Digest, &Descriptor> = blobs.map(|descriptor| (&descriptor.digest, descriptor)).collect();
+    let mut all: Vec<&Descriptor> = unique.into_values().collect();
+    all.sort_by_key(|descriptor| std::cmp::Reverse(descriptor.size));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(version: &str, digest: Option<&Digest>) -> (String, Option<Found>) {
+        (version.to_owned(), digest.map(|digest| Found { digest: Some(digest.clone()) }))
+    }
+
+    #[test]
+    fn what_is_left_to_tag() {
+        let (ours, other) = (Digest::of(b"ours"), Digest::of(b"other"));
+        let own = ours.to_string();
+        let tags = ["a".to_owned(), "b".to_owned()];
+        let decide = |tags: &[String], found: &[_], free| super::decide(&ours, tags, found, |_| free);
+        let known = |manifest, missing: &[&str]| {
+            Ok(Known { manifest, missing: missing.iter().map(|text| (*text).to_owned()).collect() })
+        };
+        let all = [found("a", Some(&ours)), found("b", Some(&ours)), found(&own, Some(&ours))];
+        assert_eq!(decide(&tags, &all, false), known(true, &[]));
+        let some = [found("a", Some(&ours)), found("b", None), found(&own, Some(&ours))];
+        assert_eq!(decide(&tags, &some, false), known(true, &["b"]));
+        let none = [found("a", None), found("b", None), found(&own, None)];
+        assert_eq!(decide(&tags, &none, false), known(false, &["a", "b"]));
+        let moved = [found("a", Some(&other)), found("b", None), found(&own, None)];
+        assert_eq!(decide(&tags, &moved, true), known(false, &["a", "b"]));
+        assert_eq!(decide(&tags, &moved, false), Err(("a".to_owned(), Some(other.clone()))));
+        assert_eq!(decide(&[], &[found(&own, None)], false), known(false, &[&own]));
+        assert_eq!(decide(&[], &[found(&own, Some(&ours))], false), known(true, &[]));
+    }
+}

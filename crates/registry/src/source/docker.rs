@@ -1,0 +1,305 @@
+//! What `docker save` and `podman save` write: layers uncompressed, and no manifest that a registry takes.
+//!
+//! Layers are compressed here, each on a thread of its own, and kept by the digest of what they hold: the next push of the image
+//! compresses only what has changed. The same layers always give the same manifest, so that a second push finds its digest.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use landfall_ports::{PortError, PortResult};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::blob::Place;
+use crate::codes;
+use crate::digest::Digest;
+use crate::manifest::{Descriptor, Document, Image, LARGEST, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, write};
+use crate::source::Source;
+use crate::source::archive::Archive;
+use crate::source::layout::{Files as _, bad};
+
+/// Part of the names of what is kept: another level or library writes other bytes.
+const HOW: &str = "gzip5-1";
+const LEVEL: u32 = 5;
+
+/// Compressed layers by the digest of what they hold, in a directory that may be removed at any time.
+#[derive(Debug, Clone)]
+pub struct Layers(PathBuf);
+
+impl Layers {
+    pub fn new(directory: PathBuf) -> Self {
+        Self(directory)
+    }
+
+    fn find(&self, diff: &Digest) -> Option<(Digest, Place)> {
+        let known = std::fs::read_to_string(self.0.join(format!("{}.{HOW}", diff.hex()))).ok()?;
+        let digest: Digest = known.trim().parse().ok()?;
+        let path = self.0.join(digest.hex());
+        let size = std::fs::metadata(&path).ok()?.len();
+        Some((digest, Place::File { path, offset: 0, size }))
+    }
+
+    /// Compresses what `place` holds, which must be `diff`.
+    fn add(&self, place: &Place, diff: &Digest, at: &Path) -> PortResult<(Digest, Place)> {
+        let full = |e: std::io::Error| self.failed(&e);
+        std::fs::create_dir_all(&self.0).map_err(full)?;
+        // A name of its own until it is whole: another push may compress the same.
+        let draft = self.0.join(format!("{}.{}.draft", diff.hex(), std::process::id()));
+        let done = self.compress(place, diff, at, &draft);
+        if done.is_err() {
+            // The error is the compression's; a draft that stays is no layer.
+            let _ = std::fs::remove_file(&draft);
+        }
+        let digest = done?;
+        let path = self.0.join(digest.hex());
+        std::fs::rename(&draft, &path).map_err(full)?;
+        let known = self.0.join(format!("{}.{HOW}", diff.hex()));
+        std::fs::write(&draft, digest.to_string()).and_then(|()| std::fs::rename(&draft, known)).map_err(full)?;
+        let size = std::fs::metadata(&path).map_err(full)?.len();
+        Ok((digest, Place::File { path, offset: 0, size }))
+    }
+
+    fn compress(&self, place: &Place, diff: &Digest, at: &Path, draft: &Path) -> PortResult<Digest> {
+        let full = |e: std::io::Error| self.failed(&e);
+        let mut source = place.open().map_err(|e| bad(at, e))?;
+        let file = BufWriter::with_capacity(256 * 1024, std::fs::File::create(draft).map_err(full)?);
+        let mut packed = GzEncoder::new(Hashed { inner: file, hash: Sha256::new() }, Compression::new(LEVEL));
+        let (mut raw, mut buffer) = (Sha256::new(), vec![0; 256 * 1024]);
+        loop {
+            let read = source.read(&mut buffer).map_err(|e| bad(at, e))?;
+            if read == 0 {
+                break;
+            }
+            raw.update(&buffer[..read]);
+            packed.write_all(&buffer[..read]).map_err(full)?;
+        }
+        let mut hashed = packed.finish().map_err(full)?;
+        hashed.flush().map_err(full)?;
+        let found = Digest::of_hash(raw);
+        if found != *diff {
+            let why = format!("a layer is {found}, and the image says {diff}: it is damaged");
+            return Err(PortError::Invalid(format!("{}: {}: {why}", codes::DIGEST, at.display())));
+        }
+        Ok(Digest::of_hash(hashed.hash))
+    }
+
+    fn failed(&self, error: &std::io::Error) -> PortError {
+        let text = format!("{}: {}: {error}", codes::DISK, self.0.display());
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => PortError::Full(text),
+            _ => PortError::Invalid(text),
+        }
+    }
+}
+
+struct Hashed<W> {
+    inner: W,
+    hash: Sha256,
+}
+
+impl<W: std::io::Write> std::io::Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<Digest>,
+}
+
+/// An image with a manifest of our own.
+#[derive(Debug)]
+pub struct Repacked {
+    document: Document,
+    root: Descriptor,
+    places: BTreeMap<Digest, Place>,
+}
+
+impl Source for Repacked {
+    fn root(&self) -> &Descriptor {
+        &self.root
+    }
+
+    fn manifest(&self, _descriptor: &Descriptor) -> PortResult<Document> {
+        Ok(self.document.clone())
+    }
+
+    fn place(&self, descriptor: &Descriptor) -> PortResult<Place> {
+        let place = self.places.get(&descriptor.digest).cloned();
+        place.ok_or_else(|| PortError::Bug(format!("layer {} was not packed", descriptor.digest)))
+    }
+}
+
+/// The image called `name` in the archive, or its only one, with compressed layers. Blocks; layers are compressed side by side.
+///
+/// # Errors
+/// `Invalid`: not that image, or damaged. `Full`: no room for compressed layers.
+pub fn repack(archive: &Archive, name: Option<&str>, store: &Layers) -> PortResult<Repacked> {
+    let at = archive.path();
+    let images: Vec<Saved> = parse(archive, "manifest.json")?.1;
+    let saved = choose(&images, name).map_err(|why| bad(at, why))?;
+    let (config_bytes, config): (Bytes, Config) = parse(archive, &saved.config)?;
+    let diffs = &config.rootfs.diff_ids;
+    if diffs.len() != saved.layers.len() {
+        return Err(bad(at, format!("{} layers, and the image says {}", saved.layers.len(), diffs.len())));
+    }
+    let mut places = BTreeMap::new();
+    let mut layers = Vec::new();
+    let pairs: Vec<(&Digest, &String)> = diffs.iter().zip(&saved.layers).collect();
+    for (digest, place) in side_by_side(&pairs, |(diff, layer)| {
+        if let Some(known) = store.find(diff) {
+            return Ok(known);
+        }
+        let place = archive.file(layer)?.ok_or_else(|| bad(at, format!("{layer} is missing")))?;
+        store.add(&place, diff, at)
+    })? {
+        layers.push(Descriptor::new(OCI_LAYER_GZIP, digest.clone(), place.size()));
+        places.insert(digest, place);
+    }
+    let config = Descriptor::new(OCI_CONFIG, Digest::of(&config_bytes), config_bytes.len() as u64);
+    places.insert(config.digest.clone(), Place::Bytes(config_bytes));
+    let image = Image {
+        schema_version: 2,
+        media_type: Some(OCI_MANIFEST.to_owned()),
+        artifact_type: None,
+        config,
+        layers,
+        subject: None,
+        annotations: BTreeMap::new(),
+    };
+    let document = Document::parse(write(&image)?, Some(OCI_MANIFEST))?;
+    Ok(Repacked { root: document.descriptor(), document, places })
+}
+
+/// In the order of `items`, as many at once as there are cores. The first error counts.
+fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> PortResult<R> + Sync) -> PortResult<Vec<R>> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(items.len().max(1));
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let run = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let Some(item) = items.get(at) else { return done };
+            done.push((at, work(item)));
+        }
+    };
+    let mut all: Vec<(usize, PortResult<R>)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    all.sort_by_key(|(at, _)| *at);
+    if all.len() < items.len() {
+        return Err(PortError::Bug("a thread that compressed a layer ended early".to_owned()));
+    }
+    all.into_iter().map(|(_, result)| result).collect()
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(archive: &Archive, name: &str) -> PortResult<(Bytes, T)> {
+    let at = archive.path();
+    let place = archive.file(name)?.ok_or_else(|| bad(at, format!("{name} is missing")))?;
+    let mut bytes = Vec::new();
+    let read = place.open().and_then(|opened| opened.take(LARGEST).read_to_end(&mut bytes));
+    read.map_err(|e| bad(at, format!("{name}: {e}")))?;
+    let value = serde_json::from_slice(&bytes).map_err(|e| bad(at, format!("{name}: {e}")))?;
+    Ok((Bytes::from(bytes), value))
+}
+
+fn choose<'a>(images: &'a [Saved], name: Option<&str>) -> Result<&'a Saved, String> {
+    let tags = |saved: &'a Saved| saved.repo_tags.iter().flatten();
+    let names: Vec<&str> = images.iter().flat_map(tags).map(String::as_str).collect();
+    match (name, images) {
+        (None, [only]) => Ok(only),
+        (None, many) => {
+            Err(format!("the archive holds {} images; say which, as ARCHIVE:NAME ({})", many.len(), names.join(", ")))
+        }
+        (Some(name), all) => {
+            let fits = |own: &String| {
+                own == name || own.ends_with(&format!("/{name}")) || own.rsplit(':').next() == Some(name)
+            };
+            let found = all.iter().find(|saved| tags(saved).any(fits));
+            found.ok_or_else(|| format!("the archive has no image {name:?} ({})", names.join(", ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use flate2::read::GzDecoder;
+
+    #[test]
+    fn layers_are_compressed_once_and_come_out_as_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Layers::new(dir.path().join("layers"));
+        let text = "layer ".repeat(100_000);
+        let place = Place::Bytes(Bytes::from(text.clone()));
+        let diff = Digest::of(text.as_bytes());
+        assert!(store.find(&diff).is_none());
+        let (digest, packed) = store.add(&place, &diff, dir.path()).unwrap();
+        assert_eq!(packed.digest().unwrap(), digest);
+        let mut back = String::new();
+        GzDecoder::new(packed.open().unwrap()).read_to_string(&mut back).unwrap();
+        assert!(back == text && packed.size() < 10_000);
+        assert_eq!(store.find(&diff), Some((digest, packed)));
+        let error = store.add(&place, &Digest::of(b"other"), dir.path()).unwrap_err().to_string();
+        assert!(error.contains("damaged"), "{error}");
+        let left = std::fs::read_dir(dir.path().join("layers")).unwrap();
+        assert_eq!(
+            left.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "draft")).count(),
+            0
+        );
+    }
+
+    #[test]
+    fn an_image_is_chosen_by_its_tag() {
+        let saved = |config: &str, tags: &[&str]| Saved {
+            config: config.to_owned(),
+            repo_tags: Some(tags.iter().map(|tag| (*tag).to_owned()).collect()),
+            layers: Vec::new(),
+        };
+        let all = [saved("a", &["docker.io/library/app:v1"]), saved("b", &["localhost/other:v2"])];
+        assert_eq!(choose(&all, Some("app:v1")).unwrap().config, "a");
+        assert_eq!(choose(&all, Some("v2")).unwrap().config, "b");
+        assert!(choose(&all, Some("v3")).unwrap_err().contains("localhost/other:v2"));
+        assert!(choose(&all, None).unwrap_err().contains("2 images"));
+        assert_eq!(choose(&all[..1], None).unwrap().config, "a");
+    }
+
+    #[test]
+    fn the_order_is_kept_and_errors_are_told() {
+        let items: Vec<u32> = (0..50).collect();
+        assert_eq!(
+            side_by_side(&items, |item| Ok(item * 2)).unwrap(),
+            items.iter().map(|item| item * 2).collect::<Vec<_>>()
+        );
+        let failed = side_by_side(&items, |item| if *item == 7 { Err(PortError::Bug("7".to_owned())) } else { Ok(()) });
+        assert!(failed.is_err());
+    }
+}
