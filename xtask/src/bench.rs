@@ -5,6 +5,7 @@ mod aws;
 mod deploy;
 mod intake;
 mod preview;
+mod push;
 mod router;
 mod router_peers;
 mod server;
@@ -20,6 +21,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Some("deploy") => deploy::run(),
         Some("intake") => intake::run(),
         Some("preview") => preview::run(),
+        Some("push") => push::run(),
         Some("quotas") => quotas(),
         Some("router") => router::run(&args[1..]),
         Some("scale") => scale(),
@@ -29,6 +31,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Some("all") => {
             intake::run()?;
             preview::run()?;
+            push::run()?;
             router::run(&[])?;
             scale()?;
             deploy::run()?;
@@ -37,7 +40,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             start::run()
         }
         Some(other) => bail!("no benchmark called {other}"),
-        None => bail!("name a benchmark: deploy, intake, preview, quotas, router, scale, start, watch, all"),
+        None => bail!("name a benchmark: deploy, intake, preview, push, quotas, router, scale, start, watch, all"),
     }
 }
 

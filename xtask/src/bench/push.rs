@@ -1,0 +1,354 @@
+//! `landfall push` beside skopeo and podman: a five-layer image of about 125 MB from an OCI layout (podman: from its store, as it ships)
+//! into Debian's `docker-registry`, over plain HTTP and over TLS. Cold, with four layers there, with all there.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::server::release_binary;
+use super::stats::{median, paired_ratio};
+
+const ROUNDS: usize = 5;
+const PODMAN_IMAGE: &str = "localhost/landfall-bench-push";
+
+#[derive(Clone, Copy, PartialEq)]
+enum Case {
+    Cold,
+    FourThere,
+    AllThere,
+}
+
+impl Case {
+    const ALL: [(Case, &str); 3] =
+        [(Case::Cold, "cold"), (Case::FourThere, "four layers there"), (Case::AllThere, "all there")];
+}
+
+#[derive(Default)]
+struct Samples {
+    wall: Vec<f64>,
+    cpu: Vec<f64>,
+    memory: Vec<f64>,
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    landfall: PathBuf,
+    registry: Option<Child>,
+    port: u16,
+    tls: bool,
+}
+
+pub(crate) fn run() -> Result<()> {
+    let landfall = release_binary()?;
+    let mut world = World { dir: tempfile::tempdir()?, landfall, registry: None, port: 0, tls: false };
+    world.images()?;
+    let sizes: Vec<String> = ["v1", "v2"].iter().map(|name| world.describe(name)).collect::<Result<_>>()?;
+    println!("Image: {}.\n", sizes[0]);
+    println!(
+        "| push, medians of {ROUNDS} interleaved rounds | case | wall ms | landfall ÷ this | processor ms | peak memory MB |\n|---|---|---|---|---|---|"
+    );
+    for tls in [false, true] {
+        world.tls = tls;
+        world.start()?;
+        for (case, name) in Case::ALL {
+            let peers = ["landfall", "skopeo", "podman"];
+            let mut all: [Samples; 3] = Default::default();
+            for round in 0..=ROUNDS {
+                for (peer, samples) in peers.iter().zip(&mut all) {
+                    let (wall, cpu, memory) = world.once(peer, case)?;
+                    if round > 0 {
+                        samples.wall.push(wall);
+                        samples.cpu.push(cpu);
+                        samples.memory.push(memory);
+                    }
+                }
+            }
+            let transport = if tls { "TLS" } else { "HTTP" };
+            for (peer, samples) in peers.iter().zip(&all) {
+                println!(
+                    "| {peer} | {transport}, {name} | {:.1} | {:.3} | {:.0} | {:.1} |",
+                    median(&samples.wall),
+                    paired_ratio(&all[0].wall, &samples.wall),
+                    median(&samples.cpu),
+                    median(&samples.memory),
+                );
+            }
+        }
+        world.stop();
+    }
+    Ok(())
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = quiet(Command::new("podman").args([
+            "rmi",
+            "-f",
+            &format!("{PODMAN_IMAGE}:v1"),
+            &format!("{PODMAN_IMAGE}:v2"),
+        ]));
+    }
+}
+
+impl World {
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Two images that differ in the last layer, as layouts and in podman's store.
+    fn images(&self) -> Result<()> {
+        let mut layers = Vec::new();
+        // What layers are made of: programs, text, data that is packed already, many small files, the application.
+        for (index, (megabytes, files, random)) in
+            [(70, 1, 50), (41, 1, 25), (43, 1, 100), (50, 5_000, 60)].into_iter().enumerate()
+        {
+            layers.push(self.layer(&format!("base{index}"), megabytes, files, random)?);
+        }
+        for name in ["v1", "v2"] {
+            let mut all = layers.clone();
+            all.push(self.layer(name, 5, 1, 60)?);
+            self.layout(name, &all)?;
+            let from = format!("oci:{}:{name}", self.path(name).display());
+            quiet(Command::new("skopeo").args([
+                "copy",
+                "-q",
+                &from,
+                &format!("containers-storage:{PODMAN_IMAGE}:{name}"),
+            ]))?;
+        }
+        Ok(())
+    }
+
+    /// A layer's tar, compressed: its path, and the digest of what it holds.
+    fn layer(&self, name: &str, megabytes: usize, files: usize, random: u64) -> Result<(PathBuf, String)> {
+        let directory = self.path("trees").join(name);
+        std::fs::create_dir_all(directory.join(name))?;
+        let mut state = name
+            .bytes()
+            .fold(0x9e37_79b9_7f4a_7c15_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)))
+            | 1;
+        for file in 0..files {
+            let mut out =
+                std::io::BufWriter::new(std::fs::File::create(directory.join(name).join(format!("file{file}")))?);
+            for _ in 0..megabytes * 1_000_000 / files / 1000 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                // Of a hundred blocks so many do not compress.
+                if state % 100 < random {
+                    let mut block = Vec::with_capacity(1000);
+                    while block.len() < 1000 {
+                        state ^= state << 13;
+                        state ^= state >> 7;
+                        state ^= state << 17;
+                        block.extend_from_slice(&state.to_le_bytes());
+                    }
+                    out.write_all(&block)?;
+                } else {
+                    out.write_all(format!("line {state} of a text\n").repeat(30).as_bytes())?;
+                }
+            }
+            out.flush()?;
+        }
+        let tar = self.path(&format!("{name}.tar"));
+        quiet(
+            Command::new("tar").args(["--sort=name", "--mtime=@0", "-cf"]).arg(&tar).arg("-C").arg(&directory).arg("."),
+        )?;
+        let diff = hash(&std::fs::read(&tar)?);
+        quiet(Command::new("gzip").args(["-n", "-6"]).arg(&tar))?;
+        std::fs::remove_dir_all(&directory)?;
+        Ok((self.path(&format!("{name}.tar.gz")), diff))
+    }
+
+    fn layout(&self, name: &str, layers: &[(PathBuf, String)]) -> Result<()> {
+        let blobs = self.path(name).join("blobs/sha256");
+        std::fs::create_dir_all(&blobs)?;
+        let put = |bytes: &[u8], media_type: &str| -> Result<Value> {
+            let digest = hash(bytes);
+            std::fs::write(blobs.join(&digest["sha256:".len()..]), bytes)?;
+            Ok(json!({"mediaType": media_type, "digest": digest, "size": bytes.len()}))
+        };
+        let mut all = Vec::new();
+        for (path, _) in layers {
+            all.push(put(&std::fs::read(path)?, "application/vnd.oci.image.layer.v1.tar+gzip")?);
+        }
+        let diffs: Vec<&String> = layers.iter().map(|(_, diff)| diff).collect();
+        let config = json!({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": diffs}});
+        let config = put(&serde_json::to_vec(&config)?, "application/vnd.oci.image.config.v1+json")?;
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": all});
+        let mut root = put(&serde_json::to_vec(&manifest)?, media_type)?;
+        root["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+        std::fs::write(self.path(name).join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        std::fs::write(
+            self.path(name).join("index.json"),
+            serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [root]}))?,
+        )?;
+        Ok(())
+    }
+
+    fn describe(&self, name: &str) -> Result<String> {
+        let mut sizes = Vec::new();
+        for blob in std::fs::read_dir(self.path(name).join("blobs/sha256"))? {
+            sizes.push(blob?.metadata()?.len() as f64 / 1e6);
+        }
+        sizes.sort_by(|a, b| b.total_cmp(a));
+        let layers: Vec<String> = sizes.iter().take(5).map(|size| format!("{size:.1}")).collect();
+        Ok(format!("{:.1} MB in layers of {} MB", sizes.iter().sum::<f64>(), layers.join(", ")))
+    }
+
+    fn start(&mut self) -> Result<()> {
+        self.port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut http = format!("http:\n  addr: 127.0.0.1:{}\n", self.port);
+        if self.tls {
+            self.certificates()?;
+            http.push_str(&format!(
+                "  tls: {{certificate: {}, key: {}}}\n",
+                self.path("server.crt").display(),
+                self.path("server.key").display()
+            ));
+        }
+        let data = self.path("data");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n{http}",
+            data.display()
+        );
+        std::fs::write(self.path("config.yml"), text)?;
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(self.path("config.yml")).env("OTEL_TRACES_EXPORTER", "none");
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.registry =
+            Some(command.spawn().context("docker-registry is not installed (apt-get install docker-registry)")?);
+        let until = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            if Instant::now() > until {
+                bail!("docker-registry does not listen");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut registry) = self.registry.take() {
+            let _ = registry.kill();
+            let _ = registry.wait();
+        }
+    }
+
+    /// An authority and a server's certificate of it.
+    fn certificates(&self) -> Result<()> {
+        std::fs::create_dir_all(self.path("certs"))?;
+        let own = |args: &[&str]| quiet(Command::new("openssl").args(args).current_dir(self.dir.path()));
+        let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+        own(&[&["req", "-x509"], &key[..], &["-keyout", "ca.key", "-out", "certs/ca.crt", "-subj", "/CN=bench CA"]]
+            .concat())?;
+        own(&[
+            &["req", "-x509", "-CA", "certs/ca.crt", "-CAkey", "ca.key"],
+            &key[..],
+            &[
+                "-keyout",
+                "server.key",
+                "-out",
+                "server.crt",
+                "-subj",
+                "/CN=bench",
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+            ],
+            &["-addext", "basicConstraints=critical,CA:FALSE"],
+        ]
+        .concat())
+    }
+
+    /// Wall and processor milliseconds and peak megabytes of one push.
+    fn once(&self, peer: &str, case: Case) -> Result<(f64, f64, f64)> {
+        let data = self.path("data/docker");
+        if case == Case::Cold && data.exists() {
+            std::fs::remove_dir_all(&data)?;
+        }
+        // What skopeo and podman remember of blobs would hide what they do.
+        let _ = std::fs::remove_file("/var/lib/containers/cache/blob-info-cache-v1.boltdb");
+        let version = match case {
+            Case::Cold => "v1",
+            Case::AllThere => {
+                self.push(peer, "v1", false)?;
+                "v1"
+            }
+            Case::FourThere => {
+                std::fs::remove_dir_all(&data).ok();
+                self.push(peer, "v1", false)?;
+                "v2"
+            }
+        };
+        self.push(peer, version, true)
+    }
+
+    fn push(&self, peer: &str, version: &str, timed: bool) -> Result<(f64, f64, f64)> {
+        let target = format!("127.0.0.1:{}/bench/{peer}:{version}", self.port);
+        let layout = self.path(version);
+        let certs = self.path("certs");
+        let mut args: Vec<String> = Vec::new();
+        let verify = |flag: &str| match self.tls {
+            true => format!("--{flag}cert-dir={}", certs.display()),
+            false => format!("--{flag}tls-verify=false"),
+        };
+        let program = match peer {
+            "landfall" => {
+                let scheme = if self.tls { "https" } else { "http" };
+                args.extend([
+                    "push".into(),
+                    "--quiet".into(),
+                    "--from".into(),
+                    layout.display().to_string(),
+                    format!("{scheme}://{target}"),
+                ]);
+                self.landfall.display().to_string()
+            }
+            "skopeo" => {
+                args.extend(["copy".into(), "-q".into(), verify("dest-")]);
+                args.extend([format!("oci:{}:{version}", layout.display()), format!("docker://{target}")]);
+                "skopeo".to_owned()
+            }
+            _ => {
+                args.extend(["push".into(), "-q".into(), verify(""), format!("{PODMAN_IMAGE}:{version}"), target]);
+                "podman".to_owned()
+            }
+        };
+        let mut command = Command::new("/usr/bin/time");
+        command.args(["-f", "%U %S %M"]).arg(program).args(args).env("SSL_CERT_FILE", certs.join("ca.crt"));
+        command.stdout(Stdio::null());
+        let started = Instant::now();
+        let output = command.output().context("GNU time is not installed (apt-get install time)")?;
+        let wall = started.elapsed().as_secs_f64() * 1e3;
+        let text = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            bail!("{peer} failed: {text}");
+        }
+        if !timed {
+            return Ok((0.0, 0.0, 0.0));
+        }
+        let numbers: Vec<f64> =
+            text.lines().last().unwrap_or_default().split(' ').filter_map(|number| number.parse().ok()).collect();
+        let [user, system, kilobytes] = numbers[..] else { bail!("GNU time said {text:?}") };
+        Ok((wall, (user + system) * 1e3, kilobytes / 1e3))
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+fn quiet(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("{:?} is not installed", command.get_program()))?;
+    if !output.status.success() {
+        bail!("{:?}: {}", command.get_program(), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
