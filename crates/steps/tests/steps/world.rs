@@ -137,6 +137,7 @@ pub(crate) fn app() -> App {
         webhook_secrets: Vec::new(),
         aws: BTreeMap::new(),
         chatops: None,
+        ci: None,
     }
 }
 
