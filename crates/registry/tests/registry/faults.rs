@@ -57,10 +57,50 @@ async fn a_cut_in_the_middle_of_a_layer_is_mended() {
     client.push(&push(&target, &tags(&["v1"])), &source).await.unwrap();
     whole(&target, "v1", &source).await;
     assert!(told.retries.lock().unwrap().iter().any(|text| text.contains("of 4000000 bytes")), "{:?}", told.retries);
-    eprintln!("resumed {:?}", told.resumed.lock().unwrap());
     let (sent, lost) = *told.sent.lock().unwrap();
     let Content::Image(image) = source.manifest(source.root()).unwrap().content else { panic!("an index") };
     assert_eq!(sent - lost, 4_000_000 + image.config.size);
+}
+
+#[tokio::test]
+async fn a_cut_upload_goes_on_where_the_registry_says() {
+    let registry = Registry::start();
+    let mut keep = first(1);
+    let rule = move |seen: &crate::proxy::Seen| {
+        let layer = seen.is("PUT", "/blobs/uploads/") && seen.header("content-length") == Some("4000000");
+        if layer && keep() { Do::Keep(1_500_000) } else { Do::Pass }
+    };
+    let proxy = Proxy::start(registry.port, rule).await;
+    let dir = tempfile::tempdir().unwrap();
+    let source = layout(dir.path(), &[noise(1, 4_000_000)]);
+    let told = Arc::new(Told::default());
+    let client = Client::watched(Places::default(), None, told.clone());
+    let target = reference(proxy.port, "app");
+    client.push(&push(&target, &tags(&["v1"])), &source).await.unwrap();
+    whole(&target, "v1", &source).await;
+    assert_eq!(*told.resumed.lock().unwrap(), [1_500_000]);
+    let seen = proxy.seen();
+    let ranges: Vec<&str> = seen.iter().filter_map(|seen| seen.header("content-range")).collect();
+    assert_eq!(ranges, ["1500000-3999999"]);
+}
+
+#[tokio::test]
+async fn an_upload_that_does_not_go_on_after_all_begins_anew() {
+    let registry = Registry::start();
+    let mut keep = first(1);
+    let rule = move |seen: &crate::proxy::Seen| match (seen.is("PUT", "/blobs/uploads/"), seen.header("content-range"))
+    {
+        (true, None) if seen.header("content-length") == Some("4000000") && keep() => Do::Keep(1_500_000),
+        (true, Some(_)) => Do::Answer(416, Vec::new(), String::new()),
+        _ => Do::Pass,
+    };
+    let proxy = Proxy::start(registry.port, rule).await;
+    let dir = tempfile::tempdir().unwrap();
+    let source = layout(dir.path(), &[noise(1, 4_000_000)]);
+    let target = reference(proxy.port, "app");
+    client().push(&push(&target, &tags(&["v1"])), &source).await.unwrap();
+    whole(&target, "v1", &source).await;
+    assert_eq!(proxy.seen().iter().filter(|seen| seen.header("content-range").is_some()).count(), 1);
 }
 
 #[tokio::test]

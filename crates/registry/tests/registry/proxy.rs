@@ -20,6 +20,9 @@ pub(crate) enum Do {
     Answer(u16, Vec<(&'static str, String)>, String),
     /// So many bytes of the body reach the registry, then both connections break.
     Cut(u64),
+    /// As a registry that says how far a cut upload has come: so many bytes are kept, the connection breaks, and who asks for the
+    /// upload is told where to go on.
+    Keep(u64),
     /// The registry's answer with another header.
     Header(&'static str, String),
     /// The registry gets all and does its work; its answer is lost.
@@ -58,11 +61,13 @@ impl Proxy {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let rule: Arc<Mutex<Rule>> = Arc::new(Mutex::new(Box::new(rule)));
         let log = Arc::clone(&seen);
+        let kept: Arc<Mutex<Option<(String, u64)>>> = Arc::default();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (log, rule) = (Arc::clone(&log), Arc::clone(&rule));
+                let (log, rule, kept) = (Arc::clone(&log), Arc::clone(&rule), Arc::clone(&kept));
                 tokio::spawn(async move {
-                    let service = hyper::service::service_fn(|request| handle(request, upstream, port, &log, &rule));
+                    let service =
+                        hyper::service::service_fn(|request| handle(request, upstream, port, &log, &rule, &kept));
                     // A connection that a rule breaks ends with an error.
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
@@ -100,6 +105,7 @@ async fn handle(
     own: u16,
     log: &Mutex<Vec<Seen>>,
     rule: &Mutex<Rule>,
+    kept: &Mutex<Option<(String, u64)>>,
 ) -> Answer {
     let seen = Seen {
         method: request.method().to_string(),
@@ -109,6 +115,15 @@ async fn handle(
     let action = rule.lock().unwrap()(&seen);
     log.lock().unwrap().push(seen);
     let broken = || "broken by the test".to_owned();
+    let standing =
+        kept.lock().unwrap().take_if(|_| request.method() == "GET" && request.uri().path().contains("/blobs/uploads/"));
+    if let Some((location, bytes)) = standing {
+        let mut answer = Response::new(whole(Bytes::new()));
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        answer.headers_mut().insert("location", HeaderValue::from_str(&location).unwrap());
+        answer.headers_mut().insert("range", HeaderValue::from_str(&format!("0-{}", bytes - 1)).unwrap());
+        return Ok(answer);
+    }
     match action {
         Do::Answer(status, headers, body) => {
             let mut answer = Response::new(whole(body.into()));
@@ -127,6 +142,18 @@ async fn handle(
         Do::Swallow => {
             let answer = forward(request.map(BodyExt::boxed), upstream, own).await?;
             let _ = answer.into_body().collect().await;
+            Err(broken())
+        }
+        Do::Keep(bytes) => {
+            let (mut head, body) = request.into_parts();
+            let mut body = body.collect().await.map_err(|e| e.to_string())?.to_bytes();
+            body.truncate(usize::try_from(bytes).unwrap());
+            head.method = hyper::Method::PATCH;
+            head.uri = head.uri.to_string().split("&digest=").next().unwrap().parse().unwrap();
+            head.headers.insert("content-length", HeaderValue::from(bytes));
+            let answer = forward(Request::from_parts(head, whole(body)), upstream, own).await?;
+            let location = answer.headers()["location"].to_str().unwrap().to_owned();
+            *kept.lock().unwrap() = Some((location, bytes));
             Err(broken())
         }
         Do::Cut(bytes) => {
