@@ -381,7 +381,7 @@ pub(crate) struct Limits {
     pub max_previews: Option<u32>,
     /// Default: 2.
     pub concurrent_builds: Option<u32>,
-    /// Default: 8.
+    /// Default: 8 on this machine, 64 on AWS.
     pub concurrent_executions: Option<u32>,
 }
 

@@ -49,7 +49,10 @@ pub(crate) mod defaults {
     pub(crate) const PORT: u16 = 8080;
     pub(crate) const HOOK_TIMEOUT: u32 = 300;
     pub(crate) const BUILDS: u32 = 2;
+    /// On this machine each one starts containers.
     pub(crate) const EXECUTIONS: u32 = 8;
+    /// On AWS nearly all of one is waiting.
+    pub(crate) const EXECUTIONS_ON_AWS: u32 = 64;
     pub(crate) const HOLD: u32 = 60;
 }
 
@@ -276,8 +279,10 @@ impl Here<'_> {
         let limits = previews.limits.unwrap_or_default();
         let mut hooks: Vec<_> = previews.hooks.into_iter().filter_map(|(name, hook)| self.hook(name, hook)).collect();
         hooks.sort_by_key(|hook| hooks_at.position(&hook.name));
+        let on = aws::text(previews.on);
+        let executions = if on.is_some() { defaults::EXECUTIONS_ON_AWS } else { defaults::EXECUTIONS };
         Previews {
-            on: aws::text(previews.on),
+            on,
             branches: previews.branches.unwrap_or_else(|| vec![defaults::BRANCHES.to_owned()]),
             ignore: previews.ignore,
             pull_requests: previews.pull_requests,
@@ -289,7 +294,7 @@ impl Here<'_> {
             limits: Limits {
                 max_previews: limits.max_previews,
                 concurrent_builds: limits.concurrent_builds.unwrap_or(defaults::BUILDS),
-                concurrent_executions: limits.concurrent_executions.unwrap_or(defaults::EXECUTIONS),
+                concurrent_executions: limits.concurrent_executions.unwrap_or(executions),
             },
             hooks,
             sleep: previews.sleep.as_ref().and_then(chat::sleep),

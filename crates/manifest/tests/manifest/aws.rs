@@ -117,6 +117,7 @@ fn the_example_for_aws_loads_without_a_warning() {
     assert_eq!(app.services["worker"].base_task_definition.as_deref(), Some("my-project-worker"));
     let previews = app.previews.as_ref().unwrap();
     assert_eq!(previews.routing, Routing::Host { domain: "previews.example.com".into(), port: 443 });
+    assert_eq!(previews.limits.concurrent_executions, 64);
     assert_eq!(previews.hooks[0].run, HookAction::Lambda { function: "my-project-seed".into() });
     let NotificationTarget::Sns { on, envelope, .. } = &app.notifications[0].to else { panic!("not a topic") };
     assert_eq!((on.as_str(), envelope.as_ref().unwrap().username.as_str()), ("dev", "landfall"));
