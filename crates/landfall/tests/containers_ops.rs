@@ -62,7 +62,7 @@ impl Sandbox {
     /// Names of the containers and networks, and ids of the images, that carry `label` with a value that `wanted` takes.
     fn labelled(&self, label: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let mut found = Vec::new();
-        for path in ["/v1.41/containers/json?all=true", "/v1.41/networks", "/v1.41/images/json?all=true"] {
+        for path in ["/containers/json?all=true", "/networks", "/images/json?all=true"] {
             let listed = self.eventually(path, || match self.engine("GET", path, &Value::Null) {
                 (200, Value::Array(listed)) => Ok(listed),
                 other => Err(format!("{other:?}")),
@@ -278,12 +278,14 @@ impl<'a> Stranger<'a> {
     fn planted(sandbox: &'a Sandbox, image: &str, what: &str, instance: &str) -> Self {
         let labels = json!({ "landfall": "my-project-forgotten", "landfall.instance": instance });
         let name = format!("landfall-test-{what}-{instance}");
-        let network = json!({ "Name": name, "Labels": labels });
+        // Docker may have no subnet left to give by itself.
+        let subnet = format!("10.191.{}.0/24", std::process::id() % 100 * 2 + u32::from(what == "own"));
+        let network = json!({ "Name": name, "Labels": labels, "IPAM": { "Config": [{ "Subnet": subnet }] } });
         let mut stranger = Self { sandbox, name, container: String::new() };
-        let (status, made) = sandbox.engine("POST", "/v1.41/networks/create", &network);
+        let (status, made) = sandbox.engine("POST", "/networks/create", &network);
         assert_eq!(status, 201, "{made}");
         let container = json!({ "Image": image, "Cmd": ["demo-app", "web"], "Labels": labels });
-        let path = format!("/v1.41/containers/create?name={}", stranger.name);
+        let path = format!("/containers/create?name={}", stranger.name);
         let (status, made) = sandbox.engine("POST", &path, &container);
         assert_eq!(status, 201, "{made}");
         stranger.container = made["Id"].as_str().unwrap().to_owned();
@@ -296,7 +298,7 @@ impl Drop for Stranger<'_> {
         if engine::socket(&self.sandbox.state).is_none() {
             return;
         }
-        for path in [format!("/v1.41/containers/{}?force=true", self.name), format!("/v1.41/networks/{}", self.name)] {
+        for path in [format!("/containers/{}?force=true", self.name), format!("/networks/{}", self.name)] {
             self.sandbox.engine("DELETE", &path, &Value::Null);
         }
     }
@@ -315,7 +317,7 @@ fn what_nobody_asked_for_is_watched_and_then_removed() {
     let instance = sandbox.instance();
     let own = Stranger::planted(&sandbox, &image, "own", &instance);
     let foreign = Stranger::planted(&sandbox, &image, "foreign", &format!("{instance}-other"));
-    let started = sandbox.engine("POST", &format!("/v1.41/containers/{}/start", own.container), &Value::Null);
+    let started = sandbox.engine("POST", &format!("/containers/{}/start", own.container), &Value::Null);
     assert_eq!(started.0, 204, "a running one goes, too: {started:?}");
 
     let look = |args: &[&str]| -> Vec<String> {
@@ -345,7 +347,7 @@ fn what_nobody_asked_for_is_watched_and_then_removed() {
     sandbox.wait_text(HOST, "mine");
 
     // Another installation's are not ours to touch.
-    for path in [format!("/v1.41/containers/{}/json", foreign.container), format!("/v1.41/networks/{}", foreign.name)] {
+    for path in [format!("/containers/{}/json", foreign.container), format!("/networks/{}", foreign.name)] {
         assert_eq!(sandbox.engine("GET", &path, &Value::Null).0, 200, "{path}");
     }
 }
@@ -547,7 +549,7 @@ fn the_demonstration_succeeds_and_leaves_nothing() {
         "Labels": { "landfall": "my-project-test123", "landfall.instance": other },
     });
     for _ in 0..6 {
-        assert_eq!(outside.engine("POST", "/v1.41/containers/create", &planted).0, 201);
+        assert_eq!(outside.engine("POST", "/containers/create", &planted).0, 201);
     }
     let others = || outside.resources().into_iter().collect::<std::collections::BTreeSet<_>>();
     let before = others();

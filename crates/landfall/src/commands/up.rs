@@ -28,6 +28,9 @@ use crate::paths;
 use crate::printer::Printer;
 use crate::progress::{Mark, Progress};
 
+/// For requests that the load balancer still has; then it ends by itself.
+const ROUTER_PATIENCE: Duration = Duration::from_secs(5);
+
 pub(crate) async fn run(args: &UpArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     let app = manifest::load(&global.config, printer)?;
     let service = choose(&app, args.service.as_deref())?;
@@ -57,8 +60,12 @@ pub(crate) async fn run(args: &UpArgs, global: &Global, printer: &Printer) -> Cl
     let left = up.clear(true).await;
     up.local.shutdown();
     let router = landfall_router::client::RouterClient::new(&state);
-    // It serves nobody but us.
-    let _ = router.shutdown().await;
+    // It serves nobody but us, and its port is free for the next one when we are done.
+    if let Ok(info) = router.ping().await
+        && router.shutdown().await.is_ok()
+    {
+        ended(info.pid).await;
+    }
     let stopped = landfall_local::engine::stop_service(&state.join("engine"));
     result?;
     stopped.map_err(port_error)?;
@@ -68,6 +75,15 @@ pub(crate) async fn run(args: &UpArgs, global: &Global, printer: &Printer) -> Cl
     Err(left
         .into_iter()
         .fold(CliError::new(ExitCode::RollbackFailed, "something is left behind"), |error, left| error.hint(left)))
+}
+
+/// A process that is stopping, or patience.
+async fn ended(pid: u32) {
+    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return };
+    let deadline = Instant::now() + ROUTER_PATIENCE;
+    while rustix::process::test_kill_process(pid).is_ok() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 fn choose<'a>(app: &'a App, wanted: Option<&str>) -> CliResult<&'a Service> {

@@ -16,6 +16,7 @@ pub(crate) fn socket(state: &Path) -> Option<PathBuf> {
     named.into_iter().chain([own]).chain(known).find(|path| UnixStream::connect(path).is_ok())
 }
 
+/// Paths name no version of the API: there is none that Docker 29 and Podman 4 both speak.
 fn call(socket: &Path, method: &str, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
     let stream = UnixStream::connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
     stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
@@ -51,19 +52,15 @@ fn filter(state: &Path) -> Option<String> {
 pub(crate) fn owned(state: &Path) -> Vec<String> {
     let (Some(socket), Some(filter)) = (socket(state), filter(state)) else { return Vec::new() };
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let mut found: Vec<String> = list(&socket, &format!("/v1.41/containers/json?all=true&filters={filter}"))
+    let mut found: Vec<String> = list(&socket, &format!("/containers/json?all=true&filters={filter}"))
         .iter()
         .map(|c| format!("container {} ({})", c["Names"][0].as_str().unwrap_or_default(), text(c, "State")))
         .collect();
     found.extend(
-        list(&socket, &format!("/v1.41/networks?filters={filter}"))
-            .iter()
-            .map(|n| format!("network {}", text(n, "Name"))),
+        list(&socket, &format!("/networks?filters={filter}")).iter().map(|n| format!("network {}", text(n, "Name"))),
     );
     found.extend(
-        list(&socket, &format!("/v1.41/images/json?filters={filter}"))
-            .iter()
-            .map(|i| format!("image {}", text(i, "Id"))),
+        list(&socket, &format!("/images/json?filters={filter}")).iter().map(|i| format!("image {}", text(i, "Id"))),
     );
     found
 }
@@ -73,15 +70,15 @@ pub(crate) fn remove_owned(state: &Path) {
     let delete = |path: String| drop(call(&socket, "DELETE", &path, "application/json", b""));
     // Members of a task before the container that holds their network: hence more than once.
     for _ in 0..3 {
-        for container in list(&socket, &format!("/v1.41/containers/json?all=true&filters={filter}")) {
-            delete(format!("/v1.41/containers/{}?force=true", container["Id"].as_str().unwrap_or_default()));
+        for container in list(&socket, &format!("/containers/json?all=true&filters={filter}")) {
+            delete(format!("/containers/{}?force=true", container["Id"].as_str().unwrap_or_default()));
         }
     }
-    for network in list(&socket, &format!("/v1.41/networks?filters={filter}")) {
-        delete(format!("/v1.41/networks/{}", network["Id"].as_str().unwrap_or_default()));
+    for network in list(&socket, &format!("/networks?filters={filter}")) {
+        delete(format!("/networks/{}", network["Id"].as_str().unwrap_or_default()));
     }
-    for image in list(&socket, &format!("/v1.41/images/json?filters={filter}")) {
-        delete(format!("/v1.41/images/{}?force=true", image["Id"].as_str().unwrap_or_default()));
+    for image in list(&socket, &format!("/images/json?filters={filter}")) {
+        delete(format!("/images/{}?force=true", image["Id"].as_str().unwrap_or_default()));
     }
 }
 
@@ -100,7 +97,7 @@ pub(crate) fn base_image(state: &Path) -> String {
     let made = metadata.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     let name = format!("localhost/landfall-test-base:{made}-{}", metadata.len());
     let socket = socket(state).unwrap_or_else(shared_service);
-    let (status, _) = call(&socket, "GET", &format!("/v1.41/images/{name}/json"), "application/json", b"");
+    let (status, _) = call(&socket, "GET", &format!("/images/{name}/json"), "application/json", b"");
     if status == 200 {
         return name;
     }
@@ -110,7 +107,7 @@ pub(crate) fn base_image(state: &Path) -> String {
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     let libraries: Vec<&str> = listed.lines().map(|line| line.split(" (").next().unwrap_or_default()).collect();
     let context = super::image::context(program, &libraries.join("\n")).unwrap();
-    let path = format!("/v1.41/build?t={}&rm=1&forcerm=1", encode(&name));
+    let path = format!("/build?t={}&rm=1&forcerm=1", encode(&name));
     let (status, body) = call(&socket, "POST", &path, "application/x-tar", &context);
     assert!(status == 200 && !body.contains("\"error"), "the tests' image cannot be built: {status} {body}");
     name
@@ -119,11 +116,11 @@ pub(crate) fn base_image(state: &Path) -> String {
 /// Images of binaries that were built over before. The engine refuses where one is in use.
 fn forget_old_images(socket: &Path) {
     let hour_ago = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() - 3600;
-    for image in list(socket, "/v1.41/images/json") {
+    for image in list(socket, "/images/json") {
         let ours = image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str);
         for tag in ours.filter(|tag| tag.starts_with("localhost/landfall-test-base:")) {
             if image["Created"].as_u64().is_some_and(|created| created < hour_ago) {
-                call(socket, "DELETE", &format!("/v1.41/images/{tag}"), "application/json", b"");
+                call(socket, "DELETE", &format!("/images/{tag}"), "application/json", b"");
             }
         }
     }
