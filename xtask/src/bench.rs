@@ -2,6 +2,7 @@
 //! five pairs; docs/benchmarks.md holds the last results with the command beside each.
 
 mod aws;
+mod ci;
 mod deploy;
 mod intake;
 mod preview;
@@ -18,6 +19,7 @@ use anyhow::{Result, bail};
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
+        Some("ci") => ci::run(),
         Some("deploy") => deploy::run(),
         Some("intake") => intake::run(),
         Some("preview") => preview::run(),
@@ -37,10 +39,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             deploy::run()?;
             watch::run()?;
             quotas()?;
+            ci::run()?;
             start::run()
         }
         Some(other) => bail!("no benchmark called {other}"),
-        None => bail!("name a benchmark: deploy, intake, preview, push, quotas, router, scale, start, watch, all"),
+        None => bail!("name a benchmark: ci, deploy, intake, preview, push, quotas, router, scale, start, watch, all"),
     }
 }
 

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask <command>
 
   arch            crate dependencies against the map in ARCHITECTURE.md, file sizes
-  bench NAME      deploy | intake | preview | push | quotas | router | scale | start | watch | all: a benchmark, its table in Markdown on stdout";
+  bench NAME      ci | deploy | intake | preview | push | quotas | router | scale | start | watch | all: a benchmark, its table in Markdown on stdout";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

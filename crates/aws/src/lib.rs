@@ -11,6 +11,7 @@ mod clients;
 mod config;
 mod core;
 mod denial;
+mod deployed;
 pub mod doctor;
 mod ecr;
 mod ecs;

@@ -99,7 +99,8 @@ fn plain(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./:=@,+#".contains(&byte))
 }
 
-pub(crate) fn quote(text: &str) -> String {
+/// One word of a shell's line, whatever it holds.
+pub fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

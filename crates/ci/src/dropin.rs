@@ -41,18 +41,32 @@ impl Deployment {
         format!("{}:{}", self.repository, self.tag)
     }
 
-    /// A manifest for the service as it is: what it runs now stays, except for what `deploy` is given. JSON is YAML.
-    pub fn manifest(&self, endpoint: Option<&str>) -> Value {
+    /// A manifest for the service as it is described, and its task definition: what it runs now stays, except for what `deploy` is
+    /// given. JSON is YAML.
+    pub fn manifest(&self, endpoint: Option<&str>, described: &Value, definition: &Value) -> Value {
         let mut place = json!({ "region": self.region, "cluster": self.cluster });
         if let Some(endpoint) = endpoint {
             place["endpoint"] = endpoint.into();
         }
+        let network = &described["networkConfiguration"]["awsvpcConfiguration"];
+        if network["subnets"].is_array() {
+            let is_public = network["assignPublicIp"] == "ENABLED";
+            place["network"] = json!({ "subnets": network["subnets"], "public_ip": is_public });
+            if network["securityGroups"].as_array().is_some_and(|groups| !groups.is_empty()) {
+                place["network"]["security_groups"] = network["securityGroups"].clone();
+            }
+        }
+        let launch_type = if is_fargate(described, definition) { "fargate" } else { "ec2" };
         let service = name(&self.service, 40);
         json!({
             "project": name(&self.service, 40),
             "aws": { "cluster": place },
             // The task definition is given whole, in ECS's own words: this one only names what there is.
-            "services": { &service: { "base_task_definition": self.service, "containers": { "app": {} } } },
+            "services": { &service: {
+                "launch_type": launch_type,
+                "base_task_definition": definition["family"].as_str().unwrap_or(&self.service),
+                "containers": { "app": {} },
+            } },
             "environments": { name(&self.branch, 40): {
                 "on": "cluster",
                 "services": [&service],
@@ -65,6 +79,19 @@ impl Deployment {
     pub fn environment(&self) -> String {
         name(&self.branch, 40)
     }
+}
+
+/// A service with a capacity provider has no launch type; one with neither runs where its definition says.
+fn is_fargate(service: &Value, definition: &Value) -> bool {
+    if let Some(kind) = service["launchType"].as_str() {
+        return kind == "FARGATE";
+    }
+    let providers = service["capacityProviderStrategy"].as_array().into_iter().flatten();
+    let mut providers = providers.filter_map(|one| one["capacityProvider"].as_str()).peekable();
+    if providers.peek().is_some() {
+        return providers.any(|name| name.starts_with("FARGATE"));
+    }
+    definition["requiresCompatibilities"].as_array().is_some_and(|all| all.iter().any(|one| one == "FARGATE"))
 }
 
 /// By the variables alone.
@@ -296,6 +323,21 @@ mod tests {
             assert_eq!(tag(branch), expected, "{branch}");
         }
         assert_eq!(tag(&"x".repeat(200)).len(), 128);
+    }
+
+    #[test]
+    fn the_manifest_is_the_service_as_it_is() {
+        let service = json!({"launchType": "FARGATE", "networkConfiguration": {"awsvpcConfiguration": {
+            "subnets": ["subnet-1"], "securityGroups": [], "assignPublicIp": "ENABLED"}}});
+        let made = go(&[]).manifest(None, &service, &json!({"family": "f"}));
+        assert_eq!(made["aws"]["cluster"]["network"], json!({"subnets": ["subnet-1"], "public_ip": true}));
+        let own = &made["services"]["test-master-service"];
+        assert_eq!((&own["launch_type"], &own["base_task_definition"]), (&json!("fargate"), &json!("f")));
+        assert_eq!(made["environments"]["master"]["names"]["test-master-service"], "test-master-service");
+        let providers = json!({"capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT"}]});
+        assert!(is_fargate(&providers, &Value::Null) && !is_fargate(&json!({"launchType": "EC2"}), &Value::Null));
+        assert!(is_fargate(&json!({}), &json!({"requiresCompatibilities": ["FARGATE"]})));
+        assert!(!is_fargate(&json!({"capacityProviderStrategy": [{"capacityProvider": "own"}]}), &Value::Null));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod given;
 mod mask;
 mod paint;
 pub mod plan;
+pub mod probe;
 pub mod record;
 pub mod weave;
 

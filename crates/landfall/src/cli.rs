@@ -3,6 +3,7 @@
 pub(crate) mod ci;
 pub(crate) mod diff;
 pub(crate) mod environment;
+pub(crate) mod shim;
 pub(crate) mod strategy;
 
 use std::path::PathBuf;
@@ -106,7 +107,7 @@ pub(crate) enum Command {
     )]
     Schema,
     /// Write a first landfall.yml from the Dockerfiles and compose file found here
-    #[command(after_help = "Examples:\n  landfall init\n  landfall init --stdout services/web")]
+    #[command(after_help = "Examples:\n  landfall init\n  landfall init --flow       with the rules of a CI flow: docs/ci.md\n  landfall init --stdout services/web")]
     Init(InitArgs),
     /// Look at everything that a deployment needs, here and on AWS, and say what is missing and what helps
     #[command(
@@ -118,9 +119,14 @@ pub(crate) enum Command {
         after_help = "Examples:\n  landfall iam previews\n  landfall iam prod --checks --pass-role arn:aws:iam::111122223333:role/web-task\n  landfall iam prod --trust github --github-environment prod"
     )]
     Iam(IamArgs),
+    /// Build the manifest's images, side by side, those that have changed
+    #[command(
+        after_help = "Examples:\n  landfall build\n  landfall build web --platform linux/amd64,linux/arm64\n  landfall build worker/app --secret id=npm,src=.npmrc --output json\n\nThrough docker buildx, docker, Podman or Buildah, whichever is there. `landfall push` sends what was built.\ndocs/images.md tells the rest."
+    )]
+    Build(images::BuildArgs),
     /// Send an image to a registry: only what is missing there, and its tags last
     #[command(
-        after_help = "Examples:\n  landfall push --from out/ registry.example/team/app:v1\n  landfall push --from image.tar --tag 1a2b3c4 --tag latest 111122223333.dkr.ecr.eu-west-1.amazonaws.com/app\n  landfall push --from localhost/app:v1 http://127.0.0.1:5000/app:v1\n\nThe image with its digest is printed on stdout. docs/images.md tells the rest."
+        after_help = "Examples:\n  landfall push                   what `landfall build` made, to where the manifest awaits it\n  landfall push --from out/ registry.example/team/app:v1\n  landfall push --from image.tar --tag 1a2b3c4 --tag latest 111122223333.dkr.ecr.eu-west-1.amazonaws.com/app\n  landfall push --from localhost/app:v1 http://127.0.0.1:5000/app:v1\n\nThe image with its digest is printed on stdout. docs/images.md tells the rest."
     )]
     Push(images::PushArgs),
     /// Write a manifest from another tool's files, and say what changes with it
@@ -131,6 +137,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  landfall ci                          what this job's event asks for\n  landfall ci plan --tag v1.2-prod\n  landfall ci resume\n\nKnows GitHub Actions, GitLab CI, CircleCI, Travis CI, Buildkite, Jenkins and CodeBuild by their variables;\nelsewhere git's branch counts. Ends with the code of the first step that failed: docs/ci.md."
     )]
     Ci(ci::CiArgs),
+    /// Do what another tool's program does, by its own variables
+    #[command(subcommand)]
+    Shim(shim::ShimCommand),
     /// Bring a lasting environment to the manifest's services, and follow it to its end
     #[command(
         after_help = "Examples:\n  landfall deploy prod --commit 1a2b3c4\n  landfall deploy prod --image web/app=registry.example/app:v2 --fail-fast\n  landfall deploy prod --imagedefinitions imagedefinitions.json --wait-until traffic-shifted\n\nWhat failed is undone: then the exit code is 3, and the last thing printed is the cause. docs/deploy.md tells the rest."
@@ -147,9 +156,11 @@ pub(crate) enum Command {
     /// What was changed since the last release, by somebody else; 2 where something differs
     #[command(after_help = "Examples:\n  landfall drift prod || echo 'somebody was there'")]
     Drift(diff::DriftArgs),
-    /// Whether a deployment can work: images, secrets, roles, log groups, network; 1 where something is wrong
-    #[command(after_help = "Examples:\n  landfall verify prod --commit 1a2b3c4\n  landfall verify prod --output json")]
-    Verify(diff::DiffArgs),
+    /// Whether a deployment can work: images, secrets, roles, log groups, network; or whether it answers; 1 where something is wrong
+    #[command(
+        after_help = "Examples:\n  landfall verify prod --commit 1a2b3c4\n  landfall verify prod --output json\n  landfall verify prod --probes                  once it is deployed: docs/ci.md\n  landfall verify prod --probes --url \"$(landfall preview open --print feature/login)\""
+    )]
+    Verify(diff::VerifyArgs),
     /// Bring back an earlier release of a lasting environment
     #[command(
         after_help = "Examples:\n  landfall rollback prod\n  landfall rollback prod --to 1a2b3c4\n\nImages are those of the release, by digest. `landfall releases` lists what there is."
@@ -365,6 +376,9 @@ pub(crate) struct InitArgs {
     /// Where to look
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) directory: PathBuf,
+    /// With environments and the rules of a CI flow: branches are tested, master is deployed, tags promote
+    #[arg(long)]
+    pub(crate) flow: bool,
     /// Print it instead of writing DIRECTORY/landfall.yml
     #[arg(long)]
     pub(crate) stdout: bool,

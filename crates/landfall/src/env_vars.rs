@@ -40,6 +40,12 @@ env_vars! {
     DOCKER_HOST = "DOCKER_HOST";
     /// The container engine's socket, as the podman command reads it.
     CONTAINER_HOST = "CONTAINER_HOST";
+    /// The commit of which `landfall build` and `landfall push` speak; without it git's.
+    CI_COMMIT = "LANDFALL_COMMIT";
+    /// The branch that tags of images are named after; without it git's.
+    CI_BRANCH = "LANDFALL_BRANCH";
+    /// The git tag that tags of images are named after.
+    CI_TAG = "LANDFALL_TAG";
     /// Logins to registries, as the text of docker's `config.json`; the files below come after it.
     DOCKER_AUTH_CONFIG = "DOCKER_AUTH_CONFIG";
     /// File of logins to registries, as podman, buildah and skopeo have it.
@@ -56,6 +62,8 @@ env_vars! {
     AWS_REGION = "AWS_REGION";
     /// The same, where there is no `AWS_REGION`.
     AWS_DEFAULT_REGION = "AWS_DEFAULT_REGION";
+    /// Where AWS is instead: an emulator. Read by the AWS SDK, and for what `travis-ecs-deploy` deploys.
+    AWS_ENDPOINT_URL = "AWS_ENDPOINT_URL";
     /// Any value: no colour.
     NO_COLOR = "NO_COLOR";
     /// Base of the default state directory: `$XDG_STATE_HOME/landfall`.

@@ -5,6 +5,7 @@
 
 mod assemble;
 mod backend;
+mod build;
 mod cli;
 mod commands;
 mod demo;
@@ -31,6 +32,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::cli::Cli;
+use crate::commands::shim;
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 
@@ -45,7 +47,12 @@ fn main() -> std::process::ExitCode {
             .map_or(ExitCode::Io, |()| ExitCode::Ok)
             .into();
     }
-    let cli = match Cli::try_parse() {
+    let mut words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    // A link by another tool's name is that tool.
+    if words.first().is_some_and(|own| std::path::Path::new(own).file_name().is_some_and(|name| name == shim::TRAVIS)) {
+        words = vec!["landfall".into(), "shim".into(), shim::TRAVIS.into()];
+    }
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => return usage(&error).into(),
     };

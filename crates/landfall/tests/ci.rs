@@ -200,14 +200,17 @@ fn buildkite() {
 
 fn git(directory: &Path, words: &[&str]) {
     let mut command = Command::new("git");
-    command.args(["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=master"]).args(words);
+    command
+        .args(["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=master"])
+        .args(words);
     let output = command.current_dir(directory).env_remove("GIT_DIR").output().unwrap();
     assert!(output.status.success(), "{words:?}: {}", common::text(&output.stderr));
 }
 
 #[test]
 fn on_a_laptop_gits_branch_and_paths_count() {
-    let manifest = MANIFEST.replace("      pull_requests: true\n", "      pull_requests: true\n      paths: [\"web/**\"]\n");
+    let manifest =
+        MANIFEST.replace("      pull_requests: true\n", "      pull_requests: true\n      paths: [\"web/**\"]\n");
     let home = Home::new(&manifest);
     let plan = |arguments: &[&str]| {
         let output = home.run(&[&["ci", "plan", "--output", "json"], arguments].concat(), &[]);
@@ -270,7 +273,14 @@ fn independent_steps_run_side_by_side() {
     assert_eq!(output.status.code(), Some(0), "{}", common::text(&output.stdout));
     let text = common::text(&output.stdout);
     let at = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle}: {text}"));
-    let order = [at("section_start"), at("a saw b"), at("section_end"), at("✓ a"), text.rfind("section_start").unwrap(), at("b saw a")];
+    let order = [
+        at("section_start"),
+        at("a saw b"),
+        at("section_end"),
+        at("✓ a"),
+        text.rfind("section_start").unwrap(),
+        at("b saw a"),
+    ];
     assert!(order.is_sorted(), "{order:?} {text}");
 }
 
@@ -326,10 +336,17 @@ fn a_killed_job_goes_on_where_it_was() {
 #[test]
 fn a_stopped_job_stops_its_steps_and_says_so() {
     let home = Home::new(&steps("        - test: [\"echo $$ > shell; exec sleep 300\"]\n        - push:\n"));
-    let child = home.landfall(&["ci"], &GITLAB).stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let child = home
+        .landfall(&["ci"], &GITLAB)
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     let shell = home.path().join("shell");
     eventually("the step runs", Duration::from_secs(20), || {
-        std::fs::read_to_string(&shell).map_err(|e| e.to_string()).and_then(|text| if text.ends_with('\n') { Ok(()) } else { Err(text) })
+        std::fs::read_to_string(&shell)
+            .map_err(|e| e.to_string())
+            .and_then(|text| if text.ends_with('\n') { Ok(()) } else { Err(text) })
     });
     signal(child.id(), "TERM");
     let output = child.wait_with_output().unwrap();
@@ -383,4 +400,173 @@ fn json_is_one_document_and_the_log_is_beside_it() {
     assert_eq!(report["steps"]["test"]["outcome"]["failed"]["code"], 3);
     assert_eq!(report["steps"]["lint"]["outcome"]["not_run"]["waited_for"], "test");
     assert!(common::text(&output.stderr).contains("$ echo testing"), "{output:?}");
+}
+
+/// System E's flow, as `init --flow` writes it.
+#[test]
+fn the_flow_to_begin_with_is_that_of_branches_and_tags() {
+    let home = Home::new("");
+    std::fs::remove_file(home.path().join("landfall.yml")).unwrap();
+    std::fs::write(home.path().join("Dockerfile"), "FROM nginx\nEXPOSE 8080\n").unwrap();
+    std::fs::write(home.path().join("go.mod"), "module shop\n").unwrap();
+    assert_eq!(home.run(&["init", "--flow"], &[]).status.code(), Some(0));
+    let check = home.run(&["check"], &[]);
+    assert_eq!(check.status.code(), Some(0), "{}", common::text(&check.stdout));
+    let steps = |arguments: &[&str]| {
+        let output = home.run(&[&["ci", "plan", "--output", "json"], arguments].concat(), &GITLAB);
+        let plan: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        let names = plan["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(steps(&["--branch", "feature/x"]), "test, build");
+    assert_eq!(steps(&["--branch", "master"]), "test, build, push, deploy dev, verify dev");
+    assert_eq!(steps(&["--branch", "a/b-dev"]), "test, build, push");
+    assert_eq!(steps(&["--tag", "v1-staging"]), "promote staging, verify staging");
+    assert_eq!(steps(&["--tag", "v1-prod"]), "promote prod, verify prod");
+    assert_eq!(steps(&["--tag", "v1"]), "");
+    let manifest = std::fs::read_to_string(home.path().join("landfall.yml")).unwrap();
+    assert!(manifest.contains("test: [\"go test ./...\"]"), "{manifest}");
+}
+
+const ON_AWS: &str = r#"project: shop
+aws:
+  cloud:
+    region: eu-central-1
+    account: "111122223333"
+    cluster: main
+    network: { subnets: [subnet-0123456789abcdef0] }
+    execution_role: exec
+services:
+  web: { cpu: 256, memory: 512, containers: { app: { await: { image: "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop:{commit}" } } } }
+environments: { dev: { on: cloud }, prod: { on: cloud } }
+ci:
+  rules:
+    master: { branches: [master], pull_requests: true, steps: [{ test: [make] }, { build: }, { push: }, { deploy: dev }] }
+    prod: { tags: ["*-prod"], steps: [{ promote: prod }, { verify: prod }] }
+"#;
+
+#[test]
+fn files_for_hosts_are_yaml_and_come_with_their_policies() {
+    let home = Home::new(ON_AWS);
+    let digest = "ab".repeat(32);
+    let given = ["--role", "arn:aws:iam::111122223333:role/landfall", "--sha256", &*digest];
+    for host in ["github", "gitlab", "circleci", "travis", "codebuild"] {
+        let arguments = [&["ci", "init", host, "--stdout"], &given[..]].concat();
+        let output = home.run(&arguments, &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", common::text(&output.stderr));
+        let text = common::text(&output.stdout);
+        let parsed = landfall_manifest::yaml::parse(&text).map(|(_, found)| found);
+        assert!(parsed.as_ref().is_ok_and(Vec::is_empty), "{host}: {parsed:?}\n{text}");
+        assert!(text.contains("landfall ci resume") && text.contains(&digest), "{text}");
+    }
+    let output = home.run(&[&["ci", "init", "github"], &given[..]].concat(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", common::text(&output.stderr));
+    assert!(home.path().join(".github/workflows/landfall.yml").is_file());
+    for name in ["dev", "prod"] {
+        let text = std::fs::read_to_string(home.path().join(format!("iam/landfall-{name}.json"))).unwrap();
+        let policy: Value = serde_json::from_str(&text).unwrap();
+        assert!(text.contains("ecs:UpdateService") && policy["Statement"].is_array(), "{text}");
+    }
+    assert_eq!(home.run(&[&["ci", "init", "github"], &given[..]].concat(), &[]).status.code(), Some(73));
+    // Nothing is left open: which role, which checksum.
+    let without = home.run(&["ci", "init", "gitlab", "--sha256", &digest], &[]);
+    assert_eq!(without.status.code(), Some(64), "{}", common::text(&without.stderr));
+    let without = home.run(&["ci", "init", "travis"], &[]);
+    assert!(common::text(&without.stderr).contains("which checksum"), "{without:?}");
+}
+
+/// Answers the given responses, one connection after another, then the last for ever.
+fn answering(responses: Vec<&'static str>) -> u16 {
+    use std::io::{Read as _, Write as _};
+
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for (at, stream) in listener.incoming().enumerate() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(responses[at.min(responses.len() - 1)].as_bytes());
+        }
+    });
+    port
+}
+
+const GOOD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 12\r\nx-version: 7\r\nconnection: close\r\n\r\nHello World!";
+const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 8\r\nconnection: close\r\n\r\nwarming\n";
+
+#[test]
+fn probes_ask_again_until_the_answer_is_right_or_show_what_came_back() {
+    let manifest = |port: u16, deadline: &str| {
+        format!(
+            "project: shop\nservices: {{ web: {{ load_balancer: {{}}, containers: {{ app: {{ image: nginx, ports: [80] }} }} }} }}\n\
+             environments:\n  prod:\n    verify:\n      url: http://127.0.0.1:{port}/\n      deadline: {deadline}\n      probes:\n        \
+             home: {{ body: 'Hello World!', headers: {{ x-version: '7' }}, status: 200 }}\n"
+        )
+    };
+    let home = Home::new(&manifest(answering(vec![BUSY, BUSY, GOOD]), "60s"));
+    let output = home.run(&["verify", "prod", "--probes", "--output", "json"], &[]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(
+        (output.status.code(), &report["ok"], &report["probes"][0]["tries"]),
+        (Some(0), &true.into(), &3.into()),
+        "{report}"
+    );
+
+    std::fs::write(home.path().join("landfall.yml"), manifest(answering(vec![BUSY]), "1s")).unwrap();
+    let output = home.run(&["verify", "prod", "--probes"], &[]);
+    let (said, told) = (common::text(&output.stdout), common::text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}{told}");
+    for expected in [
+        "status 503 instead of 200",
+        "does not contain \"Hello World!\"",
+        "there is no header x-version",
+        "    warming",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert!(told.contains("prod does not answer as it should within 1 s: home"), "{told}");
+
+    let closed = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let output =
+        home.run(&["verify", "prod", "--probes", "--url", &format!("http://{closed}"), "--deadline", "1"], &[]);
+    assert!(common::text(&output.stdout).contains("no answer"), "{output:?}");
+}
+
+/// Service → target group → load balancer → its name; the connection goes where the place says.
+#[test]
+fn probes_find_what_is_deployed_on_aws() {
+    use serde_json::json;
+
+    let aws = fake::FakeAws::new();
+    let ask = |service: &str, operation: &str, input: Value| aws.fake.call(service, operation, input).unwrap();
+    const ELB: &str = "elasticloadbalancing";
+    let balancer = ask(ELB, "CreateLoadBalancer", json!({"Name": "front", "Subnets": ["subnet-1", "subnet-2"]}));
+    let balancer = &balancer["LoadBalancers"][0];
+    let group =
+        json!({"Name": "web", "Protocol": "HTTP", "Port": "80", "VpcId": balancer["VpcId"], "TargetType": "ip"});
+    let group = ask(ELB, "CreateTargetGroup", group)["TargetGroups"][0]["TargetGroupArn"].clone();
+    let listener = json!({"LoadBalancerArn": balancer["LoadBalancerArn"], "Protocol": "HTTP", "Port": "8443",
+        "DefaultActions": [{"Type": "forward", "TargetGroupArn": group}]});
+    ask(ELB, "CreateListener", listener);
+    let container = json!({"name": "app", "image": fake::V1, "portMappings": [{"containerPort": 80}]});
+    let definition = json!({"family": "old-web", "networkMode": "awsvpc", "cpu": "256", "memory": "512",
+        "requiresCompatibilities": ["FARGATE"], "containerDefinitions": [container]});
+    ask("ecs", "RegisterTaskDefinition", definition);
+    let network = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"]}});
+    let service = json!({"cluster": "main", "serviceName": "old-web", "taskDefinition": "old-web", "desiredCount": 1,
+        "launchType": "FARGATE", "networkConfiguration": network,
+        "loadBalancers": [{"targetGroupArn": group, "containerName": "app", "containerPort": 80}]});
+    ask("ecs", "CreateService", service);
+    let place = aws.place();
+    let manifest = format!(
+        "project: shop\n{place}    probe_through: 127.0.0.1:{}\n    execution_role: exec\nservices:\n  web: {{ cpu: 256, memory: 512, \
+         containers: {{ app: {{ image: \"{}\" }} }} }}\nenvironments: {{ prod: {{ on: cloud, names: {{ web: old-web }} }} }}\n",
+        fake::visitor(),
+        fake::V1
+    );
+    aws.write("landfall.yml", &manifest);
+    let output = aws.landfall(&["verify", "prod", "--probes", "--output", "json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let expected = format!("http://{}:8443/", balancer["DNSName"].as_str().unwrap());
+    assert_eq!((&report["url"], &report["ok"]), (&Value::from(expected), &true.into()), "{report}");
 }

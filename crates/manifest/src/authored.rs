@@ -8,6 +8,7 @@ mod aws;
 mod chat;
 mod ci;
 mod strategy;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub(crate) use self::aws::{AwsTarget, LambdaHook, SnsTarget};
 pub(crate) use self::chat::{ChatOps, CircleCiHook, SlackCommands, Sleep};
 pub(crate) use self::ci::{Ci, CiRule, CiStep};
 pub(crate) use self::strategy::{Alarms, Alternate, LifecycleHook};
+pub(crate) use self::verify::{Probe, Verify};
 use crate::scalar::{CheckCommand, Duration, PortRange, Text};
 
 type Map<T> = BTreeMap<String, T>;
@@ -167,6 +169,10 @@ pub(crate) struct Await {
     pub label: Map<Text>,
     /// How long to wait. Default: 15m.
     pub deadline: Option<Duration>,
+    /// How `landfall build` makes it; `landfall push` sends it to `image`.
+    pub build: Option<Build>,
+    /// Further tags that a push gives it; placeholders as in `image`, and `{tag}`, the git tag. Those that hold what is not known are left out.
+    pub tags: Vec<String>,
 }
 
 /// A container health check.
@@ -290,6 +296,8 @@ pub(crate) struct Environment {
     /// By service: tasks to keep running, set at every deployment. Default: the live count stays; of a new service its own
     /// `desired_count`.
     pub desired_count: Map<u32>,
+    /// What `landfall verify ENV --probes` asks once it is deployed. Default: that `/` answers 200 to 399.
+    pub verify: Option<Verify>,
 }
 
 /// Where a lasting environment is reached.

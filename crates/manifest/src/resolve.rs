@@ -6,6 +6,7 @@ mod chat;
 mod ci;
 mod environments;
 mod strategy;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -77,8 +78,10 @@ pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path
     let previews = manifest.previews.map(|previews| here.previews(previews, &project, &ordered, hooks_at));
     let certified: BTreeSet<String> =
         manifest.aws.iter().filter(|(_, target)| target.certificate.is_some()).map(|(name, _)| name.clone()).collect();
+    let environments_at = at.get("environments");
     let environments = manifest.environments.into_iter().map(|(name, environment)| {
-        let own = environments::environment(name.clone(), environment, &project, &ordered, &certified);
+        let at = environments_at.get(&name);
+        let own = environments::environment(name.clone(), environment, &project, &ordered, &certified, at);
         (name, own)
     });
     let environments = environments.collect();
@@ -223,17 +226,13 @@ impl Here<'_> {
         depends_at: At<'_>,
     ) -> ContainerTemplate {
         let image = match (container.build, container.r#await) {
-            (Some(build), _) => ImageSource::Build(BuildSource {
-                context: build.context.unwrap_or_else(|| ".".to_owned()),
-                dockerfile: build.dockerfile.unwrap_or_else(|| "Dockerfile".to_owned()),
-                args: texts(build.args),
-                target: build.target,
-                timeout: secs(build.timeout, defaults::BUILD_TIMEOUT),
-            }),
+            (Some(source), _) => ImageSource::Build(build(source)),
             (None, Some(awaited)) => ImageSource::Await(AwaitSource {
                 image: awaited.image,
                 label: awaited.label.into_iter().next().map(|(label, value)| (label, value.0)),
                 deadline: secs(awaited.deadline, defaults::AWAIT_DEADLINE),
+                build: awaited.build.map(build),
+                tags: awaited.tags,
             }),
             (None, None) => container.image.map_or(ImageSource::Base, ImageSource::Reference),
         };
@@ -421,6 +420,16 @@ pub(crate) fn ms(duration: Option<Duration>, default: u32) -> u32 {
 
 pub(crate) fn secs(duration: Option<Duration>, default: u32) -> u32 {
     duration.map_or(default, |duration| u32::try_from(duration.0 / 1_000).unwrap_or(u32::MAX))
+}
+
+fn build(source: authored::Build) -> BuildSource {
+    BuildSource {
+        context: source.context.unwrap_or_else(|| ".".to_owned()),
+        dockerfile: source.dockerfile.unwrap_or_else(|| "Dockerfile".to_owned()),
+        args: texts(source.args),
+        target: source.target,
+        timeout: secs(source.timeout, defaults::BUILD_TIMEOUT),
+    }
 }
 
 fn texts(map: BTreeMap<String, Text>) -> BTreeMap<String, String> {

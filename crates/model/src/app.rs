@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::aws::AwsTarget;
 use crate::ci::Ci;
 use crate::ids::{EnvironmentId, RepositoryKey};
+use crate::probe::Verify;
 use crate::step::{RouteTarget, url};
 use crate::strategy::{DeploymentAlarms, DeploymentStrategy};
 use crate::task::{ContainerSettings, LaunchType, SecretRef};
@@ -162,6 +163,12 @@ pub struct AwaitSource {
     pub label: Option<(String, String)>,
     /// Seconds until the wait ends as a failure.
     pub deadline: u32,
+    /// How `landfall build` makes it, in CI or by hand; `landfall push` sends it to `image`. Where it is awaited nothing is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildSource>,
+    /// Tags that it gets beside that of `image`; placeholders as above, and `{tag}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,6 +263,9 @@ pub struct LongLivedEnvironment {
     /// By service: held at every deployment. Without it the live count stays, and a new service gets its own `desired_count`.
     #[serde(default)]
     pub desired_count: BTreeMap<String, u32>,
+    /// What shows that it does what it should; `None`: that its root answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
 }
 
 impl LongLivedEnvironment {

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod inventory;
 pub mod names;
 pub mod notice;
+pub mod probe;
 pub mod redact;
 pub mod step;
 pub mod strategy;

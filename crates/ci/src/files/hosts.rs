@@ -8,7 +8,13 @@ use super::{Binary, For, Settings};
 /// The file's text.
 pub fn render(host: For, settings: &Settings) -> String {
     let mut out = Lines::default();
-    out.add(0, &format!("# Written by `landfall ci init {}`; yours from here on. What runs when stands in landfall.yml under `ci`.", host.word()));
+    out.add(
+        0,
+        &format!(
+            "# Written by `landfall ci init {}`; yours from here on. What runs when stands in landfall.yml under `ci`.",
+            host.word()
+        ),
+    );
     match host {
         For::GitHub => github(&mut out, settings),
         For::GitLab => gitlab(&mut out, settings),
@@ -21,6 +27,14 @@ pub fn render(host: For, settings: &Settings) -> String {
 
 /// Records of a run, below which the state directory is too.
 const CACHE: &str = ".landfall";
+
+/// Below it, where the records alone are: hosts whose caches are shared by all runs keep these and nothing that could be stale.
+fn records(settings: &Settings) -> String {
+    match settings.state.as_deref().map(|state| state.trim_end_matches('/')) {
+        Some(state) => format!("{CACHE}/landfall/s3/{}/ci", state.replace("://", "-").replace('/', "-")),
+        None => format!("{CACHE}/landfall/ci"),
+    }
+}
 
 #[derive(Default)]
 struct Lines(String);
@@ -113,7 +127,10 @@ fn github(out: &mut Lines, settings: &Settings) {
         out.add(5, &format!("role-to-assume: {}", quoted(role)));
         out.add(5, &format!("aws-region: {}", quoted(settings.region.as_deref().unwrap_or("us-east-1"))));
     }
-    out.all(3, &["# Only a second try of this very run finds something here.", "- uses: actions/cache/restore@v4", "  with:"]);
+    out.all(
+        3,
+        &["# Only a second try of this very run finds something here.", "- uses: actions/cache/restore@v4", "  with:"],
+    );
     let key = "landfall-${{ github.run_id }}";
     out.add(5, &format!("path: {CACHE}"));
     out.add(5, &format!("key: {key}-${{{{ github.run_attempt }}}}"));
@@ -141,7 +158,15 @@ fn gitlab(out: &mut Lines, settings: &Settings) {
     out.add(1, "variables:");
     out.add(2, "GIT_DEPTH: \"0\"");
     if engine {
-        out.all(2, &["DOCKER_HOST: tcp://docker:2376", "DOCKER_TLS_CERTDIR: /certs", "DOCKER_TLS_VERIFY: \"1\"", "DOCKER_CERT_PATH: /certs/client"]);
+        out.all(
+            2,
+            &[
+                "DOCKER_HOST: tcp://docker:2376",
+                "DOCKER_TLS_CERTDIR: /certs",
+                "DOCKER_TLS_VERIFY: \"1\"",
+                "DOCKER_CERT_PATH: /certs/client",
+            ],
+        );
     }
     for (name, value) in variables(settings, "$CI_PROJECT_DIR") {
         out.add(2, &format!("{name}: {}", quoted(&value)));
@@ -273,7 +298,7 @@ fn travis(out: &mut Lines, settings: &Settings) {
         out.add(0, &format!("if: {wanted}"));
     }
     out.all(0, &["cache:", "  directories:"]);
-    out.add(2, &format!("- {CACHE}/landfall/ci"));
+    out.add(2, &format!("- {}", records(settings)));
     out.add(0, "install:");
     out.commands(1, &settings.binary.install());
     out.add(1, "- export PATH=\"$HOME/bin:$PATH\"");
@@ -298,5 +323,5 @@ fn codebuild(out: &mut Lines, settings: &Settings) {
     out.add(2, "commands:");
     out.add(3, "- \"PATH=\\\"$HOME/bin:$PATH\\\" landfall ci resume\"");
     out.all(0, &["", "cache:", "  paths:"]);
-    out.add(2, &format!("- \"/codebuild/landfall/{CACHE}/landfall/ci/**/*\""));
+    out.add(2, &format!("- \"/codebuild/landfall/{}/**/*\"", records(settings)));
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CiArgs {
@@ -25,6 +25,69 @@ pub(crate) enum CiCommand {
     /// Continue a job that was killed or failed: what ended well for this commit is not run again
     #[command(after_help = "Examples:\n  landfall ci resume")]
     Resume(EventArgs),
+    /// Write the file that makes a CI host run `landfall ci`, and the least IAM policies beside it
+    #[command(
+        after_help = "Examples:\n  landfall ci init github --role arn:aws:iam::111122223333:role/landfall --sha256 9f86d0…\n  landfall ci init gitlab --binary image --image registry.example/landfall@sha256:… --role arn:aws:iam::111122223333:role/landfall\n  landfall ci init travis --binary cargo --stdout"
+    )]
+    Init(CiInit),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CiInit {
+    /// For which host
+    pub(crate) host: HostName,
+    /// How a job gets the binary: a CI machine has none
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub(crate) binary: BinaryFrom,
+    /// SHA-256 of the released binary; any other is refused
+    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    pub(crate) sha256: Option<String>,
+    /// Where the release is [default: this version's, for x86-64]; with `--binary cargo` the git repository
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The image that has the binary at /usr/local/bin/landfall
+    #[arg(long, value_name = "REFERENCE")]
+    pub(crate) image: Option<String>,
+    /// Commit or tag that `--binary cargo` compiles [default: this version's tag]
+    #[arg(long, value_name = "REV")]
+    pub(crate) rev: Option<String>,
+    /// The role that jobs take on AWS, by OpenID Connect where the host has it
+    #[arg(long, value_name = "ARN")]
+    pub(crate) role: Option<String>,
+    /// The region, where the manifest names none or several
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// Print the host's file and write nothing
+    #[arg(long)]
+    pub(crate) stdout: bool,
+    /// Overwrite files that exist
+    #[arg(long, conflicts_with = "stdout")]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HostName {
+    Github,
+    Gitlab,
+    Circleci,
+    Travis,
+    Codebuild,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BinaryFrom {
+    /// Downloaded, and checked against `--sha256`
+    #[default]
+    Release,
+    /// Copied out of `--image`
+    Image,
+    /// Compiled, which takes minutes
+    Cargo,
+}
+
+fn sha256(text: &str) -> Result<String, String> {
+    let right = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    right.then(|| text.to_ascii_lowercase()).ok_or_else(|| "a SHA-256 has 64 hexadecimal digits".to_owned())
 }
 
 /// Instead of what the host says.

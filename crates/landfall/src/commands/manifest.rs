@@ -141,7 +141,12 @@ pub(crate) fn init(args: &InitArgs, printer: &Printer) -> CliResult<ExitCode> {
     let directory = args.directory.display();
     let files = landfall_manifest::init::scan(&args.directory)
         .map_err(|error| CliError::io(format!("cannot look into {directory}"), &error))?;
-    let text = landfall_manifest::init::propose(&files);
+    let mut text = landfall_manifest::init::propose(&files);
+    if args.flow {
+        let names = std::fs::read_dir(&args.directory).into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        text.push_str(&landfall_manifest::init::flow(&landfall_manifest::init::tests(&names)));
+    }
     if args.stdout {
         printer.raw(&text)?;
         return Ok(ExitCode::Ok);
@@ -149,7 +154,10 @@ pub(crate) fn init(args: &InitArgs, printer: &Printer) -> CliResult<ExitCode> {
     let target = args.directory.join("landfall.yml");
     write_file(&target, &text, args.force, "`--stdout` prints a proposal beside it, `--force` overwrites it")?;
     printer.note(format_args!("wrote {}", target.display()));
-    printer.hint("look it over, then `landfall check` and `landfall up`");
+    printer.hint(match args.flow {
+        true => "look it over, then `landfall check` and `landfall ci plan --branch master`",
+        false => "look it over, then `landfall check` and `landfall up`",
+    });
     if printer.json() {
         printer.json_data(&serde_json::json!({ "file": target }))?;
     }

@@ -1,5 +1,6 @@
 //! One file per command. Here they are told apart, and it is decided what each needs: nothing, tracing, a runtime.
 
+mod build;
 mod ci;
 mod diff;
 mod doctor;
@@ -12,11 +13,14 @@ pub(crate) mod link;
 mod logs;
 pub(crate) mod manifest;
 mod preview;
+mod publish;
 mod push;
 pub(crate) mod serve;
 pub(crate) mod state;
+pub(crate) mod shim;
 mod strategy;
 mod up;
+mod verify;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +53,12 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> CliResult<u8> {
     if let Command::Ci(args) = &cli.command {
         let global = &cli.global;
         return with_runtime(global, &printer, COMMAND_LOG, async || Box::pin(ci::run(args, global, &printer)).await);
+    }
+    if let Command::Shim(command) = &cli.command {
+        let global = &cli.global;
+        return with_runtime(global, &printer, COMMAND_LOG, async || {
+            Box::pin(shim::run(command, global, &printer)).await
+        });
     }
     ours(cli, printer).map(|code| code as u8)
 }
@@ -105,6 +115,7 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
         }
         Command::Status(_) => Box::pin(state::status(global, printer)).await,
         Command::Doctor(args) => Box::pin(doctor::run(&args, global, printer)).await,
+        Command::Build(args) => Box::pin(build::run(&args, global, printer)).await,
         Command::Push(args) => Box::pin(push::run(&args, global, printer)).await,
         Command::Gc(args) => Box::pin(state::gc(&args, global, printer)).await,
         Command::Deliveries(args) => Box::pin(state::deliveries(&args, global, printer)).await,

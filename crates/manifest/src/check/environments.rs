@@ -34,6 +34,9 @@ impl<'t> Checker<'_, 't> {
                 }
             }
             self.environment_routing(manifest, environment, at);
+            if let Some(verify) = &environment.verify {
+                self.verify(verify, at.get("verify"));
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod service;
 mod size;
 mod strategy;
 pub(crate) mod syntax;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,11 +6,13 @@
 mod compose;
 mod dockerfile;
 mod draft;
+mod flow;
 mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use draft::{Draft, Image, write};
+pub use flow::{flow, tests};
 pub use scan::scan;
 
 use crate::check::syntax;

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use landfall_model::app::LongLivedEnvironment;
 use landfall_model::step::RouteTarget;
 
-use super::{aws, defaults, texts};
+use super::{aws, defaults, texts, verify};
 use crate::authored::{self, EnvironmentRouting};
+use crate::tree::At;
 
 /// `services`: all of the manifest, in its order. `certified`: places on AWS with a certificate.
 pub(super) fn environment(
@@ -15,6 +16,7 @@ pub(super) fn environment(
     project: &str,
     services: &[String],
     certified: &BTreeSet<String>,
+    at: At<'_>,
 ) -> LongLivedEnvironment {
     let on = aws::text(environment.on);
     let usual_port = match &on {
@@ -42,5 +44,6 @@ pub(super) fn environment(
         routing,
         target_groups: texts(environment.target_groups),
         desired_count: environment.desired_count,
+        verify: environment.verify.map(|one| verify::verify(one, at.get("verify"))),
     }
 }

@@ -25,6 +25,7 @@ fn app() -> App {
         routing: Some(RouteTarget::Host { host: "www.example.com".to_owned(), port: 8080 }),
         target_groups: BTreeMap::new(),
         desired_count: BTreeMap::from([("worker".to_owned(), 3)]),
+        verify: None,
     };
     app.environments.insert("prod".to_owned(), prod);
     app

@@ -27,6 +27,7 @@ pub(crate) fn prod(images: &[&str]) -> Rig {
         routing: Some(RouteTarget::Host { host: "www.example.com".to_owned(), port: 8080 }),
         target_groups: BTreeMap::new(),
         desired_count: BTreeMap::new(),
+        verify: None,
     };
     rig.app.environments.insert("prod".to_owned(), prod);
     rig.world.behave(|behaviour| behaviour.available_images.extend(images.iter().map(|image| (*image).to_owned())));

@@ -37,6 +37,7 @@ fn manifest() -> App {
         routing: Some(RouteTarget::Host { host: "www.example.com".to_owned(), port: 8080 }),
         target_groups: BTreeMap::new(),
         desired_count: BTreeMap::new(),
+        verify: None,
     };
     app.environments.insert("prod".to_owned(), prod);
     app

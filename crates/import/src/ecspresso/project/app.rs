@@ -112,6 +112,7 @@ pub(super) fn project(
         routing: None,
         target_groups: BTreeMap::new(),
         desired_count: counts,
+        verify: None,
     };
     let app = App {
         project: project.clone(),

@@ -9,9 +9,10 @@ use landfall_server::deploy::{Against, Comparison};
 
 use crate::assemble::Purpose;
 use crate::cli::Global;
-use crate::cli::diff::{DiffArgs, DriftArgs};
+use crate::cli::diff::{DiffArgs, DriftArgs, VerifyArgs};
 use crate::commands::environment::image_definitions;
 use crate::commands::link::{Link, unexpected};
+use crate::commands::verify::probes;
 use crate::error::CliResult;
 use crate::exit::ExitCode;
 use crate::printer::Printer;
@@ -34,8 +35,11 @@ pub(crate) async fn drift(args: &DriftArgs, global: &Global, printer: &Printer) 
     print::differences(&comparison, false, printer)
 }
 
-pub(crate) async fn verify(args: &DiffArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    let comparison = of_manifest(args, true, global, printer).await?;
+pub(crate) async fn verify(args: &VerifyArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    if args.probes {
+        return probes(args, global, printer).await;
+    }
+    let comparison = of_manifest(&args.what, true, global, printer).await?;
     print::findings(&comparison, printer)
 }
 

@@ -1,0 +1,266 @@
+//! The variables of `travis-ecs-deploy`, and its `simple-todo` example, with the real binary: against our fake of AWS and a real registry.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use common::fake::FakeAws;
+use common::{eventually, free_ports, text};
+use landfall_awsfake::ImageRule;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+struct Registry {
+    process: Child,
+    port: u16,
+    _directory: tempfile::TempDir,
+}
+
+impl Registry {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let [port] = free_ports();
+        let config = directory.path().join("config.yml");
+        let data = directory.path().join("data");
+        let text = format!(
+            "version: 0.1\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            data.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is needed: apt-get install docker-registry");
+        eventually("the registry listens", Duration::from_secs(20), || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|error| error.to_string())
+        });
+        Self { process, port, _directory: directory }
+    }
+
+    fn repository(&self) -> String {
+        format!("127.0.0.1:{}/simple-todo", self.port)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// An image with one empty layer, as an OCI layout; its digest.
+fn layout(directory: &Path, label: &str) -> String {
+    let blobs = directory.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let put = |bytes: &[u8], kind: &str| {
+        let hash = hex::encode(Sha256::digest(bytes));
+        std::fs::write(blobs.join(&hash), bytes).unwrap();
+        json!({"mediaType": kind, "digest": format!("sha256:{hash}"), "size": bytes.len()})
+    };
+    let layer = vec![0; 1024];
+    let diff = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
+    let layer = put(&layer, "application/vnd.oci.image.layer.v1.tar");
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {"Labels": {"version": label}},
+        "rootfs": {"type": "layers", "diff_ids": [diff]}});
+    let config = put(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]});
+    let manifest = put(manifest.to_string().as_bytes(), kind);
+    let index = json!({"schemaVersion": 2, "manifests": [manifest]});
+    std::fs::write(directory.join("index.json"), index.to_string()).unwrap();
+    std::fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
+    manifest["digest"].as_str().unwrap().to_owned()
+}
+
+struct World {
+    aws: FakeAws,
+    registry: Registry,
+    digest: String,
+}
+
+const CLUSTER: &str = "simple-todo-master";
+const SERVICE: &str = "simple-todo";
+
+impl World {
+    /// The example's cluster and service, on Fargate. What `docker build` leaves is a layout beside the sources, by the image's name.
+    fn new() -> Self {
+        let (aws, registry) = (FakeAws::new(), Registry::start());
+        let bin = aws.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        let digest = layout(&aws.path().join("built"), "1");
+        let docker = bin.join("docker");
+        std::fs::write(
+            &docker,
+            "#!/bin/sh\necho \"docker $@\" >> \"$HOME/docker.log\"\ncp -R \"$HOME/built\" \"$3\"\n",
+        )
+        .unwrap();
+        std::fs::set_permissions(&docker, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let world = Self { aws, registry, digest };
+        world.ask("CreateCluster", json!({"clusterName": CLUSTER}));
+        let image = format!("{}:master", world.registry.repository());
+        world.ask(
+            "RegisterTaskDefinition",
+            json!({"family": "simple-todo-master", "networkMode": "awsvpc", "cpu": "256", "memory": "512",
+                "requiresCompatibilities": ["FARGATE"], "executionRoleArn": "arn:aws:iam::123456789012:role/exec",
+                "containerDefinitions": [{"name": "web", "image": image}, {"name": "cache", "image": "redis:7", "essential": false}]}),
+        );
+        world.ask(
+            "CreateService",
+            json!({"cluster": CLUSTER, "serviceName": SERVICE, "taskDefinition": "simple-todo-master", "desiredCount": 1,
+                "launchType": "FARGATE", "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}),
+        );
+        world
+    }
+
+    fn ask(&self, operation: &str, input: Value) -> Value {
+        self.aws.fake.call("ecs", operation, input).unwrap_or_else(|error| panic!("{operation}: {error:?}"))
+    }
+
+    /// The example's block of variables, as Travis CI hands it to the first job of a push to master.
+    fn run(&self, arguments: &[&str], changes: &[(&str, &str)]) -> Output {
+        let path = format!("{}:{}", self.aws.path().join("bin").display(), std::env::var("PATH").unwrap());
+        let mut command = self.aws.landfall(arguments);
+        command
+            .envs([("TRAVIS", "true"), ("TRAVIS_JOB_NUMBER", "4.1"), ("TRAVIS_PULL_REQUEST", "false")])
+            .envs([
+                ("TRAVIS_BRANCH", "master"),
+                ("TRAVIS_COMMIT", "1a2b3c4d"),
+                ("TRAVIS_REPO_SLUG", "acme/simple-todo"),
+            ])
+            .envs([("IMAGE_NAME", "simple-todo"), ("DEPLOY_BRANCHES", "master"), ("AWS_REGION", "us-east-1")])
+            .envs([("ECS_CLUSTER_MASTER", CLUSTER), ("ECS_SERVICE_MASTER", SERVICE)])
+            .env("REMOTE_IMAGE_URL", self.registry.repository())
+            .env("AWS_ENDPOINT_URL", self.aws.fake.url())
+            .env("PATH", path)
+            .envs(changes.iter().copied());
+        command.output().unwrap()
+    }
+
+    fn definition(&self) -> Value {
+        let found = self.ask("DescribeServices", json!({"cluster": CLUSTER, "services": [SERVICE]}));
+        let arn = &found["services"][0]["taskDefinition"];
+        self.ask("DescribeTaskDefinition", json!({"taskDefinition": arn}))["taskDefinition"].clone()
+    }
+
+    fn docker(&self) -> Option<String> {
+        std::fs::read_to_string(self.aws.path().join("docker.log")).ok()
+    }
+}
+
+const SHIM: &[&str] = &["shim", "travis-ecs-deploy"];
+
+#[track_caller]
+fn ends(output: &Output, code: i32) -> String {
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    said
+}
+
+#[test]
+fn the_example_is_built_pushed_and_deployed_and_fargates_fields_survive() {
+    let world = World::new();
+    let said = ends(&world.run(SHIM, &[]), 0);
+    assert!(said.contains("travis_fold:start:landfall_build"), "{said}");
+    assert!(said.trim_end().ends_with("build, push, deploy"), "{said}");
+    assert_eq!(world.docker().unwrap(), "docker build -t simple-todo .\n");
+    let made = world.definition();
+    let image = format!("{}@{}", world.registry.repository(), world.digest);
+    let images: Vec<&str> =
+        made["containerDefinitions"].as_array().unwrap().iter().map(|one| one["image"].as_str().unwrap()).collect();
+    assert!(
+        images[0].ends_with(&world.digest) && images[0].starts_with(&world.registry.repository()),
+        "{images:?}, {image}"
+    );
+    assert!(images[1].starts_with("redis:7"), "{images:?}");
+    assert_eq!((&made["family"], made["revision"].as_u64()), (&json!("simple-todo-master"), Some(2)));
+    for (key, value) in [
+        ("cpu", json!("256")),
+        ("memory", json!("512")),
+        ("requiresCompatibilities", json!(["FARGATE"])),
+        ("executionRoleArn", json!("arn:aws:iam::123456789012:role/exec")),
+        ("networkMode", json!("awsvpc")),
+    ] {
+        assert_eq!(made[key], value, "{key}");
+    }
+}
+
+#[test]
+fn closed_gates_are_no_failure_and_nothing_is_done() {
+    let world = World::new();
+    let calls = world.aws.fake.calls().len();
+    for change in [("TRAVIS_JOB_NUMBER", "4.2"), ("TRAVIS_PULL_REQUEST", "7"), ("TRAVIS_BRANCH", "feature/x")] {
+        ends(&world.run(SHIM, &[change]), 0);
+    }
+    let said = ends(&world.run(SHIM, &[("DRYRUN", "1")]), 0);
+    assert!(said.contains("docker build -t 'simple-todo' .") && said.contains("deploy master"), "{said}");
+    assert_eq!((world.docker(), world.aws.fake.calls().len()), (None, calls));
+}
+
+#[test]
+fn whatever_is_wrong_is_told_before_anything_is_built() {
+    let world = World::new();
+    let said = ends(&world.run(SHIM, &[("REMOTE_IMAGE_URL", ""), ("ECS_CLUSTER_MASTER", "")]), 64);
+    assert!(said.contains("not set: REMOTE_IMAGE_URL, ECS_CLUSTER_MASTER"), "{said}");
+    let said = ends(&world.run(SHIM, &[("ECS_SERVICE_MASTER", "other")]), 66);
+    assert!(said.contains("there is no service other in cluster simple-todo-master"), "{said}");
+    let said = ends(&world.run(SHIM, &[("REMOTE_IMAGE_URL", "registry.example/else")]), 64);
+    assert!(said.contains("no container of service simple-todo runs an image of registry.example/else"), "{said}");
+    let both = [("DEPLOY_BRANCHES", "a-b a/b"), ("TRAVIS_BRANCH", "a-b")];
+    assert!(ends(&world.run(SHIM, &both), 64).contains("ECS_CLUSTER_A_B"));
+    assert_eq!(world.docker(), None);
+}
+
+/// A branch's name in whatever form; also as plain `landfall ci` without a manifest.
+#[test]
+fn any_branch_finds_its_variables_and_its_tag() {
+    let world = World::new();
+    let changes = [
+        ("TRAVIS_BRANCH", "feature/my-App"),
+        ("DEPLOY_BRANCHES", "master feature/my-App"),
+        ("ECS_CLUSTER_FEATURE_MY_APP", CLUSTER),
+        ("ECS_SERVICE_FEATURE_MY_APP", SERVICE),
+    ];
+    let said = ends(&world.run(&["ci"], &changes), 0);
+    assert!(said.contains("simple-todo:feature-my-App"), "{said}");
+    assert!(world.definition()["containerDefinitions"][0]["image"].as_str().unwrap().ends_with(&world.digest));
+}
+
+/// Not one running task, but the deployment's end, is success.
+#[test]
+fn a_deployment_that_fails_is_undone_and_is_no_success() {
+    let world = World::new();
+    let before = world.definition();
+    world.aws.fake.image(ImageRule {
+        image: format!("{}@{}", world.registry.repository(), world.digest),
+        pull_error: Some("pull image manifest has been retried 1 time(s): no such tag".to_owned()),
+        ..ImageRule::default()
+    });
+    let said = ends(&world.run(SHIM, &[]), 3);
+    assert!(said.contains("no such tag") && said.contains("deploy failed (exit code 3)"), "{said}");
+    assert_eq!(world.definition()["taskDefinitionArn"], before["taskDefinitionArn"]);
+}
+
+#[test]
+fn it_stands_in_the_place_of_the_original() {
+    let world = World::new();
+    let bin: PathBuf = world.aws.path().join("node_modules/.bin");
+    ends(&world.run(&["shim", "travis-ecs-deploy", "--install", "node_modules/.bin"], &[]), 0);
+    let linked = world.aws.path().join("link");
+    std::fs::create_dir(&linked).unwrap();
+    std::os::unix::fs::symlink(common::landfall(), linked.join("travis-ecs-deploy")).unwrap();
+    for program in [bin.join("travis-ecs-deploy"), linked.join("travis-ecs-deploy")] {
+        let output =
+            Command::new(&program).env("TRAVIS_JOB_NUMBER", "1.2").current_dir(world.aws.path()).output().unwrap();
+        assert!(ends(&output, 0).contains("job 1.2 is not the build's first"), "{}", program.display());
+    }
+}
