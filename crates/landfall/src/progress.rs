@@ -77,6 +77,14 @@ impl Progress {
         }
     }
 
+    /// What somebody else's program says: on a terminal the newest line of it, elsewhere all.
+    pub(crate) fn told(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(text.to_owned()),
+            None => self.note(text),
+        }
+    }
+
     /// A line that stays: `✓ Deploy service my-project-test123-service   1.2 s`.
     pub(crate) fn line(&self, mark: Mark, text: &str, took: Option<Duration>) {
         let mut line = format!("{} {text}", mark.painted());

@@ -106,6 +106,8 @@ fn worker() -> Service {
                 image: "registry.example/worker:{short_commit}".to_owned(),
                 label: None,
                 deadline: 900,
+                build: None,
+                tags: Vec::new(),
             }),
             settings: settings(),
         }],

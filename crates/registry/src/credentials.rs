@@ -218,7 +218,7 @@ struct Answer {
 /// `docker-credential-NAME get`: the server on stdin, JSON on stdout.
 async fn ask(helper: &str, server: &str) -> PortResult<Option<Login>> {
     let program = format!("docker-credential-{helper}");
-    let bad = |why: String| PortError::Invalid(format!("{}: {program} for {server}: {why}", codes::DENIED));
+    let bad = |why: String| PortError::Denied(format!("{}: {program} for {server}: {why}", codes::DENIED));
     if !helper.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
         return Err(bad("not a helper's name".to_owned()));
     }

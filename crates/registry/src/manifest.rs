@@ -80,7 +80,7 @@ pub struct Document {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    Image(Image),
+    Image(Box<Image>),
     Index(Index),
 }
 

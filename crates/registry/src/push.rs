@@ -10,6 +10,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use landfall_ports::{PortError, PortResult};
 use serde::Serialize;
 
+use crate::blob::Place;
 use crate::client::{Client, Found};
 use crate::codes;
 use crate::digest::Digest;
@@ -91,6 +92,16 @@ impl Client {
         Ok(pushed(push.tags.iter().filter(|tag| known.missing.contains(*tag)).cloned().collect(), layers))
     }
 
+    /// Gives tags to the image that the repository has under `version`; `None`: it has none. No blob is touched.
+    ///
+    /// # Errors
+    /// As [`Client::push`].
+    pub async fn retag(&self, push: &Push<'_>, version: &str) -> PortResult<Option<Pushed>> {
+        let Some(document) = self.manifest(push.repository, version).await? else { return Ok(None) };
+        let there = There { root: document.descriptor(), document };
+        self.push(push, &there).await.map(Some)
+    }
+
     /// What the registry has of the image, and whether its tags may be given to it.
     async fn known(&self, push: &Push<'_>, root: &Document) -> PortResult<Known> {
         let digest = root.digest.to_string();
@@ -142,6 +153,30 @@ impl Client {
         }
         Ok(layers)
     }
+}
+
+/// An image that its repository has.
+struct There {
+    root: Descriptor,
+    document: Document,
+}
+
+impl Source for There {
+    fn root(&self) -> &Descriptor {
+        &self.root
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> PortResult<Document> {
+        if descriptor.digest == self.root.digest { Ok(self.document.clone()) } else { Err(vanished(descriptor)) }
+    }
+
+    fn place(&self, descriptor: &Descriptor) -> PortResult<Place> {
+        Err(vanished(descriptor))
+    }
+}
+
+fn vanished(descriptor: &Descriptor) -> PortError {
+    PortError::Conflict(format!("{} has vanished from the registry meanwhile", descriptor.digest))
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,16 +1,16 @@
 //! Images: what is pushed where.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PushArgs {
-    /// Where to: [http[s]://]REGISTRY/REPOSITORY[:TAG]
-    pub(crate) target: String,
+    /// Where to: [http[s]://]REGISTRY/REPOSITORY[:TAG]. Without it and --from, what `landfall build` made goes where the manifest awaits it
+    pub(crate) target: Option<String>,
     /// The image: an OCI layout's directory, an archive that docker or podman saved, or the name of an image that the container
     /// engine has. `:NAME` behind a path chooses one of several
     #[arg(long, value_name = "LAYOUT|ARCHIVE|IMAGE")]
-    pub(crate) from: String,
-    /// A tag for it; may be given several times. Without any, the image is known by its digest only
+    pub(crate) from: Option<String>,
+    /// A tag for it; may be given several times. With --from and without any, the image is known by its digest only
     #[arg(long = "tag", short, value_name = "TAG")]
     pub(crate) tags: Vec<String>,
     /// Never move a tag that has another image
@@ -22,4 +22,29 @@ pub(crate) struct PushArgs {
     /// Another repository of the same registry whose layers may be taken over; may be given several times
     #[arg(long = "mount-from", value_name = "REPOSITORY")]
     pub(crate) mounts: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BuildArgs {
+    /// SERVICE or SERVICE/CONTAINER; all that the manifest builds, if none is given
+    pub(crate) what: Vec<String>,
+    /// What builds; the first that answers, if not given
+    #[arg(long, value_enum, value_name = "BUILDER")]
+    pub(crate) builder: Option<BuilderName>,
+    /// A platform, as linux/arm64; several times or separated by commas for an image with several
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
+    /// A secret for `RUN --mount=type=secret`, as the builder has it: id=npm,src=.npmrc. May be given several times
+    #[arg(long = "secret", value_name = "SPEC")]
+    pub(crate) secrets: Vec<String>,
+    /// Build also what has not changed, and without the builder's cache
+    #[arg(long)]
+    pub(crate) fresh: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BuilderName {
+    Docker,
+    Podman,
+    Buildah,
 }

@@ -1,4 +1,4 @@
-//! `landfall push`: an image from this machine into a registry. The digest on stdout; everything else on stderr.
+//! `landfall push --from`: an image from this machine into a registry. The digest on stdout; everything else on stderr.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::cli::Global;
 use crate::cli::images::PushArgs;
-use crate::commands::{engine_options, port_error};
+use crate::commands::{engine_options, port_error, publish};
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -34,10 +34,18 @@ struct Answer<'a> {
 }
 
 pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    let (given, from) = match (&args.target, &args.from) {
+        (Some(target), Some(from)) => (target, from),
+        (None, None) => return publish::run(args, global, printer).await,
+        _ => {
+            return Err(CliError::new(ExitCode::Usage, "--from and a target belong together")
+                .hint("without both, what the manifest builds goes where the manifest awaits it"));
+        }
+    };
     let since = Instant::now();
-    let target = Reference::parse(&args.target).map_err(port_error)?;
+    let target = Reference::parse(given).map_err(port_error)?;
     if target.digest.is_some() {
-        return Err(CliError::new(ExitCode::Usage, format!("{}: a digest comes out of a push", args.target)));
+        return Err(CliError::new(ExitCode::Usage, format!("{given}: a digest comes out of a push")));
     }
     let mut tags: Vec<String> = target.tag.iter().chain(&args.tags).cloned().collect();
     tags.dedup();
@@ -46,7 +54,7 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
             format!("{bad:?} is no tag: up to 128 letters, digits, `_`, `.` and `-`, not beginning with the last two");
         return Err(CliError::new(ExitCode::Usage, message));
     }
-    let source = source(&args.from, global, printer).await?;
+    let source = source(from, global, printer).await?;
     let meter = Arc::new(Meter::new(*printer));
     let client = client(meter.clone());
     let push = Push {
@@ -97,7 +105,7 @@ fn cloud() -> Option<Arc<dyn CloudRegistry>> {
     None
 }
 
-fn summary(pushed: &Pushed) -> String {
+pub(crate) fn summary(pushed: &Pushed) -> String {
     let layers = &pushed.layers;
     let all = layers.present + layers.mounted + layers.uploaded;
     if all == 0 {

@@ -1,11 +1,13 @@
-//! The build context as a tar, without what `.dockerignore` leaves out.
+//! The build context as a tar or as a digest, without what `.dockerignore` leaves out.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 use landfall_ports::{PortError, PortResult};
+use sha2::{Digest as _, Sha256};
 
 const MIB: u64 = 1024 * 1024;
 const IGNORE_BYTES: u64 = MIB;
@@ -90,7 +92,60 @@ pub(super) fn pack(root: &Path, context: &str, dockerfile: &str) -> PortResult<V
     pack_within(root, context, dockerfile, LIMITS)
 }
 
+/// What a build may see of `context`, as a digest: names, kinds, whether a file may be executed, contents. Times are not in it.
+///
+/// # Errors
+/// As of a build's context: it leaves the directory, has no Dockerfile, or is too large.
+pub fn digest(root: &Path, context: &str, dockerfile: &str) -> PortResult<String> {
+    let mut hash = Sha256::new();
+    walk(root, context, dockerfile, LIMITS, &mut |path, name, metadata| {
+        let field = |hash: &mut Sha256, bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        field(&mut hash, name.as_os_str().as_encoded_bytes());
+        if metadata.is_dir() {
+            hash.update(b"d");
+        } else if metadata.is_symlink() {
+            hash.update(b"l");
+            field(&mut hash, std::fs::read_link(path)?.as_os_str().as_encoded_bytes());
+        } else {
+            hash.update(if metadata.permissions().mode() & 0o111 == 0 { b"f" } else { b"x" });
+            hash.update(metadata.len().to_le_bytes());
+            let copied = std::io::copy(&mut File::open(path)?.take(metadata.len()), &mut Hashing(&mut hash))?;
+            if copied != metadata.len() {
+                return Err(std::io::Error::other("changed while it was read"));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(hex::encode(hash.finalize()))
+}
+
+struct Hashing<'a>(&'a mut Sha256);
+
+impl std::io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn pack_within(root: &Path, context: &str, dockerfile: &str, limits: Limits) -> PortResult<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.follow_symlinks(false);
+    walk(root, context, dockerfile, limits, &mut |path, name, _| tar.append_path_with_name(path, name))?;
+    tar.into_inner().map_err(|e| PortError::Invalid(format!("build context {context}: {e}")))
+}
+
+/// Given each entry's path, its name within the context, and what it is.
+type Visit<'a> = &'a mut dyn FnMut(&Path, &Path, &Metadata) -> std::io::Result<()>;
+
+fn walk(root: &Path, context: &str, dockerfile: &str, limits: Limits, visit: Visit<'_>) -> PortResult<()> {
     let dockerfile = inside(dockerfile)?;
     let base = root.join(inside(context)?);
     let fail = |path: &Path, e: std::io::Error| PortError::Invalid(format!("build context {}: {e}", path.display()));
@@ -103,16 +158,13 @@ fn pack_within(root: &Path, context: &str, dockerfile: &str, limits: Limits) -> 
     if !real.join(&dockerfile).is_file() {
         return Err(PortError::Invalid(format!("no {} in {context:?} of that commit", dockerfile.display())));
     }
-    let mut tar = tar::Builder::new(Vec::new());
-    tar.follow_symlinks(false);
     let ignore = Ignore::read(&real)?;
-    let mut packing = Packing { tar, base: &real, ignore, dockerfile: &dockerfile, left: limits, limits };
-    packing.add(Path::new(""))?;
-    packing.tar.into_inner().map_err(|e| fail(&real, e))
+    let mut walk = Walk { visit, base: &real, ignore, dockerfile: &dockerfile, left: limits, limits };
+    walk.add(Path::new(""))
 }
 
-struct Packing<'a> {
-    tar: tar::Builder<Vec<u8>>,
+struct Walk<'a> {
+    visit: Visit<'a>,
     base: &'a Path,
     ignore: Ignore,
     dockerfile: &'a Path,
@@ -120,7 +172,7 @@ struct Packing<'a> {
     limits: Limits,
 }
 
-impl Packing<'_> {
+impl Walk<'_> {
     fn add(&mut self, at: &Path) -> PortResult<()> {
         let directory = self.base.join(at);
         let fail = |e: std::io::Error| PortError::Invalid(format!("build context {}: {e}", directory.display()));
@@ -133,9 +185,9 @@ impl Packing<'_> {
             let kind = entry.file_type().map_err(fail)?;
             let ignored = self.ignore.ignores(&path) && path != self.dockerfile && path != Path::new(".dockerignore");
             if !ignored && (kind.is_dir() || kind.is_file() || kind.is_symlink()) {
-                let bytes = if kind.is_file() { entry.metadata().map_err(fail)?.len() } else { 0 };
-                self.count(bytes)?;
-                self.tar.append_path_with_name(entry.path(), &path).map_err(fail)?;
+                let metadata = entry.metadata().map_err(fail)?;
+                self.count(if kind.is_file() { metadata.len() } else { 0 })?;
+                (self.visit)(&entry.path(), &path, &metadata).map_err(fail)?;
             }
             if kind.is_dir() && (!ignored || self.ignore.brings_back() || self.dockerfile.starts_with(&path)) {
                 self.add(&path)?;
@@ -186,6 +238,33 @@ mod tests {
         let expected = [".dockerignore", "Dockerfile", "keep.log", "link", "src", "src/a.log", "src/main.rs"];
         let trimmed: Vec<_> = names(&packed).iter().map(|name| name.trim_end_matches('/').to_owned()).collect();
         assert_eq!(trimmed, expected);
+    }
+
+    #[test]
+    fn a_digest_is_of_what_the_build_sees() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| std::fs::write(dir.path().join(path), text).unwrap();
+        let digest = || digest(dir.path(), ".", "Dockerfile").unwrap();
+        write("Dockerfile", "FROM scratch");
+        write(".dockerignore", "*.log");
+        write("a", "1");
+        let first = digest();
+        write("x.log", "left out");
+        std::fs::File::options().write(true).open(dir.path().join("a")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(digest(), first, "neither what is left out nor times count");
+        let mut seen = std::collections::BTreeSet::from([first]);
+        write("a", "2");
+        assert!(seen.insert(digest()));
+        std::fs::set_permissions(dir.path().join("a"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(seen.insert(digest()));
+        std::fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+        assert!(seen.insert(digest()));
+        std::os::unix::fs::symlink("b", dir.path().join("link")).unwrap();
+        assert!(seen.insert(digest()));
+        std::fs::create_dir(dir.path().join("empty")).unwrap();
+        assert!(seen.insert(digest()));
+        write("Dockerfile", "FROM scratch\n");
+        assert!(seen.insert(digest()));
     }
 
     #[test]

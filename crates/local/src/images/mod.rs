@@ -3,7 +3,7 @@
 //! A build runs in the background under its key. Its result is the image itself, labelled with a hash of everything that
 //! went into it: after a restart the same request finds the image, or builds again.
 
-mod context;
+pub(crate) mod context;
 mod git;
 
 use std::collections::{BTreeMap, HashMap};

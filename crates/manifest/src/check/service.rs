@@ -6,7 +6,7 @@ use landfall_model::task::DependencyCondition::{Complete, Healthy, Success};
 use landfall_model::task::LaunchType;
 
 use super::{Checker, SERVICE_LENGTH, arn, known, shown_at, syntax};
-use crate::authored::{Container, HealthCheck, LoadBalancer, Manifest, Service};
+use crate::authored::{Build, Container, HealthCheck, LoadBalancer, Manifest, Service};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::resolve::{TargetTimes, binding, check_interval, ms, secs};
@@ -102,19 +102,7 @@ impl Checker<'_, '_> {
             self.error(codes::IMAGE, at.get("image"), "not a legal image reference", rule);
         }
         if let Some(build) = &container.build {
-            let at = at.get("build");
-            for (key, path) in [("context", &build.context), ("dockerfile", &build.dockerfile)] {
-                if let Some(path) = path
-                    && let Err(rule) = syntax::inner_path(path)
-                {
-                    let error = Diagnostic::error(codes::PATH, format!("`{key}` {rule}"))
-                        .label(at.get(key).span(), rule)
-                        .help("it is relative to the root of the checked-out repository");
-                    self.push(error);
-                }
-            }
-            self.variables(&build.args, at.get("args"));
-            self.seconds(build.timeout, at.get("timeout"), 1, 86_400);
+            self.build(build, at.get("build"));
         }
         if let Some(awaited) = &container.r#await {
             let at = at.get("await");
@@ -133,7 +121,30 @@ impl Checker<'_, '_> {
                 }
             }
             self.seconds(awaited.deadline, at.get("deadline"), 1, 7 * 86_400);
+            if let Some(build) = &awaited.build {
+                self.build(build, at.get("build"));
+            }
+            for (index, tag) in awaited.tags.iter().enumerate() {
+                if let Err(rule) = syntax::tag(tag) {
+                    self.error(codes::IMAGE, at.get("tags").item(index), "not a legal tag", rule);
+                }
+            }
         }
+    }
+
+    fn build(&mut self, build: &Build, at: At<'_>) {
+        for (key, path) in [("context", &build.context), ("dockerfile", &build.dockerfile)] {
+            if let Some(path) = path
+                && let Err(rule) = syntax::inner_path(path)
+            {
+                let error = Diagnostic::error(codes::PATH, format!("`{key}` {rule}"))
+                    .label(at.get(key).span(), rule)
+                    .help("it is relative to the root of the checked-out repository");
+                self.push(error);
+            }
+        }
+        self.variables(&build.args, at.get("args"));
+        self.seconds(build.timeout, at.get("timeout"), 1, 86_400);
     }
 
     fn health_check(&mut self, check: &HealthCheck, on_aws: bool, at: At<'_>) {

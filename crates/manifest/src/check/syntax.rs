@@ -126,6 +126,17 @@ pub(crate) fn matcher(text: &str) -> Result<(), &'static str> {
 
 const PLACEHOLDERS: [&str; 4] = ["commit", "short_commit", "branch", "project"];
 
+/// A tag with placeholders, of which `{tag}` is a push's own.
+pub(crate) fn tag(text: &str) -> Result<(), String> {
+    let plain = substituted(&text.replace("{tag}", "x"), "x")?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let begins = plain.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    if plain.len() <= 128 && begins && plain.chars().all(legal) {
+        return Ok(());
+    }
+    Err("1 to 128 letters, digits, `_`, `.` and `-`, not beginning with the last two".into())
+}
+
 /// Enough of the reference grammar to catch slips: the engine has the last word.
 pub(crate) fn image(text: &str, placeholders: bool) -> Result<(), String> {
     if text.is_empty() || text.len() > 512 {

@@ -418,7 +418,7 @@ fn needs_commit(image: &ImageSource) -> bool {
 }
 
 /// A branch's name as a legal tag of an image; `None` where nothing of it is legal.
-fn tag_safe(branch: &str) -> Option<String> {
+pub fn tag_safe(branch: &str) -> Option<String> {
     let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
     let tag: String = branch.chars().map(legal).skip_while(|c| matches!(c, '.' | '-')).take(128).collect();
     Some(tag).filter(|tag| !tag.is_empty())

@@ -42,7 +42,7 @@ use crate::control::holds_place;
 use crate::names::hashed_names;
 
 pub use back::{Touched, touched, ways_back};
-pub use deploy::Following;
+pub use deploy::{Following, tag_safe};
 pub use environment::{EnvironmentInputs, ImageOverride, Running, environment, environment_url, rollback, scale};
 pub use preview::preview;
 pub use release::{Attempt, NoRelease, Release, Released};

@@ -20,7 +20,7 @@ use crate::digest::Digest;
 use crate::manifest::{Descriptor, Document, Image, LARGEST, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, write};
 use crate::source::Source;
 use crate::source::archive::Archive;
-use crate::source::layout::{Files as _, bad};
+use crate::source::layout::{Files as _, bad, not_written};
 
 /// Part of the names of what is kept: another level or library writes other bytes.
 const HOW: &str = "gzip5-1";
@@ -45,7 +45,7 @@ impl Layers {
 
     /// Compresses what `place` holds, which must be `diff`.
     fn add(&self, place: &Place, diff: &Digest, at: &Path) -> PortResult<(Digest, Place)> {
-        let full = |e: std::io::Error| self.failed(&e);
+        let full = |e: std::io::Error| not_written(&self.0, &e);
         std::fs::create_dir_all(&self.0).map_err(full)?;
         // A name of its own until it is whole: another push may compress the same.
         let draft = self.0.join(format!("{}.{}.draft", diff.hex(), std::process::id()));
@@ -64,7 +64,7 @@ impl Layers {
     }
 
     fn compress(&self, place: &Place, diff: &Digest, at: &Path, draft: &Path) -> PortResult<Digest> {
-        let full = |e: std::io::Error| self.failed(&e);
+        let full = |e: std::io::Error| not_written(&self.0, &e);
         let mut source = place.open().map_err(|e| bad(at, e))?;
         let file = BufWriter::with_capacity(256 * 1024, std::fs::File::create(draft).map_err(full)?);
         let mut packed = GzEncoder::new(Hashed { inner: file, hash: Sha256::new() }, Compression::new(LEVEL));
@@ -85,14 +85,6 @@ impl Layers {
             return Err(PortError::Invalid(format!("{}: {}: {why}", codes::DIGEST, at.display())));
         }
         Ok(Digest::of_hash(hashed.hash))
-    }
-
-    fn failed(&self, error: &std::io::Error) -> PortError {
-        let text = format!("{}: {}: {error}", codes::DISK, self.0.display());
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => PortError::Full(text),
-            _ => PortError::Invalid(text),
-        }
     }
 }
 
@@ -275,6 +267,15 @@ mod tests {
             left.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "draft")).count(),
             0
         );
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_a_damaged_layer() {
+        let store = Layers::new(PathBuf::from("/layers"));
+        let place = Place::Bytes(Bytes::from(vec![7; 1_000_000]));
+        let diff = place.digest().unwrap();
+        let error = store.compress(&place, &diff, Path::new("a.tar"), Path::new("/dev/full")).unwrap_err();
+        assert!(matches!(&error, PortError::Full(text) if text.contains("LF-IMAGE-DISK: /layers")), "{error}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! OCI's image layout: a directory, or the same within a tar.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,8 @@ use landfall_ports::{PortError, PortResult};
 use crate::blob::Place;
 use crate::codes;
 use crate::digest::Digest;
-use crate::manifest::{Descriptor, Document, Index, LARGEST};
+use crate::manifest::{Descriptor, Document, Index, LARGEST, write};
+use crate::push::{closure, wanted};
 use crate::source::Source;
 
 /// The annotation that holds an image's tag within a layout.
@@ -102,6 +104,43 @@ impl Source for Layout {
             return Err(bad(self.files.path(), why));
         }
         Ok(place)
+    }
+}
+
+/// Writes an image as a layout of its own; the directory is made, and must hold nothing.
+///
+/// # Errors
+/// `Full`: no room. `Invalid`: the image is damaged, or nothing can be written there.
+pub fn write_layout(source: &dyn Source, directory: &Path) -> PortResult<()> {
+    let blobs = directory.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).map_err(|e| not_written(&blobs, &e))?;
+    let root = source.manifest(source.root())?;
+    let documents = closure(&root, source)?;
+    for document in &documents {
+        let path = blobs.join(document.digest.hex());
+        std::fs::write(&path, &document.bytes).map_err(|e| not_written(&path, &e))?;
+    }
+    for descriptor in wanted(&documents) {
+        let (place, path) = (source.place(descriptor)?, blobs.join(descriptor.digest.hex()));
+        let mut from = place.open().map_err(|e| bad(directory, format!("{}: {e}", place.name())))?;
+        let mut to = std::fs::File::create(&path).map_err(|e| not_written(&path, &e))?;
+        std::io::copy(&mut from, &mut to).map_err(|e| not_written(&path, &e))?;
+    }
+    let index = Index { schema_version: 2, media_type: None, manifests: vec![root.descriptor()], annotations: BTreeMap::new() };
+    let files = [("index.json", write(&index)?), ("oci-layout", Bytes::from_static(b"{\"imageLayoutVersion\":\"1.0.0\"}"))];
+    for (name, bytes) in files {
+        let path = directory.join(name);
+        std::fs::write(&path, bytes).map_err(|e| not_written(&path, &e))?;
+    }
+    Ok(())
+}
+
+/// Of a file of ours.
+pub(crate) fn not_written(path: &Path, error: &std::io::Error) -> PortError {
+    let text = format!("{}: {}: {error}", codes::DISK, path.display());
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => PortError::Full(text),
+        _ => PortError::Invalid(text),
     }
 }
 

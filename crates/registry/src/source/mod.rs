@@ -6,7 +6,7 @@ mod layout;
 
 pub use archive::{Archive, Kind};
 pub use docker::{Layers, repack};
-pub use layout::Layout;
+pub use layout::{Layout, write_layout};
 
 use landfall_ports::PortResult;
 

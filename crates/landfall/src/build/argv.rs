@@ -1,0 +1,180 @@
+//! What builders are told, word by word. Pure.
+
+use std::path::Path;
+
+use landfall_model::app::BuildSource;
+
+/// Whichever is there: BuildKit through docker's plugin, docker's own builder, Podman, Buildah.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Builder {
+    /// With a driver that writes OCI layouts itself.
+    Buildx,
+    Docker,
+    Podman,
+    Buildah,
+}
+
+impl Builder {
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Self::Buildx | Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Buildah => "buildah",
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Buildx => "docker buildx",
+            other => other.program(),
+        }
+    }
+
+    /// Several platforms in one image.
+    pub(crate) fn many_platforms(self) -> bool {
+        self == Self::Buildx
+    }
+}
+
+/// One build.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(crate) source: &'a BuildSource,
+    pub(crate) context: &'a Path,
+    /// `localhost/shop-web-app`
+    pub(crate) local: &'a str,
+    pub(crate) labels: &'a [(String, String)],
+    pub(crate) platforms: &'a [String],
+    /// As the builders have them: `id=npm,src=.npmrc`.
+    pub(crate) secrets: &'a [String],
+    pub(crate) fresh: bool,
+    /// The image's id, or BuildKit's metadata.
+    pub(crate) result: &'a Path,
+    pub(crate) layout: &'a Path,
+    /// Images of ours that it is based on, and their layouts.
+    pub(crate) bases: &'a [(String, &'a Path)],
+}
+
+pub(crate) fn build(builder: Builder, job: &Job<'_>) -> Vec<String> {
+    let mut words: Vec<String> = match builder {
+        Builder::Buildx => vec!["buildx", "build", "--progress=plain", "--provenance=false"],
+        Builder::Docker | Builder::Podman => vec!["build"],
+        // Without it every step is one layer's worth of cache less.
+        Builder::Buildah => vec!["build", "--layers"],
+    }
+    .into_iter()
+    .map(str::to_owned)
+    .collect();
+    let mut option = |name: &str, value: &str| words.extend([format!("--{name}"), value.to_owned()]);
+    option("file", &job.context.join(&job.source.dockerfile).to_string_lossy());
+    if builder == Builder::Buildx {
+        option("metadata-file", &job.result.to_string_lossy());
+        option("output", &format!("type=oci,tar=false,dest={}", job.layout.display()));
+        for (name, layout) in job.bases {
+            option("build-context", &format!("{name}=oci-layout://{}", layout.display()));
+        }
+    } else {
+        option("iidfile", &job.result.to_string_lossy());
+        option("tag", &format!("{}:latest", job.local));
+    }
+    if let Some(target) = &job.source.target {
+        option("target", target);
+    }
+    if !job.platforms.is_empty() {
+        option("platform", &job.platforms.join(","));
+    }
+    for (name, value) in &job.source.args {
+        option("build-arg", &format!("{name}={value}"));
+    }
+    for (name, value) in job.labels {
+        option("label", &format!("{name}={value}"));
+    }
+    for secret in job.secrets {
+        option("secret", secret);
+    }
+    if job.fresh {
+        words.push("--no-cache".to_owned());
+    }
+    words.push(job.context.to_string_lossy().into_owned());
+    words
+}
+
+/// How the image comes out of the builder; `None`: it is in the layout already. Docker's goes through an archive.
+pub(crate) fn take(builder: Builder, image: &str, layout: &Path, archive: &Path) -> Option<Vec<String>> {
+    let owned = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+    match builder {
+        Builder::Buildx => None,
+        Builder::Docker => owned(&["save", "--output", &archive.to_string_lossy(), image]),
+        Builder::Podman | Builder::Buildah => owned(&["push", "--quiet", image, &format!("oci:{}", layout.display())]),
+    }
+}
+
+/// BuildKit's `containerimage.digest`.
+pub(crate) fn digest(metadata: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(metadata).ok()?;
+    Some(value["containerimage.digest"].as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn every_builder_is_told_all_of_it() {
+        let source = BuildSource {
+            context: "app".to_owned(),
+            dockerfile: "docker/Dockerfile".to_owned(),
+            args: BTreeMap::from([("V".to_owned(), "a b".to_owned())]),
+            target: Some("prod".to_owned()),
+            timeout: 60,
+        };
+        let labels = [("org.opencontainers.image.revision".to_owned(), "c1".to_owned())];
+        let platforms = ["linux/amd64".to_owned(), "linux/arm64".to_owned()];
+        let secrets = ["id=npm,src=.npmrc".to_owned()];
+        let bases = [("localhost/shop-base-app".to_owned(), Path::new("/s/base"))];
+        let job = Job {
+            source: &source,
+            context: Path::new("/w/app"),
+            local: "localhost/shop-web-app",
+            labels: &labels,
+            platforms: &platforms,
+            secrets: &secrets,
+            fresh: false,
+            result: Path::new("/s/id"),
+            layout: Path::new("/s/layout"),
+            bases: &bases,
+        };
+        let common = "--target prod --platform linux/amd64,linux/arm64 --build-arg V=a b --label org.opencontainers.image.revision=c1 --secret id=npm,src=.npmrc";
+        let of = |builder| build(builder, &job).join(" ");
+        assert_eq!(
+            of(Builder::Podman),
+            format!(
+                "build --file /w/app/docker/Dockerfile --iidfile /s/id --tag localhost/shop-web-app:latest {common} /w/app"
+            )
+        );
+        assert!(of(Builder::Buildah).starts_with("build --layers --file "));
+        assert_eq!(
+            of(Builder::Buildx),
+            format!(
+                "buildx build --progress=plain --provenance=false --file /w/app/docker/Dockerfile --metadata-file /s/id --output \
+                 type=oci,tar=false,dest=/s/layout --build-context localhost/shop-base-app=oci-layout:///s/base {common} /w/app"
+            )
+        );
+        let words = build(Builder::Docker, &Job { fresh: true, ..job });
+        assert_eq!(words[words.len() - 2..], ["--no-cache", "/w/app"]);
+        assert!(words.contains(&"V=a b".to_owned()), "a value is one word");
+    }
+
+    #[test]
+    fn the_image_is_taken_by_its_id() {
+        let of = |builder| take(builder, "sha256:1", Path::new("/l"), Path::new("/a.tar")).map(|words| words.join(" "));
+        assert_eq!(of(Builder::Buildx), None);
+        assert_eq!(of(Builder::Docker).unwrap(), "save --output /a.tar sha256:1");
+        assert_eq!(of(Builder::Podman).unwrap(), "push --quiet sha256:1 oci:/l");
+        assert_eq!(digest(r#"{"containerimage.digest":"sha256:2"}"#).as_deref(), Some("sha256:2"));
+    }
+}
