@@ -17,7 +17,7 @@ codes! {
     THROTTLED = "LF-REGISTRY-THROTTLED", "The registry asks for fewer requests than a push needs.",
         "Try again later, or log in: many registries allow more to those they know.";
     DENIED = "LF-REGISTRY-DENIED", "The registry refuses: no credentials, wrong ones, or a right is missing.",
-        "`docker login` or `podman login`; the message says which file was looked at. See [images](images.md).";
+        "`docker login` or `podman login`; the message says which file was looked at. See [images](../images.md).";
     DIGEST = "LF-REGISTRY-DIGEST", "What arrived is not what was sent, or a file is not what its name says.",
         "Build the image again; if the file is sound, look at what is between here and the registry.";
     IMMUTABLE = "LF-REGISTRY-TAG-IMMUTABLE", "The tag has another image already and may not be moved.",

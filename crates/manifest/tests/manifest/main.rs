@@ -3,6 +3,7 @@
 
 mod aws;
 mod bounds;
+mod built;
 mod chat;
 mod ci;
 mod codes;
