@@ -14,16 +14,19 @@ impl AwsPlatform {
         let Some(documents) = self.orchestrator().documents(service).await? else { return Ok(None) };
         let bound = documents.service["loadBalancers"].as_array().into_iter().flatten();
         let Some(group) = bound.filter_map(|one| one["targetGroupArn"].as_str()).next() else { return Ok(None) };
-        let call = |action, resource| Call { service: "elasticloadbalancing", action, family: Family::ElbRead, resource };
+        let call =
+            |action, resource| Call { service: "elasticloadbalancing", action, family: Family::ElbRead, resource };
         let elb = &self.core.clients.elb;
         let request = elb.describe_target_groups().target_group_arns(group);
         let groups = self.core.caller.call(call("DescribeTargetGroups", group), || request.clone().send()).await?;
         let found = groups.target_groups.unwrap_or_default().into_iter().next();
-        let Some(balancer) = found.and_then(|group| group.load_balancer_arns.unwrap_or_default().into_iter().next()) else {
+        let Some(balancer) = found.and_then(|group| group.load_balancer_arns.unwrap_or_default().into_iter().next())
+        else {
             return Ok(None);
         };
         let request = elb.describe_load_balancers().load_balancer_arns(&balancer);
-        let balancers = self.core.caller.call(call("DescribeLoadBalancers", &balancer), || request.clone().send()).await?;
+        let balancers =
+            self.core.caller.call(call("DescribeLoadBalancers", &balancer), || request.clone().send()).await?;
         let Some(name) = balancers.load_balancers.unwrap_or_default().into_iter().find_map(|one| one.dns_name) else {
             return Ok(None);
         };

@@ -107,7 +107,9 @@ pub(crate) enum Command {
     )]
     Schema,
     /// Write a first landfall.yml from the Dockerfiles and compose file found here
-    #[command(after_help = "Examples:\n  landfall init\n  landfall init --flow       with the rules of a CI flow: docs/ci.md\n  landfall init --stdout services/web")]
+    #[command(
+        after_help = "Examples:\n  landfall init\n  landfall init --flow       with the rules of a CI flow: docs/ci.md\n  landfall init --stdout services/web"
+    )]
     Init(InitArgs),
     /// Look at everything that a deployment needs, here and on AWS, and say what is missing and what helps
     #[command(

@@ -146,6 +146,41 @@ fn a_lasting_environment_by_port_lives_under_the_policy_and_every_right_in_it_is
     needed_and_not_more(true, "prod", everything_lasting);
 }
 
+/// Where a deployment may pause, the policy lets it go on; without that right it is named, and the deployment goes on waiting.
+#[test]
+fn a_paused_deployment_goes_on_under_the_policy() {
+    let world = World::new(false);
+    world.manifest("good", 30);
+    world.pause_side();
+    let policy = world.policy(&["prod"]);
+    world.hold_to(&policy);
+    world.expect(&["deploy", "prod", "--commit", COMMITS[0]]);
+    let image = format!("side/side={}", job("next"));
+    let next = ["deploy", "prod", "--service", "side", "--image", &image, "--commit", COMMITS[1]];
+    let deploying = world.aws.landfall(&next).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    common::eventually("it waits at its pause", Duration::from_secs(60), || {
+        let told = world.expect(&["status", "prod", "--output", "json"]);
+        if told.contains("landfall continue") { Ok(()) } else { Err(told) }
+    });
+    let right = "ecs:ContinueServiceDeployment";
+    let mut less = policy.clone();
+    for statement in less["Statement"].as_array_mut().unwrap() {
+        if let Some(actions) = statement["Action"].as_array_mut() {
+            actions.retain(|action| action != right);
+        }
+    }
+    world.hold_to(&less);
+    let refused = world.landfall(&["continue", "prod"]);
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(77), "{stderr}");
+    assert!(stderr.contains(&format!("may not do {right} on ")), "{stderr}");
+    world.hold_to(&policy);
+    world.expect(&["continue", "prod"]);
+    let ended = deploying.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(granted(&world).1["SteerDeployments"].contains(right));
+}
+
 #[test]
 fn another_project_s_policy_is_of_no_use() {
     let world = World::new(false);

@@ -30,7 +30,7 @@ mod supervisor;
 mod task;
 
 pub use balancer::RouterCommand;
-pub use images::context::digest as context_digest;
 pub use engine::{Engine, EngineKind, EngineOptions};
+pub use images::context::digest as context_digest;
 pub use landfall_ports::orchestrator::LogLine;
 pub use platform::{LocalOptions, LocalPlatform};

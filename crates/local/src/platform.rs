@@ -75,7 +75,8 @@ impl LocalPlatform {
         }
         let core = Arc::new(Core::new(engine, router, options.instance, directory, options.publish));
         let http = http::http();
-        let images = LocalImages::new(Arc::clone(&core), host::registries(), &options.state_dir, options.concurrent_builds)?;
+        let images =
+            LocalImages::new(Arc::clone(&core), host::registries(), &options.state_dir, options.concurrent_builds)?;
         let hooks = LocalHooks::new(http.clone(), &options.state_dir)?;
         let balancer = LocalBalancer { core: Arc::clone(&core), http };
         Ok(Self { core, balancer: Arc::new(balancer), images: Arc::new(images), hooks: Arc::new(hooks) })

@@ -41,18 +41,26 @@ pub struct CiStep {
 #[serde(rename_all = "snake_case")]
 pub enum CiAction {
     /// Shell lines, one after another; the first that fails ends the step.
-    Test { commands: Vec<String> },
+    Test {
+        commands: Vec<String>,
+    },
     /// Every image of the manifest.
     Build,
     /// What was built, to its registry.
     Push,
-    Deploy { environment: String },
+    Deploy {
+        environment: String,
+    },
     /// The environment's probes.
-    Verify { environment: String },
+    Verify {
+        environment: String,
+    },
     /// The branch's preview, brought up or updated.
     Preview,
     /// A deployment of the image that the commit has already; nothing is built.
-    Promote { environment: String },
+    Promote {
+        environment: String,
+    },
 }
 
 impl CiAction {

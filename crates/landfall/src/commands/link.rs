@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use landfall_model::app::App;
 use landfall_model::event::{Ask, PreviewTrigger};
 use landfall_model::ids::EnvironmentId;
 use landfall_server::control::{
@@ -18,7 +19,8 @@ use crate::exit::ExitCode;
 use crate::paths::State;
 use crate::printer::Printer;
 
-/// How long a command may have the state without a socket: it opens one at once, and ends soon after it has closed it.
+/// How long a command may have the state without a socket: one that looks never has one, one that works opens it at once and
+/// ends soon after it has closed it.
 const BETWEEN: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -35,20 +37,22 @@ impl Link {
     /// through the command that has the state, where one has.
     pub(crate) async fn open(global: &Global, printer: &Printer, purpose: Purpose) -> CliResult<Self> {
         let until = Instant::now() + BETWEEN;
+        // Read once: what there is to say about it is said once.
+        let mut app = None;
         loop {
-            let error = match Self::once(global, printer, purpose).await {
-                Err(error) if error.code == ExitCode::Locked && !purpose.works() => error,
+            let error = match Self::once(global, printer, purpose, &mut app).await {
+                Err(error) if error.code == ExitCode::Locked => error,
                 opened => return opened,
             };
-            // It is about to open its socket, or about to end.
-            if Instant::now() > until {
+            // Whoever has it looks, and is done in a moment; or works, and is about to open its socket or to end.
+            if Instant::now() > until || purpose.works() && is_at_work(global).await? {
                 return Err(error);
             }
             tokio::time::sleep(AGAIN).await;
         }
     }
 
-    async fn once(global: &Global, printer: &Printer, purpose: Purpose) -> CliResult<Self> {
+    async fn once(global: &Global, printer: &Printer, purpose: Purpose, read: &mut Option<App>) -> CliResult<Self> {
         let state = State::of(global.state.clone())?;
         // A state on S3 has no server: every machine opens it itself.
         if let State::Directory(directory) = &state
@@ -62,13 +66,17 @@ impl Link {
         {
             return Ok(Link::Command(client));
         }
-        let app = manifest::load(&global.config, printer).map_err(|error| {
-            if error.code == ExitCode::NotFound {
-                error.hint(format!("no server runs for {state}; `--state DIR` names another"))
-            } else {
-                error
-            }
-        })?;
+        let app = match read.take() {
+            Some(app) => app,
+            None => manifest::load(&global.config, printer).map_err(|error| {
+                if error.code == ExitCode::NotFound {
+                    error.hint(format!("no server runs for {state}; `--state DIR` names another"))
+                } else {
+                    error
+                }
+            })?,
+        };
+        *read = Some(app.clone());
         Ok(Link::Here(Box::new(Assembly::open(&state, app, None, purpose).await?)))
     }
 
@@ -102,6 +110,14 @@ impl Link {
 /// The client of a server that answers. A socket file that nobody listens on is a dead server's.
 pub(crate) async fn server(state: &Path) -> Option<ControlClient> {
     answering(&state.join(CONTROL_SOCKET)).await
+}
+
+/// Whether a command works on the state, for as long as that takes.
+async fn is_at_work(global: &Global) -> CliResult<bool> {
+    Ok(match State::of(global.state.clone())? {
+        State::Directory(directory) => answering(&directory.join(COMMAND_SOCKET)).await.is_some(),
+        State::S3 { .. } => false,
+    })
 }
 
 async fn answering(socket: &Path) -> Option<ControlClient> {

@@ -146,6 +146,16 @@ previews:
         self.aws.write("landfall.yml", &text);
     }
 
+    /// From now on deployments of `side` wait at a pause hook.
+    pub(crate) fn pause_side(&self) {
+        let path = self.aws.path().join("landfall.yml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let pause = "{ strategy: blue_green, lifecycle_hooks: [{ stages: [post_test_traffic_shift], pause: { timeout: 24h, on_timeout: rollback } }] }";
+        let paused = text.replace("  side:\n", &format!("  side:\n    deployment: {pause}\n"));
+        assert_ne!(text, paused);
+        std::fs::write(path, paused).unwrap();
+    }
+
     pub(crate) fn landfall(&self, arguments: &[&str]) -> Output {
         self.aws.landfall(arguments).output().unwrap()
     }

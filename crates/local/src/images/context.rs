@@ -250,7 +250,12 @@ mod tests {
         write("a", "1");
         let first = digest();
         write("x.log", "left out");
-        std::fs::File::options().write(true).open(dir.path().join("a")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(dir.path().join("a"))
+            .unwrap()
+            .set_modified(std::time::UNIX_EPOCH)
+            .unwrap();
         assert_eq!(digest(), first, "neither what is left out nor times count");
         let mut seen = std::collections::BTreeSet::from([first]);
         write("a", "2");

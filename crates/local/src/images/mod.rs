@@ -268,9 +268,8 @@ impl Images for LocalImages {
         if let Some((label, value)) = &request.label {
             let found = self.core.docker.list_images(&[format!("{label}={value}")]).await?;
             let repository = Reference::parse(&request.image)?.repository.full_name();
-            let of_it = found
-                .into_iter()
-                .filter(|image| image.repo_tags.iter().any(|tag| same_repository(tag, &repository)));
+            let of_it =
+                found.into_iter().filter(|image| image.repo_tags.iter().any(|tag| same_repository(tag, &repository)));
             return Ok(of_it.max_by_key(|image| image.created).map(|image| normal_id(&image.id)));
         }
         for name in [request.image.clone(), format!("localhost/{}", request.image)] {

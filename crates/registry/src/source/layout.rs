@@ -126,8 +126,10 @@ pub fn write_layout(source: &dyn Source, directory: &Path) -> PortResult<()> {
         let mut to = std::fs::File::create(&path).map_err(|e| not_written(&path, &e))?;
         std::io::copy(&mut from, &mut to).map_err(|e| not_written(&path, &e))?;
     }
-    let index = Index { schema_version: 2, media_type: None, manifests: vec![root.descriptor()], annotations: BTreeMap::new() };
-    let files = [("index.json", write(&index)?), ("oci-layout", Bytes::from_static(b"{\"imageLayoutVersion\":\"1.0.0\"}"))];
+    let index =
+        Index { schema_version: 2, media_type: None, manifests: vec![root.descriptor()], annotations: BTreeMap::new() };
+    let files =
+        [("index.json", write(&index)?), ("oci-layout", Bytes::from_static(b"{\"imageLayoutVersion\":\"1.0.0\"}"))];
     for (name, bytes) in files {
         let path = directory.join(name);
         std::fs::write(&path, bytes).map_err(|e| not_written(&path, &e))?;

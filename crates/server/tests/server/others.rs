@@ -53,7 +53,13 @@ async fn deployed_by_others(rig: &Rig, name: &str, image: &str) -> String {
 /// Images are told by the commit.
 fn by_commit() -> Rig {
     let mut rig = prod(&["app:1111111", "app:2222222"]);
-    let wait = AwaitSource { image: "app:{short_commit}".to_owned(), label: None, deadline: 60, build: None, tags: Vec::new() };
+    let wait = AwaitSource {
+        image: "app:{short_commit}".to_owned(),
+        label: None,
+        deadline: 60,
+        build: None,
+        tags: Vec::new(),
+    };
     rig.app.services.get_mut("app").unwrap().containers[0].image = ImageSource::Await(wait);
     rig
 }

@@ -85,7 +85,13 @@ fn web() -> Service {
 }
 
 fn worker() -> Service {
-    let image = AwaitSource { image: "registry.example/worker:{short_commit}".to_owned(), label: None, deadline: 900, build: None, tags: Vec::new() };
+    let image = AwaitSource {
+        image: "registry.example/worker:{short_commit}".to_owned(),
+        label: None,
+        deadline: 900,
+        build: None,
+        tags: Vec::new(),
+    };
     Service {
         launch_type: landfall_model::task::LaunchType::Fargate,
         base_task_definition: None,
