@@ -27,6 +27,11 @@ pub struct Ecr {
 }
 
 impl Ecr {
+    /// With a target's own credentials in its region.
+    pub(crate) fn of(core: Arc<Core>) -> Self {
+        Self { regions: Mutex::new(HashMap::from([(core.region.clone(), core)])) }
+    }
+
     async fn core(&self, host: &Host<'_>) -> PortResult<Arc<Core>> {
         let mut regions = self.regions.lock().await;
         if let Some(core) = regions.get(host.region) {

@@ -11,10 +11,12 @@ use landfall_ports::PortResult;
 use landfall_ports::images::Images;
 use landfall_ports::load_balancer::LoadBalancer;
 use landfall_ports::orchestrator::Orchestrator;
+use landfall_ports::registry::CloudRegistry;
 use landfall_ports::steps::HookRunner;
 use landfall_ports::topic::Topic;
 
 use crate::core::Core;
+use crate::ecr::Ecr;
 use crate::ecs::Ecs;
 use crate::elb::Elb;
 use crate::hooks::LambdaHooks;
@@ -88,6 +90,11 @@ impl AwsPlatform {
     /// Images in ECR; those of other registries are looked up by `others`.
     pub fn images(&self, others: Option<Arc<dyn Images>>) -> Arc<dyn Images> {
         Arc::new(EcrImages::new(Arc::clone(&self.core), others))
+    }
+
+    /// ECR as a registry to push to, with this target's credentials where it is in this target's region.
+    pub fn registry(&self) -> Arc<dyn CloudRegistry> {
+        Arc::new(Ecr::of(Arc::clone(&self.core)))
     }
 
     /// Lambda functions; every other hook is run by `others`. Made once: it holds what runs.

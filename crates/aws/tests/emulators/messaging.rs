@@ -160,6 +160,24 @@ async fn images_are_pinned(place: Place) {
     assert!(matches!(resolve("nginx:1".to_owned(), None).await, Err(PortError::Invalid(_))));
 }
 
+async fn registries_are_logged_in_to_and_repositories_made(place: Place) {
+    let account = place.platform.account().await.unwrap();
+    let host = format!("{account}.dkr.ecr.{}.amazonaws.com", place.raw.region);
+    let registry = place.platform.registry();
+    assert!(registry.serves(&host));
+    let login = registry.login(&host).await.unwrap();
+    assert!(login.user == "AWS" && !login.password.is_empty());
+    assert!(login.lifetime > Duration::from_secs(3600), "{:?}", login.lifetime);
+    assert_eq!(registry.repository(&host, "pushed/app").await.unwrap(), None);
+    for _ in 0..2 {
+        registry.create_repository(&host, "pushed/app").await.unwrap();
+    }
+    assert!(registry.repository(&host, "pushed/app").await.unwrap().unwrap().may_move("v1"));
+    let fixed = json!({"repositoryName": "pushed/fixed", "imageTagMutability": "IMMUTABLE"});
+    place.raw.json("ecr", "AmazonEC2ContainerRegistry_V20150921.CreateRepository", fixed).await;
+    assert!(!registry.repository(&host, "pushed/fixed").await.unwrap().unwrap().may_move("v1"));
+}
+
 macro_rules! on {
     ($emulator:ident: $($name:ident),+ $(,)?) => {
         mod $emulator {
@@ -171,8 +189,18 @@ macro_rules! on {
     };
 }
 
-on!(moto: topics_deliver_text_and_envelopes, secrets_are_read_with_their_key, images_are_pinned);
-on!(ministack: topics_deliver_text_and_envelopes, secrets_are_read_with_their_key, images_are_pinned);
+on!(
+    moto: topics_deliver_text_and_envelopes,
+    secrets_are_read_with_their_key,
+    images_are_pinned,
+    registries_are_logged_in_to_and_repositories_made,
+);
+on!(
+    ministack: topics_deliver_text_and_envelopes,
+    secrets_are_read_with_their_key,
+    images_are_pinned,
+    registries_are_logged_in_to_and_repositories_made,
+);
 
 /// A signature that is wrong anywhere (path, scope, headers, body) would be refused before anything is looked up.
 #[tokio::test]
