@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use common::{eventually, fake, signal};
+use common::{eventually, fake, git, signal};
 use serde_json::Value;
 
 const MANIFEST: &str = r#"project: shop
@@ -198,15 +198,6 @@ fn buildkite() {
     insta::assert_snapshot!("buildkite_tag", of(&[("BUILDKITE_BRANCH", "v1"), ("BUILDKITE_TAG", "v1")]));
 }
 
-fn git(directory: &Path, words: &[&str]) {
-    let mut command = Command::new("git");
-    command
-        .args(["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=master"])
-        .args(words);
-    let output = command.current_dir(directory).env_remove("GIT_DIR").output().unwrap();
-    assert!(output.status.success(), "{words:?}: {}", common::text(&output.stderr));
-}
-
 #[test]
 fn on_a_laptop_gits_branch_and_paths_count() {
     let manifest =
@@ -217,7 +208,7 @@ fn on_a_laptop_gits_branch_and_paths_count() {
         assert_eq!(output.status.code(), Some(0), "{}", common::text(&output.stderr));
         serde_json::from_slice::<Value>(&output.stdout).unwrap()
     };
-    git(home.path(), &["init", "-q"]);
+    git(home.path(), &["init", "-q", "-b", "master"]);
     git(home.path(), &["commit", "-q", "--allow-empty", "-m", "one"]);
     let first = plan(&[]);
     assert_eq!(first["context"]["event"]["push"]["branch"], "master");

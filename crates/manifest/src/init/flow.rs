@@ -28,8 +28,8 @@ pub fn flow(tests: &[&str]) -> String {
     let tests = tests.join(", ");
     format!(
         r#"
-# Environments that stay. Each is on this machine until `on: NAME` names a place under `aws`; on AWS images come from a registry, so that
-# containers have `await: {{image: "REGISTRY/NAME:{{commit}}"}}`.
+# Environments that stay. Each is on this machine until `on: NAME` names a place under `aws`; there images come from a registry, so that a
+# container has `await: {{image: "REGISTRY/NAME:{{commit}}", build: {{context: .}}}}` in the place of its `build`.
 environments:
   dev:
     verify: &answers

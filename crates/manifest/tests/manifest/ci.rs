@@ -78,3 +78,48 @@ fn a_rule_for_nothing_is_a_warning_and_a_misspelt_kind_is_named() {
     assert_eq!(codes_of(&ci("    a: {branches: [x], steps: [{deplyo: dev}]}\n")), ["LF-M006"]);
     assert_eq!(codes_of(&format!("{WEB}ci: {{}}\n")), ["LF-M008"]);
 }
+
+#[test]
+fn probes_of_an_environment_have_their_defaults_and_their_order() {
+    use landfall_model::probe::{Probe, Verify};
+
+    let of = |verify: &str| {
+        loaded(
+            &format!("{WEB}environments: {{dev: {{verify: {verify}}}}}\n")
+                .replace("environments: {dev: {}, prod: {}}\n", ""),
+        )
+    };
+    let verify = |text: &str| of(text).app.environments["dev"].verify.clone().unwrap();
+    assert_eq!(verify("{}"), Verify::default());
+    let made = verify(
+        "{deadline: 5m, url: 'https://x.example/base', probes: {zebra: {path: /z?a, status: 200, body: 8, within: 500ms}, ant: {headers: {X-A: b}}}}",
+    );
+    let zebra = Probe {
+        name: "zebra".to_owned(),
+        path: "/z?a".to_owned(),
+        status: "200".to_owned(),
+        body: Some("8".to_owned()),
+        within: Some(500),
+        ..Probe::default()
+    };
+    assert_eq!((made.deadline, made.url.as_deref(), &made.probes[0]), (300, Some("https://x.example/base"), &zebra));
+    assert_eq!((made.probes[1].name.as_str(), made.probes[1].headers["X-A"].as_str()), ("ant", "b"));
+    let wrong = |verify: &str| {
+        codes_of(
+            &format!("{WEB}environments: {{dev: {{verify: {verify}}}}}\n")
+                .replace("environments: {dev: {}, prod: {}}\n", ""),
+        )
+    };
+    for (text, code) in [
+        ("{url: x}", "LF-M031"),
+        ("{deadline: 2h}", "LF-M032"),
+        ("{probes: {a: {path: z}}}", "LF-M031"),
+        ("{probes: {a: {status: 200-100}}}", "LF-M030"),
+        ("{probes: {a: {body: ''}}}", "LF-M009"),
+        ("{probes: {a: {headers: {'x y': z}}}}", "LF-M009"),
+        ("{probes: {a: {within: 61s}}}", "LF-M032"),
+        ("{probes: {A: {}}}", "LF-M028"),
+    ] {
+        assert_eq!(wrong(text), [code], "{text}");
+    }
+}

@@ -151,7 +151,7 @@ fn job(here: &Surroundings, deployment: &Deployment, engine: &str, files: &Files
         (
             "deploy",
             format!(
-                "{} deploy {} --config {} --task-definition {}",
+                "{} deploy {} --fail-fast --config {} --task-definition {}",
                 quoted(&own),
                 deployment.environment(),
                 quoted(&files.manifest()),

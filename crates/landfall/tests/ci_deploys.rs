@@ -1,4 +1,5 @@
-//! The variables of `travis-ecs-deploy`, and its `simple-todo` example, with the real binary: against our fake of AWS and a real registry.
+//! Jobs that ship: a commit to an image to a deployment, and the variables of `travis-ecs-deploy` with its `simple-todo` example. With the
+//! real binary, against our fake of AWS and a real registry.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,7 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use common::fake::FakeAws;
-use common::{eventually, free_ports, text};
+use common::{eventually, fake, free_ports, git, text};
 use landfall_awsfake::ImageRule;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -90,6 +91,8 @@ struct World {
 
 const CLUSTER: &str = "simple-todo-master";
 const SERVICE: &str = "simple-todo";
+/// By digest: nobody is asked what it is.
+const CACHE: &str = "redis@sha256:00000000000000000000000000000000000000000000000000000000000000ca";
 
 impl World {
     /// The example's cluster and service, on Fargate. What `docker build` leaves is a layout beside the sources, by the image's name.
@@ -112,7 +115,7 @@ impl World {
             "RegisterTaskDefinition",
             json!({"family": "simple-todo-master", "networkMode": "awsvpc", "cpu": "256", "memory": "512",
                 "requiresCompatibilities": ["FARGATE"], "executionRoleArn": "arn:aws:iam::123456789012:role/exec",
-                "containerDefinitions": [{"name": "web", "image": image}, {"name": "cache", "image": "redis:7", "essential": false}]}),
+                "containerDefinitions": [{"name": "web", "image": image}, {"name": "cache", "image": CACHE, "essential": false}]}),
         );
         world.ask(
             "CreateService",
@@ -181,7 +184,7 @@ fn the_example_is_built_pushed_and_deployed_and_fargates_fields_survive() {
         images[0].ends_with(&world.digest) && images[0].starts_with(&world.registry.repository()),
         "{images:?}, {image}"
     );
-    assert!(images[1].starts_with("redis:7"), "{images:?}");
+    assert_eq!(images[1], CACHE);
     assert_eq!((&made["family"], made["revision"].as_u64()), (&json!("simple-todo-master"), Some(2)));
     for (key, value) in [
         ("cpu", json!("256")),
@@ -263,4 +266,75 @@ fn it_stands_in_the_place_of_the_original() {
             Command::new(&program).env("TRAVIS_JOB_NUMBER", "1.2").current_dir(world.aws.path()).output().unwrap();
         assert!(ends(&output, 0).contains("job 1.2 is not the build's first"), "{}", program.display());
     }
+}
+
+/// Whatever a build left in podman's store.
+struct Sweep(String);
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        let _ = Command::new("podman").args(["rmi", "--force", &self.0]).output();
+    }
+}
+
+/// Master: built, pushed, deployed, asked. The tag: the same image, without a build. A killed job's second try repeats nothing.
+#[test]
+fn master_is_built_pushed_deployed_and_asked_and_a_tag_promotes_its_image() {
+    let have =
+        |program| std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(program).is_file());
+    if !have("podman") {
+        return;
+    }
+    let (aws, registry) = (FakeAws::new(), Registry::start());
+    let project = format!("lfci{}", std::process::id());
+    let _sweep = Sweep(format!("localhost/{project}-web-app:latest"));
+    let repository = format!("127.0.0.1:{}/shop", registry.port);
+    let verify =
+        format!("verify: {{ url: \"http://127.0.0.1:{}/\", probes: {{ home: {{ body: ok }} }} }}", fake::visitor());
+    let manifest = format!(
+        "project: {project}\n{place}    execution_role: execution\nservices:\n  web:\n    cpu: 256\n    memory: 512\n    containers:\n      \
+         app: {{ await: {{ image: \"{repository}:{{commit}}\", deadline: 5s, build: {{ context: . }} }} }}\nenvironments:\n  \
+         dev: {{ on: cloud, {verify} }}\n  prod: {{ on: cloud, {verify} }}\nci:\n  rules:\n    \
+         master: {{ branches: [master], steps: [{{ build: }}, {{ push: }}, {{ deploy: dev }}, {{ verify: dev }}] }}\n    \
+         prod: {{ tags: [\"*-prod\"], steps: [{{ promote: prod }}, {{ verify: prod }}] }}\n",
+        place = aws.place(),
+    );
+    aws.write("landfall.yml", &manifest);
+    aws.write("Dockerfile", "FROM scratch\nCOPY page /page\n");
+    aws.write("page", "one\n");
+    aws.write(".gitignore", "state\n.local\n");
+    aws.write(".dockerignore", "state\n.local\n");
+    git(aws.path(), &["init", "-q", "-b", "master"]);
+    git(aws.path(), &["add", "."]);
+    git(aws.path(), &["commit", "-qm", "one"]);
+    let commit = git(aws.path(), &["rev-parse", "HEAD"]);
+    let run = |words: &[&str], refs: (&str, &str), commit: &str| {
+        let mut command = aws.landfall(words);
+        command.envs([("GITLAB_CI", "true"), ("CI_PROJECT_PATH", "acme/shop"), ("CI_COMMIT_SHA", commit), refs]);
+        command.output().unwrap()
+    };
+    let runs = |environment: &str| {
+        let service = json!({"cluster": "main", "services": [format!("{project}-{environment}-web")]});
+        let arn = aws.fake.call("ecs", "DescribeServices", service).unwrap()["services"][0]["taskDefinition"].clone();
+        let found = aws.fake.call("ecs", "DescribeTaskDefinition", json!({"taskDefinition": arn})).unwrap();
+        found["taskDefinition"]["containerDefinitions"][0]["image"].as_str().unwrap().to_owned()
+    };
+    let branch = ("CI_COMMIT_BRANCH", "master");
+    let said = ends(&run(&["ci"], branch, &commit), 0);
+    assert!(said.trim_end().ends_with("build, push, deploy dev, verify dev"), "{said}");
+    let image = runs("dev");
+    assert!(image.starts_with(&format!("{repository}@sha256:")), "{image}");
+    assert!(said.contains(image.split_once('@').unwrap().1), "the digest is the push's: {said}");
+    let again = ends(&run(&["ci", "resume"], branch, &commit), 0);
+    assert!(again.contains("nothing was left to do"), "{again}");
+
+    let tagged = ends(&run(&["ci"], ("CI_COMMIT_TAG", "v1-prod"), &commit), 0);
+    assert!(tagged.trim_end().ends_with("promote prod, verify prod"), "{tagged}");
+    assert_eq!(runs("prod"), image);
+
+    // A commit that was never pushed has no image to promote: nothing is changed.
+    let other = "b".repeat(40);
+    let refused = ends(&run(&["ci"], ("CI_COMMIT_TAG", "v2-prod"), &other), 3);
+    assert!(refused.contains("not run: verify prod"), "{refused}");
+    assert_eq!(runs("prod"), image);
 }
