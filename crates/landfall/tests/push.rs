@@ -160,6 +160,25 @@ fn the_digest_is_on_stdout_and_all_else_on_stderr() {
 }
 
 #[test]
+fn images_are_listed_tagged_and_copied() {
+    let (world, other) = (World::new(), World::new());
+    let digest = layout(&world.path("work/out"), "one");
+    let run = |arguments: &[&str]| world.landfall(arguments).output().unwrap();
+    let image = world.image("team/app:v1");
+    ends(&run(&["push", "--from", "out", &image]), 0, &[]);
+    let tagged = ends(&run(&["images", "retag", &image, "v2", "latest"]), 0, &["was there, tagged"]);
+    assert_eq!(tagged.trim(), format!("{}@{digest}", world.image("team/app")));
+    let rows = ["latest", "v1    ", "v2    "].map(|tag| format!("{tag}  {digest}\n")).concat();
+    assert_eq!(ends(&run(&["images", "list", &world.image("team/app")]), 0, &[]), rows);
+    ends(&run(&["images", "copy", &image, &other.image("mirror/app")]), 0, &["2 of 2 blobs sent"]);
+    assert_eq!(other.tag("mirror/app", "v1").as_deref(), Some(digest.as_str()));
+    ends(&run(&["images", "copy", &image, &world.image("kept/app:x")]), 0, &["0 of 2 blobs sent", "2 taken over"]);
+    ends(&run(&["images", "copy", &world.image("team/app:none"), &other.image("mirror/app")]), 66, &["no such image"]);
+    ends(&run(&["images", "list", &world.image("none")]), 66, &["NAME_UNKNOWN"]);
+    ends(&run(&["images", "list", &image]), 64, &["names an image"]);
+}
+
+#[test]
 fn what_cannot_be_pushed_says_so_with_a_code() {
     let world = World::new();
     layout(&world.path("work/out"), "one");

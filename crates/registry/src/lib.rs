@@ -12,6 +12,7 @@ mod blob;
 mod challenge;
 mod client;
 pub mod codes;
+mod copy;
 pub mod credentials;
 mod digest;
 mod http;

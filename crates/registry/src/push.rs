@@ -24,7 +24,7 @@ use crate::watch::Event;
 /// Layers at once, as skopeo has it.
 pub const AT_ONCE: usize = 6;
 /// Manifests in all, those of indexes in indexes included.
-const MANIFESTS: usize = 1_000;
+pub(crate) const MANIFESTS: usize = 1_000;
 
 /// What should be where.
 #[derive(Debug, Clone, Copy)]
@@ -65,31 +65,38 @@ impl Client {
     pub async fn push(&self, push: &Push<'_>, source: &dyn Source) -> PortResult<Pushed> {
         let root = source.manifest(source.root())?;
         let known = self.known(push, &root).await?;
-        let pushed = |tagged, layers| Pushed {
-            digest: root.digest.clone(),
-            media_type: root.media_type.clone(),
-            tagged,
-            layers,
-        };
-        if known.missing.is_empty() {
-            return Ok(pushed(Vec::new(), Layers::default()));
-        }
         let layers = if known.manifest {
             Layers::default()
         } else {
             let documents = closure(&root, source)?;
             let layers = self.blobs(push, &documents, source).await?;
-            // All but the root, which is the first: those that others name come before those that name them.
-            for document in documents.iter().skip(1).rev() {
-                self.put_manifest(push.repository, &document.digest.to_string(), document).await?;
-            }
+            self.parts(push, &documents).await?;
             layers
         };
+        self.tag(push, &root, &known, layers).await
+    }
+
+    /// All manifests but the root, which is the first: those that others name come before those that name them.
+    pub(crate) async fn parts(&self, push: &Push<'_>, documents: &[Document]) -> PortResult<()> {
+        for document in documents.iter().skip(1).rev() {
+            self.put_manifest(push.repository, &document.digest.to_string(), document).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn tag(
+        &self,
+        push: &Push<'_>,
+        root: &Document,
+        known: &Known,
+        layers: Layers,
+    ) -> PortResult<Pushed> {
         for version in &known.missing {
-            self.put_manifest(push.repository, version, &root).await?;
+            self.put_manifest(push.repository, version, root).await?;
             self.watcher().event(Event::Tagged(version));
         }
-        Ok(pushed(push.tags.iter().filter(|tag| known.missing.contains(*tag)).cloned().collect(), layers))
+        let tagged = push.tags.iter().filter(|tag| known.missing.contains(*tag)).cloned().collect();
+        Ok(Pushed { digest: root.digest.clone(), media_type: root.media_type.clone(), tagged, layers })
     }
 
     /// Gives tags to the image that the repository has under `version`; `None`: it has none. No blob is touched.
@@ -103,7 +110,7 @@ impl Client {
     }
 
     /// What the registry has of the image, and whether its tags may be given to it.
-    async fn known(&self, push: &Push<'_>, root: &Document) -> PortResult<Known> {
+    pub(crate) async fn known(&self, push: &Push<'_>, root: &Document) -> PortResult<Known> {
         let digest = root.digest.to_string();
         let versions: Vec<&str> = push.tags.iter().map(String::as_str).chain([digest.as_str()]).collect();
         // With one tag its own answer says all in the case that counts: nothing has changed.
@@ -140,18 +147,7 @@ impl Client {
             PortResult::Ok((how, descriptor.size))
         });
         let done: Vec<(How, u64)> = stream::iter(work).buffer_unordered(AT_ONCE).try_collect().await?;
-        let mut layers = Layers::default();
-        for (how, size) in done {
-            match how {
-                How::Present => layers.present += 1,
-                How::Mounted => layers.mounted += 1,
-                How::Uploaded => {
-                    layers.uploaded += 1;
-                    layers.uploaded_bytes += size;
-                }
-            }
-        }
-        Ok(layers)
+        Ok(Layers::of(&done))
     }
 }
 
@@ -179,12 +175,29 @@ fn vanished(descriptor: &Descriptor) -> PortError {
     PortError::Conflict(format!("{} has vanished from the registry meanwhile", descriptor.digest))
 }
 
+impl Layers {
+    pub(crate) fn of(done: &[(How, u64)]) -> Self {
+        let mut layers = Self::default();
+        for (how, size) in done {
+            match how {
+                How::Present => layers.present += 1,
+                How::Mounted => layers.mounted += 1,
+                How::Uploaded => {
+                    layers.uploaded += 1;
+                    layers.uploaded_bytes += size;
+                }
+            }
+        }
+        layers
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
-struct Known {
+pub(crate) struct Known {
     /// The registry has the manifest, and so all that it needs.
-    manifest: bool,
+    pub manifest: bool,
     /// Tags to give, or the digest where there are none.
-    missing: Vec<String>,
+    pub missing: Vec<String>,
 }
 
 /// `Err`: the tag that would have to be moved and may not be, and what it has.

@@ -33,8 +33,14 @@ pub(crate) enum How {
     Uploaded,
 }
 
+pub(crate) enum Without {
+    There(How),
+    /// It has to be sent; an upload may have begun already.
+    Send(Option<Session>),
+}
+
 /// An upload under way in the registry, and how many bytes it has.
-struct Session {
+pub(crate) struct Session {
     url: Url,
     from: u64,
 }
@@ -48,16 +54,33 @@ impl Client {
         place: &Place,
         mounts: &[String],
     ) -> PortResult<How> {
+        match self.without_sending(repository, descriptor, mounts).await? {
+            Without::There(how) => Ok(how),
+            Without::Send(session) => {
+                self.upload(repository, descriptor, place, session).await?;
+                self.watcher().event(Event::Uploaded(descriptor));
+                Ok(How::Uploaded)
+            }
+        }
+    }
+
+    /// Whether the repository has the blob, or takes it over from another one.
+    pub(crate) async fn without_sending(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        mounts: &[String],
+    ) -> PortResult<Without> {
         if self.has_blob(repository, &descriptor.digest).await? {
             self.watcher().event(Event::Present(descriptor));
-            return Ok(How::Present);
+            return Ok(Without::There(How::Present));
         }
         let mut session = None;
         for from in mounts.iter().filter(|from| **from != repository.name) {
             match self.start(repository, Some((&descriptor.digest, from))).await {
                 Ok(Started::Mounted) => {
                     self.watcher().event(Event::Mounted(descriptor));
-                    return Ok(How::Mounted);
+                    return Ok(Without::There(How::Mounted));
                 }
                 // It is not there; the upload that the registry began instead is as good as any.
                 Ok(Started::At(url)) => session = Some(Session { url, from: 0 }),
@@ -66,12 +89,10 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
-        self.upload(repository, descriptor, place, session).await?;
-        self.watcher().event(Event::Uploaded(descriptor));
-        Ok(How::Uploaded)
+        Ok(Without::Send(session))
     }
 
-    async fn upload(
+    pub(crate) async fn upload(
         &self,
         repository: &Repository,
         descriptor: &Descriptor,

@@ -1,6 +1,6 @@
 //! Images: what is pushed where.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PushArgs {
@@ -47,4 +47,47 @@ pub(crate) enum BuilderName {
     Docker,
     Podman,
     Buildah,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImagesCommand {
+    /// The tags of a repository, and the images that they name
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  landfall images list registry.example/team/app\n  landfall images list registry.example/team/app --output json"
+    )]
+    List {
+        /// [http[s]://]REGISTRY/REPOSITORY
+        repository: String,
+    },
+    /// Copy an image to another repository, of the same registry or another one
+    #[command(
+        after_help = "Examples:\n  landfall images copy registry.example/team/app:1a2b3c4 111122223333.dkr.ecr.eu-west-1.amazonaws.com/app:1a2b3c4\n\nWithin a registry layers do not travel. The digest stays the same."
+    )]
+    Copy(CopyArgs),
+    /// Give an image further tags, where it is
+    #[command(after_help = "Examples:\n  landfall images retag registry.example/team/app:1a2b3c4 v1.2 latest")]
+    Retag {
+        /// [http[s]://]REGISTRY/REPOSITORY:TAG, or …@DIGEST
+        image: String,
+        #[arg(required = true)]
+        tags: Vec<String>,
+        /// Never move a tag that has another image
+        #[arg(long)]
+        immutable: bool,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CopyArgs {
+    /// The image: [http[s]://]REGISTRY/REPOSITORY:TAG, or …@DIGEST
+    pub(crate) from: String,
+    /// Where to: [http[s]://]REGISTRY/REPOSITORY[:TAG]; without a tag that of the image, where it has one
+    pub(crate) to: String,
+    /// Never move a tag that has another image
+    #[arg(long)]
+    pub(crate) immutable: bool,
+    /// Make the repository where it is missing (ECR; others make it by themselves)
+    #[arg(long)]
+    pub(crate) create_repository: bool,
 }

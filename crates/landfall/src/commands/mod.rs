@@ -8,6 +8,7 @@ mod ecspresso;
 pub(crate) mod environment;
 mod executions;
 mod iam;
+mod images;
 mod import;
 pub(crate) mod link;
 mod logs;
@@ -116,6 +117,7 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
         Command::Status(_) => Box::pin(state::status(global, printer)).await,
         Command::Doctor(args) => Box::pin(doctor::run(&args, global, printer)).await,
         Command::Build(args) => Box::pin(build::run(&args, global, printer)).await,
+        Command::Images(command) => Box::pin(images::run(command, global, printer)).await,
         Command::Push(args) => Box::pin(push::run(&args, global, printer)).await,
         Command::Gc(args) => Box::pin(state::gc(&args, global, printer)).await,
         Command::Deliveries(args) => Box::pin(state::deliveries(&args, global, printer)).await,

@@ -6,6 +6,7 @@ mod layout;
 
 pub use archive::{Archive, Kind};
 pub use docker::{Layers, repack};
+pub(crate) use layout::not_written;
 pub use layout::{Layout, write_layout};
 
 use landfall_ports::PortResult;

@@ -133,6 +133,61 @@ async fn layers_of_another_repository_are_taken_over() {
 }
 
 #[tokio::test]
+async fn images_are_copied_within_a_registry_and_to_another() {
+    let (registry, other) = (Registry::start(), Registry::start());
+    let dir = tempfile::tempdir().unwrap();
+    let images =
+        [("amd64", vec![noise(1, 500_000), noise(2, 6000)]), ("arm64", vec![noise(1, 500_000), noise(3, 7000)])];
+    let source = platforms(&dir.path().join("image"), &images);
+    let from = registry.reference("shop/web:v1");
+    client().push(&push(&from, &tags(&["v1"])), &source).await.unwrap();
+    let scratch = dir.path().join("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+
+    let near = registry.reference("archive/web");
+    let copied = client().copy(&from, &push(&near, &tags(&["kept"])), &scratch).await.unwrap().unwrap();
+    assert_eq!((copied.layers.mounted, copied.layers.uploaded), (4, 0), "nothing travels within a registry");
+    whole(&near, "kept", &source).await;
+
+    // The first reading of a layer is cut.
+    let mut cut = true;
+    let rule = move |seen: &crate::proxy::Seen| {
+        if seen.is("GET", "/blobs/") && std::mem::take(&mut cut) { Do::Swallow } else { Do::Pass }
+    };
+    let proxy = Proxy::start(registry.port, rule).await;
+    let far = other.reference("web");
+    let from = reference(proxy.port, "shop/web:v1");
+    let copied = client().copy(&from, &push(&far, &tags(&["v1", "latest"])), &scratch).await.unwrap().unwrap();
+    assert_eq!((copied.layers.uploaded, copied.tagged.len()), (4, 2));
+    whole(&far, "latest", &source).await;
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
+    proxy.forget();
+    let again = client().copy(&from, &push(&far, &tags(&["v1"])), &scratch).await.unwrap().unwrap();
+    assert_eq!((again.layers.uploaded, proxy.count("GET", "/blobs/")), (0, 0));
+    let none = reference(proxy.port, "shop/web:none");
+    assert!(client().copy(&none, &push(&far, &tags(&["v1"])), &scratch).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_layer_that_comes_damaged_is_not_copied() {
+    let (registry, other) = (Registry::start(), Registry::start());
+    let dir = tempfile::tempdir().unwrap();
+    let layer = noise(1, 1000);
+    let source = layout(&dir.path().join("image"), std::slice::from_ref(&layer));
+    client().push(&push(&registry.reference("app"), &tags(&["v1"])), &source).await.unwrap();
+    let digest = Digest::of(&layer);
+    let rule = move |seen: &crate::proxy::Seen| {
+        if seen.is("GET", digest.hex()) { Do::Answer(200, Vec::new(), "x".repeat(1000)) } else { Do::Pass }
+    };
+    let proxy = Proxy::start(registry.port, rule).await;
+    let far = other.reference("app");
+    let from = reference(proxy.port, "app:v1");
+    let error = client().copy(&from, &push(&far, &tags(&["v1"])), dir.path()).await.unwrap_err().to_string();
+    assert!(error.contains("LF-REGISTRY-DIGEST"), "{error}");
+    assert!(!other.tag_file("app", "v1").exists());
+}
+
+#[tokio::test]
 async fn archives_are_pushed_from_where_they_lie() {
     let registry = Registry::start();
     let dir = tempfile::tempdir().unwrap();
