@@ -70,12 +70,16 @@ pub(crate) fn bases(dockerfile: &str) -> BTreeSet<String> {
     found
 }
 
-/// For each item those that it is based on, and an order in which each comes after them. `Err`: the names in a circle.
-pub(crate) fn order(
-    items: &[Item],
-    project: &str,
-    dockerfiles: &[String],
-) -> Result<(Vec<usize>, Vec<Vec<usize>>), Vec<String>> {
+/// In which order images are built: each comes after those that it is based on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) sorted: Vec<usize>,
+    /// For each item those that it is based on.
+    pub(crate) needs: Vec<Vec<usize>>,
+}
+
+/// `Err`: the names of images that are based on each other.
+pub(crate) fn order(items: &[Item], project: &str, dockerfiles: &[String]) -> Result<Order, Vec<String>> {
     let needs: Vec<Vec<usize>> = dockerfiles
         .iter()
         .map(|text| {
@@ -97,7 +101,7 @@ pub(crate) fn order(
         sorted.extend(ready);
         left = rest;
     }
-    Ok((sorted, needs))
+    Ok(Order { sorted, needs })
 }
 
 /// What decides what an image holds. `bases`: that of those it is based on. Secrets' values are no part of an image.
@@ -197,7 +201,7 @@ mod tests {
     fn bases_come_first_and_circles_are_named() {
         let items = [item("web/app"), item("base/app"), item("worker/app")];
         let of = |texts: [&str; 3]| order(&items, "shop", &texts.map(str::to_owned));
-        let (sorted, needs) =
+        let Order { sorted, needs } =
             of(["FROM localhost/shop-base-app", "FROM scratch", "FROM localhost/shop-web-app:latest"]).unwrap();
         assert_eq!((sorted, needs.clone()), (vec![1, 0, 2], vec![vec![1], vec![], vec![0]]));
         assert_eq!(

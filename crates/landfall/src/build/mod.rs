@@ -95,10 +95,11 @@ impl Images {
             let text = std::fs::read_to_string(&path);
             dockerfiles.push(text.map_err(|error| CliError::io(format!("{}: {}", item.name, path.display()), &error))?);
         }
-        let (order, needs) = items::order(&items, &app.project, &dockerfiles).map_err(|names| {
-            let message = format!("these images are based on each other: {}", names.join(", "));
-            CliError::new(ExitCode::InvalidManifest, message)
-        })?;
+        let items::Order { sorted: order, needs } =
+            items::order(&items, &app.project, &dockerfiles).map_err(|names| {
+                let message = format!("these images are based on each other: {}", names.join(", "));
+                CliError::new(ExitCode::InvalidManifest, message)
+            })?;
         let contexts: Vec<CliResult<String>> =
             stream::iter(items.iter().map(|item| context(&root, item))).buffered(AT_ONCE).collect().await;
         let contexts = contexts.into_iter().collect::<CliResult<Vec<String>>>()?;
