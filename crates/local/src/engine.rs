@@ -140,6 +140,9 @@ impl Engine {
         let info = docker.info().await?;
         let rootless = info.rootless || info.security_options.iter().any(|option| option.contains("rootless"));
         let kind = if version.is_podman() { EngineKind::Podman } else { EngineKind::Docker };
+        if kind == EngineKind::Docker {
+            docker.use_logins(crate::host::places());
+        }
         let desktop = info.operating_system.contains("Docker Desktop") || !cfg!(target_os = "linux");
         Ok(Self {
             docker,

@@ -33,7 +33,12 @@ impl Host {
 
 /// Registries, as this machine's user is logged in to them.
 pub(crate) fn registries() -> Client {
-    Client::new(Places::of(|name| std::env::var(name).ok().filter(|value| !value.is_empty())), None)
+    Client::new(places(), None)
+}
+
+/// Where this machine's user is logged in.
+pub(crate) fn places() -> Places {
+    Places::of(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
 /// Images that others made, found by tag in their registry.

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use landfall_ports::{PortError, PortResult};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
@@ -52,6 +52,27 @@ pub enum Login {
     Identity(Secret),
     /// Sent as it is.
     Bearer(Secret),
+}
+
+impl Login {
+    /// User and secret as BuildKit takes them, where an identity token has no user. `None` for a token that is only ever sent as it is.
+    pub fn user_and_secret(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Basic { user, password } => Some((user, password.expose())),
+            Self::Identity(token) => Some(("", token.expose())),
+            Self::Bearer(_) => None,
+        }
+    }
+
+    /// The header `X-Registry-Auth` of Docker's API.
+    pub fn registry_auth(&self) -> String {
+        let login = match self {
+            Self::Basic { user, password } => serde_json::json!({"username": user, "password": password.expose()}),
+            Self::Identity(token) => serde_json::json!({"identitytoken": token.expose()}),
+            Self::Bearer(token) => serde_json::json!({"registrytoken": token.expose()}),
+        };
+        URL_SAFE.encode(login.to_string())
+    }
 }
 
 /// Where logins are looked for. Values of the environment are parameters: see [`Places::of`].
@@ -295,6 +316,23 @@ mod tests {
         assert_eq!(file.find(&repository("b.example/x")), Some(Found::Login(Login::Identity(Secret::new("i")))));
         assert_eq!(file.find(&repository("c.example/x")), helper("ecr-login", "c.example"));
         assert_eq!(file.find(&repository("x")), helper("desktop", "https://index.docker.io/v1/"));
+    }
+
+    #[test]
+    fn engines_take_a_login_in_their_own_ways() {
+        let text = |login: &Login| String::from_utf8(URL_SAFE.decode(login.registry_auth()).unwrap()).unwrap();
+        let basic = Login::Basic { user: "u".to_owned(), password: Secret::new("p\"") };
+        assert_eq!(
+            (basic.user_and_secret(), text(&basic).as_str()),
+            (Some(("u", "p\"")), r#"{"password":"p\"","username":"u"}"#)
+        );
+        let identity = Login::Identity(Secret::new("i"));
+        assert_eq!(
+            (identity.user_and_secret(), text(&identity).as_str()),
+            (Some(("", "i")), r#"{"identitytoken":"i"}"#)
+        );
+        let bearer = Login::Bearer(Secret::new("b"));
+        assert_eq!((bearer.user_and_secret(), text(&bearer).as_str()), (None, r#"{"registrytoken":"b"}"#));
     }
 
     #[test]

@@ -121,6 +121,29 @@ fn fields(mut rest: &[u8]) -> impl Iterator<Item = (u64, Field<'_>)> {
     })
 }
 
+/// Field 1 of a message, as text.
+pub(super) fn first_text(message: &[u8]) -> Option<String> {
+    fields(message).find_map(|field| match field {
+        (1, Field::Bytes(text)) => Some(lossy(text)),
+        _ => None,
+    })
+}
+
+/// Appends a field of text; an empty one is left out, which says the same.
+pub(super) fn put_text(message: &mut Vec<u8>, field: u8, text: &str) {
+    if text.is_empty() {
+        return;
+    }
+    message.push(field << 3 | 2);
+    let mut length = text.len();
+    while length >= 0x80 {
+        message.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    message.push((length & 0x7f) as u8);
+    message.extend_from_slice(text.as_bytes());
+}
+
 fn varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
@@ -167,6 +190,17 @@ mod tests {
                 &failed,
             ]
         );
+    }
+
+    #[test]
+    fn text_is_read_as_it_was_written() {
+        for length in [0, 1, 127, 128, 300, 20_000] {
+            let text = "x".repeat(length);
+            let mut message = Vec::new();
+            put_text(&mut message, 2, "another");
+            put_text(&mut message, 1, &text);
+            assert_eq!(first_text(&message).unwrap_or_default(), text);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use landfall_registry::Reference;
 use serde_json::json;
 
 use super::buildkit::{self, Trace};
@@ -226,7 +227,12 @@ impl Docker {
     /// Pulls; an error in the stream is the call's error.
     pub async fn pull_image(&self, reference: &str) -> DockerResult<()> {
         let path = format!("{}/images/create?fromImage={}", self.prefix(), encode(&one_image(reference)));
-        let response = self.send(Method::POST, &path, None, Bytes::new(), Duration::from_secs(600)).await?;
+        let login = match Reference::parse(reference) {
+            Ok(parsed) => self.login(&parsed.repository).await.map(|login| login.registry_auth()),
+            Err(_) => None,
+        };
+        let header = login.as_deref().map(|login| ("x-registry-auth", login));
+        let response = self.send_with(Method::POST, &path, header, Bytes::new(), Duration::from_secs(600)).await?;
         if !response.status().is_success() {
             return self.read(response).await.map(|_| ());
         }

@@ -14,7 +14,7 @@ pub mod types;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,8 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use landfall_registry::Repository;
+use landfall_registry::credentials::{Login, Places};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -51,12 +53,14 @@ struct Inner {
     prefix: RwLock<String>,
     /// Podman's builds take all that BuildKit's do; of Docker's two builders only BuildKit does.
     buildkit: AtomicBool,
+    /// Docker has no logins of its own; Podman has.
+    logins: OnceLock<Places>,
 }
 
 impl Docker {
     pub fn new(socket: &Path) -> Self {
         let (prefix, buildkit) = (RwLock::default(), AtomicBool::new(false));
-        Self { inner: Arc::new(Inner { socket: socket.to_owned(), prefix, buildkit }) }
+        Self { inner: Arc::new(Inner { socket: socket.to_owned(), prefix, buildkit, logins: OnceLock::new() }) }
     }
 
     pub fn socket(&self) -> &Path {
@@ -80,6 +84,21 @@ impl Docker {
     pub async fn ping(&self) -> DockerResult<()> {
         let response = self.send(Method::GET, "/_ping", None, Bytes::new(), Duration::from_secs(3)).await?;
         self.read(response).await.map(|_| ())
+    }
+
+    /// From now on images are pulled, and base images read, as these say. Once.
+    pub fn use_logins(&self, places: Places) {
+        let _ = self.inner.logins.set(places);
+    }
+
+    async fn login(&self, repository: &Repository) -> Option<Login> {
+        match self.inner.logins.get()?.login(repository).await {
+            Ok(login) => login,
+            Err(error) => {
+                tracing::warn!(%error, registry = repository.registry, "pulling without a login");
+                None
+            }
+        }
     }
 
     fn builds_with_buildkit(&self) -> bool {
@@ -150,6 +169,18 @@ impl Docker {
         body: Bytes,
         timeout: Duration,
     ) -> DockerResult<Response<Incoming>> {
+        let header = content_type.map(|text| ("content-type", text));
+        self.send_with(method, path, header, body, timeout).await
+    }
+
+    async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        header: Option<(&str, &str)>,
+        body: Bytes,
+        timeout: Duration,
+    ) -> DockerResult<Response<Incoming>> {
         let call = async {
             let stream = UnixStream::connect(&self.inner.socket).await.map_err(|e| {
                 DockerError::Unavailable(format!("no engine answers at {}: {e}", self.inner.socket.display()))
@@ -160,8 +191,8 @@ impl Docker {
             // Ends by itself with the response's body.
             tokio::spawn(connection);
             let mut request = Request::builder().method(method.clone()).uri(path).header("host", "engine");
-            if let Some(content_type) = content_type {
-                request = request.header("content-type", content_type);
+            if let Some((name, value)) = header {
+                request = request.header(name, value);
             }
             let request = request
                 .body(Full::new(body))
