@@ -82,14 +82,16 @@ impl Printer {
         finish(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
     }
 
-    /// What others print, shown as it comes: among the data, except where that is one JSON document.
-    pub(crate) fn log(&self, text: &str) -> CliResult<()> {
-        if !self.json() {
-            return self.raw(text);
-        }
-        // Nobody is left to tell when stderr itself is gone.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
-        Ok(())
+    /// What others print, shown as it comes: among the data, except where that is one JSON document. That nobody reads it any more
+    /// does not end the work that it tells of.
+    pub(crate) fn log(&self, text: &str) {
+        let _ = match self.json() {
+            true => std::io::stderr().lock().write_all(text.as_bytes()),
+            false => {
+                let mut stdout = std::io::stdout().lock();
+                stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+            }
+        };
     }
 
     pub(crate) fn json_data(&self, value: &impl Serialize) -> CliResult<()> {

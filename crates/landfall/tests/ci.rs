@@ -347,6 +347,18 @@ fn a_stopped_job_stops_its_steps_and_says_so() {
     gone(std::fs::read_to_string(&shell).unwrap().trim());
 }
 
+/// `landfall ci | head -1`: whoever reads the log goes, and the work is done all the same.
+#[test]
+fn a_log_that_nobody_reads_does_not_end_the_job() {
+    let home =
+        Home::new(&steps("        - test: [\"while ! test -e go; do sleep 0.01; done; seq 20000; touch done\"]\n"));
+    let mut child = home.landfall(&["ci"], &GITLAB).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    std::fs::write(home.path().join("go"), "").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(home.path().join("done").exists());
+}
+
 /// Their exit codes stay what they are.
 #[test]
 fn landfalls_own_steps_are_its_commands() {

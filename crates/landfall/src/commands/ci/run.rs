@@ -62,7 +62,7 @@ pub(super) async fn to_end(job: &Job, resume: bool, global: &Global, printer: &P
     } else {
         keep.tidy();
         keep.save(&running.record);
-        running.masks()?;
+        running.masks();
         running.steps(&mut keep).await?;
     }
     let Running { record, .. } = running;
@@ -97,9 +97,9 @@ impl Running<'_> {
     }
 
     /// Values that the manifest names, for the steps of the job that come after us.
-    fn masks(&self) -> CliResult<()> {
+    fn masks(&self) {
         let commands: String = self.job.masks.named().iter().filter_map(|value| self.host().mask(value)).collect();
-        self.printer.log(&commands)
+        self.printer.log(&commands);
     }
 
     async fn steps(&mut self, keep: &mut Keep) -> CliResult<()> {
@@ -112,13 +112,13 @@ impl Running<'_> {
             (interrupt.map_err(failed)?, terminate.map_err(failed)?, hangup.map_err(failed)?);
         loop {
             if !*stopper.borrow() {
-                self.begin(&said, &stop)?;
+                self.begin(&said, &stop);
             }
             if self.alive == 0 {
                 break;
             }
             tokio::select! {
-                next = heard.recv() => self.heard(next, &mut heard, keep)?,
+                next = heard.recv() => self.heard(next, &mut heard, keep),
                 _ = interrupt.recv() => { stopper.send_replace(true); }
                 _ = terminate.recv() => { stopper.send_replace(true); }
                 _ = hangup.recv() => { stopper.send_replace(true); }
@@ -130,7 +130,7 @@ impl Running<'_> {
     }
 
     /// Everything that can run now. A step that cannot even be started has failed, and others may wait for it.
-    fn begin(&mut self, said: &UnboundedSender<Said>, stop: &watch::Receiver<bool>) -> CliResult<()> {
+    fn begin(&mut self, said: &UnboundedSender<Said>, stop: &watch::Receiver<bool>) {
         let flow = &self.job.flow;
         for at in self.record.ready(flow) {
             if self.began[at].is_some() {
@@ -146,7 +146,7 @@ impl Running<'_> {
                     .map_err(|error| format!("it cannot be started: {error}"))
             });
             let shown = self.weave.started(at);
-            self.show(shown)?;
+            self.show(shown);
             match started {
                 Ok(process) => {
                     let timeout = step.timeout.map(|seconds| Duration::from_secs(seconds.into()));
@@ -160,11 +160,10 @@ impl Running<'_> {
                 }
             }
         }
-        Ok(())
     }
 
     /// One message and all that wait behind it, shown at once.
-    fn heard(&mut self, first: Option<Said>, more: &mut UnboundedReceiver<Said>, keep: &mut Keep) -> CliResult<()> {
+    fn heard(&mut self, first: Option<Said>, more: &mut UnboundedReceiver<Said>, keep: &mut Keep) {
         let mut shown = Vec::new();
         let mut next = first;
         while let Some(said) = next {
@@ -180,7 +179,7 @@ impl Running<'_> {
         }
         // Their tasks have nothing left to do.
         while self.children.try_join_next().is_some() {}
-        self.show(shown)
+        self.show(shown);
     }
 
     fn ended(&mut self, at: usize, end: End) {
@@ -196,7 +195,7 @@ impl Running<'_> {
         self.record.end(&self.job.flow.steps[at].name, outcome, milliseconds);
     }
 
-    fn show(&self, shown: Vec<Shown>) -> CliResult<()> {
+    fn show(&self, shown: Vec<Shown>) {
         let mut text = String::new();
         let second = Timestamp::now().as_second();
         for one in shown {
@@ -209,7 +208,7 @@ impl Running<'_> {
                 Shown::Close(at) => self.close(at, second, &mut text),
             }
         }
-        if text.is_empty() { Ok(()) } else { self.printer.log(&text) }
+        self.printer.log(&text);
     }
 
     fn group(&self, at: usize) -> Group<'_> {
