@@ -461,6 +461,7 @@ fn files_for_hosts_are_yaml_and_come_with_their_policies() {
         let parsed = landfall_manifest::yaml::parse(&text).map(|(_, found)| found);
         assert!(parsed.as_ref().is_ok_and(Vec::is_empty), "{host}: {parsed:?}\n{text}");
         assert!(text.contains("landfall ci resume") && text.contains(&digest), "{text}");
+        assert!(text.contains("https://github.com/landfall/landfall/releases/download/v"), "{text}");
     }
     let output = home.run(&[&["ci", "init", "github"], &given[..]].concat(), &[]);
     assert_eq!(output.status.code(), Some(0), "{}", common::text(&output.stderr));
