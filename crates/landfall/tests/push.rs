@@ -191,6 +191,11 @@ fn what_cannot_be_pushed_says_so_with_a_code() {
         73,
         &["LF-REGISTRY-TAG-IMMUTABLE", "nothing was sent"],
     );
+    let damaged = world.path("work/other/blobs/sha256").join(hex::encode(Sha256::digest("two")));
+    std::fs::write(damaged, "owt").unwrap();
+    let fresh = world.image("app:v2");
+    ends(&run(&["push", "--from", "other", &fresh]), 1, &["LF-REGISTRY-DIGEST", "it is damaged"]);
+    assert_eq!(world.tag("app", "v2"), None);
     ends(&run(&["push", "--from", "./nothing", &target]), 66, &["./nothing: there is no such"]);
     ends(&run(&["push", "--from", "/etc", &target]), 64, &["LF-IMAGE-SOURCE", "no OCI layout"]);
     ends(&run(&["push", "--from", "out", "not a name"]), 64, &["is not an image reference"]);

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::cli::images::{CopyArgs, ImagesCommand};
 use crate::commands::port_error;
-use crate::commands::push::{client, summary};
+use crate::commands::push::{client, refused, summary};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::meter::Meter;
@@ -81,7 +81,7 @@ async fn copy(args: &CopyArgs, global: &Global, printer: &Printer) -> CliResult<
     let meter = Arc::new(Meter::new(*printer));
     let copied = client(meter.clone()).copy(&from, &push, scratch.path()).await;
     meter.finish();
-    let pushed = copied.map_err(port_error)?.ok_or_else(|| missing(&from))?;
+    let pushed = copied.map_err(refused)?.ok_or_else(|| missing(&from))?;
     told(&to, &tags, &pushed, since, printer)
 }
 
@@ -92,7 +92,7 @@ async fn retag(image: &str, tags: &[String], immutable: bool, printer: &Printer)
         return Err(CliError::new(ExitCode::Usage, format!("{bad:?} is no tag")));
     }
     let push = Push { repository: &from.repository, tags, immutable, create_repository: false, mounts: &[] };
-    let tagged = client(Arc::new(Quiet)).retag(&push, &from.version()).await.map_err(port_error)?;
+    let tagged = client(Arc::new(Quiet)).retag(&push, &from.version()).await.map_err(refused)?;
     told(&from, tags, &tagged.ok_or_else(|| missing(&from))?, since, printer)
 }
 

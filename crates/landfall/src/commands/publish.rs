@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::build::{Images, inputs_tag};
 use crate::cli::Global;
 use crate::cli::images::PushArgs;
-use crate::commands::push::{client, summary};
+use crate::commands::push::{client, refused, summary};
 use crate::commands::{manifest, port_error};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -110,7 +110,7 @@ async fn send(images: &Images, item: usize, plan: &Plan, args: &PushArgs, printe
     };
     let inputs = inputs_tag(&images.inputs[item]);
     if plan.there {
-        let tagged = client.retag(&push, &inputs).await.map_err(port_error)?;
+        let tagged = client.retag(&push, &inputs).await.map_err(refused)?;
         return tagged.ok_or_else(|| {
             CliError::new(ExitCode::Conflict, format!("{}:{inputs} is gone since it was found", plan.target.repository))
                 .hint("landfall build --fresh")
@@ -119,11 +119,11 @@ async fn send(images: &Images, item: usize, plan: &Plan, args: &PushArgs, printe
     let layout = Layout::open(&images.layout(item), None).map_err(port_error)?;
     let pushed = client.push(&push, &layout).await;
     meter.finish();
-    let pushed = pushed.map_err(port_error)?;
+    let pushed = pushed.map_err(refused)?;
     // By this one the next build finds it. Where tags may not move, the first image of these inputs keeps it.
     let marks = [inputs];
     match client.push(&Push { tags: &marks, immutable: false, ..push }, &layout).await {
         Ok(_) | Err(PortError::Conflict(_)) => Ok(pushed),
-        Err(error) => Err(port_error(error)),
+        Err(error) => Err(refused(error)),
     }
 }

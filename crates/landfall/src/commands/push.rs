@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use landfall_ports::PortError;
 use landfall_ports::registry::CloudRegistry;
 use landfall_registry::credentials::Places;
 use landfall_registry::source::{Archive, Kind, Layers, Layout, Source, repack};
@@ -73,7 +74,7 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
         }
     };
     meter.finish();
-    let pushed = pushed.map_err(port_error)?;
+    let pushed = pushed.map_err(refused)?;
     let took = since.elapsed();
     let progress = Progress::new(*printer);
     let names = if tags.is_empty() { String::new() } else { format!(":{}", tags.join(", :")) };
@@ -88,6 +89,16 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
     };
     printer.emit(&answer, |answer| answer.image.clone())?;
     Ok(ExitCode::Ok)
+}
+
+/// What a registry could not accept, or what was damaged on the way, is nobody's slip on the command line.
+pub(crate) fn refused(error: PortError) -> CliError {
+    let failed = matches!(&error, PortError::Invalid(text) if text.starts_with("LF-REGISTRY-"));
+    let mut said = port_error(error);
+    if failed {
+        said.code = ExitCode::Failed;
+    }
+    said
 }
 
 /// A client with this process's logins.
