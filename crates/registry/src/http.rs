@@ -195,7 +195,7 @@ impl Transport {
             if let Some(header) = &used {
                 request = request.header(AUTHORIZATION, header.clone());
             }
-            let response = request.send().await.map_err(|e| Failure::Cut(chain(&e.without_url())))?;
+            let response = request.send().await.map_err(|e| cut(repository, chain(&e.without_url())))?;
             if response.status() != StatusCode::UNAUTHORIZED || !ours {
                 return Ok(response);
             }
@@ -233,6 +233,19 @@ impl Transport {
         let files = if looked.is_empty() { String::new() } else { format!("; logins are looked for in {looked}") };
         PortError::Denied(format!("{}: {repository}: {host} answered {said}{files}", codes::DENIED))
     }
+}
+
+/// What no waiting mends is told at once: a certificate that is not trusted, and TLS where none is spoken.
+fn cut(repository: &Repository, why: String) -> Failure {
+    let host = &repository.registry;
+    let hint = if why.contains("invalid peer certificate") {
+        "this machine does not trust its certificate: SSL_CERT_FILE names a file of authorities that are trusted"
+    } else if why.contains("received corrupt message") {
+        "it does not speak TLS: http:// in front of its name"
+    } else {
+        return Failure::Cut(why);
+    };
+    Failure::Final(PortError::Invalid(format!("{}: {host}: {why}: {hint}", codes::UNAVAILABLE)))
 }
 
 fn authority(url: &Url, host: &str) -> String {
@@ -294,6 +307,19 @@ mod tests {
         assert_eq!(of(r#"{"errors":[]}"#), "400 Bad Request");
         let long = format!(r#"{{"errors":[{{"message":"{}"}}]}}"#, "x".repeat(5000));
         assert!(of(&long).len() < 450);
+    }
+
+    #[test]
+    fn what_no_waiting_mends_is_told_at_once() {
+        let repository = crate::reference::Reference::parse("r.example/app").unwrap().repository;
+        let of = |why: &str| cut(&repository, why.to_owned());
+        let text = |failure| match failure {
+            Failure::Final(error) => error.to_string(),
+            Failure::Cut(why) => format!("again: {why}"),
+        };
+        assert!(text(of("invalid peer certificate: UnknownIssuer")).contains("SSL_CERT_FILE"));
+        assert!(text(of("received corrupt message of type InvalidContentType")).contains("http://"));
+        assert_eq!(text(of("connection reset")), "again: connection reset");
     }
 
     #[test]
