@@ -23,7 +23,12 @@ struct Registry {
 }
 
 impl Registry {
+    /// Somebody else may take a port between its choice and its use: then another one.
     fn start() -> Self {
+        eventually("docker-registry", Duration::from_secs(60), Self::at_any_port)
+    }
+
+    fn at_any_port() -> Result<Self, String> {
         let directory = tempfile::tempdir().unwrap();
         let [port] = free_ports();
         let config = directory.path().join("config.yml");
@@ -40,11 +45,18 @@ impl Registry {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("docker-registry is needed: apt-get install docker-registry");
-        eventually("the registry listens", Duration::from_secs(20), || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|error| error.to_string())
-        });
-        Self { process, port, _directory: directory }
+            .expect("docker-registry is needed: apt-get install docker-registry (./test does)");
+        let mut registry = Self { process, port, _directory: directory };
+        for _ in 0..1_000 {
+            if registry.process.try_wait().unwrap().is_some() {
+                return Err(format!("it ended: port {port} was taken"));
+            }
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Ok(registry);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err("it does not listen".to_owned())
     }
 
     fn repository(&self) -> String {
