@@ -10,6 +10,8 @@ mod support;
 mod images;
 #[path = "containers/logs.rs"]
 mod logs;
+#[path = "containers/private.rs"]
+mod private;
 #[path = "containers/recovery.rs"]
 mod recovery;
 #[path = "containers/services.rs"]
