@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::docker::Docker;
+use crate::known;
 use crate::process;
 use crate::state;
 
@@ -102,7 +103,7 @@ impl Engine {
         }
         let directory = own_directory(state_dir, options);
         start_service(&directory).await?;
-        Self::open(&directory.join(OWN_SOCKET), Some(directory)).await
+        Self::open(&directory.join(OWN_SOCKET), &directory, true).await
     }
 
     /// As `connect`, and nothing is started. `None`: none runs, and one can be started.
@@ -110,7 +111,7 @@ impl Engine {
         let directory = own_directory(state_dir, options);
         let own_socket = directory.join(OWN_SOCKET);
         if let Some(socket) = &options.socket {
-            return Self::open(socket, (*socket == own_socket).then_some(directory)).await.map(Some);
+            return Self::open(socket, &directory, *socket == own_socket).await.map(Some);
         }
         if let Some(host) = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()) {
             let Some(path) = host.strip_prefix("unix://") else {
@@ -119,25 +120,25 @@ impl Engine {
                      containers' addresses and logs"
                 )));
             };
-            return Self::open(Path::new(path), None).await.map(Some);
+            return Self::open(Path::new(path), &directory, false).await.map(Some);
         }
         if Docker::new(&own_socket).ping().await.is_ok() {
-            return Self::open(&own_socket, Some(directory)).await.map(Some);
+            return Self::open(&own_socket, &directory, true).await.map(Some);
         }
         let mut silent = Vec::new();
         for socket in well_known_sockets().into_iter().filter(|socket| socket.exists()) {
             match Docker::new(&socket).ping().await {
-                Ok(()) => return Self::open(&socket, None).await.map(Some),
+                Ok(()) => return Self::open(&socket, &directory, false).await.map(Some),
                 Err(error) => silent.push(error.to_string()),
             }
         }
         if process::on_path("podman") { Ok(None) } else { Err(PortError::Invalid(missing(&silent))) }
     }
 
-    async fn open(socket: &Path, service: Option<PathBuf>) -> PortResult<Self> {
+    async fn open(socket: &Path, directory: &Path, ours: bool) -> PortResult<Self> {
         let docker = Docker::new(socket);
         let version = docker.negotiate().await?;
-        let info = docker.info().await?;
+        let info = known::info(&docker, &version, directory).await?;
         let rootless = info.rootless || info.security_options.iter().any(|option| option.contains("rootless"));
         let kind = if version.is_podman() { EngineKind::Podman } else { EngineKind::Docker };
         if kind == EngineKind::Docker {
@@ -157,7 +158,7 @@ impl Engine {
                 "" => String::new(),
                 version => format!("v{version} by {}", info.cgroup_driver),
             },
-            service,
+            service: ours.then(|| directory.to_owned()),
             healing: Mutex::new(()),
         })
     }

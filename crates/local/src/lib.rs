@@ -16,6 +16,7 @@ pub mod host;
 mod housekeeping;
 mod http;
 mod images;
+mod known;
 mod labels;
 mod logs;
 mod network;

@@ -70,8 +70,16 @@ impl Docker {
     /// Asks for the version and settles on the newest API that both sides speak.
     /// An engine that has left ours behind is asked for the oldest that it still has: little changes between two versions.
     pub async fn negotiate(&self) -> DockerResult<types::Version> {
-        let bytes = self.read(self.send(Method::GET, "/version", None, Bytes::new(), CALL_TIMEOUT).await?).await?;
-        let version: types::Version = decode("GET /version", &bytes)?;
+        let ping = self.send(Method::GET, "/_ping", None, Bytes::new(), CALL_TIMEOUT).await?;
+        let word = |name: &str| ping.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let version = match (word("libpod-api-version"), word("api-version")) {
+            // Asked for its version, Podman asks the package manager about each of its programs, which takes half a second.
+            (Some(podman), Some(api)) => types::Version::of_podman(podman, api),
+            _ => {
+                let answer = self.send(Method::GET, "/version", None, Bytes::new(), CALL_TIMEOUT).await?;
+                decode("GET /version", &self.read(answer).await?)?
+            }
+        };
         let (major, minor) = settle(&version.api_version, &version.min_api_version);
         let buildkit = !version.is_podman() && (major, minor) >= BUILDKIT_API;
         self.inner.buildkit.store(buildkit, Ordering::Relaxed);

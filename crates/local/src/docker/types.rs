@@ -21,6 +21,12 @@ pub struct Version {
 }
 
 impl Version {
+    /// As its answer to a ping tells.
+    pub(crate) fn of_podman(version: String, api_version: String) -> Self {
+        let engine = Component { name: "Podman Engine".to_owned() };
+        Self { api_version, min_api_version: String::new(), version, components: vec![engine] }
+    }
+
     pub fn is_podman(&self) -> bool {
         self.components.iter().any(|component| component.name.contains("Podman"))
     }
@@ -32,7 +38,7 @@ pub struct Component {
     pub name: String,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Info {
     #[serde(deserialize_with = "nullable")]
