@@ -33,9 +33,9 @@ pub(crate) fn note(deployment: &DeploymentDescription, service: &str) -> String 
 }
 
 /// How long until the next look, where `least` is what the platform bears for long. Most of a rollout nothing can end: then looks
-/// are seldom, the more so the longer it has taken, up to a bound. It cannot end either while old tasks run beside the new ones.
-/// After that its end may come any moment: looks are as frequent as a small part of what it has taken so far, so that a short
-/// rollout is not told late, nor a long one asked for often.
+/// are seldom, the more so the longer it has taken, up to a bound. Once all new tasks run, its end may come any moment: looks are
+/// as frequent as a small part of what it has taken so far, so that a short rollout is not told late, nor a long one asked for
+/// often.
 pub(crate) fn pace(
     service: &ServiceDescription,
     deployment: &DeploymentDescription,
@@ -56,12 +56,9 @@ pub(crate) fn pace(
         return least;
     }
     if deployment.running < deployment.desired {
-        return part(1, least, least * 3);
+        return part(2, least, least * 3);
     }
-    if service.deployments.iter().any(|other| other.id != deployment.id && other.running > 0) {
-        return part(8, least / 4, least * 2);
-    }
-    part(40, least / 5, least)
+    part(25, least / 5, least)
 }
 
 /// The failure of a deployment that is not waited for any longer: its tasks keep failing for one and the same reason.
