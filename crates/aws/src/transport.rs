@@ -12,23 +12,22 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
-/// Proxies as the environment names them, connections kept: as the SDK's default client.
 pub(crate) fn client() -> SharedHttpClient {
-    let plain = Builder::new().build_with_connector_fn(|settings, components| {
-        let mut builder = ConnectorBuilder::default();
-        builder.set_connector_settings(settings.cloned());
-        builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        builder.set_proxy_config(Some(ProxyConfig::from_env()));
-        builder.build_http()
-    });
+    let plain =
+        Builder::new().build_with_connector_fn(|settings, components| builder(settings, components).build_http());
     let tls = Builder::new().build_with_connector_fn(|settings, components| {
-        let mut builder = ConnectorBuilder::default().tls_provider(Provider::rustls(CryptoMode::AwsLc));
-        builder.set_connector_settings(settings.cloned());
-        builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        builder.set_proxy_config(Some(ProxyConfig::from_env()));
-        builder.build()
+        builder(settings, components).tls_provider(Provider::rustls(CryptoMode::AwsLc)).build()
     });
     SharedHttpClient::new(ByScheme { plain, tls })
+}
+
+/// Proxies as the environment names them: as the SDK's default client.
+fn builder(settings: Option<&HttpConnectorSettings>, components: Option<&RuntimeComponents>) -> ConnectorBuilder {
+    let mut builder = ConnectorBuilder::default();
+    builder.set_connector_settings(settings.cloned());
+    builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+    builder.set_proxy_config(Some(ProxyConfig::from_env()));
+    builder
 }
 
 #[derive(Debug, Clone)]

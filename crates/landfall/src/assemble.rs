@@ -11,7 +11,7 @@ use landfall_model::app::{App, NotificationTarget, UrlOrSecret};
 use landfall_notify::{Notifier, Target, TargetKind};
 use landfall_ports::clock::Clock;
 use landfall_server::chat::Chat;
-use landfall_server::control::socket;
+use landfall_server::control::socket::{self, Access};
 use landfall_server::{Metrics, Service, ServiceConfig, ServiceParts, instance_id, public};
 use landfall_sqlite::{PrunePolicy, SqliteStore};
 use tokio::net::TcpListener;
@@ -37,6 +37,8 @@ const INSTANCE_FILE: &str = "instance";
 const SHARED_CLAIM_EVERY: Duration = Duration::from_secs(2);
 /// How long a stop waits for notices that can be sent at once.
 const LAST_NOTICES: Duration = Duration::from_secs(5);
+/// Answers that are on their way to others.
+const LAST_LOOKS: Duration = Duration::from_secs(1);
 
 /// The id of the installation in this state directory; `None` before its first server.
 pub(crate) fn instance_of(state: &Path) -> Option<String> {
@@ -97,6 +99,8 @@ pub(crate) enum Purpose {
     LookAtEnvironment,
     /// As `Work`, likewise.
     WorkOnEnvironment,
+    /// Goes on with what another left, and looks on while another is at it.
+    WaitForEnvironment,
 }
 
 impl Purpose {
@@ -105,7 +109,12 @@ impl Purpose {
     }
 
     pub(crate) fn works(self) -> bool {
-        matches!(self, Purpose::Work | Purpose::WorkOnEnvironment)
+        matches!(self, Purpose::Work | Purpose::WorkOnEnvironment | Purpose::WaitForEnvironment)
+    }
+
+    /// Where a command is at work, its socket will do.
+    pub(crate) fn is_content_to_look(self) -> bool {
+        !matches!(self, Purpose::Work | Purpose::WorkOnEnvironment)
     }
 }
 
@@ -119,6 +128,8 @@ pub(crate) struct Assembly {
     cancel: CancellationToken,
     loops: JoinHandle<()>,
     notices: JoinHandle<()>,
+    /// Those who look through a command's socket.
+    looks: Option<JoinHandle<()>>,
     purpose: Purpose,
 }
 
@@ -230,11 +241,11 @@ impl Assembly {
         if let (Some(_), Some(sqlite)) = (&listener, sqlite) {
             tokio::spawn(prune(sqlite, cancel.clone()));
         }
-        if listener.is_none() && purpose.works() && matches!(state, State::Directory(_)) {
-            tokio::spawn(be_looked_at(service.clone(), directory.join(COMMAND_SOCKET), cancel.clone()));
-        }
+        let is_looked_at = listener.is_none() && purpose.works() && matches!(state, State::Directory(_));
+        let looks = is_looked_at
+            .then(|| tokio::spawn(be_looked_at(service.clone(), directory.join(COMMAND_SOCKET), cancel.clone())));
         let public = listener.map(|listener| (listener, webhook_secrets, chat));
-        Ok(Self { service, backend, notifier, socket, public, cancel, loops, notices, purpose })
+        Ok(Self { service, backend, notifier, socket, public, cancel, loops, notices, looks, purpose })
     }
 
     /// Takes webhooks and commands until `stop`, or until a command asks for the end.
@@ -247,7 +258,7 @@ impl Assembly {
             .map_err(|error| CliError::io(format!("control socket {}", self.socket.display()), &error))?;
         let cancel = self.cancel.clone();
         let public = public::serve(self.service.clone(), listener, secrets, chat, cancel.clone());
-        let control = socket::serve(self.service.clone(), control, &self.socket, cancel.clone());
+        let control = socket::serve(self.service.clone(), Access::All, control, &self.socket, cancel.clone());
         let ends = self.service.shutdown_token();
         let stopping = async {
             tokio::select! {
@@ -295,6 +306,10 @@ impl Assembly {
             notices.abort();
             tracing::info!("notices are left for the next start");
         }
+        if let Some(looks) = self.looks {
+            // Whoever waited for the same end hears of it.
+            let _ = tokio::time::timeout(LAST_LOOKS, looks).await;
+        }
         self.backend.shutdown();
     }
 
@@ -308,7 +323,7 @@ impl Assembly {
 /// For as long as a command works. Without the socket others are only told that the state is in use.
 async fn be_looked_at(service: Service, path: PathBuf, cancel: CancellationToken) {
     let served = match socket::bind(&path).await {
-        Ok(listener) => socket::serve_looks(service, listener, &path, cancel).await,
+        Ok(listener) => socket::serve(service, Access::Look, listener, &path, cancel).await,
         Err(error) => Err(error),
     };
     if let Err(error) = served {

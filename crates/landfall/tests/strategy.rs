@@ -172,8 +172,11 @@ fn others_look_while_a_command_deploys() {
     let unfinished = world.ends(&["executions", "list", "--unfinished", "--output", "json"], 0, &[]);
     assert_eq!(serde_json::from_str::<Value>(&unfinished).unwrap().as_array().unwrap().len(), 1, "{unfinished}");
     world.ends(&["deploy", "prod"], 75, &["another Landfall process owns"]);
+    let mut waiting = world.aws.landfall(&["wait", "prod", "--timeout", "120"]);
+    let waiting = Following(Some(waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()));
     world.ends(&["continue", "prod"], 0, &["goes on: web"]);
     ends(&deploying.end(), 0, &[]);
+    ends(&waiting.end(), 0, &[]);
     world.ends(&["status", "prod"], 0, &[]);
 }
 

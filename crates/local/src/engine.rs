@@ -140,7 +140,7 @@ impl Engine {
         let version = docker.negotiate().await?;
         let info = known::info(&docker, &version, directory).await?;
         let rootless = info.rootless || info.security_options.iter().any(|option| option.contains("rootless"));
-        let kind = if version.is_podman() { EngineKind::Podman } else { EngineKind::Docker };
+        let kind = if version.podman { EngineKind::Podman } else { EngineKind::Docker };
         if kind == EngineKind::Docker {
             docker.use_logins(crate::host::places());
         }

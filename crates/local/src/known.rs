@@ -1,9 +1,9 @@
 //! What Podman said of itself the last time. To say it, it asks the package manager about each of its programs, a quarter of a
-//! second in all, and every command would wait for that. It holds as long as the service's socket is the same one and the
-//! machine has not been started again. Docker answers at once, and is asked each time.
+//! second in all, and every command would wait for that. It holds as long as the service's socket is the same one. Docker answers
+//! at once, and is asked each time.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,17 +21,16 @@ struct Known {
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Of {
-    socket: std::path::PathBuf,
+    socket: PathBuf,
     inode: u64,
     /// When the socket was made: seconds and nanoseconds.
     made: (i64, i64),
-    boot: String,
     version: String,
 }
 
 /// `directory`: where it is kept, if the state directory is there at all.
 pub(crate) async fn info(docker: &Docker, version: &Version, directory: &Path) -> DockerResult<Info> {
-    let of = if version.is_podman() { of(docker.socket(), version) } else { None };
+    let of = if version.podman { of(docker.socket(), version) } else { None };
     let Some(of) = of else { return docker.info().await };
     let path = directory.join(FILE);
     if let Ok(Some(Known { of: known, info })) = state::read_json::<Known>(&path)
@@ -53,12 +52,10 @@ pub(crate) async fn info(docker: &Docker, version: &Version, directory: &Path) -
 
 fn of(socket: &Path, version: &Version) -> Option<Of> {
     let found = std::fs::metadata(socket).ok()?;
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(Of {
         socket: socket.to_owned(),
         inode: found.ino(),
         made: (found.ctime(), found.ctime_nsec()),
-        boot: boot.trim().to_owned(),
         version: version.version.clone(),
     })
 }

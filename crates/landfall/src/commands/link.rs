@@ -33,8 +33,8 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    /// The running server, or else the state opened here, for which the manifest must be there. Whoever only looks, looks
-    /// through the command that has the state, where one has.
+    /// The running server, or else the state opened here, for which the manifest must be there. Whoever only looks or
+    /// waits does so through the command that has the state, where one has.
     pub(crate) async fn open(global: &Global, printer: &Printer, purpose: Purpose) -> CliResult<Self> {
         let until = Instant::now() + BETWEEN;
         // Read once: what there is to say about it is said once.
@@ -45,7 +45,7 @@ impl Link {
                 opened => return opened,
             };
             // Whoever has it looks, and is done in a moment; or works, and is about to open its socket or to end.
-            if Instant::now() > until || purpose.works() && is_at_work(global).await? {
+            if Instant::now() > until || !purpose.is_content_to_look() && is_at_work(global).await? {
                 return Err(error);
             }
             tokio::time::sleep(AGAIN).await;
@@ -61,23 +61,22 @@ impl Link {
             return Ok(Link::Server(client));
         }
         if let State::Directory(directory) = &state
-            && !purpose.works()
+            && purpose.is_content_to_look()
             && let Some(client) = answering(&directory.join(COMMAND_SOCKET)).await
         {
             return Ok(Link::Command(client));
         }
-        let app = match read.take() {
+        let app = match read {
             Some(app) => app,
-            None => manifest::load(&global.config, printer).map_err(|error| {
+            None => read.insert(manifest::load(&global.config, printer).map_err(|error| {
                 if error.code == ExitCode::NotFound {
                     error.hint(format!("no server runs for {state}; `--state DIR` names another"))
                 } else {
                     error
                 }
-            })?,
+            })?),
         };
-        *read = Some(app.clone());
-        Ok(Link::Here(Box::new(Assembly::open(&state, app, None, purpose).await?)))
+        Ok(Link::Here(Box::new(Assembly::open(&state, app.clone(), None, purpose).await?)))
     }
 
     pub(crate) fn is_server(&self) -> bool {

@@ -13,7 +13,7 @@ use super::error::{DockerError, DockerResult};
 use super::stream::{LogFrames, Progress};
 use super::types::{
     ContainerInspect, ContainerSummary, CreateContainer, Created, ExecInspect, ImageInspect, ImageSummary, Info,
-    Network, Version,
+    Network,
 };
 use super::{CALL_TIMEOUT, Docker, again, another_image, encode};
 use crate::process;
@@ -38,10 +38,6 @@ pub struct BuildOptions {
 }
 
 impl Docker {
-    pub async fn version(&self) -> DockerResult<Version> {
-        self.get("/version").await
-    }
-
     pub async fn info(&self) -> DockerResult<Info> {
         self.get("/info").await
     }

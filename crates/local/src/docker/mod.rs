@@ -72,16 +72,20 @@ impl Docker {
     pub async fn negotiate(&self) -> DockerResult<types::Version> {
         let ping = self.send(Method::GET, "/_ping", None, Bytes::new(), CALL_TIMEOUT).await?;
         let word = |name: &str| ping.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let version = match (word("libpod-api-version"), word("api-version")) {
+        let (podman, api) = (word("libpod-api-version"), word("api-version"));
+        self.read(ping).await?;
+        let version = match (podman, api) {
             // Asked for its version, Podman asks the package manager about each of its programs, which takes half a second.
-            (Some(podman), Some(api)) => types::Version::of_podman(podman, api),
+            (Some(version), Some(api_version)) => {
+                types::Version { version, api_version, podman: true, ..types::Version::default() }
+            }
             _ => {
                 let answer = self.send(Method::GET, "/version", None, Bytes::new(), CALL_TIMEOUT).await?;
                 decode("GET /version", &self.read(answer).await?)?
             }
         };
         let (major, minor) = settle(&version.api_version, &version.min_api_version);
-        let buildkit = !version.is_podman() && (major, minor) >= BUILDKIT_API;
+        let buildkit = !version.podman && (major, minor) >= BUILDKIT_API;
         self.inner.buildkit.store(buildkit, Ordering::Relaxed);
         if let Ok(mut prefix) = self.inner.prefix.write() {
             *prefix = format!("/v{major}.{minor}");

@@ -16,26 +16,9 @@ pub struct Version {
     #[serde(rename = "MinAPIVersion")]
     pub min_api_version: String,
     pub version: String,
-    #[serde(deserialize_with = "nullable")]
-    pub components: Vec<Component>,
-}
-
-impl Version {
-    /// As its answer to a ping tells.
-    pub(crate) fn of_podman(version: String, api_version: String) -> Self {
-        let engine = Component { name: "Podman Engine".to_owned() };
-        Self { api_version, min_api_version: String::new(), version, components: vec![engine] }
-    }
-
-    pub fn is_podman(&self) -> bool {
-        self.components.iter().any(|component| component.name.contains("Podman"))
-    }
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct Component {
-    pub name: String,
+    /// Its answer to a ping says so.
+    #[serde(skip)]
+    pub podman: bool,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

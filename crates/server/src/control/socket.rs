@@ -68,34 +68,19 @@ pub async fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// What is done for those who ask on a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    All,
+    /// Nothing is begun for others: the process ends with its own work.
+    Look,
+}
+
 /// Serves until `cancel` or the service's own shutdown, then removes the socket.
 ///
 /// # Errors
 /// Of the listener.
-pub async fn serve(service: Service, listener: UnixListener, path: &Path, cancel: CancellationToken) -> io::Result<()> {
-    answer_all(service, Access::All, listener, path, cancel).await
-}
-
-/// As `serve`, for a process that ends with its own work: it begins nothing for others.
-///
-/// # Errors
-/// Of the listener.
-pub async fn serve_looks(
-    service: Service,
-    listener: UnixListener,
-    path: &Path,
-    cancel: CancellationToken,
-) -> io::Result<()> {
-    answer_all(service, Access::Look, listener, path, cancel).await
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    All,
-    Look,
-}
-
-async fn answer_all(
+pub async fn serve(
     service: Service,
     access: Access,
     listener: UnixListener,

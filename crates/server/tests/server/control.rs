@@ -7,6 +7,7 @@ use landfall_model::environment::Phase;
 use landfall_model::event::{Ask, PreviewTrigger};
 use landfall_ports::orchestrator::LogLine;
 use landfall_ports::store::{DeliveryOutcome, Store};
+use landfall_server::control::socket::Access;
 use landfall_server::control::{LogLines, Target, socket};
 use landfall_server::{Control, ControlClient, ControlError, ControlRequest, ControlResponse};
 use tokio::task::JoinHandle;
@@ -32,7 +33,8 @@ async fn the_socket_answers_as_the_service_does_and_ends_with_it() {
     let listener = socket::bind(&path).await.unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let (service, at) = (server.service.clone(), path.clone());
-    let serving = tokio::spawn(async move { socket::serve(service, listener, &at, CancellationToken::new()).await });
+    let serving =
+        tokio::spawn(async move { socket::serve(service, Access::All, listener, &at, CancellationToken::new()).await });
     let client = ControlClient::connect(&path).await.expect("it listens");
 
     // The listener says where it is when it begins to serve.
@@ -104,7 +106,7 @@ async fn with_preview(rig: &Rig, directory: &std::path::Path) -> (Server, Contro
     let listener = socket::bind(&path).await.unwrap();
     let (service, at) = (server.service.clone(), path.clone());
     let serving = tokio::spawn(async move {
-        socket::serve(service, listener, &at, CancellationToken::new()).await.unwrap();
+        socket::serve(service, Access::All, listener, &at, CancellationToken::new()).await.unwrap();
     });
     (server, ControlClient::connect(&path).await.expect("it listens"), serving)
 }

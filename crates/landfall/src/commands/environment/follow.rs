@@ -54,7 +54,7 @@ pub(super) async fn to_end(link: &Link, id: &ExecutionId, timeout: u64, printer:
         ExitCode::Ok => ended.execution.url.clone().unwrap_or_default(),
         _ => String::new(),
     })?;
-    tell(&ended, why, timeout, link.is_server(), printer);
+    tell(&ended, why, timeout, !matches!(link, Link::Here(_)), printer);
     Ok(code)
 }
 
@@ -69,7 +69,7 @@ fn done(view: &ExecutionView) -> String {
     format!("{}: done{took}; `landfall status {name}` shows what runs", view.title)
 }
 
-fn tell(ended: &Ended, why: Option<cause::Cause>, timeout: u64, server: bool, printer: &Printer) {
+fn tell(ended: &Ended, why: Option<cause::Cause>, timeout: u64, elsewhere: bool, printer: &Printer) {
     let view = &ended.execution;
     let message = view.message.clone().unwrap_or_default();
     let title = &view.title;
@@ -92,7 +92,7 @@ fn tell(ended: &Ended, why: Option<cause::Cause>, timeout: u64, server: bool, pr
         error.hints.extend(why.fix);
     }
     let error = match ended.code {
-        ExitCode::TimedOut if server => {
+        ExitCode::TimedOut if elsewhere => {
             error.hint(format!("it goes on; `landfall wait {}` waits for its end", view.id))
         }
         ExitCode::TimedOut => error

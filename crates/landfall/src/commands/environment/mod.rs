@@ -99,7 +99,7 @@ async fn changed(
 }
 
 pub(crate) async fn wait(args: &WaitArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::WorkOnEnvironment, async |link| {
+    with(global, printer, Purpose::WaitForEnvironment, async |link| {
         let execution = if args.what.starts_with("exe_") {
             args.what.as_str().into()
         } else {
