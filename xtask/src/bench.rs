@@ -7,6 +7,8 @@ mod deploy;
 mod intake;
 mod preview;
 mod push;
+mod rebuild;
+mod registry;
 mod router;
 mod router_peers;
 mod server;
@@ -17,6 +19,8 @@ mod workspace;
 
 use anyhow::{Result, bail};
 
+pub(crate) use server::target_directory;
+
 pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("ci") => ci::run(),
@@ -25,6 +29,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Some("preview") => preview::run(),
         Some("push") => push::run(),
         Some("quotas") => quotas(),
+        Some("rebuild") => rebuild::run(),
         Some("router") => router::run(&args[1..]),
         Some("scale") => scale(),
         Some("start") => start::run(),
@@ -34,6 +39,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             intake::run()?;
             preview::run()?;
             push::run()?;
+            rebuild::run()?;
             router::run(&[])?;
             scale()?;
             deploy::run()?;
@@ -43,7 +49,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             start::run()
         }
         Some(other) => bail!("no benchmark called {other}"),
-        None => bail!("name a benchmark: ci, deploy, intake, preview, push, quotas, router, scale, start, watch, all"),
+        None => bail!(
+            "name a benchmark: ci, deploy, intake, preview, push, quotas, rebuild, router, scale, start, watch, all"
+        ),
     }
 }
 

@@ -3,13 +3,14 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::registry::{Registry, quiet};
 use super::server::release_binary;
 use super::stats::{median, paired_ratio};
 
@@ -38,7 +39,7 @@ struct Samples {
 struct World {
     dir: tempfile::TempDir,
     landfall: PathBuf,
-    registry: Option<Child>,
+    registry: Option<Registry>,
     port: u16,
     tls: bool,
 }
@@ -53,8 +54,10 @@ pub(crate) fn run() -> Result<()> {
         "| push, medians of {ROUNDS} interleaved rounds | case | wall ms | landfall ÷ this | processor ms | peak memory MB |\n|---|---|---|---|---|---|"
     );
     for tls in [false, true] {
-        world.tls = tls;
-        world.start()?;
+        // The former one first: it has the same directory.
+        drop(world.registry.take());
+        let registry = Registry::start(world.dir.path(), tls)?;
+        (world.tls, world.port, world.registry) = (tls, registry.port, Some(registry));
         for (case, name) in Case::ALL {
             let peers = ["landfall", "skopeo", "podman"];
             let mut all: [Samples; 3] = Default::default();
@@ -79,14 +82,12 @@ pub(crate) fn run() -> Result<()> {
                 );
             }
         }
-        world.stop();
     }
     Ok(())
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.stop();
         let _ = quiet(Command::new("podman").args([
             "rmi",
             "-f",
@@ -203,70 +204,6 @@ impl World {
         Ok(format!("{:.1} MB in layers of {} MB", sizes.iter().sum::<f64>(), layers.join(", ")))
     }
 
-    fn start(&mut self) -> Result<()> {
-        self.port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut http = format!("http:\n  addr: 127.0.0.1:{}\n", self.port);
-        if self.tls {
-            self.certificates()?;
-            http.push_str(&format!(
-                "  tls: {{certificate: {}, key: {}}}\n",
-                self.path("server.crt").display(),
-                self.path("server.key").display()
-            ));
-        }
-        let data = self.path("data");
-        let text = format!(
-            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n{http}",
-            data.display()
-        );
-        std::fs::write(self.path("config.yml"), text)?;
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(self.path("config.yml")).env("OTEL_TRACES_EXPORTER", "none");
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        self.registry =
-            Some(command.spawn().context("docker-registry is not installed (apt-get install docker-registry)")?);
-        let until = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            if Instant::now() > until {
-                bail!("docker-registry does not listen");
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut registry) = self.registry.take() {
-            let _ = registry.kill();
-            let _ = registry.wait();
-        }
-    }
-
-    /// An authority and a server's certificate of it.
-    fn certificates(&self) -> Result<()> {
-        std::fs::create_dir_all(self.path("certs"))?;
-        let own = |args: &[&str]| quiet(Command::new("openssl").args(args).current_dir(self.dir.path()));
-        let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-        own(&[&["req", "-x509"], &key[..], &["-keyout", "ca.key", "-out", "certs/ca.crt", "-subj", "/CN=bench CA"]]
-            .concat())?;
-        own(&[
-            &["req", "-x509", "-CA", "certs/ca.crt", "-CAkey", "ca.key"],
-            &key[..],
-            &[
-                "-keyout",
-                "server.key",
-                "-out",
-                "server.crt",
-                "-subj",
-                "/CN=bench",
-                "-addext",
-                "subjectAltName=IP:127.0.0.1",
-            ],
-            &["-addext", "basicConstraints=critical,CA:FALSE"],
-        ]
-        .concat())
-    }
-
     /// Wall and processor milliseconds and peak megabytes of one push.
     fn once(&self, peer: &str, case: Case) -> Result<(f64, f64, f64)> {
         let data = self.path("data/docker");
@@ -343,12 +280,4 @@ impl World {
 
 fn hash(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
-}
-
-fn quiet(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("{:?} is not installed", command.get_program()))?;
-    if !output.status.success() {
-        bail!("{:?}: {}", command.get_program(), String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(())
 }
