@@ -29,7 +29,12 @@ impl Command {
             CiAction::Deploy { environment } => deploy(environment),
             CiAction::Verify { environment } => words(&["verify", environment, "--probes"]),
             CiAction::Promote { environment } => match commit {
-                Some(_) => deploy(environment),
+                // As it was released; where no release was recorded, as its images are tagged.
+                Some(commit) => {
+                    let mut words = deploy(environment);
+                    words.extend(["--release".to_owned(), commit.to_owned()]);
+                    words
+                }
                 None => return Err("the commit is not known, and a promotion takes the image that it has".to_owned()),
             },
             CiAction::Preview => {

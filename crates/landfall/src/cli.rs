@@ -18,6 +18,8 @@ mod doctor;
 mod iam;
 pub(crate) mod images;
 
+mod template;
+pub(crate) mod release;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use iam::{IamArgs, Trust};
 
@@ -136,6 +138,14 @@ pub(crate) enum Command {
     Images(images::ImagesCommand),
     /// Write a manifest from another tool's files, and say what changes with it
     #[command(subcommand)]
+    /// Releases in the registry: what a commit is, in images by digest, and where it comes from
+    #[command(subcommand)]
+    Release(release::ReleaseCommand),
+    /// Print a lasting environment as a template of CloudFormation: network, cluster, load balancer, services and all around them
+    #[command(
+        after_help = "Examples:\n  landfall template prod\n  landfall template prod --commit 1a2b3c4 --output json > prod.json\n\nYAML, or JSON with --output json. docs/stacks.md tells the rest."
+    )]
+    Template(TemplateArgs),
     Import(ImportCommand),
     /// The one line of a CI job: know the event, and do what the manifest's rules say for it
     #[command(
@@ -171,7 +181,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  landfall rollback prod\n  landfall rollback prod --to 1a2b3c4\n\nImages are those of the release, by digest. `landfall releases` lists what there is."
     )]
     Rollback(environment::RollbackArgs),
-    /// What was released to a lasting environment, newest first
+    /// What was deployed to a lasting environment, newest first; what commits are in the registry: `landfall release list`
     #[command(after_help = "Examples:\n  landfall releases prod\n  landfall releases prod --all --output json")]
     Releases(environment::ReleasesArgs),
     /// Change how many tasks services of a lasting environment run

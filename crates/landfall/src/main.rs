@@ -25,6 +25,7 @@ mod printer;
 mod progress;
 #[cfg(test)]
 mod reference;
+mod release;
 mod render;
 mod secrets;
 

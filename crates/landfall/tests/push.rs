@@ -4,139 +4,14 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
 
-use common::{ends, eventually, git, landfall};
+use common::registry::{World, have, layout};
+use common::{ends, git};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-
-/// A registry, a home and a state directory of the test's own.
-struct World {
-    dir: tempfile::TempDir,
-    registry: Child,
-    port: u16,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::with("")
-    }
-
-    fn with(more: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["home", "state", "work"] {
-            std::fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        let (registry, port) = eventually("docker-registry", Duration::from_secs(30), || start(dir.path(), more));
-        Self { dir, registry, port }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn landfall(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(landfall());
-        command.args(arguments).current_dir(self.path("work")).stdin(Stdio::null());
-        for name in [
-            "DOCKER_CONFIG",
-            "REGISTRY_AUTH_FILE",
-            "XDG_RUNTIME_DIR",
-            "LANDFALL_COMMIT",
-            "LANDFALL_BRANCH",
-            "LANDFALL_TAG",
-        ] {
-            command.env_remove(name);
-        }
-        command
-            .env("HOME", self.path("home"))
-            .env("XDG_CONFIG_HOME", self.path("home"))
-            .env("LANDFALL_STATE", self.path("state"));
-        command
-    }
-
-    fn get(&self, path: &str) -> (u16, String, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let digest = head.lines().find_map(|line| line.strip_prefix("Docker-Content-Digest: "));
-        (status, digest.unwrap_or_default().to_owned(), body.to_owned())
-    }
-
-    /// The digest that the tag has.
-    fn tag(&self, repository: &str, tag: &str) -> Option<String> {
-        let (status, digest, _) = self.get(&format!("/v2/{repository}/manifests/{tag}"));
-        (status == 200).then_some(digest)
-    }
-
-    fn image(&self, name: &str) -> String {
-        format!("127.0.0.1:{}/{name}", self.port)
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.registry.kill();
-        let _ = self.registry.wait();
-    }
-}
-
-fn start(dir: &Path, more: &str) -> Result<(Child, u16), String> {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let data = dir.join("data");
-    let text = format!(
-        "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  \
-         addr: 127.0.0.1:{port}\n{more}",
-        data.display()
-    );
-    std::fs::write(dir.join("registry.yml"), text).unwrap();
-    let mut command = Command::new("docker-registry");
-    command.arg("serve").arg(dir.join("registry.yml")).stdout(Stdio::null()).stderr(Stdio::null());
-    let spawned = command.env("OTEL_TRACES_EXPORTER", "none").spawn();
-    let mut process = spawned.expect("docker-registry is needed: apt-get install docker-registry (./test does)");
-    for _ in 0..500 {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Ok((process, port));
-        }
-        if process.try_wait().unwrap().is_some() {
-            return Err("it ended: the port was taken".to_owned());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let _ = process.kill();
-    let _ = process.wait();
-    Err("it does not listen".to_owned())
-}
-
-/// A layout with one image of one layer that holds this text.
-fn layout(directory: &Path, text: &str) -> String {
-    let blobs = directory.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).unwrap();
-    let put = |bytes: &[u8], media_type: &str| {
-        let hex = hex::encode(Sha256::digest(bytes));
-        std::fs::write(blobs.join(&hex), bytes).unwrap();
-        json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": bytes.len()})
-    };
-    let layer = put(text.as_bytes(), "application/vnd.oci.image.layer.v1.tar");
-    let config =
-        json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}});
-    let config = put(&serde_json::to_vec(&config).unwrap(), "application/vnd.oci.image.config.v1+json");
-    let media_type = "application/vnd.oci.image.manifest.v1+json";
-    let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer]});
-    let root = put(&serde_json::to_vec(&manifest).unwrap(), media_type);
-    std::fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    let index = json!({"schemaVersion": 2, "manifests": [root]});
-    std::fs::write(directory.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
-    index["manifests"][0]["digest"].as_str().unwrap().to_owned()
-}
 
 #[test]
 fn the_digest_is_on_stdout_and_all_else_on_stderr() {
@@ -245,10 +120,6 @@ fn logins_are_those_of_docker_and_of_its_helpers_and_are_never_shown() {
         json!({"auths": {format!("127.0.0.1:{}", world.port): {"username": "somebody", "password": "wrong-canary"}}})
             .to_string();
     ends(&push(&[("DOCKER_AUTH_CONFIG", &wrong)]), 77, &["LF-REGISTRY-DENIED"]);
-}
-
-fn have(program: &str) -> bool {
-    std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(program).is_file())
 }
 
 /// Whatever a build left in podman's store.

@@ -7,6 +7,7 @@
 //!
 //! What decides (references, challenges, retries, what is missing) is pure and beside what does.
 
+pub mod artifact;
 mod auth;
 mod blob;
 mod challenge;

@@ -318,7 +318,7 @@ fn lock(directory: &Path) -> CliResult<File> {
     }
 }
 
-fn git(root: &Path, words: &[&str]) -> Option<String> {
+pub(crate) fn git(root: &Path, words: &[&str]) -> Option<String> {
     let mut git = std::process::Command::new("git");
     let output = git.args(words).current_dir(root).stdin(std::process::Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -326,7 +326,7 @@ fn git(root: &Path, words: &[&str]) -> Option<String> {
 }
 
 /// What CI says, else git.
-fn words(project: &str, root: &Path) -> Words {
+pub(crate) fn head(root: &Path) -> Head {
     let commit = env_vars::get(env_vars::CI_COMMIT).or_else(|| git(root, &["rev-parse", "HEAD"]));
     let tag = env_vars::get(env_vars::CI_TAG);
     let branch = env_vars::get(env_vars::CI_BRANCH);
@@ -336,6 +336,13 @@ fn words(project: &str, root: &Path) -> Words {
     Words {
         project: project.to_owned(),
         commit,
+/// What is checked out.
+pub(crate) struct Head {
+    pub(crate) commit: Option<String>,
+    pub(crate) branch: Option<String>,
+    pub(crate) tag: Option<String>,
+}
+
         branch: branch.as_ref().and_then(safe),
         tag: tag.as_ref().and_then(safe),
     }
@@ -343,6 +350,11 @@ fn words(project: &str, root: &Path) -> Words {
 
 /// OCI's own labels. The time is the commit's, so that a commit built twice says the same.
 fn labels(root: &Path, commit: Option<&str>) -> Vec<(String, String)> {
+    Head { commit, branch, tag }
+}
+
+pub(crate) fn words(project: &str, root: &Path) -> Words {
+    let Head { commit, branch, tag } = head(root);
     let name = |short: &str| format!("org.opencontainers.image.{short}");
     let mut labels = Vec::new();
     if let Some(commit) = commit {

@@ -14,6 +14,9 @@ pub(crate) struct DeployArgs {
     /// The commit that images are built from, or named after
     #[arg(long, value_name = "COMMIT")]
     pub(crate) commit: Option<String>,
+    /// The images of this release, by digest (docs/releases.md). With --commit too: where there is no such release, that commit's
+    #[arg(long, value_name = "COMMIT|ID")]
+    pub(crate) release: Option<String>,
     /// An image instead of the manifest's; as often as there are some
     #[arg(long = "image", value_name = "[SERVICE/]CONTAINER=REF", value_parser = image)]
     pub(crate) images: Vec<ImageOverride>,

@@ -24,6 +24,9 @@ pub(crate) struct PushArgs {
     pub(crate) mounts: Vec<String>,
 }
 
+    /// Record no release of the commit (docs/releases.md); without --from
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) no_release: bool,
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BuildArgs {
     /// SERVICE or SERVICE/CONTAINER; all that the manifest builds, if none is given

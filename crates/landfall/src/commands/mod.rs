@@ -15,7 +15,9 @@ mod logs;
 pub(crate) mod manifest;
 mod preview;
 mod publish;
-mod push;
+pub(crate) mod push;
+mod release;
+mod secrets;
 pub(crate) mod serve;
 pub(crate) mod shim;
 pub(crate) mod state;
@@ -130,6 +132,7 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
 /// Tracing first: its exporter must not be made inside a runtime. The runtime goes before it, so that spans that end with
 /// tasks are still sent.
 fn with_runtime<T>(
+        Command::Release(command) => Box::pin(release::run(command, global, printer)).await,
     global: &Global,
     printer: &Printer,
     filter: &str,

@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::build::{Images, inputs_tag};
 use crate::cli::Global;
 use crate::cli::images::PushArgs;
-use crate::commands::push::{client, refused, summary};
-use crate::commands::{manifest, port_error};
+use crate::commands::push::{client_of, refused, summary};
+use crate::commands::{manifest, port_error, release};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::meter::Meter;
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
     for item in awaited {
         plans.push((item, plan(&images, item, args, printer)?));
     }
-    let mut answers = Vec::new();
+    let (mut answers, mut known) = (Vec::new(), BTreeMap::new());
     for (item, plan) in plans {
         let since = Instant::now();
         let name = &images.items[item].name;
@@ -57,8 +57,12 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
         let image = format!("{}@{}", plan.target.repository, pushed.digest);
         answers.push(Answer { name: name.clone(), image, tags: plan.tags, pushed });
     }
+        known.insert(plan.target.to_string(), pushed.digest.clone());
     printer
         .emit(&answers, |answers| answers.iter().map(|answer| answer.image.clone()).collect::<Vec<_>>().join("\n"))?;
+    if !args.no_release {
+        release::after_push(&app, &global.config, &known, args.immutable, printer).await?;
+    }
     Ok(ExitCode::Ok)
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod github;
 pub(crate) mod http;
 #[path = "../../src/demo/image.rs"]
 mod image;
+pub(crate) mod registry;
 pub(crate) mod tally;
 
 use std::fs::File;

@@ -14,6 +14,7 @@ use crate::cli::Global;
 use crate::cli::environment::{DeployArgs, LockArgs, RollbackArgs, ScaleArgs, UnlockArgs, WaitArgs, WaitingArgs};
 use crate::commands::ecspresso::task_definition;
 use crate::commands::link::{Link, actor, unexpected};
+use crate::commands::release;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
@@ -44,8 +45,15 @@ pub(crate) async fn deploy(args: &DeployArgs, global: &Global, printer: &Printer
     if let Some(file) = &args.imagedefinitions {
         images.extend(image_definitions(file)?);
     }
+    let mut commit = args.commit.clone();
+    if let Some(wanted) = &args.release
+        && let Some((of, released)) = release::deployable(wanted, args, global, printer).await?
+    {
+        commit = Some(of);
+        images.extend(released);
+    }
     let change = Change::Deploy {
-        commit: args.commit.clone(),
+        commit,
         images,
         services: args.services.clone(),
         following: args.following.following(),

@@ -1,0 +1,135 @@
+//! `landfall release` and what goes by it, against a real registry, as a person and a CI job call them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::process::Output;
+
+use common::ends;
+use common::registry::{World, layout};
+use serde_json::{Value, json};
+
+const COMMIT: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
+const OTHER: &str = "1a2b3c400000000000000000000000000000000f";
+
+impl Shop {
+    /// Two services with an image each, and one of somebody else's; `second`: the registry of the other's.
+    fn new(second: Option<&World>) -> Self {
+        let world = World::new();
+        let (web, worker) = (world.image("team/web"), worker(&world, second));
+        let digest = format!("sha256:{}", "c".repeat(64));
+        let manifest = format!(
+            "project: shop\nservices:\n  web:\n    containers:\n      app: {{ await: {{ image: \"{web}:{{commit}}\" }} }}\n      \
+             cache: {{ image: \"redis@{digest}\", essential: false }}\n  worker:\n    containers:\n      \
+             app: {{ await: {{ image: \"{worker}:{{commit}}\" }} }}\n"
+        );
+        std::fs::write(world.path("work/landfall.yml"), manifest).unwrap();
+        Self { world, web, worker }
+    }
+
+    fn run(&self, commit: &str, arguments: &[&str]) -> Output {
+        let mut command = self.world.landfall(arguments);
+        command.env("LANDFALL_COMMIT", commit).env("LANDFALL_BRANCH", "feature/one").env("USER", "jo");
+        for name in ["GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "TRAVIS", "BUILDKITE", "CODEBUILD_BUILD_ARN"] {
+            command.env_remove(name);
+        }
+        command.output().unwrap()
+    }
+
+    /// An image that holds this text, as the commit's of both services; its digest.
+    fn push(&self, commit: &str, text: &str) -> String {
+        let directory = self.world.path(&format!("work/{text}"));
+        let digest = layout(&directory, text);
+        for image in [&self.web, &self.worker] {
+            let target = format!("{image}:{commit}");
+            ends(&self.run(commit, &["push", "--from", directory.to_str().unwrap(), &target]), 0, &[]);
+        }
+        digest
+    }
+}
+
+/// In another registry by a name that comes after the first one's: that is the order in which releases are kept.
+fn worker(world: &World, second: Option<&World>) -> String {
+    second.map_or_else(|| world.image("team/worker"), |second| format!("localhost:{}/team/worker", second.port))
+}
+
+struct Shop {
+    world: World,
+    web: String,
+    worker: String,
+}
+
+fn json_of(output: &Output) -> Value {
+    serde_json::from_str(&ends(output, 0, &[])).unwrap()
+}
+
+#[test]
+fn a_release_is_recorded_once_and_found_from_anywhere() {
+    let shop = Shop::new(None);
+    ends(&shop.run(COMMIT, &["release", "create"]), 66, &["web/app", "is not there", "landfall push"]);
+    ends(&shop.run(COMMIT, &["release", "show"]), 66, &["no release", "landfall release list"]);
+    assert_eq!(ends(&shop.run(COMMIT, &["release", "list"]), 0, &[]), "no releases\n");
+    let digest = shop.push(COMMIT, "one");
+    let id = ends(&shop.run(COMMIT, &["release", "create"]), 0, &["✓ Release 1a2b3c4"]).trim().to_owned();
+    let tag = format!("landfall-release-shop-{COMMIT}");
+    for repository in ["team/web", "team/worker"] {
+        assert_eq!(shop.world.tag(repository, &tag).as_deref(), Some(id.as_str()), "{repository}");
+    }
+    let (_, _, manifest) = shop.world.get(&format!("/v2/team/web/manifests/{tag}"));
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["artifactType"], json!("application/vnd.landfall.release.v1+json"));
+
+    // Later, by somebody else: the same release, whoever asks for it.
+    let again = json_of(&shop.run(COMMIT, &["release", "create", "--output", "json"]));
+    assert_eq!((&again["what"], &again["id"]), (&json!("existed"), &json!(id)));
+    let shown = json_of(&shop.run(OTHER, &["release", "show", &COMMIT[..8], "--output", "json"]));
+    assert_eq!((&shown["commit"], &shown["branch"]), (&json!(COMMIT), &json!("feature/one")));
+    let containers = &shown["services"]["web"]["containers"];
+    assert_eq!(containers["app"]["image"], json!(format!("{}@{digest}", shop.web)));
+    assert_eq!(containers["cache"]["foreign"], json!(true));
+    assert_eq!((&shown["provenance"]["by"], &shown["provenance"]["ci"]), (&json!("cli:jo"), &Value::Null));
+    std::fs::remove_file(shop.world.path("work/landfall.yml")).unwrap();
+    let text = ends(&shop.run(OTHER, &["release", "show", &id[..20], "--in", &shop.web]), 0, &[]);
+    assert!(text.contains(&format!("release     {id}")) && text.contains(&shop.web), "{text}");
+}
+
+#[test]
+fn another_release_of_the_same_commit_is_refused_and_replaced_where_asked_for() {
+    let shop = Shop::new(None);
+    shop.push(COMMIT, "one");
+    let first = ends(&shop.run(COMMIT, &["release", "create"]), 0, &[]);
+    shop.push(COMMIT, "two");
+    let refused = shop.run(COMMIT, &["release", "create"]);
+    ends(&refused, 73, &["another release already", first.trim(), "web/app is", "nothing was changed"]);
+    let second = ends(&shop.run(COMMIT, &["release", "create", "--replace"]), 0, &["in the place of another one"]);
+    assert_ne!(first, second);
+    // A later commit is listed first, and what two commits begin with names neither.
+    shop.push(OTHER, "three");
+    ends(&shop.run(OTHER, &["release", "create"]), 0, &[]);
+    let listed = json_of(&shop.run(COMMIT, &["release", "list", "--output", "json"]));
+    let commits: Vec<&str> = listed.as_array().unwrap().iter().map(|one| one["commit"].as_str().unwrap()).collect();
+    assert_eq!(commits, [OTHER, COMMIT]);
+    assert_eq!(listed[1]["id"], json!(second.trim()));
+    assert_eq!(ends(&shop.run(COMMIT, &["release", "list", "--limit", "1"]), 0, &[]).lines().count(), 2);
+    ends(&shop.run(COMMIT, &["release", "show", "1a2b3c4"]), 73, &["names 2 releases", COMMIT, OTHER]);
+    ends(&shop.run(COMMIT, &["release", "show", "main"]), 64, &["neither a commit nor a release's id"]);
+    ends(&shop.run("main", &["release", "create"]), 64, &["the commit is not known"]);
+}
+
+#[test]
+fn a_registry_that_fails_in_the_middle_leaves_a_release_that_the_next_completes() {
+    let mut other = World::new();
+    let shop = Shop::new(Some(&other));
+    shop.push(COMMIT, "one");
+    other.restart("maintenance: {readonly: {enabled: true}}");
+    let failed = shop.run(COMMIT, &["release", "create"]);
+    ends(&failed, 1, &["is not kept in", &shop.worker, &format!("it is in {}", shop.web), "completes it"]);
+    let half = json_of(&shop.run(COMMIT, &["release", "show", "--output", "json"]));
+    assert_eq!(half["repositories"], json!([shop.web]));
+    other.restart("");
+    let whole = json_of(&shop.run(COMMIT, &["release", "create", "--output", "json"]));
+    assert_eq!((&whole["id"], &whole["repositories"]), (&half["id"], &json!([shop.web, shop.worker])));
+    other.stop();
+    ends(&shop.run(COMMIT, &["release", "show"]), 69, &["LF-REGISTRY-UNAVAILABLE"]);
+}
