@@ -131,6 +131,13 @@ impl Stream {
     pub(crate) fn new(mut opened: Opened, sent: Arc<Sent>, watcher: Arc<dyn Watcher>) -> Self {
         let (sender, pieces) = mpsc::channel(AHEAD);
         let left = opened.end - opened.at;
+        if let Some(want) = usize::try_from(left).ok().filter(|want| *want <= PIECE) {
+            // One piece is not worth a thread.
+            let mut buffer = vec![0; want];
+            let piece = std::io::Read::read_exact(&mut opened, &mut buffer).map(|()| Bytes::from(buffer));
+            let _ = sender.try_send(piece);
+            return Self { pieces, left, sent, watcher };
+        }
         tokio::task::spawn_blocking(move || {
             let mut left = left;
             while left > 0 {

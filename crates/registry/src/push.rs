@@ -1,16 +1,17 @@
 //! An image on its way into a registry, as a whole.
 //!
 //! First the tags, because a push that finds its image there has nothing else to do, and one that may not move a tag must not send
-//! anything. Then blobs, largest first, side by side; then manifests, those that others name first; the tags are last. A push
-//! that fails anywhere before has tagged nothing, and what has arrived is found there by the next one.
+//! anything. Then blobs, largest first, side by side, and with them whether the image is there under another name: one round trip
+//! for both. Then manifests, those that others name first; the tags are last. A push that fails anywhere before has tagged
+//! nothing, and what has arrived is found there by the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use landfall_ports::{PortError, PortResult};
 use serde::Serialize;
 
-use crate::blob::Place;
 use crate::client::{Client, Found};
 use crate::codes;
 use crate::digest::Digest;
@@ -64,16 +65,19 @@ impl Client {
     /// is tagged then, but for some of several tags where the error is that of a later one.
     pub async fn push(&self, push: &Push<'_>, source: &dyn Source) -> PortResult<Pushed> {
         let root = source.manifest(source.root())?;
-        let known = self.known(push, &root).await?;
-        let layers = if known.manifest {
-            Layers::default()
+        let known = self.tags_of(push, &root).await?;
+        if known.manifest {
+            return self.tag(push, &root, &known, Layers::default()).await;
+        }
+        let documents = closure(&root, source)?;
+        let (there, mut layers) =
+            try_join(self.has_manifest(push, &root), self.blobs(push, &documents, source)).await?;
+        if there {
+            layers = Layers::default();
         } else {
-            let documents = closure(&root, source)?;
-            let layers = self.blobs(push, &documents, source).await?;
             self.parts(push, &documents).await?;
-            layers
-        };
-        self.tag(push, &root, &known, layers).await
+        }
+        self.tag(push, &root, &known.with(there, push, &root), layers).await
     }
 
     /// All manifests but the root, which is the first: those that others name come before those that name them.
@@ -105,33 +109,45 @@ impl Client {
     /// As [`Client::push`].
     pub async fn retag(&self, push: &Push<'_>, version: &str) -> PortResult<Option<Pushed>> {
         let Some(document) = self.manifest(push.repository, version).await? else { return Ok(None) };
-        let there = There { root: document.descriptor(), document };
-        self.push(push, &there).await.map(Some)
+        let known = self.tags_of(push, &document).await?.with(true, push, &document);
+        self.tag(push, &document, &known, Layers::default()).await.map(Some)
     }
 
     /// What the registry has of the image, and whether its tags may be given to it.
     pub(crate) async fn known(&self, push: &Push<'_>, root: &Document) -> PortResult<Known> {
-        let digest = root.digest.to_string();
-        let versions: Vec<&str> = push.tags.iter().map(String::as_str).chain([digest.as_str()]).collect();
+        let known = self.tags_of(push, root).await?;
+        let there = known.manifest || self.has_manifest(push, root).await?;
+        Ok(known.with(there, push, root))
+    }
+
+    /// What its tags say.
+    async fn tags_of(&self, push: &Push<'_>, root: &Document) -> PortResult<Known> {
+        let find = |tag: &String| {
+            let tag = tag.clone();
+            async move {
+                let found = self.find_as(push.repository, &tag, Action::Push).await?;
+                PortResult::Ok((tag, found))
+            }
+        };
         // With one tag its own answer says all in the case that counts: nothing has changed.
+        let mut found = Vec::new();
         if let [tag] = push.tags {
-            let found = self.find_as(push.repository, tag, Action::Push).await?;
-            if found.as_ref().and_then(|found| found.digest.as_ref()) == Some(&root.digest) {
+            found.push(find(tag).await?);
+            if found.iter().all(|(_, found)| is(found.as_ref(), &root.digest)) {
                 return Ok(Known { manifest: true, missing: Vec::new() });
             }
         }
         let rules = self.rules(push.repository, push.create_repository).await?;
-        let find = |version: &&str| {
-            let version = (*version).to_owned();
-            async move {
-                let found = self.find_as(push.repository, &version, Action::Push).await?;
-                PortResult::Ok((version, found))
-            }
-        };
-        let found: Vec<_> = stream::iter(versions.iter().map(find)).buffered(AT_ONCE).try_collect().await?;
+        if found.is_empty() {
+            found = stream::iter(push.tags.iter().map(find)).buffered(AT_ONCE).try_collect().await?;
+        }
         let may_move = |tag: &str| !push.immutable && rules.as_ref().is_none_or(|rules| rules.may_move(tag));
-        decide(&root.digest, push.tags, &found, may_move)
+        decide(&root.digest, &found, may_move)
             .map_err(|(tag, other)| moved(push.repository, &tag, other.as_ref(), &root.digest))
+    }
+
+    async fn has_manifest(&self, push: &Push<'_>, root: &Document) -> PortResult<bool> {
+        Ok(self.find_as(push.repository, &root.digest.to_string(), Action::Push).await?.is_some())
     }
 
     async fn blobs(&self, push: &Push<'_>, documents: &[Document], source: &dyn Source) -> PortResult<Layers> {
@@ -149,30 +165,6 @@ impl Client {
         let done: Vec<(How, u64)> = stream::iter(work).buffer_unordered(AT_ONCE).try_collect().await?;
         Ok(Layers::of(&done))
     }
-}
-
-/// An image that its repository has.
-struct There {
-    root: Descriptor,
-    document: Document,
-}
-
-impl Source for There {
-    fn root(&self) -> &Descriptor {
-        &self.root
-    }
-
-    fn manifest(&self, descriptor: &Descriptor) -> PortResult<Document> {
-        if descriptor.digest == self.root.digest { Ok(self.document.clone()) } else { Err(vanished(descriptor)) }
-    }
-
-    fn place(&self, descriptor: &Descriptor) -> PortResult<Place> {
-        Err(vanished(descriptor))
-    }
-}
-
-fn vanished(descriptor: &Descriptor) -> PortError {
-    PortError::Conflict(format!("{} has vanished from the registry meanwhile", descriptor.digest))
 }
 
 impl Layers {
@@ -200,28 +192,36 @@ pub(crate) struct Known {
     pub missing: Vec<String>,
 }
 
+impl Known {
+    /// `there`: the repository has the manifest. Without tags it is to be known by its digest.
+    fn with(mut self, there: bool, push: &Push<'_>, root: &Document) -> Self {
+        self.manifest |= there;
+        if push.tags.is_empty() && !self.manifest {
+            self.missing.push(root.digest.to_string());
+        }
+        self
+    }
+}
+
+fn is(found: Option<&Found>, digest: &Digest) -> bool {
+    found.is_some_and(|found| found.digest.as_ref() == Some(digest))
+}
+
 /// `Err`: the tag that would have to be moved and may not be, and what it has.
 fn decide(
     digest: &Digest,
-    tags: &[String],
     found: &[(String, Option<Found>)],
     may_move: impl Fn(&str) -> bool,
 ) -> Result<Known, (String, Option<Digest>)> {
-    let own = digest.to_string();
-    let mut missing = Vec::new();
-    let mut manifest = false;
-    for (version, found) in found {
-        let same = found.as_ref().is_some_and(|found| found.digest.as_ref() == Some(digest) || *version == own);
-        manifest |= same;
-        if same || *version == own && !tags.is_empty() {
-            continue;
+    let mut known = Known { manifest: false, missing: Vec::new() };
+    for (tag, found) in found {
+        match found {
+            same if is(same.as_ref(), digest) => known.manifest = true,
+            Some(other) if !may_move(tag) => return Err((tag.clone(), other.digest.clone())),
+            _ => known.missing.push(tag.clone()),
         }
-        if let Some(other) = found.as_ref().filter(|_| *version != own && !may_move(version)) {
-            return Err((version.clone(), other.digest.clone()));
-        }
-        missing.push(version.clone());
     }
-    Ok(Known { manifest, missing })
+    Ok(known)
 }
 
 fn moved(repository: &Repository, tag: &str, other: Option<&Digest>, digest: &Digest) -> PortError {
@@ -276,22 +276,16 @@ mod tests {
     #[test]
     fn what_is_left_to_tag() {
         let (ours, other) = (Digest::of(b"ours"), Digest::of(b"other"));
-        let own = ours.to_string();
-        let tags = ["a".to_owned(), "b".to_owned()];
-        let decide = |tags: &[String], found: &[_], free| super::decide(&ours, tags, found, |_| free);
+        let decide = |found: &[_], free| super::decide(&ours, found, |_| free);
         let known = |manifest, missing: &[&str]| {
             Ok(Known { manifest, missing: missing.iter().map(|text| (*text).to_owned()).collect() })
         };
-        let all = [found("a", Some(&ours)), found("b", Some(&ours)), found(&own, Some(&ours))];
-        assert_eq!(decide(&tags, &all, false), known(true, &[]));
-        let some = [found("a", Some(&ours)), found("b", None), found(&own, Some(&ours))];
-        assert_eq!(decide(&tags, &some, false), known(true, &["b"]));
-        let none = [found("a", None), found("b", None), found(&own, None)];
-        assert_eq!(decide(&tags, &none, false), known(false, &["a", "b"]));
-        let moved = [found("a", Some(&other)), found("b", None), found(&own, None)];
-        assert_eq!(decide(&tags, &moved, true), known(false, &["a", "b"]));
-        assert_eq!(decide(&tags, &moved, false), Err(("a".to_owned(), Some(other.clone()))));
-        assert_eq!(decide(&[], &[found(&own, None)], false), known(false, &[&own]));
-        assert_eq!(decide(&[], &[found(&own, Some(&ours))], false), known(true, &[]));
+        assert_eq!(decide(&[found("a", Some(&ours)), found("b", Some(&ours))], false), known(true, &[]));
+        assert_eq!(decide(&[found("a", Some(&ours)), found("b", None)], false), known(true, &["b"]));
+        assert_eq!(decide(&[found("a", None), found("b", None)], false), known(false, &["a", "b"]));
+        let moved = [found("a", Some(&other)), found("b", None)];
+        assert_eq!(decide(&moved, true), known(false, &["a", "b"]));
+        assert_eq!(decide(&moved, false), Err(("a".to_owned(), Some(other.clone()))));
+        assert_eq!(decide(&[], false), known(false, &[]));
     }
 }

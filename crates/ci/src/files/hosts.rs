@@ -206,7 +206,11 @@ fn gitlab(out: &mut Lines, settings: &Settings) {
     out.all(2, &["key: landfall-$CI_PIPELINE_ID", "when: always"]);
     out.add(2, &format!("paths: [{CACHE}/]"));
     out.add(1, "before_script:");
-    out.add(2, "- apk add --no-cache curl git");
+    match settings.binary {
+        // What compiling the cryptography and SQLite takes beside the compiler.
+        Binary::Cargo { .. } => out.add(2, "- apk add --no-cache curl git build-base linux-headers"),
+        _ => out.add(2, "- apk add --no-cache curl git"),
+    }
     out.commands(2, &settings.binary.install());
     out.add(2, "- export PATH=\"$HOME/bin:$PATH\"");
     if oidc.is_some() {

@@ -48,7 +48,7 @@ impl For {
 /// How a job gets the binary, since a CI machine has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Binary {
-    /// Downloaded, and refused unless it has this SHA-256.
+    /// Downloaded, and refused unless it has this SHA-256: an archive of `cargo xtask dist` (`….tar.gz`), or the bare program.
     Release { url: String, sha256: String },
     /// Copied out of a container image, best named by its digest.
     Image { reference: String },
@@ -98,6 +98,11 @@ impl Binary {
     fn install(&self) -> Vec<String> {
         let mut lines = vec!["mkdir -p \"$HOME/bin\"".to_owned()];
         match self {
+            Binary::Release { url, .. } if url.ends_with(".tar.gz") => lines.extend([
+                "curl --fail --silent --show-error --location --retry 5 --output /tmp/landfall.tar.gz \"$LANDFALL_URL\"".to_owned(),
+                "echo \"$LANDFALL_SHA256  /tmp/landfall.tar.gz\" | sha256sum -c -".to_owned(),
+                "tar -xzf /tmp/landfall.tar.gz -C \"$HOME/bin\" landfall".to_owned(),
+            ]),
             Binary::Release { .. } => lines.extend([
                 "curl --fail --silent --show-error --location --retry 5 --output \"$HOME/bin/landfall\" \"$LANDFALL_URL\"".to_owned(),
                 "echo \"$LANDFALL_SHA256  $HOME/bin/landfall\" | sha256sum -c -".to_owned(),

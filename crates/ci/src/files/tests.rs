@@ -1,7 +1,10 @@
 use super::*;
 
 fn release() -> Binary {
-    Binary::Release { url: "https://releases.example/landfall".to_owned(), sha256: "ab".repeat(32) }
+    Binary::Release {
+        url: "https://releases.example/landfall-1.2.3-x86_64-linux.tar.gz".to_owned(),
+        sha256: "ab".repeat(32),
+    }
 }
 
 fn settings(binary: Binary, needs: Needs) -> Settings {
@@ -38,7 +41,11 @@ fn nothing_of_aws_without_aws_and_no_binary_without_a_check() {
     for host in For::ALL {
         let text = render(host, &settings(release(), few));
         assert!(!text.contains("AWS_"), "{text}");
-        assert!(text.contains("sha256sum -c"), "{text}");
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what} in {text}"));
+        assert!(at("sha256sum -c") < at("tar -xzf"), "nothing is unpacked that is not checked: {text}");
+        let bare = Binary::Release { url: "https://releases.example/landfall".to_owned(), sha256: "ab".repeat(32) };
+        let bare = render(host, &settings(bare, few));
+        assert!(bare.contains("sha256sum -c") && bare.contains("chmod +x") && !bare.contains("tar -"), "{bare}");
         let image = Binary::Image { reference: "registry.example/landfall@sha256:ab".to_owned() };
         assert!(render(host, &settings(image, few)).contains("docker cp"), "{text}");
         let cargo = Binary::Cargo { source: "https://git.example/landfall".to_owned(), rev: "c1".to_owned() };

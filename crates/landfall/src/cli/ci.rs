@@ -39,10 +39,10 @@ pub(crate) struct CiInit {
     /// How a job gets the binary: a CI machine has none
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub(crate) binary: BinaryFrom,
-    /// SHA-256 of the released binary; any other is refused
+    /// SHA-256 of the release's archive, from the .sha256 file beside it; any other is refused
     #[arg(long, value_name = "HEX", value_parser = sha256)]
     pub(crate) sha256: Option<String>,
-    /// Where the release is [default: this version's, for x86-64]; with `--binary cargo` the git repository
+    /// Where the release is: a .tar.gz, or the bare program [default: this version's, for x86-64]; with `--binary cargo` the git repository
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// The image that has the binary at /usr/local/bin/landfall
