@@ -38,7 +38,9 @@ pub(crate) enum Family {
     Ecr,
     LogsRead,
     SecretsRead,
+    SecretsWrite,
     SsmRead,
+    SsmWrite,
     Sts,
     Sns,
     Lambda,
@@ -57,7 +59,7 @@ pub(crate) struct Quota {
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 25] = [
+    pub(crate) const ALL: [Family; 27] = [
         Family::TaskDefinitionModify,
         Family::TaskDefinitionDelete,
         Family::TaskDefinitionRead,
@@ -74,7 +76,9 @@ impl Family {
         Family::Ecr,
         Family::LogsRead,
         Family::SecretsRead,
+        Family::SecretsWrite,
         Family::SsmRead,
+        Family::SsmWrite,
         Family::Sts,
         Family::Sns,
         Family::Lambda,
@@ -103,7 +107,9 @@ impl Family {
             Family::Ecr => "ecr",
             Family::LogsRead => "logs-read",
             Family::SecretsRead => "secretsmanager-read",
+            Family::SecretsWrite => "secretsmanager-write",
             Family::SsmRead => "ssm-read",
+            Family::SsmWrite => "ssm-write",
             Family::Sts => "sts",
             Family::Sns => "sns",
             Family::Lambda => "lambda",
@@ -125,6 +131,8 @@ impl Family {
                 | Family::ClusterResourceModify
                 | Family::EcsTagModify
                 | Family::ElbModify
+                | Family::SecretsWrite
+                | Family::SsmWrite
                 | Family::Sns
                 | Family::Lambda
         )
@@ -136,6 +144,8 @@ impl Family {
             _ if self.in_background() => Duration::MAX,
             // The doctor and `verify` alone ask these, dozens at once, and nobody cuts them off.
             Family::IamRead | Family::Ec2Read => LONGEST_LOOK,
+            // By `landfall secrets` alone.
+            Family::SecretsWrite | Family::SsmWrite => LONGEST_LOOK,
             _ => LONGEST_WAIT,
         }
     }
@@ -163,7 +173,14 @@ impl Family {
             // Nothing is published for DescribeStacks; five a second is what goes well.
             Family::CloudFormationRead => (5.0, 5.0),
             Family::S3Read => (100.0, 100.0),
-            Family::SecretsRead | Family::SsmRead | Family::Sts | Family::Sns | Family::Lambda => (20.0, 20.0),
+            // PutParameter, unless the account pays for more.
+            Family::SsmWrite => (3.0, 3.0),
+            Family::SecretsRead
+            | Family::SecretsWrite
+            | Family::SsmRead
+            | Family::Sts
+            | Family::Sns
+            | Family::Lambda => (20.0, 20.0),
         };
         Quota { burst, per_second }
     }

@@ -12,6 +12,7 @@ use landfall_ports::images::Images;
 use landfall_ports::load_balancer::LoadBalancer;
 use landfall_ports::orchestrator::Orchestrator;
 use landfall_ports::registry::CloudRegistry;
+use landfall_ports::secrets::SecretStore;
 use landfall_ports::steps::HookRunner;
 use landfall_ports::topic::Topic;
 
@@ -21,6 +22,7 @@ use crate::ecs::Ecs;
 use crate::elb::Elb;
 use crate::hooks::LambdaHooks;
 use crate::images::EcrImages;
+use crate::secret_store::AwsSecrets;
 use crate::signed::Signer;
 use crate::sns::SnsTopic;
 use crate::{http, secrets};
@@ -106,6 +108,11 @@ impl AwsPlatform {
     /// `Invalid` for what is not the ARN of an SNS topic.
     pub fn topic(&self, arn: &str) -> PortResult<Arc<dyn Topic>> {
         Ok(Arc::new(SnsTopic::new(Arc::clone(&self.core), Arc::clone(&self.signer), arn)?))
+    }
+
+    /// Where the containers' secrets are kept.
+    pub fn secrets(&self) -> Arc<dyn SecretStore> {
+        Arc::new(AwsSecrets::new(Arc::clone(&self.core), Arc::clone(&self.signer)))
     }
 
     /// The value of a secret in SSM or Secrets Manager, for Landfall's own use.

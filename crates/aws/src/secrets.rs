@@ -1,9 +1,11 @@
 //! Values of secrets that Landfall itself needs (a webhook's secret, a chat's URL). Containers' secrets are ECS's business. A
 //! value is returned and nothing else: never logged, never part of an error.
 
+pub(crate) use landfall_model::secret::SecretId;
 use landfall_model::task::SecretRef;
+use landfall_ports::secrets::json_key;
 use landfall_ports::{PortError, PortResult};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::budget::Family;
 use crate::call::Call;
@@ -56,61 +58,5 @@ async fn secret(core: &Core, text: &str) -> PortResult<String> {
         None => Ok(value),
         Some(key) => json_key(&value, key)
             .ok_or_else(|| PortError::Invalid(format!("{resource} is no JSON object with the key {key}"))),
-    }
-}
-
-fn json_key(value: &str, key: &str) -> Option<String> {
-    let object: Value = serde_json::from_str(value).ok()?;
-    match object.get(key)? {
-        Value::String(text) => Some(text.clone()),
-        Value::Null => None,
-        other => Some(other.to_string()),
-    }
-}
-
-/// As ECS reads `valueFrom`: `ID[:JSON-KEY[:STAGE[:VERSION]]]`, where an ARN has seven parts of its own and parts may be empty.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SecretId<'a> {
-    pub id: &'a str,
-    pub key: Option<&'a str>,
-    pub stage: Option<&'a str>,
-    pub version: Option<&'a str>,
-}
-
-impl<'a> SecretId<'a> {
-    pub(crate) fn parse(text: &'a str) -> Self {
-        let own = if text.starts_with("arn:") { 7 } else { 1 };
-        let end = text.match_indices(':').nth(own - 1).map_or(text.len(), |(at, _)| at);
-        let mut rest = text[end..].split(':').skip(1).map(|part| Some(part).filter(|part| !part.is_empty()));
-        let mut next = || rest.next().flatten();
-        Self { id: &text[..end], key: next(), stage: next(), version: next() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_are_read_as_ecs_reads_them() {
-        let of = |id, key, stage, version| SecretId { id, key, stage, version };
-        assert_eq!(SecretId::parse("slack"), of("slack", None, None, None));
-        assert_eq!(SecretId::parse("team/slack:url"), of("team/slack", Some("url"), None, None));
-        let arn = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:slack-AbCdEf";
-        assert_eq!(SecretId::parse(arn), of(arn, None, None, None));
-        let full = format!("{arn}:url:AWSPREVIOUS:v1");
-        assert_eq!(SecretId::parse(&full), of(arn, Some("url"), Some("AWSPREVIOUS"), Some("v1")));
-        let empty = format!("{arn}:url::");
-        assert_eq!(SecretId::parse(&empty), of(arn, Some("url"), None, None));
-        let stage = format!("{arn}::AWSPREVIOUS:");
-        assert_eq!(SecretId::parse(&stage), of(arn, None, Some("AWSPREVIOUS"), None));
-    }
-
-    #[test]
-    fn one_key_of_a_json_secret() {
-        let secret = r#"{"url": "https://h", "port": 5432, "none": null}"#;
-        assert_eq!(json_key(secret, "url").as_deref(), Some("https://h"));
-        assert_eq!(json_key(secret, "port").as_deref(), Some("5432"));
-        assert_eq!((json_key(secret, "none"), json_key(secret, "x"), json_key("plain", "x")), (None, None, None));
     }
 }

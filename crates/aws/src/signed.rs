@@ -53,11 +53,29 @@ impl Signer {
     /// # Errors
     /// Anything but a 2xx; throttled requests are sent again first.
     pub(crate) async fn call(&self, core: &Core, call: Call<'_>, request: &Request<'_>) -> Result<Answer, Failed> {
-        let what = call.what();
-        core.caller.guarded(call, || self.once(core, &what, request)).await
+        self.call_hiding(core, call, request, &[]).await
     }
 
-    async fn once(&self, core: &Core, what: &str, request: &Request<'_>) -> Result<Answer, Failed> {
+    /// As `call`. AWS may repeat what it refuses ("Value 'hunter2' at 'value' failed to satisfy constraint"): what is hidden never
+    /// gets into an error, nor into the span that records it.
+    pub(crate) async fn call_hiding(
+        &self,
+        core: &Core,
+        call: Call<'_>,
+        request: &Request<'_>,
+        hidden: &[&str],
+    ) -> Result<Answer, Failed> {
+        let what = call.what();
+        core.caller.guarded(call, || self.once(core, &what, request, hidden)).await
+    }
+
+    async fn once(
+        &self,
+        core: &Core,
+        what: &str,
+        request: &Request<'_>,
+        hidden: &[&str],
+    ) -> Result<Answer, Failed> {
         let url = format!("{}{}", endpoint(core.sdk.endpoint_url(), request.service, request.region), request.path);
         let credentials = self.credentials(core, what).await?;
         let signature = signature(&credentials, &url, request, SystemTime::now())
@@ -87,7 +105,7 @@ impl Signer {
         }
         let error_type = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
         let (code, message) = error_of(error_type, &String::from_utf8_lossy(&body));
-        Err(answered(what, status, &code, &message))
+        Err(answered(what, status, &without(&code, hidden), &without(&message, hidden)))
     }
 
     pub(crate) fn http(&self) -> PortResult<&reqwest::Client> {
@@ -109,6 +127,10 @@ impl Signer {
         *kept = Some((credentials.clone(), Instant::now()));
         Ok(credentials)
     }
+}
+
+fn without(text: &str, hidden: &[&str]) -> String {
+    hidden.iter().filter(|value| !value.is_empty()).fold(text.to_owned(), |text, value| text.replace(value, "…"))
 }
 
 /// Without a path.
@@ -191,12 +213,25 @@ pub(crate) async fn json(
     target: &str,
     body: &serde_json::Value,
 ) -> PortResult<serde_json::Value> {
+    json_hiding(signer, core, call, region, target, body, &[]).await
+}
+
+/// As `json`, with what no error may repeat.
+pub(crate) async fn json_hiding(
+    signer: &Signer,
+    core: &Core,
+    call: Call<'_>,
+    region: &str,
+    target: &str,
+    body: &serde_json::Value,
+    hidden: &[&str],
+) -> PortResult<serde_json::Value> {
     let body = body.to_string();
     let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
     let timeout = crate::config::CALL_TIMEOUT;
     let request =
         Request { service: call.service, region, path: "/", headers: &headers, body: body.as_bytes(), timeout };
-    let answer = signer.call(core, call, &request).await?;
+    let answer = signer.call_hiding(core, call, &request, hidden).await?;
     serde_json::from_slice(&answer.body)
         .map_err(|error| PortError::Unavailable(format!("{}: not JSON: {error}", call.what())))
 }
@@ -240,6 +275,12 @@ mod tests {
         let body = "<ErrorResponse><Error><Type>Sender</Type><Code>NotFound</Code><Message>a &lt;b&gt; &amp; c</Message></Error>";
         assert_eq!(of(None, body), ("NotFound".to_owned(), "a <b> & c".to_owned()));
         assert_eq!(of(None, "<html>"), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn what_aws_repeats_is_taken_out() {
+        let said = "Value 'hunter2' at 'value' failed to satisfy constraint";
+        assert_eq!(without(said, &["", "hunter2"]), "Value '…' at 'value' failed to satisfy constraint");
     }
 
     #[test]

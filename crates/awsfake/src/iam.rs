@@ -53,6 +53,9 @@ pub fn needed(caller: &Caller, service: &str, operation: &str, input: &Value) ->
         let arn = format!("arn:aws:ecs:{}:{}:cluster/{cluster}", caller.region, caller.account);
         context.insert("ecs:cluster".to_owned(), arn);
     }
+    if let ("secretsmanager", "CreateSecret", Some(name)) = (service, operation, text(input, "Name")) {
+        context.insert("secretsmanager:Name".to_owned(), name.to_owned());
+    }
     let action = format!("{}:{own}", prefix(service));
     let mut all: Vec<Needed> = resources(caller, service, operation, input)
         .into_iter()
@@ -200,7 +203,7 @@ fn resource(caller: &Caller, service: &str, operation: &str, input: &Value) -> S
             let name = text(input, "Name").unwrap_or("*");
             full("ssm", "parameter", name.trim_start_matches('/'))
         }
-        ("secretsmanager", _) => match text(input, "SecretId").unwrap_or("*") {
+        ("secretsmanager", _) => match text(input, "SecretId").or_else(|| text(input, "Name")).unwrap_or("*") {
             id if id.starts_with("arn:") => id.to_owned(),
             // The service's own six characters.
             id => arn("secretsmanager", format!("secret:{id}-AbCdEf")),

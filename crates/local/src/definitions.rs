@@ -11,7 +11,8 @@ use tokio::sync::Mutex;
 use crate::core::Core;
 use crate::images::file_name;
 use crate::task::decide::validate;
-use crate::{labels, secrets, state};
+use crate::secrets::LocalSecrets;
+use crate::{labels, state};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Revision {
@@ -30,8 +31,9 @@ fn environment(tags: &Tags) -> &str {
 
 pub(crate) async fn register(core: &Core, definition: &TaskDefinition, tags: &Tags) -> PortResult<Registered> {
     validate(definition).map_err(|why| PortError::Invalid(format!("task definition {}: {why}", definition.family)))?;
-    for reference in definition.containers.iter().flat_map(|container| container.settings.secrets.values()) {
-        secrets::check(reference)?;
+    let secrets = LocalSecrets::within(&core.directory);
+    for container in &definition.containers {
+        secrets.check(&container.settings)?;
     }
     let text = serde_json::to_string(definition).map_err(|e| PortError::Bug(format!("task definition: {e}")))?;
     let mut tags = labels::with_instance(tags, &core.instance);
@@ -69,6 +71,16 @@ pub(crate) async fn load(core: &Core, handle: &str) -> PortResult<TaskDefinition
     let path = core.file("task-definitions", &file_name(handle));
     let found = state::blocking(move || state::read_json::<Revision>(&path)).await?;
     found.map(|revision| revision.definition).ok_or_else(|| PortError::NotFound(format!("no task definition {handle}")))
+}
+
+/// Of every revision that is registered, and so of every service and task, and of what a rollback may bring back.
+pub(crate) async fn images(directory: &std::path::Path) -> PortResult<Vec<String>> {
+    let directory = directory.join("task-definitions");
+    let (all, damaged) = state::blocking(move || state::read_all::<Revision>(&directory)).await?;
+    if damaged > 0 {
+        return Err(PortError::Unavailable(format!("{damaged} task definitions of this machine cannot be read")));
+    }
+    Ok(all.into_iter().flat_map(|revision| revision.definition.containers).map(|container| container.image).collect())
 }
 
 pub(crate) async fn list_owned(core: &Core, wanted: Option<&str>) -> PortResult<Vec<OwnedResource>> {

@@ -143,7 +143,7 @@ async fn command(
 }
 
 async fn http_call(client: &reqwest::Client, hook: &RunHook, base: &Path, cancel: &CancellationToken) -> HookState {
-    let HookAction::Http { url, method, headers, secret } = &hook.action else {
+    let HookAction::Http { url, method, headers, secret, secret_headers } = &hook.action else {
         return failed(None, format!("hook {} is no HTTP call", hook.name), Vec::new());
     };
     let fail = |message: String| failed(None, format!("hook {}: {message}", hook.name), Vec::new());
@@ -159,10 +159,17 @@ async fn http_call(client: &reqwest::Client, hook: &RunHook, base: &Path, cancel
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    match secret.as_ref().map(secrets::resolve) {
-        Some(Ok(token)) => request = request.bearer_auth(token),
-        Some(Err(error)) => return fail(error.to_string()),
-        None => {}
+    let mut hidden = Vec::new();
+    for (name, reference) in secret_headers.iter().map(|(name, of)| (Some(name), of)).chain(secret.iter().map(|of| (None, of))) {
+        let value = match secrets::resolve(reference) {
+            Ok(value) => value,
+            Err(error) => return fail(error.to_string()),
+        };
+        request = match name {
+            Some(name) => request.header(name, &value),
+            None => request.bearer_auth(&value),
+        };
+        hidden.push(value);
     }
     let timeout = Duration::from_secs(u64::from(hook.timeout.max(1)));
     let call = async {
@@ -180,6 +187,8 @@ async fn http_call(client: &reqwest::Client, hook: &RunHook, base: &Path, cancel
     let Some(outcome) = cancel.run_until_cancelled(call).await else { return fail("cancelled".to_owned()) };
     match outcome {
         Ok((status, body)) => {
+            // Whoever repeats what it was sent: journal and log do not.
+            let body = without(body, &hidden);
             let tail = last_lines(&body);
             if let Err(e) = tokio::fs::write(base.with_extension("log"), body).await {
                 tracing::warn!(error = %e, "hook's answer is not kept");
@@ -193,6 +202,14 @@ async fn http_call(client: &reqwest::Client, hook: &RunHook, base: &Path, cancel
         }
         Err(error) => fail(format!("{url}: {error}")),
     }
+}
+
+fn without(body: Vec<u8>, hidden: &[String]) -> Vec<u8> {
+    let mut text = String::from_utf8_lossy(&body).into_owned();
+    for value in hidden.iter().filter(|value| !value.is_empty()) {
+        text = text.replace(value.as_str(), "***");
+    }
+    text.into_bytes()
 }
 
 #[async_trait]
@@ -366,7 +383,7 @@ mod tests {
                     let count = stream.read(&mut buffer).await.unwrap();
                     request.push_str(&String::from_utf8_lossy(&buffer[..count]));
                 }
-                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone");
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 6\r\nconnection: close\r\n\r\n-t0ken");
                 stream.write_all(answer.as_bytes()).await.unwrap();
                 seen.push(request);
             }
@@ -375,14 +392,16 @@ mod tests {
         let token = dir.path().join("token");
         std::fs::write(&token, "t0ken\n").unwrap();
         let secret = Some(landfall_model::task::SecretRef::File(token.to_string_lossy().into_owned()));
-        let action = HookAction::Http { url, method: "post".to_owned(), headers: BTreeMap::new(), secret };
+        let secret_headers = BTreeMap::from([("X-Api-Key".to_owned(), secret.clone().unwrap())]);
+        let action = HookAction::Http { url, method: "post".to_owned(), headers: BTreeMap::new(), secret, secret_headers };
         hooks.start("ok", &hook(action.clone(), 10)).await.unwrap();
-        assert_eq!(finish(&hooks, "ok").await, HookState::Succeeded { code: 200, tail: vec!["done".to_owned()] });
+        assert_eq!(finish(&hooks, "ok").await, HookState::Succeeded { code: 200, tail: vec!["-***".to_owned()] });
         hooks.start("bad", &hook(action, 10)).await.unwrap();
         assert!(matches!(finish(&hooks, "bad").await, HookState::Failed { code: Some(500), .. }));
         let seen = server.await.unwrap();
         assert!(seen[0].starts_with("POST /hook"), "{}", seen[0]);
-        assert!(seen[0].to_lowercase().contains("authorization: bearer t0ken"));
+        let sent = seen[0].to_lowercase();
+        assert!(sent.contains("authorization: bearer t0ken") && sent.contains("x-api-key: t0ken"), "{sent}");
     }
 
     #[tokio::test]
@@ -398,7 +417,8 @@ mod tests {
             stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await.unwrap();
             while stream.write_all(&[b'x'; 1000]).await.is_ok() {}
         });
-        let action = HookAction::Http { url, method: "post".to_owned(), headers: BTreeMap::new(), secret: None };
+        let (headers, secret_headers) = (BTreeMap::new(), BTreeMap::new());
+        let action = HookAction::Http { url, method: "post".to_owned(), headers, secret: None, secret_headers };
         hooks.start("endless", &hook(action, 60)).await.unwrap();
         assert!(matches!(finish(&hooks, "endless").await, HookState::Succeeded { code: 200, .. }));
         let log = dir.path().join("hooks").join(file_name("endless")).with_extension("log");

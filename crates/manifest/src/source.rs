@@ -1,4 +1,4 @@
-//! The manifest's text and where it came from. `read_file` is the only I/O of loading.
+//! The manifest's text and where it came from. `read_file` and `read_text` are the only I/O of loading.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub fn read_file(path: &Path) -> Result<SourceFile, Diagnostic> {
             _ => diagnostic,
         }
     };
-    #[expect(clippy::disallowed_methods, reason = "the one file this crate opens, kept apart from what decides")]
+    #[expect(clippy::disallowed_methods, reason = "the manifest, kept apart from what decides")]
     let file = std::fs::File::open(path).map_err(unreadable)?;
     if file.metadata().map_err(unreadable)?.is_dir() {
         return Err(Diagnostic::error(codes::UNREADABLE, format!("{shown} is a directory"))
@@ -57,4 +57,19 @@ pub fn read_file(path: &Path) -> Result<SourceFile, Diagnostic> {
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let directory = absolute.parent().map(Path::to_path_buf).unwrap_or_default();
     Ok(SourceFile { path: shown, text, directory })
+}
+
+/// A file that a manifest names. Refuses what is no file, larger than [`MAX_BYTES`] or not UTF-8, and never repeats what is in it.
+pub fn read_text(path: &Path) -> std::io::Result<String> {
+    #[expect(clippy::disallowed_methods, reason = "named by the manifest, and read where that is read")]
+    let file = std::fs::File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_BYTES {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    String::from_utf8(bytes).map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "not UTF-8"))
 }

@@ -73,6 +73,13 @@ pub struct ContainerSettings {
     pub environment: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretRef>,
+    /// Paths of SSM: every parameter directly under one is a secret too, under the name of `secret::variable_of`. What `secrets` and
+    /// `environment` name wins, then the first path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_paths: Vec<String>,
+    /// Variables of the process that makes a plan which `environment` must have then; never in a plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ci_variables: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Dependency>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ pub mod journal;
 pub mod load_balancer;
 pub mod orchestrator;
 pub mod registry;
+pub mod secrets;
 pub mod source;
 pub mod steps;
 pub mod store;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use aws_sdk_ecs::operation::register_task_definition::builders::RegisterTaskDefinitionFluentBuilder;
 use aws_sdk_ecs::types as ecs;
 use landfall_model::inventory::{TAG_CONTENT_HASH, TAG_ENVIRONMENT, Tags};
+use landfall_model::secret::variables_of;
 use landfall_model::task::{ContainerDefinition, TaskDefinition};
 use landfall_ports::orchestrator::Registered;
+use landfall_ports::secrets::SecretStore as _;
 use landfall_ports::{PortError, PortResult};
 
 use super::definition::{self, ValueFrom};
@@ -15,6 +17,7 @@ use super::secrets::{self, Source};
 use super::{Ecs, locked};
 use crate::budget::Family;
 use crate::call::Call;
+use crate::secret_store::AwsSecrets;
 use crate::tags;
 
 /// A registered revision.
@@ -111,7 +114,28 @@ impl Ecs {
             };
             all.insert(variable.clone(), from);
         }
+        all.extend(self.under_paths(container).await?);
         Ok(all)
+    }
+
+    /// By variable, every parameter under the container's paths. Names alone are asked for.
+    async fn under_paths(&self, container: &ContainerDefinition) -> PortResult<ValueFrom> {
+        let settings = &container.settings;
+        let store = AwsSecrets::new(Arc::clone(&self.core), Arc::clone(&self.signer));
+        let mut found = Vec::new();
+        for path in &settings.secret_paths {
+            let parameters = store.under(path).await?;
+            if parameters.is_empty() {
+                return Err(PortError::NotFound(format!(
+                    "no parameter is under {path} in {}: `landfall secrets set` makes one, or correct `secret_paths`",
+                    self.core.region
+                )));
+            }
+            found.push((path.clone(), parameters));
+        }
+        let taken = |name: &str| settings.environment.contains_key(name) || settings.secrets.contains_key(name);
+        variables_of(&found, taken)
+            .map_err(|why| PortError::Invalid(format!("container {}: {why}", container.name)))
     }
 
     async fn secret_arn(&self, name: &str) -> PortResult<String> {

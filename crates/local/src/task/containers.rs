@@ -10,7 +10,7 @@ use crate::docker::types::{CreateContainer, Healthcheck, HostConfig, LogConfig, 
 use crate::docker::{DockerError, DockerResult};
 use crate::engine::EngineKind;
 use crate::labels;
-use crate::secrets;
+use crate::secrets::LocalSecrets;
 
 /// Makes the pause container, or finds the one that an unanswered or crashed attempt made.
 pub(crate) async fn create_pause(core: &Core, record: &TaskRecord) -> DockerResult<()> {
@@ -79,11 +79,8 @@ fn member(core: &Core, record: &TaskRecord, container: &ContainerDefinition) -> 
     let mut environment: BTreeMap<&str, String> = BTreeMap::new();
     environment.insert("ECS_CONTAINER_NAME", container.name.clone());
     environment.extend(settings.environment.iter().map(|(key, value)| (key.as_str(), value.clone())));
-    for (key, reference) in &settings.secrets {
-        let value = secrets::resolve(reference)
-            .map_err(|error| format!("ResourceInitializationError: unable to get secret {key}: {error}"))?;
-        environment.insert(key, value);
-    }
+    let secrets = LocalSecrets::within(&core.directory).of(settings)?;
+    environment.extend(secrets.iter().map(|(key, value)| (key.as_str(), value.clone())));
     let limits = limits(&record.definition, container);
     Ok(CreateContainer {
         image: container.image.clone(),

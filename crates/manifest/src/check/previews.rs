@@ -1,5 +1,7 @@
 //! Previews with their hooks, and notifications.
 
+use landfall_model::redact::looks_secret;
+
 use super::{Checker, arn, known, shown_at, syntax};
 use crate::authored::{Hook, HookRun, Manifest, Previews, Routing};
 use crate::codes;
@@ -8,6 +10,14 @@ use crate::place;
 use crate::tree::{At, shorten};
 
 impl Checker<'_, '_> {
+    fn header(&mut self, header: &str, at: At<'_>) {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if header.is_empty() || !header.bytes().all(token) {
+            let message = format!("`{}` cannot be the name of a header", shorten(header));
+            self.push(Diagnostic::error(codes::BAD_VALUE, message).label(at.key_span(), ""));
+        }
+    }
+
     pub(super) fn previews(&mut self, manifest: &Manifest, previews: &Previews, at: At<'_>) {
         let branches = previews.branches.as_deref().unwrap_or_default();
         for (key, patterns) in [("branches", branches), ("ignore", previews.ignore.as_slice())] {
@@ -150,21 +160,22 @@ impl Checker<'_, '_> {
             Some(HookRun::Http(http)) => {
                 let at = run_at.get("http");
                 self.url(&http.url, at.get("url"));
+                for (header, secret) in &http.secret_headers {
+                    let at = at.get("secret_headers").get(header);
+                    self.header(header, at);
+                    self.secret_ref(secret, at);
+                }
                 for (header, value) in &http.headers {
                     let at = at.get("headers").get(header);
-                    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-                    if header.is_empty() || !header.bytes().all(token) {
-                        let message = format!("`{}` cannot be the name of a header", shorten(header));
-                        self.push(Diagnostic::error(codes::BAD_VALUE, message).label(at.key_span(), ""));
-                    }
+                    self.header(header, at);
                     if value.0.chars().any(|c| c.is_control() && c != '\t') {
                         self.error(codes::BAD_VALUE, at, "a header is one line", "holds a line break or the like");
                     }
-                    if header.eq_ignore_ascii_case("authorization") && !value.0.is_empty() {
-                        let warning =
-                            Diagnostic::warning(codes::PLAIN_SECRET, "`Authorization` would be kept in plans")
-                                .label(at.key_span(), "")
-                                .help("use `secret`, which signs the request without being sent");
+                    if authorizes(header) && !value.0.is_empty() {
+                        let message = format!("`{}` would be kept in plans", shorten(header));
+                        let warning = Diagnostic::warning(codes::PLAIN_SECRET, message).label(at.key_span(), "").help(
+                            "use `secret`, which is sent as `Authorization: Bearer …`, or name it under `secret_headers`",
+                        );
                         self.push(warning);
                     }
                 }
@@ -278,4 +289,10 @@ impl Checker<'_, '_> {
             }
         }
     }
+}
+
+/// Headers by which a caller proves who it is.
+fn authorizes(header: &str) -> bool {
+    let known = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
+    known.iter().any(|known| header.eq_ignore_ascii_case(known)) || looks_secret(header)
 }

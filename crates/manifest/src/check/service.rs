@@ -65,6 +65,13 @@ impl Checker<'_, '_> {
                 self.push(error);
             }
         }
+        for (index, path) in container.secret_paths.iter().enumerate() {
+            let legal = path.len() > 1 && path.starts_with('/') && !path.contains("//");
+            if !legal || !path.bytes().all(|c| c.is_ascii_alphanumeric() || b"/._-{}".contains(&c)) {
+                let at = at.get("secret_paths").item(index);
+                self.error(codes::BAD_VALUE, at, "not a path of SSM", "such as `/my-project/{environment}`");
+            }
+        }
         if let Some(check) = &container.health_check {
             self.health_check(check, on_aws, at.get("health_check"));
         }

@@ -61,6 +61,7 @@ fn full() -> App {
             method: "POST".to_owned(),
             headers: Default::default(),
             secret: None,
+            secret_headers: Default::default(),
         };
         let task = HookAction::Task { service: "app".to_owned(), container: None, command: vec!["migrate".to_owned()] };
         for (name, run, rerunnable, on_failure) in [

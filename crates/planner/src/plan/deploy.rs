@@ -11,6 +11,7 @@ use landfall_model::step::{
     RegisterTaskDefinition, RouteTarget, ServiceTarget, StepParams, TargetsHealthy, WaitUntil,
 };
 use landfall_model::strategy::DeploymentStrategy;
+use landfall_model::task::ContainerSettings;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,8 @@ pub(super) struct Scene<'a> {
     pub(super) branch: Option<&'a SourceRef>,
     /// Where checkouts come from.
     pub(super) repository: Option<&'a RepositoryKey>,
+    /// What references of secrets call it.
+    pub(super) environment: &'a str,
     /// Set over each container's own.
     pub(super) variables: &'a BTreeMap<String, String>,
     /// Instead of what the manifest says, by service and container.
@@ -156,6 +159,8 @@ impl Deploy<'_> {
             let mut settings = container.settings.clone();
             settings.environment.extend(self.scene.variables.clone());
             settings.environment.extend(self.variables.clone());
+            settings.refer_to(self.scene.environment);
+            told_by_ci(&mut settings, &service.name, &container.name)?;
             containers.push(ContainerInput { name: container.name.clone(), image, settings });
         }
         let document = service.documents.as_ref().map(|documents| documents.task_definition.clone());
@@ -422,4 +427,19 @@ pub fn tag_safe(branch: &str) -> Option<String> {
     let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
     let tag: String = branch.chars().map(legal).skip_while(|c| matches!(c, '.' | '-')).take(128).collect();
     Some(tag).filter(|tag| !tag.is_empty())
+}
+
+/// What CI was to say is there. Its names are taken out: a plan keeps what was said.
+fn told_by_ci(settings: &mut ContainerSettings, service: &str, container: &str) -> Result<(), PlanError> {
+    let mut unset = std::mem::take(&mut settings.ci_variables);
+    unset.retain(|name| !settings.environment.contains_key(name));
+    let verb = match unset.len() {
+        0 => return Ok(()),
+        1 => "is",
+        _ => "are",
+    };
+    Err(PlanError::Unplannable(format!(
+        "{} of {service}/{container} {verb} taken from where Landfall runs (`ci_variables`), and not set there",
+        unset.join(", ")
+    )))
 }

@@ -6,6 +6,7 @@ use landfall_model::app::{App, HookPoint, Previews, Service};
 use landfall_model::environment::EnvironmentRecord;
 use landfall_model::ids::StepId;
 use landfall_model::inventory::ResourceKind;
+use landfall_model::secret::PREVIEW;
 use landfall_model::step::{Input, RouteTarget, StepParams, SweepResources};
 use landfall_workflow::{FailurePolicy, Plan};
 
@@ -56,6 +57,7 @@ pub fn preview(
             several: services.len() > 1,
             branch: Some(&record.key.source),
             repository: Some(&record.key.repository),
+            environment: PREVIEW,
             variables: &previews.variables,
             images: BTreeMap::new(),
             kept: BTreeMap::new(),

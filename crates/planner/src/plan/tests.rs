@@ -66,6 +66,7 @@ fn full() -> App {
         method: "POST".to_owned(),
         headers: BTreeMap::new(),
         secret: None,
+        secret_headers: BTreeMap::new(),
     };
     let task = || HookAction::Task { service: "app".to_owned(), container: None, command: vec!["migrate".to_owned()] };
     let hook = |name: &str, when, run, on_failure, rerunnable| Hook {

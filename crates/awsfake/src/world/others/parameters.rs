@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::world::Millis;
 use crate::world::error::{Answer, AwsError};
 use crate::world::space::Space;
-use crate::world::value::{boolean, page, required, seconds, text, texts};
+use crate::world::value::{boolean, list, number, page, required, seconds, text, texts};
 
 #[derive(Debug, Clone)]
 pub struct Parameter {
@@ -13,6 +13,8 @@ pub struct Parameter {
     kind: String,
     version: u64,
     changed: Millis,
+    key: Option<String>,
+    tier: String,
 }
 
 #[derive(Debug, Clone)]
@@ -21,6 +23,7 @@ pub struct Secret {
     value: String,
     version: String,
     created: Millis,
+    changed: Millis,
     deleted: bool,
 }
 
@@ -64,10 +67,23 @@ impl Space {
                     let message = "Standard tier parameters support a maximum parameter value of 4096 characters.";
                     return Err(AwsError::new("ValidationException", message));
                 }
+                // As AWS does with what a constraint refuses: the value is repeated.
+                if value.contains("{{") {
+                    let message = format!("Value '{value}' at 'value' failed to satisfy constraint: no {{{{}}}} in it");
+                    return Err(AwsError::new("ValidationException", &message));
+                }
+                let changes = text(input, "Type").is_some_and(|kind| former.is_some_and(|former| former.kind != kind));
+                if changes {
+                    return Err(AwsError::new("HierarchyTypeMismatchException", "The parameter has another type."));
+                }
                 let version = former.map_or(1, |former| former.version + 1);
                 let kind = text(input, "Type").map(str::to_owned);
                 let kind = kind.or_else(|| former.map(|own| own.kind.clone())).unwrap_or("String".to_owned());
-                self.others.parameters.insert(name, Parameter { value, kind, version, changed: self.now });
+                // Without a key the account's own is used, whatever was used before.
+                let key = text(input, "KeyId").map_or_else(|| "alias/aws/ssm".to_owned(), str::to_owned);
+                let key = Some(key).filter(|_| kind == "SecureString");
+                let tier = text(input, "Tier").unwrap_or("Standard").to_owned();
+                self.others.parameters.insert(name, Parameter { value, kind, version, changed: self.now, key, tier });
                 Ok(json!({"Version": version, "Tier": "Standard"}))
             }
             "GetParameter" => {
@@ -88,6 +104,39 @@ impl Space {
                     }
                 }
                 Ok(json!({"Parameters": found, "InvalidParameters": invalid}))
+            }
+            "DescribeParameters" => {
+                let mut rows: Vec<(String, Value)> = Vec::new();
+                for (name, own) in &self.others.parameters {
+                    let fits = list(input, "ParameterFilters").iter().all(|filter| {
+                        let values = texts(filter, "Values");
+                        match (text(filter, "Key"), text(filter, "Option")) {
+                            (Some("Name"), _) => values.contains(name),
+                            (Some("Path"), option) => values.iter().any(|path| {
+                                let inside = name.strip_prefix(&format!("{}/", path.trim_end_matches('/')));
+                                inside.is_some_and(|rest| option == Some("Recursive") || !rest.contains('/'))
+                            }),
+                            _ => false,
+                        }
+                    });
+                    if fits {
+                        let mut row = json!({
+                            "Name": name, "Type": own.kind, "LastModifiedDate": seconds(own.changed),
+                            "Version": own.version, "Tier": own.tier, "DataType": "text",
+                        });
+                        if let Some(key) = &own.key {
+                            row["KeyId"] = key.as_str().into();
+                        }
+                        rows.push((name.clone(), row));
+                    }
+                }
+                let size = number(input, "MaxResults").unwrap_or(10).clamp(1, 50) as usize;
+                let (rows, next) = page(rows, text(input, "NextToken"), size)?;
+                let mut answer = json!({"Parameters": rows});
+                if let Some(next) = next {
+                    answer["NextToken"] = next.into();
+                }
+                Ok(answer)
             }
             "GetParametersByPath" => {
                 let path = format!("{}/", required(input, "Path")?.trim_end_matches('/'));
@@ -123,6 +172,7 @@ impl Space {
                 value: text(input, "SecretString").unwrap_or_default().to_owned(),
                 version: self.ids.uuid(),
                 created: self.now,
+                changed: self.now,
                 deleted: false,
             };
             let answer = json!({"ARN": secret.arn, "Name": name, "VersionId": secret.version});
@@ -156,9 +206,11 @@ impl Space {
                 "ARN": own.arn,
                 "Name": name,
                 "CreatedDate": seconds(own.created),
+                "LastChangedDate": seconds(own.changed),
                 "VersionIdsToStages": {own.version.clone(): ["AWSCURRENT"]},
             })),
             "PutSecretValue" => {
+                own.changed = self.now;
                 own.value = text(input, "SecretString").unwrap_or_default().to_owned();
                 Ok(json!({"ARN": own.arn, "Name": name, "VersionId": own.version, "VersionStages": ["AWSCURRENT"]}))
             }
