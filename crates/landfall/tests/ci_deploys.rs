@@ -6,94 +6,13 @@
 mod common;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output};
 
 use common::fake::FakeAws;
-use common::{eventually, fake, free_ports, git, text};
+use common::text;
 use landfall_awsfake::ImageRule;
+use landfall_testkit::registry::{Registry, layout};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-
-struct Registry {
-    process: Child,
-    port: u16,
-    _directory: tempfile::TempDir,
-}
-
-impl Registry {
-    /// Somebody else may take a port between its choice and its use: then another one.
-    fn start() -> Self {
-        eventually("docker-registry", Duration::from_secs(60), Self::at_any_port)
-    }
-
-    fn at_any_port() -> Result<Self, String> {
-        let directory = tempfile::tempdir().unwrap();
-        let [port] = free_ports();
-        let config = directory.path().join("config.yml");
-        let data = directory.path().join("data");
-        let text = format!(
-            "version: 0.1\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-            data.display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .env("OTEL_TRACES_EXPORTER", "none")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is needed: apt-get install docker-registry (./test does)");
-        let mut registry = Self { process, port, _directory: directory };
-        for _ in 0..1_000 {
-            if registry.process.try_wait().unwrap().is_some() {
-                return Err(format!("it ended: port {port} was taken"));
-            }
-            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Ok(registry);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Err("it does not listen".to_owned())
-    }
-
-    fn repository(&self) -> String {
-        format!("127.0.0.1:{}/simple-todo", self.port)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// An image with one empty layer, as an OCI layout; its digest.
-fn layout(directory: &Path, label: &str) -> String {
-    let blobs = directory.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).unwrap();
-    let put = |bytes: &[u8], kind: &str| {
-        let hash = hex::encode(Sha256::digest(bytes));
-        std::fs::write(blobs.join(&hash), bytes).unwrap();
-        json!({"mediaType": kind, "digest": format!("sha256:{hash}"), "size": bytes.len()})
-    };
-    let layer = vec![0; 1024];
-    let diff = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
-    let layer = put(&layer, "application/vnd.oci.image.layer.v1.tar");
-    let config = json!({"architecture": "amd64", "os": "linux", "config": {"Labels": {"version": label}},
-        "rootfs": {"type": "layers", "diff_ids": [diff]}});
-    let config = put(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
-    let kind = "application/vnd.oci.image.manifest.v1+json";
-    let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]});
-    let manifest = put(manifest.to_string().as_bytes(), kind);
-    let index = json!({"schemaVersion": 2, "manifests": [manifest]});
-    std::fs::write(directory.join("index.json"), index.to_string()).unwrap();
-    std::fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
-    manifest["digest"].as_str().unwrap().to_owned()
-}
 
 struct World {
     aws: FakeAws,
@@ -122,7 +41,7 @@ impl World {
         std::fs::set_permissions(&docker, std::fs::Permissions::from_mode(0o755)).unwrap();
         let world = Self { aws, registry, digest };
         world.ask("CreateCluster", json!({"clusterName": CLUSTER}));
-        let image = format!("{}:master", world.registry.repository());
+        let image = format!("{}:master", world.registry.image("simple-todo"));
         world.ask(
             "RegisterTaskDefinition",
             json!({"family": "simple-todo-master", "networkMode": "awsvpc", "cpu": "256", "memory": "512",
@@ -154,7 +73,7 @@ impl World {
             ])
             .envs([("IMAGE_NAME", "simple-todo"), ("DEPLOY_BRANCHES", "master"), ("AWS_REGION", "us-east-1")])
             .envs([("ECS_CLUSTER_MASTER", CLUSTER), ("ECS_SERVICE_MASTER", SERVICE)])
-            .env("REMOTE_IMAGE_URL", self.registry.repository())
+            .env("REMOTE_IMAGE_URL", self.registry.image("simple-todo"))
             .env("AWS_ENDPOINT_URL", self.aws.fake.url())
             .env("PATH", path)
             .envs(changes.iter().copied());
@@ -189,11 +108,11 @@ fn the_example_is_built_pushed_and_deployed_and_fargates_fields_survive() {
     assert!(said.trim_end().ends_with("build, push, deploy"), "{said}");
     assert_eq!(world.docker().unwrap(), "docker build -t simple-todo .\n");
     let made = world.definition();
-    let image = format!("{}@{}", world.registry.repository(), world.digest);
+    let image = format!("{}@{}", world.registry.image("simple-todo"), world.digest);
     let images: Vec<&str> =
         made["containerDefinitions"].as_array().unwrap().iter().map(|one| one["image"].as_str().unwrap()).collect();
     assert!(
-        images[0].ends_with(&world.digest) && images[0].starts_with(&world.registry.repository()),
+        images[0].ends_with(&world.digest) && images[0].starts_with(&world.registry.image("simple-todo")),
         "{images:?}, {image}"
     );
     assert_eq!(images[1], CACHE);
@@ -256,7 +175,7 @@ fn a_deployment_that_fails_is_undone_and_is_no_success() {
     let world = World::new();
     let before = world.definition();
     world.aws.fake.image(ImageRule {
-        image: format!("{}@{}", world.registry.repository(), world.digest),
+        image: format!("{}@{}", world.registry.image("simple-todo"), world.digest),
         pull_error: Some("pull image manifest has been retried 1 time(s): no such tag".to_owned()),
         ..ImageRule::default()
     });
@@ -268,7 +187,7 @@ fn a_deployment_that_fails_is_undone_and_is_no_success() {
 #[test]
 fn it_stands_in_the_place_of_the_original() {
     let world = World::new();
-    let bin: PathBuf = world.aws.path().join("node_modules/.bin");
+    let bin = world.aws.path().join("node_modules/.bin");
     ends(&world.run(&["shim", "travis-ecs-deploy", "--install", "node_modules/.bin"], &[]), 0);
     let linked = world.aws.path().join("link");
     std::fs::create_dir(&linked).unwrap();
@@ -278,75 +197,4 @@ fn it_stands_in_the_place_of_the_original() {
             Command::new(&program).env("TRAVIS_JOB_NUMBER", "1.2").current_dir(world.aws.path()).output().unwrap();
         assert!(ends(&output, 0).contains("job 1.2 is not the build's first"), "{}", program.display());
     }
-}
-
-/// Whatever a build left in podman's store.
-struct Sweep(String);
-
-impl Drop for Sweep {
-    fn drop(&mut self) {
-        let _ = Command::new("podman").args(["rmi", "--force", &self.0]).output();
-    }
-}
-
-/// Master: built, pushed, deployed, asked. The tag: the same image, without a build. A killed job's second try repeats nothing.
-#[test]
-fn master_is_built_pushed_deployed_and_asked_and_a_tag_promotes_its_image() {
-    let have =
-        |program| std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(program).is_file());
-    if !have("podman") {
-        return;
-    }
-    let (aws, registry) = (FakeAws::new(), Registry::start());
-    let project = format!("lfci{}", std::process::id());
-    let _sweep = Sweep(format!("localhost/{project}-web-app:latest"));
-    let repository = format!("127.0.0.1:{}/shop", registry.port);
-    let verify =
-        format!("verify: {{ url: \"http://127.0.0.1:{}/\", probes: {{ home: {{ body: ok }} }} }}", fake::visitor());
-    let manifest = format!(
-        "project: {project}\n{place}    execution_role: execution\nservices:\n  web:\n    cpu: 256\n    memory: 512\n    containers:\n      \
-         app: {{ await: {{ image: \"{repository}:{{commit}}\", deadline: 5s, build: {{ context: . }} }} }}\nenvironments:\n  \
-         dev: {{ on: cloud, {verify} }}\n  prod: {{ on: cloud, {verify} }}\nci:\n  rules:\n    \
-         master: {{ branches: [master], steps: [{{ build: }}, {{ push: }}, {{ deploy: dev }}, {{ verify: dev }}] }}\n    \
-         prod: {{ tags: [\"*-prod\"], steps: [{{ promote: prod }}, {{ verify: prod }}] }}\n",
-        place = aws.place(),
-    );
-    aws.write("landfall.yml", &manifest);
-    aws.write("Dockerfile", "FROM scratch\nCOPY page /page\n");
-    aws.write("page", "one\n");
-    aws.write(".gitignore", "state\n.local\n");
-    aws.write(".dockerignore", "state\n.local\n");
-    git(aws.path(), &["init", "-q", "-b", "master"]);
-    git(aws.path(), &["add", "."]);
-    git(aws.path(), &["commit", "-qm", "one"]);
-    let commit = git(aws.path(), &["rev-parse", "HEAD"]);
-    let run = |words: &[&str], refs: (&str, &str), commit: &str| {
-        let mut command = aws.landfall(words);
-        command.envs([("GITLAB_CI", "true"), ("CI_PROJECT_PATH", "acme/shop"), ("CI_COMMIT_SHA", commit), refs]);
-        command.output().unwrap()
-    };
-    let runs = |environment: &str| {
-        let service = json!({"cluster": "main", "services": [format!("{project}-{environment}-web")]});
-        let arn = aws.fake.call("ecs", "DescribeServices", service).unwrap()["services"][0]["taskDefinition"].clone();
-        let found = aws.fake.call("ecs", "DescribeTaskDefinition", json!({"taskDefinition": arn})).unwrap();
-        found["taskDefinition"]["containerDefinitions"][0]["image"].as_str().unwrap().to_owned()
-    };
-    let branch = ("CI_COMMIT_BRANCH", "master");
-    let said = ends(&run(&["ci"], branch, &commit), 0);
-    assert!(said.trim_end().ends_with("build, push, deploy dev, verify dev"), "{said}");
-    let image = runs("dev");
-    assert!(image.starts_with(&format!("{repository}@sha256:")), "{image}");
-    assert!(said.contains(image.split_once('@').unwrap().1), "the digest is the push's: {said}");
-    let again = ends(&run(&["ci", "resume"], branch, &commit), 0);
-    assert!(again.contains("nothing was left to do"), "{again}");
-
-    let tagged = ends(&run(&["ci"], ("CI_COMMIT_TAG", "v1-prod"), &commit), 0);
-    assert!(tagged.trim_end().ends_with("promote prod, verify prod"), "{tagged}");
-    assert_eq!(runs("prod"), image);
-
-    // A commit that was never pushed has no image to promote: nothing is changed.
-    let other = "b".repeat(40);
-    let refused = ends(&run(&["ci"], ("CI_COMMIT_TAG", "v2-prod"), &other), 3);
-    assert!(refused.contains("not run: verify prod"), "{refused}");
-    assert_eq!(runs("prod"), image);
 }

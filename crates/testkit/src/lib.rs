@@ -8,6 +8,7 @@ pub mod journal;
 pub mod mem;
 pub mod mem_store;
 pub mod platform;
+pub mod registry;
 pub mod steps;
 
 pub use clock::{SimClock, TestClock};

@@ -26,7 +26,7 @@ fn guarded() -> (Registry, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("htpasswd");
     std::fs::write(&file, USER).unwrap();
-    (Registry::with(&format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", file.display())), dir)
+    (Registry::of("", &format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", file.display())), dir)
 }
 
 fn logins(port: u16, user: &str, password: &str) -> Places {
@@ -42,7 +42,7 @@ async fn users_and_passwords() {
     let (registry, _file) = guarded();
     let dir = tempfile::tempdir().unwrap();
     let source = layout(dir.path(), &[noise(1, 100_000), noise(2, 10)]);
-    let target = registry.reference("app");
+    let target = reference(registry.port, "app");
     let v1 = tags(&["v1"]);
     let push = push(&target, &v1);
     Client::new(logins(registry.port, "somebody", PASSWORD), None).push(&push, &source).await.unwrap();
@@ -65,7 +65,7 @@ async fn a_helper_that_is_none_is_named() {
     let (registry, _file) = guarded();
     let dir = tempfile::tempdir().unwrap();
     let source = layout(dir.path(), &[noise(1, 10)]);
-    let target = registry.reference("app");
+    let target = reference(registry.port, "app");
     for (name, word) in [("../x", "not a helper's name"), ("nobody-has-this", "docker-credential-nobody-has-this")] {
         let text = format!(r#"{{"credHelpers":{{"127.0.0.1:{}":"{name}"}}}}"#, registry.port);
         let client = Client::new(Places { text: Some(Secret::new(text)), files: Vec::new() }, None);
@@ -199,7 +199,7 @@ async fn a_clouds_login_is_renewed_when_it_is_over() {
     let (registry, _file) = guarded();
     let dir = tempfile::tempdir().unwrap();
     let source = layout(dir.path(), &[noise(1, 10), noise(2, 20), noise(3, 30)]);
-    let target = registry.reference("app");
+    let target = reference(registry.port, "app");
     let cloud = Arc::new(Cloud { port: registry.port, logins: AtomicUsize::new(0) });
     let client = Client::new(Places::default(), Some(cloud.clone()));
     client.push(&push(&target, &tags(&["v1"])), &source).await.unwrap();

@@ -130,7 +130,7 @@ async fn what_is_cut_again_and_again_says_what_and_where_and_is_not_tagged() {
     assert!(!registry.tag_file("app", "v1").exists());
     assert_eq!(proxy.count("PUT", "/manifests/"), 0);
     // The next one, when the network is well again, sends what is missing.
-    let direct = registry.reference("app");
+    let direct = reference(registry.port, "app");
     let pushed = client().push(&push(&direct, &tags(&["v1"])), &source).await.unwrap();
     assert_eq!((pushed.layers.uploaded, pushed.layers.present), (1, 2));
     whole(&direct, "v1", &source).await;
@@ -214,7 +214,7 @@ async fn a_damaged_layer_is_found_and_named() {
     let mut damaged = layers[0].clone();
     damaged[100_000] ^= 1;
     std::fs::write(&path, damaged).unwrap();
-    let target = registry.reference("app");
+    let target = reference(registry.port, "app");
     let error = client().push(&push(&target, &tags(&["v1"])), &source).await.unwrap_err().to_string();
     for part in ["LF-REGISTRY-DIGEST", "it is damaged", path.to_str().unwrap()] {
         assert!(error.contains(part), "no {part:?} in {error}");
@@ -251,7 +251,7 @@ async fn a_tag_that_the_registry_itself_keeps_is_told() {
     let proxy = Proxy::start(registry.port, rule).await;
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (first, second) = (layout(dirs[0].path(), &[noise(1, 10)]), layout(dirs[1].path(), &[noise(2, 10)]));
-    client().push(&push(&registry.reference("app"), &tags(&["v1"])), &first).await.unwrap();
+    client().push(&push(&reference(registry.port, "app"), &tags(&["v1"])), &first).await.unwrap();
     let target = reference(proxy.port, "app");
     let error = client().push(&push(&target, &tags(&["v1"])), &second).await.unwrap_err();
     assert!(matches!(&error, PortError::Conflict(text) if text.contains("LF-REGISTRY-TAG-IMMUTABLE")), "{error}");

@@ -92,7 +92,7 @@ async fn an_image_without_a_tag_is_there_by_its_digest() {
     let registry = Registry::start();
     let dir = tempfile::tempdir().unwrap();
     let source = layout(dir.path(), &[noise(1, 1000)]);
-    let target = registry.reference("app");
+    let target = reference(registry.port, "app");
     let pushed = client().push(&push(&target, &[]), &source).await.unwrap();
     whole(&target, &pushed.digest.to_string(), &source).await;
     assert_eq!(
@@ -109,7 +109,7 @@ async fn several_platforms_share_what_they_have_in_common() {
     let images =
         [("amd64", vec![noise(1, 5000), noise(2, 6000)]), ("arm64", vec![noise(1, 5000), noise(3, 7000), noise(4, 8)])];
     let source = platforms(dir.path(), &images);
-    let target = registry.reference("app");
+    let target = reference(registry.port, "app");
     let pushed = client().push(&push(&target, &tags(&["v1"])), &source).await.unwrap();
     assert_eq!(pushed.layers.uploaded, 4 + 2, "four layers, two configurations");
     whole(&target, "v1", &source).await;
@@ -122,7 +122,7 @@ async fn layers_of_another_repository_are_taken_over() {
     let proxy = Proxy::start(registry.port, |_| Do::Pass).await;
     let dir = tempfile::tempdir().unwrap();
     let source = layout(dir.path(), &[noise(1, 100_000), noise(2, 100_000)]);
-    client().push(&push(&registry.reference("base"), &tags(&["v1"])), &source).await.unwrap();
+    client().push(&push(&reference(registry.port, "base"), &tags(&["v1"])), &source).await.unwrap();
     let target = reference(proxy.port, "app");
     let mounts = tags(&["nothing/here", "base"]);
     let ask = Push { mounts: &mounts, ..push(&target, &mounts[1..]) };
@@ -139,12 +139,12 @@ async fn images_are_copied_within_a_registry_and_to_another() {
     let images =
         [("amd64", vec![noise(1, 500_000), noise(2, 6000)]), ("arm64", vec![noise(1, 500_000), noise(3, 7000)])];
     let source = platforms(&dir.path().join("image"), &images);
-    let from = registry.reference("shop/web:v1");
+    let from = reference(registry.port, "shop/web:v1");
     client().push(&push(&from, &tags(&["v1"])), &source).await.unwrap();
     let scratch = dir.path().join("scratch");
     std::fs::create_dir(&scratch).unwrap();
 
-    let near = registry.reference("archive/web");
+    let near = reference(registry.port, "archive/web");
     let copied = client().copy(&from, &push(&near, &tags(&["kept"])), &scratch).await.unwrap().unwrap();
     assert_eq!((copied.layers.mounted, copied.layers.uploaded), (4, 0), "nothing travels within a registry");
     whole(&near, "kept", &source).await;
@@ -155,7 +155,7 @@ async fn images_are_copied_within_a_registry_and_to_another() {
         if seen.is("GET", "/blobs/") && std::mem::take(&mut cut) { Do::Swallow } else { Do::Pass }
     };
     let proxy = Proxy::start(registry.port, rule).await;
-    let far = other.reference("web");
+    let far = reference(other.port, "web");
     let from = reference(proxy.port, "shop/web:v1");
     let copied = client().copy(&from, &push(&far, &tags(&["v1", "latest"])), &scratch).await.unwrap().unwrap();
     assert_eq!((copied.layers.uploaded, copied.tagged.len()), (4, 2));
@@ -174,13 +174,13 @@ async fn a_layer_that_comes_damaged_is_not_copied() {
     let dir = tempfile::tempdir().unwrap();
     let layer = noise(1, 1000);
     let source = layout(&dir.path().join("image"), std::slice::from_ref(&layer));
-    client().push(&push(&registry.reference("app"), &tags(&["v1"])), &source).await.unwrap();
+    client().push(&push(&reference(registry.port, "app"), &tags(&["v1"])), &source).await.unwrap();
     let digest = Digest::of(&layer);
     let rule = move |seen: &crate::proxy::Seen| {
         if seen.is("GET", digest.hex()) { Do::Answer(200, Vec::new(), "x".repeat(1000)) } else { Do::Pass }
     };
     let proxy = Proxy::start(registry.port, rule).await;
-    let far = other.reference("app");
+    let far = reference(other.port, "app");
     let from = reference(proxy.port, "app:v1");
     let error = client().copy(&from, &push(&far, &tags(&["v1"])), dir.path()).await.unwrap_err().to_string();
     assert!(error.contains("LF-REGISTRY-DIGEST"), "{error}");
@@ -199,7 +199,7 @@ async fn archives_are_pushed_from_where_they_lie() {
     tar.finish().unwrap();
     let archive = Archive::open(&path).unwrap();
     assert_eq!(archive.kind().unwrap(), Kind::Oci);
-    let target = registry.reference("oci");
+    let target = reference(registry.port, "oci");
     client().push(&push(&target, &tags(&["v1"])), &archive.layout(None).unwrap()).await.unwrap();
     whole(&target, "v1", &source).await;
 }
@@ -214,7 +214,7 @@ async fn what_docker_saves_is_compressed_once() {
     let store = Layers::new(dir.path().join("layers"));
     let open = || repack(&Archive::open(&path).unwrap(), Some("app:v1"), &store).unwrap();
     let source = open();
-    let target = registry.reference("docker");
+    let target = reference(registry.port, "docker");
     let pushed = client().push(&push(&target, &tags(&["v1"])), &source).await.unwrap();
     assert_eq!(pushed.layers.uploaded, 3, "two layers of which one is used twice, and the configuration");
     whole(&target, "v1", &source).await;
@@ -284,7 +284,7 @@ async fn a_clouds_repository_is_made_only_where_that_is_allowed() {
     let registry = Registry::start();
     let dir = tempfile::tempdir().unwrap();
     let source = layout(dir.path(), &[noise(1, 10)]);
-    let target = registry.reference("app");
+    let target = reference(registry.port, "app");
     let v1 = tags(&["v1"]);
     let cloud = Arc::new(Cloud { port: registry.port, rules: std::sync::Mutex::default() });
     let client = Client::new(Places::default(), Some(cloud));
@@ -314,7 +314,7 @@ async fn tags_are_listed_to_the_last_and_images_deleted() {
     let registry = Registry::start();
     let dir = tempfile::tempdir().unwrap();
     let source = layout(dir.path(), &[noise(1, 10)]);
-    let target = registry.reference("app");
+    let target = reference(registry.port, "app");
     let names: Vec<String> = (0..230).map(|number| format!("v{number:03}")).collect();
     let pushed = client().push(&push(&target, &names), &source).await.unwrap();
     let mut found = client().tags(&target.repository).await.unwrap();
@@ -323,5 +323,5 @@ async fn tags_are_listed_to_the_last_and_images_deleted() {
     assert!(client().delete_manifest(&target.repository, &pushed.digest).await.unwrap());
     assert!(!client().delete_manifest(&target.repository, &pushed.digest).await.unwrap());
     assert_eq!(client().find(&target.repository, "v001").await.unwrap(), None);
-    assert!(matches!(client().tags(&registry.reference("none").repository).await, Err(PortError::NotFound(_))));
+    assert!(matches!(client().tags(&reference(registry.port, "none").repository).await, Err(PortError::NotFound(_))));
 }

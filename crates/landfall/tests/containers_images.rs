@@ -1,0 +1,194 @@
+//! Images that Podman really builds, on their way into a registry: `landfall build`, `push`, and a job of `landfall ci` that does it all.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::fake::FakeAws;
+use common::registry::World;
+use common::{ends, fake, git, text};
+use landfall_testkit::registry::Registry;
+use serde_json::{Value, json};
+
+/// Whatever a build left in podman's store.
+struct Sweep(Vec<String>);
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        let _ = Command::new("podman").args(["rmi", "--force"]).args(&self.0).output();
+    }
+}
+
+#[test]
+fn the_manifests_images_are_built_once_and_pushed_where_they_are_awaited() {
+    let world = World::new();
+    let project = format!("lfpush{}", std::process::id());
+    let _sweep = Sweep(["base-app", "web-app"].map(|name| format!("localhost/{project}-{name}:latest")).to_vec());
+    let write = |path: &str, text: &str| {
+        let path = world.path("work").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let target = world.image("shop/{project}");
+    let container = |name: &str, context: &str, tags: &str| {
+        format!(
+            "  {name}:\n    containers:\n      app:\n        await:\n          image: \"{target}-{name}:{{commit}}\"\n          \
+             tags: [{tags}]\n          build: {{context: {context}, args: {{GREETING: hello}}}}\n"
+        )
+    };
+    let manifest = format!(
+        "project: {project}\nservices:\n{}{}",
+        container("web", "web", "\"{branch}\", \"v-{tag}\""),
+        container("base", "base", "")
+    );
+    write("landfall.yml", &manifest);
+    write("base/Dockerfile", "FROM scratch\nCOPY greeting /greeting\n");
+    write("base/greeting", "hello\n");
+    write(
+        "web/Dockerfile",
+        &format!("FROM localhost/{project}-base-app\nARG GREETING\nLABEL greeting=$GREETING\nCOPY page /page\n"),
+    );
+    write("web/page", "one\n");
+    write("web/notes.log", "left out\n");
+    write("web/.dockerignore", "*.log\n");
+    let work = world.path("work");
+    git(&work, &["init", "-q", "-b", "feature/one"]);
+    git(&work, &["add", "."]);
+    git(&work, &["commit", "-qm", "one"]);
+    let commit = git(&work, &["rev-parse", "HEAD"]);
+    let run = |arguments: &[&str]| world.landfall(arguments).output().unwrap();
+
+    ends(&run(&["push"]), 73, &["is not built", "landfall build"]);
+    let built = ends(&run(&["build", "--builder", "podman"]), 0, &["✓ Build base/app", "✓ Build web/app"]);
+    assert_eq!(built.lines().count(), 2, "{built}");
+    let unchanged = run(&["build", "--builder", "podman"]);
+    assert_eq!(ends(&unchanged, 0, &["web/app  unchanged", "base/app  unchanged"]), built);
+
+    let pushed = ends(&run(&["push"]), 0, &["tag v-{tag} is left out", "Push web/app", "Push base/app"]);
+    let web = format!("shop/{project}-web");
+    let digest = world.tag(&web, &commit).expect("under its commit");
+    assert!(
+        built.contains(&digest) && pushed.contains(&digest),
+        "the builder's digest is the registry's: {built} {pushed}"
+    );
+    assert_eq!(world.tag(&web, "feature-one"), Some(digest.clone()));
+    let (_, _, body) = world.get(&format!("/v2/{web}/manifests/{commit}"));
+    let manifest: Value = serde_json::from_str(&body).unwrap();
+    let config = manifest["config"]["digest"].as_str().unwrap();
+    let config: Value = serde_json::from_str(&world.get(&format!("/v2/{web}/blobs/{config}")).2).unwrap();
+    let labels = &config["config"]["Labels"];
+    assert_eq!((&labels["org.opencontainers.image.revision"], &labels["greeting"]), (&json!(commit), &json!("hello")));
+
+    // Another machine: nothing in its state, and nothing to build, because the registry has it. The new commit gets its tag.
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    std::fs::write(work.join("web/notes.log"), "left out, and changed\n").unwrap();
+    git(&work, &["commit", "-qam", "two"]);
+    let second = git(&work, &["rev-parse", "HEAD"]);
+    let again = ends(&run(&["build", "web", "--builder", "podman"]), 0, &["web/app  unchanged, in 127.0.0.1"]);
+    assert_eq!(again.trim(), format!("web/app {digest}"));
+    ends(&run(&["build", "--builder", "podman"]), 0, &["web/app  unchanged"]);
+    ends(&run(&["push"]), 0, &["was there, tagged"]);
+    assert_eq!(world.tag(&web, &second), Some(digest.clone()));
+
+    // A base that changes changes what is based on it.
+    std::fs::write(work.join("base/greeting"), "good day\n").unwrap();
+    ends(&run(&["push"]), 73, &["has changed since it was"]);
+    let third = ends(&run(&["build", "--builder", "podman"]), 0, &["✓ Build base/app", "✓ Build web/app"]);
+    assert!(!third.contains(&digest), "{third}");
+
+    std::fs::write(work.join("web/Dockerfile"), "FROM scratch\nCOPY nothing /here\n").unwrap();
+    ends(&run(&["build", "--builder", "podman"]), 1, &["LF-IMAGE-BUILD-FAILED", "web/app", "build.log", "nothing"]);
+    ends(&run(&["build", "worker"]), 66, &["no image called `worker`"]);
+}
+
+#[test]
+fn an_image_of_the_engine_is_pushed_by_its_name() {
+    let world = World::new();
+    let name = format!("localhost/lfpush-engine-{}", std::process::id());
+    let _sweep = Sweep(vec![format!("{name}:v1")]);
+    std::fs::write(world.path("work/Dockerfile"), "FROM scratch\nCOPY Dockerfile /Dockerfile\n").unwrap();
+    let podman = |arguments: &[&str]| {
+        let output = Command::new("podman").args(arguments).current_dir(world.path("work")).output().unwrap();
+        assert!(output.status.success(), "{}", common::text(&output.stderr));
+    };
+    podman(&["build", "--quiet", "--tag", &format!("{name}:v1"), "."]);
+    podman(&["save", "--quiet", "--output", "docker.tar", &format!("{name}:v1")]);
+    podman(&["save", "--quiet", "--format", "oci-archive", "--output", "oci.tar", &format!("{name}:v1")]);
+    // Podman's own store, and not that of an engine that this machine may have besides.
+    let run = |from: &str, target: &str| {
+        let mut command = world.landfall(&["push", "--from", from, target]);
+        command.env("HOME", std::env::var_os("HOME").unwrap_or_default());
+        command.output().unwrap()
+    };
+    ends(&run("docker.tar", &world.image("app:docker")), 0, &["blobs sent"]);
+    ends(&run("oci.tar", &world.image("app:oci")), 0, &["blobs sent"]);
+    if std::env::var_os("DOCKER_HOST").is_none()
+        && !Path::new("/run/podman/podman.sock").exists()
+        && !Path::new("/var/run/docker.sock").exists()
+    {
+        ends(&run(&format!("{name}:v1"), &world.image("app:engine")), 0, &["was there, tagged"]);
+        assert_eq!(world.tag("app", "engine"), world.tag("app", "docker"), "the same layers give the same image");
+    }
+    assert!(world.tag("app", "docker").is_some() && world.tag("app", "oci").is_some());
+}
+
+/// Master: built, pushed, deployed, asked. The tag: the same image, without a build. A killed job's second try repeats nothing.
+#[test]
+fn master_is_built_pushed_deployed_and_asked_and_a_tag_promotes_its_image() {
+    let (aws, registry) = (FakeAws::new(), Registry::start());
+    let project = format!("lfci{}", std::process::id());
+    let _sweep = Sweep(vec![format!("localhost/{project}-web-app:latest")]);
+    let repository = registry.image("shop");
+    let verify =
+        format!("verify: {{ url: \"http://127.0.0.1:{}/\", probes: {{ home: {{ body: ok }} }} }}", fake::visitor());
+    let manifest = format!(
+        "project: {project}\n{place}    execution_role: execution\nservices:\n  web:\n    cpu: 256\n    memory: 512\n    containers:\n      \
+         app: {{ await: {{ image: \"{repository}:{{commit}}\", deadline: 5s, build: {{ context: . }} }} }}\nenvironments:\n  \
+         dev: {{ on: cloud, {verify} }}\n  prod: {{ on: cloud, {verify} }}\nci:\n  rules:\n    \
+         master: {{ branches: [master], steps: [{{ build: }}, {{ push: }}, {{ deploy: dev }}, {{ verify: dev }}] }}\n    \
+         prod: {{ tags: [\"*-prod\"], steps: [{{ promote: prod }}, {{ verify: prod }}] }}\n",
+        place = aws.place(),
+    );
+    aws.write("landfall.yml", &manifest);
+    aws.write("Dockerfile", "FROM scratch\nCOPY page /page\n");
+    aws.write("page", "one\n");
+    aws.write(".gitignore", "state\n.local\n");
+    aws.write(".dockerignore", "state\n.local\n");
+    git(aws.path(), &["init", "-q", "-b", "master"]);
+    git(aws.path(), &["add", "."]);
+    git(aws.path(), &["commit", "-qm", "one"]);
+    let commit = git(aws.path(), &["rev-parse", "HEAD"]);
+    let run = |words: &[&str], refs: (&str, &str), commit: &str, code: i32| {
+        let mut command = aws.landfall(words);
+        command.envs([("GITLAB_CI", "true"), ("CI_PROJECT_PATH", "acme/shop"), ("CI_COMMIT_SHA", commit), refs]);
+        let output = command.output().unwrap();
+        ends(&output, code, &[]) + &text(&output.stderr)
+    };
+    let runs = |environment: &str| {
+        let service = json!({"cluster": "main", "services": [format!("{project}-{environment}-web")]});
+        let arn = aws.fake.call("ecs", "DescribeServices", service).unwrap()["services"][0]["taskDefinition"].clone();
+        let found = aws.fake.call("ecs", "DescribeTaskDefinition", json!({"taskDefinition": arn})).unwrap();
+        found["taskDefinition"]["containerDefinitions"][0]["image"].as_str().unwrap().to_owned()
+    };
+    let branch = ("CI_COMMIT_BRANCH", "master");
+    let said = run(&["ci"], branch, &commit, 0);
+    assert!(said.trim_end().ends_with("build, push, deploy dev, verify dev"), "{said}");
+    let image = runs("dev");
+    assert!(image.starts_with(&format!("{repository}@sha256:")), "{image}");
+    assert!(said.contains(image.split_once('@').unwrap().1), "the digest is the push's: {said}");
+    let again = run(&["ci", "resume"], branch, &commit, 0);
+    assert!(again.contains("nothing was left to do"), "{again}");
+
+    let tagged = run(&["ci"], ("CI_COMMIT_TAG", "v1-prod"), &commit, 0);
+    assert!(tagged.trim_end().ends_with("promote prod, verify prod"), "{tagged}");
+    assert_eq!(runs("prod"), image);
+
+    // A commit that was never pushed has no image to promote: nothing is changed.
+    let other = "b".repeat(40);
+    let refused = run(&["ci"], ("CI_COMMIT_TAG", "v2-prod"), &other, 3);
+    assert!(refused.contains("not run: verify prod"), "{refused}");
+    assert_eq!(runs("prod"), image);
+}
