@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_ecr::types::{ImageTagMutability, Repository};
 use landfall_model::aws::AwsTarget;
-use landfall_ports::registry::{CloudLogin, CloudRegistry, RepositoryRules};
+use landfall_ports::registry::{CloudImage, CloudLogin, CloudManifest, CloudRegistry, RepositoryRules};
 use landfall_ports::{PortError, PortResult};
 use tokio::sync::Mutex;
 
@@ -16,6 +16,7 @@ use crate::budget::Family;
 use crate::call::Call;
 use crate::core::{Core, now};
 use crate::images::Host;
+use crate::ecr_stock::Stock;
 use crate::platform::AwsOptions;
 
 /// GetAuthorizationToken's are good for twelve hours; used where the answer does not say.
@@ -29,7 +30,12 @@ pub struct Ecr {
 impl Ecr {
     /// With a target's own credentials in its region.
     pub(crate) fn of(core: Arc<Core>) -> Self {
-        Self { regions: Mutex::new(HashMap::from([(core.region.clone(), core)])) }
+        Self { own: Some(core), ..Self::default() }
+    }
+
+    async fn stock<'a>(&self, registry: &'a str, name: &'a str) -> PortResult<Stock<'a>> {
+        let host = host(registry)?;
+        Ok(Stock { core: self.core(&host).await?, account: host.account, registry, name })
     }
 
     async fn core(&self, host: &Host<'_>) -> PortResult<Arc<Core>> {
@@ -46,7 +52,25 @@ impl Ecr {
     }
 }
 
-fn call<'a>(action: &'static str, resource: &'a str) -> Call<'a> {
+/// The place in the registry's account, in the registry's region; where there is none, or several with credentials of their own, whatever
+/// the SDK finds. No account then: a repository's policy may let another account's credentials push.
+fn meant(places: &[AwsTarget], host: &Host<'_>) -> AwsTarget {
+    let region = Some(host.region.to_owned());
+    let of_account = |place: &&AwsTarget| {
+        let role = place.role.as_ref().and_then(|role| role.arn.split(':').nth(4));
+        place.account.as_deref().or(role) == Some(host.account)
+    };
+    let credentials = |place: &AwsTarget| (place.profile.clone(), place.role.clone(), place.endpoint.clone());
+    let mut all = places.iter().filter(of_account);
+    match all.next() {
+        Some(first) if all.all(|other| credentials(other) == credentials(first)) => {
+            AwsTarget { region, ..first.clone() }
+        }
+        _ => AwsTarget { name: format!("ecr {}", host.region), region, ..AwsTarget::default() },
+    }
+}
+
+pub(crate) fn call<'a>(action: &'static str, resource: &'a str) -> Call<'a> {
     Call { service: "ecr", action, family: Family::Ecr, resource }
 }
 
@@ -118,6 +142,23 @@ fn rules(repository: &Repository) -> RepositoryRules {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+
+    async fn images(&self, registry: &str, name: &str) -> PortResult<Option<Vec<CloudImage>>> {
+        self.stock(registry, name).await?.images().await.map(Some)
+    }
+
+    async fn manifests(&self, registry: &str, name: &str, digests: &[String]) -> PortResult<Vec<CloudManifest>> {
+        self.stock(registry, name).await?.manifests(digests).await
+    }
+
+    async fn delete_images(
+        &self,
+        registry: &str,
+        name: &str,
+        digests: &[String],
+    ) -> PortResult<Vec<(String, String)>> {
+        self.stock(registry, name).await?.delete(digests).await
+    }
     use aws_sdk_ecr::types::{ImageTagMutabilityExclusionFilter, ImageTagMutabilityExclusionFilterType};
 
     use super::*;

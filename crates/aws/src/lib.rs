@@ -14,6 +14,7 @@ mod denial;
 mod deployed;
 pub mod doctor;
 mod ecr;
+mod ecr_stock;
 mod ecs;
 mod elb;
 mod error;

@@ -184,6 +184,11 @@ impl Orchestrator for LazyLocal {
         self.connect().await?.orchestrator.preflight(definition, request).await
     }
 
+    /// Of the state directory's files: nothing is taken over for this.
+    async fn images_in_use(&self) -> PortResult<Vec<String>> {
+        landfall_local::images_in_use(&self.inner.state).await
+    }
+
     async fn list_owned(
         &self,
         environment: Option<&str>,

@@ -23,6 +23,7 @@ mod paths;
 mod places;
 mod printer;
 mod progress;
+mod prune;
 #[cfg(test)]
 mod reference;
 mod release;

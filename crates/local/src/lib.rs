@@ -35,3 +35,12 @@ pub use engine::{Engine, EngineKind, EngineOptions};
 pub use images::context::digest as context_digest;
 pub use landfall_ports::orchestrator::LogLine;
 pub use platform::{LocalOptions, LocalPlatform};
+pub use secrets::LocalSecrets;
+
+/// Images that services and tasks of this state directory run, or may go back to. Nothing is asked of the engine.
+///
+/// # Errors
+/// A file that cannot be read: then nobody knows all of them.
+pub async fn images_in_use(state: &std::path::Path) -> landfall_ports::PortResult<Vec<String>> {
+    definitions::images(&state.join("local")).await
+}

@@ -94,6 +94,12 @@ pub trait Orchestrator: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Images that are deployed where this platform is, whoever deployed them: as the task definitions of services and tasks name them,
+    /// and by the digest that runs where the platform tells it. Never a part of them.
+    async fn images_in_use(&self) -> PortResult<Vec<String>> {
+        Err(PortError::Invalid("this platform does not tell which images it runs".to_owned()))
+    }
+
     /// Everything of these kinds that carries our instance's tag, of one environment or of all.
     async fn list_owned(&self, environment: Option<&str>, kinds: &[ResourceKind])
     -> PortResult<Listing<OwnedResource>>;

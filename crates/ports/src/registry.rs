@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+pub use landfall_model::Timestamp;
 
 use crate::PortResult;
 
@@ -16,6 +17,38 @@ pub trait CloudRegistry: Send + Sync {
     async fn repository(&self, registry: &str, name: &str) -> PortResult<Option<RepositoryRules>>;
     /// Natural: one that is there is left as it is.
     async fn create_repository(&self, registry: &str, name: &str) -> PortResult<()>;
+    /// All images of a repository, also those without a tag; `None`: the cloud has no listing of its own, and the registry is asked.
+    async fn images(&self, _registry: &str, _name: &str) -> PortResult<Option<Vec<CloudImage>>> {
+        Ok(None)
+    }
+    /// Manifests word for word, by digest; those that are gone are left out. Only where there are `images`.
+    async fn manifests(&self, _registry: &str, _name: &str, _digests: &[String]) -> PortResult<Vec<CloudManifest>> {
+        Ok(Vec::new())
+    }
+    /// Deletes images with all their tags; answers those that stay, and why. One that is gone already is no failure.
+    async fn delete_images(
+        &self,
+        _registry: &str,
+        _name: &str,
+        digests: &[String],
+    ) -> PortResult<Vec<(String, String)>> {
+        Ok(digests.iter().map(|digest| (digest.clone(), "the cloud deletes none".to_owned())).collect())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudImage {
+    pub digest: String,
+    pub tags: Vec<String>,
+    /// When it was pushed.
+    pub pushed_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudManifest {
+    pub digest: String,
+    pub media_type: Option<String>,
+    pub text: String,
 }
 
 /// Has no text form: it holds a password.
@@ -43,7 +76,7 @@ impl RepositoryRules {
 }
 
 /// `*` stands for any text, also none.
-fn fits(pattern: &str, text: &str) -> bool {
+pub fn fits(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((head, rest)) => text.strip_prefix(head).is_some_and(|left| {

@@ -23,6 +23,7 @@ mod reference;
 mod retry;
 pub mod source;
 mod upload;
+mod stock;
 pub mod watch;
 
 pub use blob::{Opened, Place};
@@ -30,3 +31,4 @@ pub use client::{Client, Found};
 pub use digest::Digest;
 pub use push::{AT_ONCE, Layers, Push, Pushed};
 pub use reference::{Reference, Repository, is_tag, same_repository};
+pub use stock::{Held, Refused};

@@ -5,6 +5,7 @@ mod change;
 mod definition;
 mod documents;
 mod follow;
+mod in_use;
 mod logs;
 mod owned;
 mod past;
@@ -282,6 +283,10 @@ impl Orchestrator for Ecs {
 
     async fn preflight(&self, definition: &TaskDefinition, request: &PutService) -> PortResult<Vec<Looked>> {
         self.look(definition, request).await
+    }
+
+    async fn images_in_use(&self) -> PortResult<Vec<String>> {
+        self.images_of_all().await
     }
 
     async fn list_owned(

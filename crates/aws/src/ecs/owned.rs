@@ -82,7 +82,7 @@ impl Ecs {
     }
 
     /// Of the cluster, but those that are INACTIVE.
-    async fn all_services(&self) -> PortResult<Vec<Arc<ecs::Service>>> {
+    pub(super) async fn all_services(&self) -> PortResult<Vec<Arc<ecs::Service>>> {
         let mut all = Vec::new();
         for chunk in self.list_services().await?.chunks(DESCRIBE_SERVICES) {
             // Through the same batches as polls are.

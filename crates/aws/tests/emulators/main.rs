@@ -16,4 +16,6 @@ mod place;
 mod preflight;
 mod raw;
 mod refusals;
+mod secrets;
+mod stock;
 mod waiting;

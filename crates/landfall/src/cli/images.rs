@@ -87,6 +87,49 @@ pub(crate) struct CopyArgs {
     pub(crate) from: String,
     /// Where to: [http[s]://]REGISTRY/REPOSITORY[:TAG]; without a tag that of the image, where it has one
     pub(crate) to: String,
+    /// Delete the images that nothing needs any more; without --yes only say which these are
+    #[command(
+        after_help = "Examples:\n  landfall images prune\n  landfall images prune registry.example/team/app --newest 5 --younger 2w --tag 'v*'\n  landfall images prune --yes\n\nWhat is deployed, what environments may go back to, and the newest releases always stay. Where a listing fails,\nnothing is deleted. docs/images.md tells the rest."
+    )]
+    Prune(PruneArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PruneArgs {
+    /// [http[s]://]REGISTRY/REPOSITORY; those where the manifest's images go, if none is given
+    #[arg(value_name = "REPOSITORY")]
+    pub(crate) repositories: Vec<String>,
+    /// Delete them
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Keep so many of the images with a tag, the newest
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) newest: usize,
+    /// Keep what is younger: 12h, 7d, 4w
+    #[arg(long, value_name = "AGE", default_value = "7d", value_parser = age)]
+    pub(crate) younger: i64,
+    /// Keep what has such a tag; `*` is any text. May be given several times
+    #[arg(long = "tag", value_name = "PATTERN")]
+    pub(crate) tags: Vec<String>,
+    /// Keep the images of so many releases of each project, the newest (docs/releases.md)
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) releases: usize,
+}
+
+/// In seconds.
+fn age(text: &str) -> Result<i64, String> {
+    let wrong = || "write an age as 12h, 7d or 4w".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 7 * 86_400,
+        _ => return Err(wrong()),
+    };
+    let count: u32 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    Ok(i64::from(count) * seconds)
     /// Never move a tag that has another image
     #[arg(long)]
     pub(crate) immutable: bool,

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::cli::Global;
 use crate::cli::images::{CopyArgs, ImagesCommand};
-use crate::commands::port_error;
+use crate::commands::{port_error, prune};
 use crate::commands::push::{client, refused, summary};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -24,6 +24,7 @@ pub(crate) async fn run(command: ImagesCommand, global: &Global, printer: &Print
     match command {
         ImagesCommand::List { repository } => list(&repository, printer).await,
         ImagesCommand::Copy(args) => copy(&args, global, printer).await,
+        ImagesCommand::Prune(args) => prune::run(&args, global, printer).await,
         ImagesCommand::Retag { image, tags, immutable } => retag(&image, &tags, immutable, printer).await,
     }
 }

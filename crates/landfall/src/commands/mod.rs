@@ -14,6 +14,7 @@ pub(crate) mod link;
 mod logs;
 pub(crate) mod manifest;
 mod preview;
+mod prune;
 mod publish;
 pub(crate) mod push;
 mod release;

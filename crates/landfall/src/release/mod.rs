@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::Words;
 
-pub(crate) use keep::{Found, Put, all, find, put};
+pub(crate) use keep::{Found, Put, all, find, images_of, put};
 
 pub(crate) const KIND: &str = "application/vnd.landfall.release.v1+json";
 pub(crate) const TAG: &str = "landfall-release-";
@@ -175,7 +175,7 @@ pub(crate) fn repositories(app: &App, words: &Words) -> Result<BTreeMap<String, 
 }
 
 /// `None`: an image of this machine's engine only.
-fn repository(image: &str, words: &Words) -> Result<Option<Repository>, String> {
+pub(crate) fn repository(image: &str, words: &Words) -> Result<Option<Repository>, String> {
     // A repository that is named after the commit or the branch could not be found by those who know neither.
     let name = image.replace("{project}", &words.project);
     let tail = name.rfind('/').map_or(0, |at| at + 1);

@@ -136,6 +136,33 @@ impl Space {
                 }
                 Ok(json!({"images": found, "failures": failures}))
             }
+            "BatchDeleteImage" => {
+                let wanted = list(input, "imageIds").to_vec();
+                let (_, images) = self.repository(input)?;
+                let (mut deleted, mut failures) = (Vec::new(), Vec::new());
+                // ECR looks at all of them as they were before the call.
+                let before: Vec<(String, String)> =
+                    images.iter().map(|own| (own.digest.clone(), own.manifest.clone())).collect();
+                for id in wanted {
+                    let Some(own) = images.iter().position(|own| is(own, &id)) else {
+                        failures.push(json!({
+                            "imageId": id, "failureCode": "ImageNotFound", "failureReason": "Requested image not found",
+                        }));
+                        continue;
+                    };
+                    let digest = images[own].digest.clone();
+                    if before.iter().any(|(other, manifest)| *other != digest && manifest.contains(&digest)) {
+                        let why = "Requested image referenced by manifest list";
+                        failures.push(json!({
+                            "imageId": id, "failureCode": "ImageReferencedByManifestList", "failureReason": why,
+                        }));
+                        continue;
+                    }
+                    images.remove(own);
+                    deleted.push(id);
+                }
+                Ok(json!({"imageIds": deleted, "failures": failures}))
+            }
             "GetAuthorizationToken" => Ok(json!({"authorizationData": [{
                 // AWS:fake
                 "authorizationToken": "QVdTOmZha2U=",
