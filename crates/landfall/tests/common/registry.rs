@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use landfall_testkit::registry::Registry;
+#[allow(unused_imports, reason = "each binary of tests takes what it needs")]
 pub(crate) use landfall_testkit::registry::{layout, layout_of};
 
 use super::landfall;
