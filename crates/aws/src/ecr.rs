@@ -1,5 +1,6 @@
-//! ECR as a registry to push to: its login, its repositories and their rules, with the credentials of the SDK's chain. The region
-//! is the host's; each is connected to when it is first asked for.
+//! ECR as a registry to push to: its login, its repositories and their rules. Credentials are those of the manifest's place in the
+//! registry's account, where it says which one that is, else of the SDK's chain. The region is the host's; each is connected to when
+//! it is first asked for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use tokio::sync::Mutex;
 use crate::budget::Family;
 use crate::call::Call;
 use crate::core::{Core, now};
-use crate::images::Host;
 use crate::ecr_stock::Stock;
+use crate::images::Host;
 use crate::platform::AwsOptions;
 
 /// GetAuthorizationToken's are good for twelve hours; used where the answer does not say.
@@ -24,10 +25,20 @@ const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 #[derive(Default)]
 pub struct Ecr {
-    regions: Mutex<HashMap<String, Arc<Core>>>,
+    /// Whose credentials may be meant.
+    places: Vec<AwsTarget>,
+    /// A target's own, in its region.
+    own: Option<Arc<Core>>,
+    /// By account and region.
+    made: Mutex<HashMap<(String, String), Arc<Core>>>,
 }
 
 impl Ecr {
+    /// With the credentials of whichever of these places is in a registry's account.
+    pub fn of_places(places: Vec<AwsTarget>) -> Self {
+        Self { places, ..Self::default() }
+    }
+
     /// With a target's own credentials in its region.
     pub(crate) fn of(core: Arc<Core>) -> Self {
         Self { own: Some(core), ..Self::default() }
@@ -39,15 +50,17 @@ impl Ecr {
     }
 
     async fn core(&self, host: &Host<'_>) -> PortResult<Arc<Core>> {
-        let mut regions = self.regions.lock().await;
-        if let Some(core) = regions.get(host.region) {
+        if let Some(own) = self.own.as_ref().filter(|own| own.region == host.region) {
+            return Ok(Arc::clone(own));
+        }
+        let key = (host.account.to_owned(), host.region.to_owned());
+        let mut made = self.made.lock().await;
+        if let Some(core) = made.get(&key) {
             return Ok(Arc::clone(core));
         }
-        // No account: a repository's policy may let another account's credentials push.
-        let name = format!("ecr {}", host.region);
-        let target = AwsTarget { name, region: Some(host.region.to_owned()), ..AwsTarget::default() };
-        let core = Arc::new(Core::connect(&target, AwsOptions { instance: String::new() }, None, None).await?);
-        regions.insert(host.region.to_owned(), Arc::clone(&core));
+        let target = meant(&self.places, host);
+        let core = Arc::new(Core::connect(&target, AwsOptions { instance: "push".to_owned() }, None, None).await?);
+        made.insert(key, Arc::clone(&core));
         Ok(core)
     }
 }
@@ -103,8 +116,9 @@ impl CloudRegistry for Ecr {
         let host = host(registry)?;
         let core = self.core(&host).await?;
         let resource = format!("repository {registry}/{name}");
+        let call = call("DescribeRepositories", &resource);
         let send = || core.clients.ecr.describe_repositories().registry_id(host.account).repository_names(name).send();
-        match core.caller.call(call("DescribeRepositories", &resource), send).await {
+        match core.caller.call(call, send).await {
             Ok(answer) => Ok(answer.repositories().first().map(rules)),
             Err(failed) if failed.is("RepositoryNotFoundException") => Ok(None),
             // Pushing needs no right to read the rules: ECR keeps them itself.
@@ -120,12 +134,25 @@ impl CloudRegistry for Ecr {
         let host = host(registry)?;
         let core = self.core(&host).await?;
         let resource = format!("repository {registry}/{name}");
+        let call = call("CreateRepository", &resource);
         let send = || core.clients.ecr.create_repository().registry_id(host.account).repository_name(name).send();
-        match core.caller.call(call("CreateRepository", &resource), send).await {
+        match core.caller.call(call, send).await {
             Ok(_) => Ok(()),
             Err(failed) if failed.is("RepositoryAlreadyExistsException") => Ok(()),
             Err(failed) => Err(failed.error),
         }
+    }
+
+    async fn images(&self, registry: &str, name: &str) -> PortResult<Option<Vec<CloudImage>>> {
+        self.stock(registry, name).await?.images().await.map(Some)
+    }
+
+    async fn manifests(&self, registry: &str, name: &str, digests: &[String]) -> PortResult<Vec<CloudManifest>> {
+        self.stock(registry, name).await?.manifests(digests).await
+    }
+
+    async fn delete_images(&self, registry: &str, name: &str, digests: &[String]) -> PortResult<Vec<(String, String)>> {
+        self.stock(registry, name).await?.delete(digests).await
     }
 }
 
@@ -142,23 +169,6 @@ fn rules(repository: &Repository) -> RepositoryRules {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-
-    async fn images(&self, registry: &str, name: &str) -> PortResult<Option<Vec<CloudImage>>> {
-        self.stock(registry, name).await?.images().await.map(Some)
-    }
-
-    async fn manifests(&self, registry: &str, name: &str, digests: &[String]) -> PortResult<Vec<CloudManifest>> {
-        self.stock(registry, name).await?.manifests(digests).await
-    }
-
-    async fn delete_images(
-        &self,
-        registry: &str,
-        name: &str,
-        digests: &[String],
-    ) -> PortResult<Vec<(String, String)>> {
-        self.stock(registry, name).await?.delete(digests).await
-    }
     use aws_sdk_ecr::types::{ImageTagMutabilityExclusionFilter, ImageTagMutabilityExclusionFilterType};
 
     use super::*;
@@ -182,6 +192,36 @@ mod tests {
         assert!(except.may_move("latest-2") && !except.may_move("v1"));
         let fixed = of(ImageTagMutability::MutableWithExclusion, &["v*"]);
         assert!(fixed.may_move("latest") && !fixed.may_move("v1"));
+    }
+
+    #[test]
+    fn credentials_are_those_of_the_account_s_place_if_it_is_clear_which() {
+        use landfall_model::aws::AssumeRole;
+
+        let role =
+            |name: &str| Some(AssumeRole { arn: format!("arn:aws:iam::111122223333:role/{name}"), external_id: None });
+        let place = |name: &str, account: Option<&str>, role| AwsTarget {
+            name: name.to_owned(),
+            region: Some("us-east-1".to_owned()),
+            account: account.map(str::to_owned),
+            role,
+            ..AwsTarget::default()
+        };
+        let host = Host::parse("111122223333.dkr.ecr.eu-west-1.amazonaws.com").unwrap();
+        let of = |places: &[AwsTarget]| meant(places, &host);
+        let dev = place("dev", Some("111122223333"), None);
+        assert_eq!(
+            (of(&[dev.clone()]).name.as_str(), of(&[dev.clone()]).region.as_deref()),
+            ("dev", Some("eu-west-1"))
+        );
+        let by_role = place("prod", None, role("deploy"));
+        assert_eq!(of(&[by_role.clone()]).role, role("deploy"), "a role's account is the place's");
+        let same = place("prod2", None, role("deploy"));
+        assert_eq!(of(&[by_role.clone(), same]).role, role("deploy"));
+        assert_eq!(of(&[dev.clone(), by_role.clone()]).role, None, "two that differ: whatever the SDK finds");
+        assert_eq!(of(&[dev, by_role]).account, None);
+        assert_eq!(of(&[place("other", Some("444455556666"), role("x"))]).name, "ecr eu-west-1");
+        assert_eq!(of(&[place("unknown", None, None)]).name, "ecr eu-west-1");
     }
 
     #[test]

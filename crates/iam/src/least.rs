@@ -22,6 +22,8 @@ pub struct Ask<'a> {
     pub pass_roles: &'a [String],
     /// Also what `landfall doctor` and `landfall verify` look at.
     pub checks: bool,
+    /// Also what `landfall secrets` reads and writes.
+    pub secrets: bool,
     pub state: Option<StateBucket>,
 }
 
@@ -59,6 +61,8 @@ pub enum Unfit {
     Here(String),
     #[error("{0} on `{1}`, and the manifest has no such place under `aws`")]
     NoPlace(String, String),
+    #[error("no image of the manifest is pushed to ECR")]
+    NothingPushed,
 }
 
 /// An account and region, for ARNs.

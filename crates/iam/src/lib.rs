@@ -7,6 +7,8 @@ mod demand;
 mod least;
 mod names;
 mod policy;
+mod push;
+mod secrets;
 mod statements;
 mod table;
 #[cfg(test)]
@@ -17,5 +19,6 @@ pub use demand::Demand;
 pub use least::{Ask, Least, StateBucket, Unfit, least};
 pub use names::Names;
 pub use policy::{Condition, Effect, Policy, Statement};
+pub use push::{push, pushed};
 pub use table::{ACTIONS, Action, Level, action};
 pub use trust::{TrustKind, trust};

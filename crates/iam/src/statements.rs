@@ -13,6 +13,8 @@ use landfall_model::task::SecretRef;
 use crate::least::{Ask, Place};
 use crate::names::Names;
 use crate::policy::Statement;
+use crate::push::repository;
+use crate::secrets;
 
 /// On listeners of host rules, which are no environment's (`crates/aws`, elb/routes).
 const TAG_SHARED: (&str, &str) = ("landfall.shared", "host-rules");
@@ -27,6 +29,9 @@ pub(crate) fn all(ask: &Ask<'_>, place: &Place<'_>, names: &Names) -> Vec<Statem
     around(ask, place, &mut all);
     if ask.checks {
         checks(ask, place, &mut all);
+    }
+    if ask.secrets {
+        secrets::manage(ask, place, &mut all);
     }
     all
 }
@@ -323,17 +328,20 @@ fn route(ask: &Ask<'_>) -> Option<Route> {
 fn around(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
     let containers = || services(ask).into_iter().flat_map(|service| &service.containers);
     let awaited = containers().filter_map(|container| match &container.image {
-        ImageSource::Await(image) => repository(place, &image.image, &ask.app.project),
+        ImageSource::Await(image) => repository(&image.image, &ask.app.project),
         _ => None,
     });
     push(all, "FindImages", "ecr:DescribeImages", awaited.collect());
-    let named =
-        containers().flat_map(|container| container.settings.secrets.values()).filter_map(|secret| match secret {
-            // By name: ECS takes ARNs only.
-            SecretRef::SecretsManager(text) if !text.starts_with("arn:") => Some(secret_arn(place, text)),
-            _ => None,
-        });
+    let secrets = secrets::of_containers(ask);
+    let named = secrets.iter().filter_map(|secret| match secret {
+        // By name: ECS takes ARNs only.
+        SecretRef::SecretsManager(text) if !text.starts_with("arn:") => Some(secret_arn(place, text)),
+        _ => None,
+    });
     push(all, "FindSecrets", "secretsmanager:DescribeSecret", named.collect());
+    if !secrets::paths(ask).is_empty() {
+        all.push(Statement::allow("FindParameters", &["ssm:DescribeParameters"], everything()));
+    }
     let groups = place.target.log_group.iter().map(|group| place.arn("logs", &format!("log-group:{group}:*")));
     push(all, "ReadLogs", "logs:GetLogEvents", groups.collect());
     let functions = hooks(ask).into_iter().filter_map(|hook| match hook {
@@ -354,8 +362,7 @@ fn around(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
     });
     push(all, "ReadOwnSecrets", "secretsmanager:GetSecretValue", values.collect());
     let parameters = own.iter().filter_map(|secret| match secret {
-        SecretRef::Ssm(name) if name.starts_with("arn:") => Some(name.clone()),
-        SecretRef::Ssm(name) => Some(place.arn("ssm", &format!("parameter/{}", name.trim_start_matches('/')))),
+        SecretRef::Ssm(name) => Some(parameter_arn(place, name)),
         _ => None,
     });
     push(all, "ReadOwnParameters", "ssm:GetParameter", parameters.collect());
@@ -398,10 +405,10 @@ fn own_secrets<'a>(ask: &Ask<'a>) -> Vec<&'a SecretRef> {
     }
     if ask.environment.is_none() {
         own.extend(&ask.app.webhook_secrets);
-        own.extend(hooks(ask).into_iter().filter_map(|hook| match hook {
-            HookAction::Http { secret, .. } => secret.as_ref(),
-            HookAction::CircleCi(circle) => Some(&circle.token),
-            _ => None,
+        own.extend(hooks(ask).into_iter().flat_map(|hook| match hook {
+            HookAction::Http { secret, secret_headers, .. } => secret.iter().chain(secret_headers.values()).collect(),
+            HookAction::CircleCi(circle) => vec![&circle.token],
+            _ => Vec::new(),
         }));
         let slack = ask.app.chatops.as_ref().and_then(|chatops| chatops.slack.as_ref());
         own.extend(slack.into_iter().flat_map(|slack| [&slack.signing_secret, &slack.outgoing_token]).flatten());
@@ -411,30 +418,17 @@ fn own_secrets<'a>(ask: &Ask<'a>) -> Vec<&'a SecretRef> {
 
 /// `ID[:JSON-KEY[:STAGE[:VERSION]]]`; an ARN has seven parts of its own. Secrets Manager ends a secret's ARN with a hyphen and six
 /// characters of its choice.
-fn secret_arn(place: &Place<'_>, text: &str) -> String {
+pub(crate) fn secret_arn(place: &Place<'_>, text: &str) -> String {
     let own = if text.starts_with("arn:") { 7 } else { 1 };
     let id = text.splitn(own + 1, ':').take(own).collect::<Vec<_>>().join(":");
     if own == 7 { id } else { place.arn("secretsmanager", &format!("secret:{id}-??????")) }
 }
 
-/// Of an image in ECR. What stands for a branch or commit may be anything.
-fn repository(place: &Place<'_>, image: &str, project: &str) -> Option<String> {
-    let (registry, path) = image.split_once('/')?;
-    let mut parts = registry.split('.');
-    let (account, dkr, ecr, region) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    if dkr != "dkr" || !ecr.starts_with("ecr") {
-        return None;
+pub(crate) fn parameter_arn(place: &Place<'_>, name: &str) -> String {
+    match name.starts_with("arn:") {
+        true => name.to_owned(),
+        false => place.arn("ssm", &format!("parameter/{}", name.trim_start_matches('/'))),
     }
-    let path = path.split(['@', ':']).next()?.replace("{project}", project);
-    let mut name = String::new();
-    let mut rest = path.as_str();
-    while let Some((before, after)) = rest.split_once('{') {
-        name.push_str(before);
-        name.push('*');
-        rest = after.split_once('}').map_or("", |(_, after)| after);
-    }
-    name.push_str(rest);
-    Some(format!("arn:{}:ecr:{region}:{account}:repository/{name}", place.partition))
 }
 
 /// What is only looked at before a deployment: nothing fails for want of it, it is just not checked.
@@ -457,17 +451,17 @@ fn checks(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
         unscoped.push("logs:DescribeLogGroups");
     }
     let containers = || services(ask).into_iter().flat_map(|service| &service.containers);
-    let secrets = || containers().flat_map(|container| container.settings.secrets.values());
-    if secrets().any(|secret| matches!(secret, SecretRef::Ssm(_))) {
+    let secrets = secrets::of_containers(ask);
+    if secrets.iter().any(|secret| matches!(secret, SecretRef::Ssm(_))) {
         unscoped.push("ssm:DescribeParameters");
     }
-    let named = secrets().filter_map(|secret| match secret {
+    let named = secrets.iter().filter_map(|secret| match secret {
         SecretRef::SecretsManager(text) if text.starts_with("arn:") => Some(secret_arn(place, text)),
         _ => None,
     });
     push(all, "CheckSecrets", "secretsmanager:DescribeSecret", named.collect());
     let images = containers().filter_map(|container| match &container.image {
-        ImageSource::Reference(image) => repository(place, image, &ask.app.project),
+        ImageSource::Reference(image) => repository(image, &ask.app.project),
         _ => None,
     });
     push(all, "CheckImages", "ecr:DescribeImages", images.collect());

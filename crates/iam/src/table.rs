@@ -56,6 +56,7 @@ const CLUSTER: &[&str] = &["ecs:cluster"];
 const LISTENER: &[&str] = &["listener/app/"];
 const RULE: &[&str] = &["listener-rule/app/"];
 const GROUP: &[&str] = &["targetgroup/"];
+const REPOSITORY: &[&str] = &["repository/"];
 const SERVICE: &[&str] = &["service/"];
 /// A deployment is authorized on its service and on itself.
 const DEPLOYMENT: &[&str] = &["service/", "service-deployment/"];
@@ -72,7 +73,18 @@ pub const ACTIONS: &[Action] = &[
     row("cloudformation:ListExports", List, NONE, NONE, NONE),
     row("ec2:DescribeSecurityGroups", List, NONE, NONE, NONE),
     row("ec2:DescribeSubnets", List, NONE, NONE, NONE),
-    row("ecr:DescribeImages", List, &["repository/"], RESOURCE_TAG, NONE),
+    row("ecr:BatchCheckLayerAvailability", Read, REPOSITORY, RESOURCE_TAG, NONE),
+    row("ecr:BatchDeleteImage", Write, REPOSITORY, RESOURCE_TAG, NONE),
+    row("ecr:BatchGetImage", Read, REPOSITORY, RESOURCE_TAG, NONE),
+    row("ecr:CompleteLayerUpload", Write, REPOSITORY, RESOURCE_TAG, NONE),
+    row("ecr:CreateRepository", Write, REPOSITORY, TAGS, NONE),
+    row("ecr:DescribeImages", List, REPOSITORY, RESOURCE_TAG, NONE),
+    row("ecr:DescribeRepositories", List, REPOSITORY, RESOURCE_TAG, NONE),
+    row("ecr:GetAuthorizationToken", Read, NONE, NONE, NONE),
+    row("ecr:GetDownloadUrlForLayer", Read, REPOSITORY, RESOURCE_TAG, NONE),
+    row("ecr:InitiateLayerUpload", Write, REPOSITORY, RESOURCE_TAG, NONE),
+    row("ecr:PutImage", Write, REPOSITORY, RESOURCE_TAG, NONE),
+    row("ecr:UploadLayerPart", Write, REPOSITORY, RESOURCE_TAG, NONE),
     row("ecs:ContinueServiceDeployment", Write, DEPLOYMENT, OF_CLUSTER, NONE),
     // The role of a load balancer's second target group is passed to `ecs.amazonaws.com`.
     row("ecs:CreateService", Write, SERVICE, &["aws:RequestTag", "aws:ResourceTag", "ecs:cluster"], TAG_AND_PASS),
@@ -129,11 +141,14 @@ pub const ACTIONS: &[Action] = &[
     row("s3:GetObject", Read, &[""], NONE, NONE),
     row("s3:ListBucket", List, &[""], &["s3:prefix"], NONE),
     row("s3:PutObject", Write, &[""], NONE, NONE),
+    row("secretsmanager:CreateSecret", Write, &["secret:"], &["aws:RequestTag", "aws:ResourceTag", "secretsmanager:Name"], NONE),
     row("secretsmanager:DescribeSecret", Read, &["secret:"], RESOURCE_TAG, NONE),
     row("secretsmanager:GetSecretValue", Read, &["secret:"], RESOURCE_TAG, NONE),
+    row("secretsmanager:PutSecretValue", Write, &["secret:"], RESOURCE_TAG, NONE),
     row("sns:Publish", Write, &[""], NONE, NONE),
     row("ssm:DescribeParameters", List, NONE, NONE, NONE),
     row("ssm:GetParameter", Read, &["parameter/"], RESOURCE_TAG, NONE),
+    row("ssm:PutParameter", Write, &["parameter/"], TAGS, NONE),
     row("sts:AssumeRole", Write, &["role/"], NONE, NONE),
     // Nobody can be denied it.
     row("sts:GetCallerIdentity", Read, NONE, NONE, NONE),
@@ -149,8 +164,9 @@ mod tests {
         for row in ACTIONS {
             assert_eq!(action(row.name), Some(row));
             assert!(row.beside.iter().all(|name| action(name).is_some()), "{}", row.name);
-            let reads =
-                ["Describe", "List", "Get", "Simulate"].iter().any(|verb| row.name.contains(&format!(":{verb}")));
+            let reads = ["Describe", "List", "Get", "Simulate", "BatchGet", "BatchCheck"]
+                .iter()
+                .any(|verb| row.name.contains(&format!(":{verb}")));
             assert_eq!(reads, matches!(row.level, List | Read), "{}", row.name);
         }
         assert_eq!(action("ecs:DeleteCluster"), None);

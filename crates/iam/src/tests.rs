@@ -3,7 +3,7 @@
 use landfall_model::app::App;
 use serde_json::{Value, json};
 
-use crate::{Ask, Least, StateBucket, Statement, Unfit, action, least};
+use crate::{Ask, Least, StateBucket, Statement, Unfit, action, least, push};
 
 fn hook(name: &str, run: &Value) -> Value {
     json!({"name": name, "when": "after_create", "run": run, "timeout": 60, "on_failure": "fail", "rerunnable": true})
@@ -15,6 +15,7 @@ fn app(change: impl FnOnce(&mut Value)) -> App {
         "path": "/", "port": null, "interval_ms": 5000, "timeout_ms": 2000, "healthy_threshold": 2, "unhealthy_threshold": 2,
         "matcher": "200"
     });
+    let build = json!({"context": ".", "dockerfile": "Dockerfile", "args": {}, "target": null, "timeout": 60});
     let image = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/{project}-web:{short_commit}";
     let mut app = json!({
         "project": "shop",
@@ -23,7 +24,7 @@ fn app(change: impl FnOnce(&mut Value)) -> App {
             "name": "web", "cpu": 256, "memory": 512, "desired_count": 1,
             "containers": [{
                 "name": "app",
-                "image": {"await": {"image": image, "label": null, "deadline": 60}},
+                "image": {"await": {"image": image, "label": null, "deadline": 60, "build": build}},
                 "settings": {
                     "essential": true, "stop_timeout": 30,
                     "secrets": {
@@ -84,7 +85,16 @@ fn app(change: impl FnOnce(&mut Value)) -> App {
 }
 
 fn ask(app: &App) -> Ask<'_> {
-    Ask { app, environment: None, account: None, region: None, pass_roles: &[], checks: false, state: None }
+    Ask {
+        app,
+        environment: None,
+        account: None,
+        region: None,
+        pass_roles: &[],
+        checks: false,
+        secrets: false,
+        state: None,
+    }
 }
 
 fn previews(change: impl FnOnce(&mut Value)) -> Least {
@@ -135,7 +145,7 @@ fn every_statement_is_one_that_iam_takes() {
         for environment in [None, Some("prod")] {
             let state = StateBucket::parse("s3://bucket/some/where/");
             let roles = ["arn:aws:iam::111122223333:role/base".to_owned()];
-            let whole = Ask { environment, checks: true, state, pass_roles: &roles, ..ask(app) };
+            let whole = Ask { environment, checks: true, secrets: true, state, pass_roles: &roles, ..ask(app) };
             let least = least(&whole).unwrap();
             let mut sids = sids(&least);
             sids.sort_unstable();
@@ -143,6 +153,7 @@ fn every_statement_is_one_that_iam_takes() {
             all.extend(least.policy.statement);
         }
     }
+    all.extend(push(&hosts, true).unwrap().policy.statement);
     all.iter().for_each(takes);
     // No row of the table is without use, but for what nobody is denied, and what belongs to another principal.
     let used: Vec<&String> = all.iter().flat_map(|statement| &statement.action).collect();
@@ -151,9 +162,15 @@ fn every_statement_is_one_that_iam_takes() {
     assert_eq!(unused, UNUSED);
 }
 
-/// CloudFormation is asked for outputs that an ecspresso project's templates name, which no manifest has.
-const UNUSED: [&str; 4] =
-    ["cloudformation:DescribeStacks", "cloudformation:ListExports", "sts:AssumeRole", "sts:GetCallerIdentity"];
+/// CloudFormation is asked for outputs that an ecspresso project's templates name, which no manifest has. Deleting images is a
+/// person's command, and no job's.
+const UNUSED: [&str; 5] = [
+    "cloudformation:DescribeStacks",
+    "cloudformation:ListExports",
+    "ecr:BatchDeleteImage",
+    "sts:AssumeRole",
+    "sts:GetCallerIdentity",
+];
 
 #[test]
 fn the_policy_of_previews_by_host() {
@@ -412,4 +429,44 @@ fn what_runs_here_needs_nothing() {
     let of = |environment| least(&Ask { environment, ..ask(&app) }).unwrap_err();
     assert_eq!(of(Some("here")), Unfit::Here("here runs".to_owned()));
     assert_eq!(of(Some("x")), Unfit::NoEnvironment("x".to_owned()));
+}
+
+#[test]
+fn who_pushes_has_what_a_push_takes_and_who_deploys_has_none_of_it() {
+    let all = app(|_| {});
+    let least = push(&all, false).unwrap();
+    assert_eq!(sids(&least), ["LogInToRegistries", "PushImages"]);
+    assert_eq!(find(&least, "PushImages").resource, ["arn:aws:ecr:eu-west-1:111122223333:repository/team/shop-web"]);
+    assert_eq!(sids(&push(&all, true).unwrap()), ["LogInToRegistries", "PushImages", "CreateRepositories"]);
+    let deploys = previews(|_| {}).policy.statement.into_iter().flat_map(|statement| statement.action);
+    assert_eq!(deploys.filter(|action| action.starts_with("ecr:")).collect::<Vec<_>>(), ["ecr:DescribeImages"]);
+    // What somebody else builds, or what goes elsewhere, is not pushed here.
+    let image = "/services/web/containers/0/image/await";
+    let found = app(|app| app.pointer_mut(image).unwrap()["build"] = Value::Null);
+    assert_eq!(push(&found, false), Err(Unfit::NothingPushed));
+    let elsewhere = app(|app| app.pointer_mut(image).unwrap()["image"] = json!("ghcr.io/acme/shop"));
+    assert_eq!(push(&elsewhere, false), Err(Unfit::NothingPushed));
+}
+
+#[test]
+fn secrets_are_read_and_written_only_where_that_is_asked_for() {
+    let app = app(|app| {
+        let settings = app.pointer_mut("/services/web/containers/0/settings").unwrap();
+        settings["secrets"]["KEY"] = json!({"ssm": "/shop/{environment}/key"});
+        settings["secret_paths"] = json!(["/shop/{environment}/all/"]);
+    });
+    let whole = least(&Ask { environment: Some("prod"), secrets: true, ..ask(&app) }).unwrap();
+    let parameter = |name: &str| format!("arn:aws:ssm:eu-west-1:111122223333:parameter/{name}");
+    assert_eq!(find(&whole, "SetParameters").resource, ["shop/prod/all/*", "shop/prod/key"].map(parameter));
+    assert_eq!(find(&whole, "FindParameters").action, ["ssm:DescribeParameters"]);
+    let secret = |name: &str| format!("arn:aws:secretsmanager:eu-west-1:111122223333:secret:{name}");
+    assert_eq!(find(&whole, "SetSecrets").resource, ["shop/db-??????", "token-AbCdEf"].map(secret));
+    let create = find(&whole, "CreateSecrets");
+    assert_eq!(create.condition["StringEquals"]["secretsmanager:Name"], ["shop/db"]);
+    let deploys = least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
+    let values =
+        ["ssm:GetParameter", "ssm:PutParameter", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"];
+    let granted: Vec<&String> = deploys.policy.statement.iter().flat_map(|statement| &statement.action).collect();
+    assert!(!granted.iter().any(|action| values.contains(&action.as_str())), "{granted:?}");
+    whole.policy.statement.iter().for_each(takes);
 }

@@ -40,6 +40,10 @@ env_vars! {
     DOCKER_HOST = "DOCKER_HOST";
     /// The container engine's socket, as the podman command reads it.
     CONTAINER_HOST = "CONTAINER_HOST";
+    /// Repositories whose cache `landfall build` uses, separated by commas, as `--cache-from`.
+    CACHE_FROM = "LANDFALL_CACHE_FROM";
+    /// Repositories that `landfall build` sends its builder's cache to, as `--cache-to`.
+    CACHE_TO = "LANDFALL_CACHE_TO";
     /// The commit of which `landfall build` and `landfall push` speak; without it git's.
     CI_COMMIT = "LANDFALL_COMMIT";
     /// The branch that tags of images are named after; without it git's.

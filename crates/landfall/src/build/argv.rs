@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use landfall_model::app::BuildSource;
+use landfall_registry::Repository;
 
 /// Whichever is there: BuildKit through docker's plugin, docker's own builder, Podman, Buildah.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,11 @@ impl Builder {
     pub(crate) fn many_platforms(self) -> bool {
         self == Self::Buildx
     }
+
+    /// Whether it keeps its cache in registries; docker's own builder does not.
+    pub(crate) fn caches_in_registries(self) -> bool {
+        self != Self::Docker
+    }
 }
 
 /// One build.
@@ -48,6 +54,11 @@ pub(crate) struct Job<'a> {
     /// As the builders have them: `id=npm,src=.npmrc`.
     pub(crate) secrets: &'a [String],
     pub(crate) fresh: bool,
+    /// Repositories, from which steps are taken and to which they are sent.
+    pub(crate) cache_from: &'a [Repository],
+    pub(crate) cache_to: &'a [Repository],
+    /// A tag in them: BuildKit keeps a whole image's cache under one.
+    pub(crate) cache_key: &'a str,
     /// The image's id, or BuildKit's metadata.
     pub(crate) result: &'a Path,
     pub(crate) layout: &'a Path,
@@ -92,10 +103,37 @@ pub(crate) fn build(builder: Builder, job: &Job<'_>) -> Vec<String> {
     for secret in job.secrets {
         option("secret", secret);
     }
+    words.extend(cache(builder, job));
     if job.fresh {
         words.push("--no-cache".to_owned());
     }
     words.push(job.context.to_string_lossy().into_owned());
+    words
+}
+
+/// Podman and Buildah take a repository, in which each step has a tag of its own.
+fn cache(builder: Builder, job: &Job<'_>) -> Vec<String> {
+    // A build without caches takes from none.
+    let from = if job.fresh { &[] } else { job.cache_from };
+    let mut words = Vec::new();
+    let mut plain = false;
+    for (option, repositories) in [("--cache-from", from), ("--cache-to", job.cache_to)] {
+        for repository in repositories {
+            plain |= repository.plain;
+            let name = repository.full_name();
+            let value = match (builder, option) {
+                (Builder::Buildx, "--cache-from") => format!("type=registry,ref={name}:{}", job.cache_key),
+                // `max`: also of stages that are only copied from.
+                (Builder::Buildx, _) => format!("type=registry,ref={name}:{},mode=max", job.cache_key),
+                _ => name,
+            };
+            words.extend([option.to_owned(), value]);
+        }
+    }
+    // BuildKit has its own configuration for that.
+    if plain && builder != Builder::Buildx {
+        words.push("--tls-verify=false".to_owned());
+    }
     words
 }
 
@@ -144,6 +182,9 @@ mod tests {
             platforms: &platforms,
             secrets: &secrets,
             fresh: false,
+            cache_from: &[],
+            cache_to: &[],
+            cache_key: "web-app",
             result: Path::new("/s/id"),
             layout: Path::new("/s/layout"),
             bases: &bases,
@@ -167,6 +208,21 @@ mod tests {
         let words = build(Builder::Docker, &Job { fresh: true, ..job });
         assert_eq!(words[words.len() - 2..], ["--no-cache", "/w/app"]);
         assert!(words.contains(&"V=a b".to_owned()), "a value is one word");
+
+        let cache = |text: &str| [landfall_registry::Reference::parse(text).unwrap().repository];
+        let (from, to) = (cache("r.example/base"), cache("127.0.0.1:5000/shop/cache"));
+        let cached = Job { cache_from: &from, cache_to: &to, ..job };
+        let of = |builder, job| super::cache(builder, &job).join(" ");
+        let podman = "--cache-from r.example/base --cache-to 127.0.0.1:5000/shop/cache --tls-verify=false";
+        assert_eq!(of(Builder::Podman, cached), podman);
+        assert_eq!(of(Builder::Buildah, cached), podman);
+        assert_eq!(
+            of(Builder::Buildx, cached),
+            "--cache-from type=registry,ref=r.example/base:web-app --cache-to \
+             type=registry,ref=127.0.0.1:5000/shop/cache:web-app,mode=max"
+        );
+        assert_eq!(of(Builder::Podman, Job { cache_to: &[], ..cached }), "--cache-from r.example/base");
+        assert_eq!(of(Builder::Podman, Job { fresh: true, cache_to: &[], ..cached }), "");
     }
 
     #[test]

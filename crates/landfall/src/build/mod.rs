@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use landfall_model::app::App;
-use landfall_registry::{Client, Reference};
+use landfall_registry::{Client, Reference, Repository};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use argv::Builder;
@@ -67,6 +67,9 @@ pub(crate) struct Wishes {
     pub(crate) platforms: Vec<String>,
     pub(crate) secrets: Vec<String>,
     pub(crate) fresh: bool,
+    /// Repositories for the builder's cache.
+    pub(crate) cache_from: Vec<Repository>,
+    pub(crate) cache_to: Vec<Repository>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -192,6 +195,11 @@ impl Images {
                 return Err(CliError::new(ExitCode::Unavailable, message)
                     .hint("several take docker buildx with a driver of its own: docker buildx create --use"));
             }
+            if !(wishes.cache_from.is_empty() && wishes.cache_to.is_empty() || builder.caches_in_registries()) {
+                let message = format!("{} keeps no cache in a registry", builder.name());
+                return Err(CliError::new(ExitCode::Unavailable, message)
+                    .hint("docker buildx with a driver of its own does, podman and buildah too: docker buildx create --use"));
+            }
             let mut done: BTreeSet<usize> = BTreeSet::new();
             while done.len() < stale.len() {
                 let ready = stale.iter().copied().filter(|item| !done.contains(item));
@@ -261,6 +269,9 @@ impl Images {
             platforms: &wishes.platforms,
             secrets: &wishes.secrets,
             fresh: wishes.fresh,
+            cache_from: &wishes.cache_from,
+            cache_to: &wishes.cache_to,
+            cache_key: &item.key(),
             result: &room.join("result"),
             layout: &fresh,
             bases: &bases,
@@ -325,17 +336,6 @@ pub(crate) fn git(root: &Path, words: &[&str]) -> Option<String> {
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
-/// What CI says, else git.
-pub(crate) fn head(root: &Path) -> Head {
-    let commit = env_vars::get(env_vars::CI_COMMIT).or_else(|| git(root, &["rev-parse", "HEAD"]));
-    let tag = env_vars::get(env_vars::CI_TAG);
-    let branch = env_vars::get(env_vars::CI_BRANCH);
-    // A tag's checkout is on no branch.
-    let branch = branch.or_else(|| if tag.is_none() { git(root, &["symbolic-ref", "--short", "HEAD"]) } else { None });
-    let safe = |name: &String| landfall_planner::plan::tag_safe(name);
-    Words {
-        project: project.to_owned(),
-        commit,
 /// What is checked out.
 pub(crate) struct Head {
     pub(crate) commit: Option<String>,
@@ -343,6 +343,22 @@ pub(crate) struct Head {
     pub(crate) tag: Option<String>,
 }
 
+/// What CI says, else git.
+pub(crate) fn head(root: &Path) -> Head {
+    let commit = env_vars::get(env_vars::CI_COMMIT).or_else(|| git(root, &["rev-parse", "HEAD"]));
+    let tag = env_vars::get(env_vars::CI_TAG);
+    let branch = env_vars::get(env_vars::CI_BRANCH);
+    // A tag's checkout is on no branch.
+    let branch = branch.or_else(|| if tag.is_none() { git(root, &["symbolic-ref", "--short", "HEAD"]) } else { None });
+    Head { commit, branch, tag }
+}
+
+pub(crate) fn words(project: &str, root: &Path) -> Words {
+    let Head { commit, branch, tag } = head(root);
+    let safe = |name: &String| landfall_planner::plan::tag_safe(name);
+    Words {
+        project: project.to_owned(),
+        commit,
         branch: branch.as_ref().and_then(safe),
         tag: tag.as_ref().and_then(safe),
     }
@@ -350,11 +366,6 @@ pub(crate) struct Head {
 
 /// OCI's own labels. The time is the commit's, so that a commit built twice says the same.
 fn labels(root: &Path, commit: Option<&str>) -> Vec<(String, String)> {
-    Head { commit, branch, tag }
-}
-
-pub(crate) fn words(project: &str, root: &Path) -> Words {
-    let Head { commit, branch, tag } = head(root);
     let name = |short: &str| format!("org.opencontainers.image.{short}");
     let mut labels = Vec::new();
     if let Some(commit) = commit {

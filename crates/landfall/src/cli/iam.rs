@@ -4,8 +4,8 @@ use clap::{Args, ValueEnum};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct IamArgs {
-    /// A long-lived environment, or `previews`
-    #[arg(value_name = "ENV|previews")]
+    /// A long-lived environment, `previews`, or `push`: what pushing the manifest's images to ECR takes
+    #[arg(value_name = "ENV|previews|push")]
     pub(crate) what: String,
     /// Account of the resources, where the manifest does not say
     #[arg(long, value_name = "ID", value_parser = account)]
@@ -16,6 +16,12 @@ pub(crate) struct IamArgs {
     /// Also what `landfall doctor` and `landfall verify` look at; all of it is reading
     #[arg(long)]
     pub(crate) checks: bool,
+    /// Also what `landfall secrets` reads and writes: values of the environment's secrets
+    #[arg(long)]
+    pub(crate) secrets: bool,
+    /// With `push`: also what `landfall push --create-repository` needs
+    #[arg(long)]
+    pub(crate) create_repository: bool,
     /// Print the trust policy of the role instead: who may take it
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) trust: Option<Trust>,

@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::env_vars;
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PushArgs {
     /// Where to: [http[s]://]REGISTRY/REPOSITORY[:TAG]. Without it and --from, what `landfall build` made goes where the manifest awaits it
@@ -22,11 +24,11 @@ pub(crate) struct PushArgs {
     /// Another repository of the same registry whose layers may be taken over; may be given several times
     #[arg(long = "mount-from", value_name = "REPOSITORY")]
     pub(crate) mounts: Vec<String>,
-}
-
     /// Record no release of the commit (docs/releases.md); without --from
     #[arg(long, conflicts_with = "from")]
     pub(crate) no_release: bool,
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BuildArgs {
     /// SERVICE or SERVICE/CONTAINER; all that the manifest builds, if none is given
@@ -40,6 +42,12 @@ pub(crate) struct BuildArgs {
     /// A secret for `RUN --mount=type=secret`, as the builder has it: id=npm,src=.npmrc. May be given several times
     #[arg(long = "secret", value_name = "SPEC")]
     pub(crate) secrets: Vec<String>,
+    /// A repository whose builder's cache is used, as registry.example/team/cache; may be given several times
+    #[arg(long, value_name = "REPOSITORY", env = env_vars::CACHE_FROM, value_delimiter = ',', hide_env_values = true)]
+    pub(crate) cache_from: Vec<String>,
+    /// A repository that the builder's cache is sent to; may be given several times
+    #[arg(long, value_name = "REPOSITORY", env = env_vars::CACHE_TO, value_delimiter = ',', hide_env_values = true)]
+    pub(crate) cache_to: Vec<String>,
     /// Build also what has not changed, and without the builder's cache
     #[arg(long)]
     pub(crate) fresh: bool,
@@ -79,14 +87,6 @@ pub(crate) enum ImagesCommand {
         #[arg(long)]
         immutable: bool,
     },
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct CopyArgs {
-    /// The image: [http[s]://]REGISTRY/REPOSITORY:TAG, or …@DIGEST
-    pub(crate) from: String,
-    /// Where to: [http[s]://]REGISTRY/REPOSITORY[:TAG]; without a tag that of the image, where it has one
-    pub(crate) to: String,
     /// Delete the images that nothing needs any more; without --yes only say which these are
     #[command(
         after_help = "Examples:\n  landfall images prune\n  landfall images prune registry.example/team/app --newest 5 --younger 2w --tag 'v*'\n  landfall images prune --yes\n\nWhat is deployed, what environments may go back to, and the newest releases always stay. Where a listing fails,\nnothing is deleted. docs/images.md tells the rest."
@@ -130,10 +130,29 @@ fn age(text: &str) -> Result<i64, String> {
     };
     let count: u32 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
     Ok(i64::from(count) * seconds)
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CopyArgs {
+    /// The image: [http[s]://]REGISTRY/REPOSITORY:TAG, or …@DIGEST
+    pub(crate) from: String,
+    /// Where to: [http[s]://]REGISTRY/REPOSITORY[:TAG]; without a tag that of the image, where it has one
+    pub(crate) to: String,
     /// Never move a tag that has another image
     #[arg(long)]
     pub(crate) immutable: bool,
     /// Make the repository where it is missing (ECR; others make it by themselves)
     #[arg(long)]
     pub(crate) create_repository: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages() {
+        assert_eq!((age("12h"), age("7d"), age("4w"), age("0s")), (Ok(43_200), Ok(604_800), Ok(2_419_200), Ok(0)));
+        assert!(["", "7", "d", "-1d", "7 d", "7é", "1.5h"].iter().all(|wrong| age(wrong).is_err()));
+    }
 }

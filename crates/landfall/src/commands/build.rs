@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use landfall_registry::watch::Quiet;
+use landfall_registry::{Reference, Repository};
 
 use crate::build::{Builder, Built, Images, Wishes};
 use crate::cli::Global;
 use crate::cli::images::{BuildArgs, BuilderName};
-use crate::commands::{manifest, push};
-use crate::error::CliResult;
+use crate::commands::{manifest, port_error, push};
+use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::paths;
 use crate::printer::Printer;
@@ -25,8 +26,15 @@ pub(crate) async fn run(args: &BuildArgs, global: &Global, printer: &Printer) ->
         BuilderName::Podman => Builder::Podman,
         BuilderName::Buildah => Builder::Buildah,
     });
-    let wishes = Wishes { builder, platforms, secrets: args.secrets.clone(), fresh: args.fresh };
-    let client = push::client(Arc::new(Quiet));
+    let wishes = Wishes {
+        builder,
+        platforms,
+        secrets: args.secrets.clone(),
+        fresh: args.fresh,
+        cache_from: repositories(&args.cache_from)?,
+        cache_to: repositories(&args.cache_to)?,
+    };
+    let client = push::client_of(&app, Arc::new(Quiet));
     let built = tokio::select! {
         built = images.build(&chosen, &wishes, &client, printer) => built?,
         _ = tokio::signal::ctrl_c() => return Ok(ExitCode::Interrupted),
@@ -36,4 +44,18 @@ pub(crate) async fn run(args: &BuildArgs, global: &Global, printer: &Printer) ->
         built.iter().map(line).collect::<Vec<_>>().join("\n")
     })?;
     Ok(ExitCode::Ok)
+}
+
+fn repositories(names: &[String]) -> CliResult<Vec<Repository>> {
+    let one = |name: &String| {
+        let reference = Reference::parse(name).map_err(port_error)?;
+        match (reference.tag, reference.digest) {
+            (None, None) => Ok(reference.repository),
+            _ => Err(CliError::new(
+                ExitCode::Usage,
+                format!("{name}: a cache is kept in a repository, under tags of its own"),
+            )),
+        }
+    };
+    names.iter().filter(|name| !name.is_empty()).map(one).collect()
 }

@@ -1,7 +1,7 @@
 //! `iam`: the policy that the credentials need for what the manifest can do, and the trust policy of their role. Nothing is
 //! asked of AWS.
 
-use landfall_iam::{Ask, Least, Policy, StateBucket, TrustKind, Unfit, least, trust};
+use landfall_iam::{Ask, Least, Policy, StateBucket, TrustKind, Unfit, least, push, trust};
 use landfall_model::app::App;
 
 use crate::cli::{Global, IamArgs, Trust};
@@ -27,6 +27,9 @@ pub(crate) fn run(args: &IamArgs, global: &Global, printer: &Printer) -> CliResu
 }
 
 fn policy(app: &App, args: &IamArgs, global: &Global, region: Option<&str>) -> CliResult<Least> {
+    if args.what == "push" && !app.environments.contains_key("push") {
+        return push(app, args.create_repository).map_err(|unfit| refused(&unfit, app));
+    }
     let ask = Ask {
         app,
         environment: (args.what != "previews").then_some(args.what.as_str()),
@@ -34,6 +37,7 @@ fn policy(app: &App, args: &IamArgs, global: &Global, region: Option<&str>) -> C
         region,
         pass_roles: &args.pass_roles,
         checks: args.checks,
+        secrets: args.secrets,
         state: global.state.as_deref().and_then(|state| StateBucket::parse(state.to_str()?)),
     };
     least(&ask).map_err(|unfit| refused(&unfit, app))
@@ -47,6 +51,8 @@ pub(crate) fn refused(unfit: &Unfit, app: &App) -> CliError {
         }
         Unfit::NoPreviews => CliError::new(ExitCode::NotFound, unfit.to_string()),
         Unfit::Here(_) => CliError::new(ExitCode::Usage, unfit.to_string()).hint("`on` names a place under `aws`"),
+        Unfit::NothingPushed => CliError::new(ExitCode::NotFound, unfit.to_string())
+            .hint("an image is, whose container has `await` with `image` in ECR and `build` (docs/images.md)"),
         Unfit::NoPlace(..) => CliError::new(ExitCode::InvalidManifest, unfit.to_string()),
     }
 }
@@ -56,7 +62,7 @@ fn trust_policy(app: &App, args: &IamArgs, kind: Trust, policy: &Policy) -> CliR
     let named = policy.statement.iter().flat_map(|statement| &statement.resource);
     let mut named = named.filter_map(|arn| {
         let parts: Vec<&str> = arn.splitn(6, ':').collect();
-        let [_, partition, "ecs", _, account, _] = parts.as_slice() else { return None };
+        let [_, partition, "ecs" | "ecr", _, account, _] = parts.as_slice() else { return None };
         (*account != "*").then(|| ((*partition).to_owned(), (*account).to_owned()))
     });
     let (partition, account) = named.next().ok_or_else(|| {

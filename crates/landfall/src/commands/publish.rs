@@ -1,8 +1,10 @@
 //! `landfall push` without a target: what `landfall build` made goes where the manifest awaits it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use landfall_model::app::App;
 use landfall_ports::PortError;
 use landfall_registry::source::Layout;
 use landfall_registry::{Push, Pushed, Reference};
@@ -48,21 +50,21 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
     for (item, plan) in plans {
         let since = Instant::now();
         let name = &images.items[item].name;
-        let pushed = send(&images, item, &plan, args, printer).await.map_err(|mut error| {
+        let pushed = send(&app, &images, item, &plan, args, printer).await.map_err(|mut error| {
             error.message = format!("{name}: {}", error.message);
             error
         })?;
         let said = format!("Push {name}  {}:{}  {}", plan.target.repository, plan.tags.join(", :"), summary(&pushed));
         Progress::new(*printer).line(Mark::Done, &said, Some(since.elapsed()));
         let image = format!("{}@{}", plan.target.repository, pushed.digest);
+        known.insert(plan.target.to_string(), pushed.digest.clone());
         answers.push(Answer { name: name.clone(), image, tags: plan.tags, pushed });
     }
-        known.insert(plan.target.to_string(), pushed.digest.clone());
-    printer
-        .emit(&answers, |answers| answers.iter().map(|answer| answer.image.clone()).collect::<Vec<_>>().join("\n"))?;
     if !args.no_release {
         release::after_push(&app, &global.config, &known, args.immutable, printer).await?;
     }
+    printer
+        .emit(&answers, |answers| answers.iter().map(|answer| answer.image.clone()).collect::<Vec<_>>().join("\n"))?;
     Ok(ExitCode::Ok)
 }
 
@@ -102,9 +104,16 @@ fn plan(images: &Images, item: usize, args: &PushArgs, printer: &Printer) -> Cli
     Ok(Plan { there: record.found_in.is_some(), target, tags })
 }
 
-async fn send(images: &Images, item: usize, plan: &Plan, args: &PushArgs, printer: &Printer) -> CliResult<Pushed> {
+async fn send(
+    app: &App,
+    images: &Images,
+    item: usize,
+    plan: &Plan,
+    args: &PushArgs,
+    printer: &Printer,
+) -> CliResult<Pushed> {
     let meter = Arc::new(Meter::new(*printer));
-    let client = client(meter.clone());
+    let client = client_of(app, meter.clone());
     let push = Push {
         repository: &plan.target.repository,
         tags: &plan.tags,

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use landfall_model::app::App;
+use landfall_model::aws::AwsTarget;
 use landfall_ports::PortError;
 use landfall_ports::registry::CloudRegistry;
 use landfall_registry::credentials::Places;
@@ -103,16 +105,26 @@ pub(crate) fn refused(error: PortError) -> CliError {
 
 /// A client with this process's logins.
 pub(crate) fn client(watcher: Arc<dyn Watcher>) -> Client {
-    Client::watched(Places::of(env_vars::get), cloud(), watcher)
+    Client::watched(Places::of(env_vars::get), cloud(Vec::new()), watcher)
+}
+
+/// One that logs in to ECR as the manifest's places say.
+pub(crate) fn client_of(app: &App, watcher: Arc<dyn Watcher>) -> Client {
+    Client::watched(Places::of(env_vars::get), cloud(app.aws.values().cloned().collect()), watcher)
+}
+
+/// The same, with logins of these places.
+pub(crate) fn client_as(app: &App, logins: Places, watcher: Arc<dyn Watcher>) -> Client {
+    Client::watched(logins, cloud(app.aws.values().cloned().collect()), watcher)
 }
 
 #[cfg(feature = "aws")]
-fn cloud() -> Option<Arc<dyn CloudRegistry>> {
-    Some(Arc::new(landfall_aws::Ecr::default()))
+fn cloud(places: Vec<AwsTarget>) -> Option<Arc<dyn CloudRegistry>> {
+    Some(Arc::new(landfall_aws::Ecr::of_places(places)))
 }
 
 #[cfg(not(feature = "aws"))]
-fn cloud() -> Option<Arc<dyn CloudRegistry>> {
+fn cloud(_places: Vec<AwsTarget>) -> Option<Arc<dyn CloudRegistry>> {
     None
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use landfall_ci::files::{Binary, For, Needs, Settings, render};
-use landfall_iam::{Ask, StateBucket, least};
+use landfall_iam::{Ask, Policy, StateBucket, least, push};
 use landfall_model::app::App;
 use landfall_model::ci::{Ci, CiAction};
 
@@ -55,7 +55,7 @@ pub(super) fn run(args: &CiInit, global: &Global, printer: &Printer) -> CliResul
 }
 
 fn settings(args: &CiInit, host: For, ci: &Ci, app: &App, global: &Global) -> CliResult<Settings> {
-    let needs = Needs::of(ci, !app.aws.is_empty());
+    let needs = Needs::of(ci, !app.aws.is_empty() || pushes(ci) && !landfall_iam::pushed(app).is_empty());
     let usage = |text: &str, hint: &str| CliError::new(ExitCode::Usage, text).hint(hint);
     if needs.aws && host.has_oidc() && args.role.is_none() {
         let hint = "--role ARN; `landfall iam ENV` prints its policy, `landfall iam ENV --trust` who may take it";
@@ -66,13 +66,13 @@ fn settings(args: &CiInit, host: For, ci: &Ci, app: &App, global: &Global) -> Cl
         (BinaryFrom::Release, Some(sha256), _) => Binary::Release {
             url: args.url.clone().unwrap_or_else(|| {
                 let repository = env!("CARGO_PKG_REPOSITORY");
-                format!("{repository}/releases/download/v{version}/landfall-x86_64-unknown-linux-musl")
+                format!("{repository}/releases/download/v{version}/landfall-{version}-x86_64-linux.tar.gz")
             }),
             sha256: sha256.clone(),
         },
         (BinaryFrom::Release, None, _) => {
-            let hint = "--sha256 HEX, as `sha256sum landfall` prints it; or --binary image, or --binary cargo";
-            return Err(usage("which checksum has the binary? None that is not checked is run", hint));
+            let hint = "--sha256 HEX, as the release's .sha256 file has it; or --binary image, or --binary cargo";
+            return Err(usage("which checksum has the release? None that is not checked is run", hint));
         }
         (BinaryFrom::Image, _, Some(reference)) => Binary::Image { reference: reference.clone() },
         (BinaryFrom::Image, ..) => {
@@ -95,7 +95,7 @@ fn settings(args: &CiInit, host: For, ci: &Ci, app: &App, global: &Global) -> Cl
     })
 }
 
-/// Of each environment on AWS that a rule deploys to, and of previews.
+/// Of the repositories that a rule pushes to, of each environment on AWS that one deploys to, and of previews.
 fn policies(
     app: &App,
     ci: &Ci,
@@ -103,6 +103,15 @@ fn policies(
     region: Option<&str>,
     root: &Path,
 ) -> CliResult<Vec<(PathBuf, String)>> {
+    let mut out = Vec::new();
+    let mut add = |name: &str, policy: &Policy| {
+        let text = serde_json::to_string_pretty(policy).map_err(|_| CliError::internal("a policy that is no JSON"))?;
+        out.push((root.join("iam").join(format!("landfall-{name}.json")), text + "\n"));
+        CliResult::Ok(())
+    };
+    if pushes(ci) && !landfall_iam::pushed(app).is_empty() {
+        add("push", &push(app, false).map_err(|unfit| refused(&unfit, app))?.policy)?;
+    }
     let steps = ci.rules.iter().flat_map(|rule| &rule.steps);
     let of = |action: &CiAction| match action {
         CiAction::Deploy { environment } | CiAction::Promote { environment } => Some(Some(environment.clone())),
@@ -110,7 +119,6 @@ fn policies(
         _ => None,
     };
     let wanted: BTreeSet<Option<String>> = steps.filter_map(|step| of(&step.run)).collect();
-    let mut out = Vec::new();
     for environment in wanted {
         let on = match &environment {
             Some(name) => app.environments.get(name).and_then(|one| one.on.as_ref()),
@@ -126,12 +134,15 @@ fn policies(
             region,
             pass_roles: &[],
             checks: false,
+            secrets: false,
             state: global.state.as_deref().and_then(|state| StateBucket::parse(state.to_str()?)),
         };
         let policy = least(&ask).map_err(|unfit| refused(&unfit, app))?.policy;
-        let text = serde_json::to_string_pretty(&policy).map_err(|_| CliError::internal("a policy that is no JSON"))?;
-        let name = environment.as_deref().unwrap_or("previews");
-        out.push((root.join("iam").join(format!("landfall-{name}.json")), text + "\n"));
+        add(environment.as_deref().unwrap_or("previews"), &policy)?;
     }
     Ok(out)
+}
+
+fn pushes(ci: &Ci) -> bool {
+    ci.rules.iter().flat_map(|rule| &rule.steps).any(|step| step.run == CiAction::Push)
 }
