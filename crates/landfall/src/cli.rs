@@ -92,9 +92,9 @@ pub(crate) enum Command {
     /// The load balancer process; started on demand by the others
     #[command(hide = true)]
     Router(RouterArgs),
-    /// Run a service of this manifest in the foreground, built from the working tree, until Ctrl-C
+    /// Run a service of this manifest in the foreground, built from the working tree or as it was pushed, until Ctrl-C
     #[command(
-        after_help = "Examples:\n  landfall up                the only service, or the first one with a URL\n  landfall up web --port 8080"
+        after_help = "Examples:\n  landfall up                the only service, or the first one with a URL\n  landfall up web --port 8080\n  landfall up web --from highest --env-file local.env --debug-port 9229\n\nWith --from the images are pulled from where `landfall push` sends them; docs/images.md tells the rest."
     )]
     Up(UpArgs),
     /// Previews: one environment per branch
@@ -278,6 +278,22 @@ pub(crate) struct UpArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PreviewCommand {
     /// Bring up a branch's preview, or update it
+    /// Run what was pushed instead of the working tree: latest, the highest version among tags, a commit or a tag
+    #[arg(long, value_name = "latest|highest|COMMIT|TAG")]
+    pub(crate) from: Option<String>,
+    /// Variables for the service's own containers, as NAME=VALUE lines; over the manifest's. May be given several times
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// A port of the container on 127.0.0.1, under the same number or HOST:CONTAINER, as a debugger attaches to. May be given several times
+    #[arg(long = "debug-port", value_name = "PORT[:PORT]", value_parser = ports)]
+    pub(crate) debug_ports: Vec<(u16, u16)>,
+}
+
+/// The host's port, and the container's.
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let (host, container) = text.split_once(':').unwrap_or((text, text));
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    port(host).zip(port(container)).ok_or_else(|| "write PORT, or HOST:CONTAINER".to_owned())
     #[command(
         after_help = "Examples:\n  landfall preview create feature/login\n  landfall preview create feature/login --commit 1a2b3c4 --timeout 300\n  landfall preview create feature/login --no-wait"
     )]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::fake::FakeAws;
-use common::registry::World;
+use common::registry::{World, layout};
 use common::{ends, fake, git, text};
 use landfall_testkit::registry::Registry;
 use serde_json::{Value, json};
@@ -104,6 +104,48 @@ fn the_manifests_images_are_built_once_and_pushed_where_they_are_awaited() {
     ends(&run(&["build", "worker"]), 66, &["no image called `worker`"]);
 }
 
+/// A machine that has built nothing takes the steps of one that has, though its inputs differ and the image has to be built.
+#[test]
+fn steps_of_another_machine_come_from_the_registry() {
+    let world = World::new();
+    let project = format!("lfcache{}", std::process::id());
+    let local = format!("localhost/{project}-web-app:latest");
+    let cache = world.image("shop/cache");
+    let forget = || {
+        let _ = Command::new("podman").args(["rmi", "--force", &local]).output();
+        let named =
+            Command::new("podman").args(["images", "--quiet", "--filter"]).arg(format!("reference={cache}")).output();
+        let ids = text(&named.unwrap().stdout);
+        let _ = Command::new("podman").args(["rmi", "--force"]).args(ids.lines()).output();
+    };
+    let work = world.path("work");
+    let container = "{ build: { context: . } }";
+    let manifest = format!("project: {project}\nservices: {{ web: {{ containers: {{ app: {container} }} }} }}\n");
+    for (name, text) in [
+        ("landfall.yml", manifest.as_str()),
+        ("Dockerfile", "FROM scratch\nCOPY slow /slow\nCOPY page /page\n"),
+        ("slow", &project),
+        ("page", "one"),
+        (".dockerignore", "landfall.yml\n"),
+    ] {
+        std::fs::write(work.join(name), text).unwrap();
+    }
+    let build = |more: &[&str]| {
+        let output = world.landfall(&[&["build", "--builder", "podman"], more].concat()).output().unwrap();
+        ends(&output, 0, &["✓ Build web/app"]);
+        std::fs::read_to_string(world.path("state/images/web-app/build.log")).unwrap()
+    };
+    build(&["--cache-to", &cache]);
+    forget();
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    std::fs::write(work.join("page"), "two").unwrap();
+    let log = build(&["--cache-from", &cache]);
+    assert_eq!(log.matches("Cache pulled from remote").count(), 1, "{log}");
+    forget();
+    let tagged = world.landfall(&["build", "--cache-to", &format!("{cache}:v1")]).output().unwrap();
+    ends(&tagged, 64, &["a cache is kept in a repository"]);
+}
+
 #[test]
 fn an_image_of_the_engine_is_pushed_by_its_name() {
     let world = World::new();
@@ -181,14 +223,30 @@ fn master_is_built_pushed_deployed_and_asked_and_a_tag_promotes_its_image() {
     assert!(said.contains(image.split_once('@').unwrap().1), "the digest is the push's: {said}");
     let again = run(&["ci", "resume"], branch, &commit, 0);
     assert!(again.contains("nothing was left to do"), "{again}");
+    let shown = aws.landfall(&["release", "show", "--output", "json"]).output().unwrap();
+    let shown: Value = serde_json::from_str(&ends(&shown, 0, &[])).unwrap();
+    assert_eq!((&shown["commit"], &shown["branch"]), (&json!(commit), &json!("master")));
+    assert_eq!(shown["services"]["web"]["containers"]["app"]["image"], json!(image));
+    assert_eq!(
+        (&shown["provenance"]["ci"]["host"], &shown["provenance"]["dirty"]),
+        (&json!("GitLab CI"), &Value::Null)
+    );
 
+    // Somebody moves the commit's tag: what was released for it is what is promoted.
+    layout(&aws.path().join("state/moved"), "moved");
+    ends(
+        &aws.landfall(&["push", "--from", "state/moved", &format!("{repository}:{commit}")]).output().unwrap(),
+        0,
+        &[],
+    );
     let tagged = run(&["ci"], ("CI_COMMIT_TAG", "v1-prod"), &commit, 0);
+    assert!(tagged.contains("release sha256:"), "{tagged}");
     assert!(tagged.trim_end().ends_with("promote prod, verify prod"), "{tagged}");
     assert_eq!(runs("prod"), image);
 
     // A commit that was never pushed has no image to promote: nothing is changed.
     let other = "b".repeat(40);
     let refused = run(&["ci"], ("CI_COMMIT_TAG", "v2-prod"), &other, 3);
-    assert!(refused.contains("not run: verify prod"), "{refused}");
+    assert!(refused.contains("has no release") && refused.contains("not run: verify prod"), "{refused}");
     assert_eq!(runs("prod"), image);
 }

@@ -31,6 +31,8 @@ pub(crate) struct Core {
     pub directory: PathBuf,
     /// Publish ports on 127.0.0.1 instead of reaching containers by their address.
     pub publish: bool,
+    /// On 127.0.0.1 besides: host's port and container's.
+    pub ports: Vec<(u16, u16)>,
     pub services: Mutex<BTreeMap<String, Arc<ServiceCell>>>,
     pub tasks: Mutex<BTreeMap<String, Arc<TaskCell>>>,
     pub exec_slots: Semaphore,
@@ -56,6 +58,7 @@ impl Core {
         Self {
             docker: engine.docker.clone(),
             publish: publish.unwrap_or(!engine.reachable),
+            ports: Vec::new(),
             engine,
             router,
             instance,

@@ -39,6 +39,8 @@ pub struct LocalOptions {
     pub router: Option<RouterCommand>,
     /// Publish target ports on 127.0.0.1 instead of using container addresses; `None`: as the engine needs it.
     pub publish: Option<bool>,
+    /// Further ports of every task on 127.0.0.1, host's and container's: for one task at a time.
+    pub ports: Vec<(u16, u16)>,
     pub concurrent_builds: usize,
 }
 
@@ -50,6 +52,7 @@ impl LocalOptions {
             engine: EngineOptions::default(),
             router: None,
             publish: None,
+            ports: Vec::new(),
             concurrent_builds: 2,
         }
     }
@@ -73,7 +76,9 @@ impl LocalPlatform {
         for name in ["services", "tasks", "task-definitions", "logs"] {
             state::create_private_dir(&directory.join(name))?;
         }
-        let core = Arc::new(Core::new(engine, router, options.instance, directory, options.publish));
+        let mut core = Core::new(engine, router, options.instance, directory, options.publish);
+        core.ports = options.ports;
+        let core = Arc::new(core);
         let http = http::http();
         let images =
             LocalImages::new(Arc::clone(&core), host::registries(), &options.state_dir, options.concurrent_builds)?;

@@ -17,13 +17,14 @@ mod copy;
 pub mod credentials;
 mod digest;
 mod http;
+mod login;
 pub mod manifest;
 mod push;
 mod reference;
 mod retry;
 pub mod source;
-mod upload;
 mod stock;
+mod upload;
 pub mod watch;
 
 pub use blob::{Opened, Place};

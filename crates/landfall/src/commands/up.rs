@@ -1,8 +1,10 @@
-//! `landfall up`: one service of the manifest in the foreground, images built from the working tree as it is, logs merged;
-//! on Ctrl-C it is gone.
+//! `landfall up`: one service of the manifest in the foreground, images built from the working tree as it is or pulled as they were
+//! pushed, logs merged; on Ctrl-C it is gone.
 //!
 //! It is an installation of its own below the state directory (`up/PROJECT-SERVICE`), so that it needs no server and touches
 //! nothing of one. One that was killed is cleared away by the next.
+
+mod from;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -41,16 +43,24 @@ pub(crate) async fn run(args: &UpArgs, global: &Global, printer: &Printer) -> Cl
         .map_err(|error| CliError::io("the manifest's directory", &error))?
         .parent()
         .map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+    // All that can be wrong with it is known before an engine is started.
+    let variables = from::variables(&args.env_file)?;
+    let pushed = match &args.from {
+        Some(version) => from::images(&app, service, version, &root, printer).await?,
+        None => BTreeMap::new(),
+    };
     let instance = format!("up-{environment}-{:016x}", fingerprint(&state));
     let router_state = state.clone();
     let options = LocalOptions {
         engine: engine_options(),
         router: Some(Arc::new(move || router_command(&router_state))),
+        ports: args.debug_ports.clone(),
         ..LocalOptions::new(&state, &instance)
     };
     let local = LocalPlatform::connect(options).await.map_err(port_error)?;
     local.start().await.map_err(port_error)?;
-    let up = Up { platform: local.ports(), local, service, environment, instance, printer: *printer };
+    let up =
+        Up { platform: local.ports(), local, service, environment, instance, variables, pushed, printer: *printer };
     up.clear(false).await;
     let result = tokio::select! {
         result = up.work(&root, args.port) => result,
@@ -126,6 +136,10 @@ struct Up<'a> {
     service: &'a Service,
     environment: String,
     instance: String,
+    /// For the service's own containers, over the manifest's.
+    variables: BTreeMap<String, String>,
+    /// By container.
+    pushed: BTreeMap<String, from::Pinned>,
     printer: Printer,
 }
 
@@ -178,21 +192,31 @@ impl Up<'_> {
                         .hint("`landfall up` runs the working tree: give the container an `image` or a `build`"));
                 }
                 ImageSource::Await(wanted) => {
-                    return Err(CliError::new(
-                        ExitCode::Usage,
-                        format!(
+                    let Some(pinned) = self.pushed.get(&template.name) else {
+                        let message = format!(
                             "container {} takes the image that CI makes for a commit ({})",
                             template.name, wanted.image
-                        ),
-                    )
-                    .hint("`landfall up` runs the working tree, which has no commit: give the container a `build`"));
+                        );
+                        return Err(CliError::new(ExitCode::Usage, message)
+                            .hint("`--from latest`, or a commit or a tag, runs what was pushed")
+                            .hint("`landfall up` alone runs the working tree: give the container a `build`"));
+                    };
+                    progress.running(&format!("pulling {}", pinned.image));
+                    let since = Instant::now();
+                    from::pull(&self.local.engine().docker, pinned, &self.printer).await?;
+                    let said = format!("Image of {} pulled: {}", template.name, pinned.image);
+                    progress.line(Mark::Done, &said, Some(since.elapsed()));
+                    pinned.image.clone()
                 }
             };
-            containers.push(ContainerDefinition {
-                name: template.name.clone(),
-                image,
-                settings: template.settings.clone(),
-            });
+            let mut settings = template.settings.clone();
+            settings.refer_to(landfall_model::secret::LOCAL);
+            // What only CI knows is left out here.
+            settings.ci_variables.clear();
+            if !matches!(template.image, ImageSource::Reference(_)) {
+                settings.environment.extend(self.variables.clone());
+            }
+            containers.push(ContainerDefinition { name: template.name.clone(), image, settings });
         }
         let definition = TaskDefinition {
             family: self.environment.clone(),

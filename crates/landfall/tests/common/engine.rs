@@ -143,3 +143,20 @@ fn shared_service() -> PathBuf {
     });
     socket
 }
+
+/// All that the engine says of each container with this label.
+pub(crate) fn containers(state: &Path, label: &str) -> Vec<Value> {
+    let Some(socket) = socket(state) else { return Vec::new() };
+    let filter = encode(&format!(r#"{{"label":["{label}"]}}"#));
+    let listed = list(&socket, &format!("/containers/json?all=true&filters={filter}"));
+    let ids = listed.iter().filter_map(|one| one["Id"].as_str());
+    let read = ids.map(|id| call(&socket, "GET", &format!("/containers/{id}/json"), "application/json", b""));
+    read.filter(|(status, _)| *status == 200).map(|(_, body)| serde_json::from_str(&body).unwrap()).collect()
+}
+
+/// Gives an image another name.
+pub(crate) fn tag(image: &str, repository: &str, tag: &str) -> bool {
+    let socket = socket(Path::new("/nonexistent")).unwrap_or_else(shared_service);
+    let path = format!("/images/{}/tag?repo={}&tag={tag}", encode(image), encode(repository));
+    call(&socket, "POST", &path, "application/json", b"").0 == 201
+}

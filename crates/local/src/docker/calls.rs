@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use landfall_registry::Reference;
+use landfall_registry::credentials::Login;
 use serde_json::json;
 
 use super::buildkit::{self, Trace};
@@ -222,11 +223,17 @@ impl Docker {
 
     /// Pulls; an error in the stream is the call's error.
     pub async fn pull_image(&self, reference: &str) -> DockerResult<()> {
-        let path = format!("{}/images/create?fromImage={}", self.prefix(), encode(&one_image(reference)));
         let login = match Reference::parse(reference) {
-            Ok(parsed) => self.login(&parsed.repository).await.map(|login| login.registry_auth()),
+            Ok(parsed) => self.login(&parsed.repository).await,
             Err(_) => None,
         };
+        self.pull_image_as(reference, login.as_ref()).await
+    }
+
+    /// The same with this login; without one as the engine knows by itself.
+    pub async fn pull_image_as(&self, reference: &str, login: Option<&Login>) -> DockerResult<()> {
+        let path = format!("{}/images/create?fromImage={}", self.prefix(), encode(&one_image(reference)));
+        let login = login.map(Login::registry_auth);
         let header = login.as_deref().map(|login| ("x-registry-auth", login));
         let response = self.send_with(Method::POST, &path, header, Bytes::new(), Duration::from_secs(600)).await?;
         if !response.status().is_success() {

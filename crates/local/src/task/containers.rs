@@ -30,14 +30,14 @@ pub(crate) async fn create_pause(core: &Core, record: &TaskRecord) -> DockerResu
         host_config: HostConfig { network_mode: network, log_config: log_config(core), ..HostConfig::default() },
         ..CreateContainer::default()
     };
-    if core.publish
-        && let Some(target) = &record.target
-    {
-        let port = format!("{}/tcp", target.port);
+    let target = record.target.as_ref().filter(|_| core.publish).map(|target| (String::new(), target.port));
+    let given = core.ports.iter().map(|(host, container)| (host.to_string(), *container));
+    for (host_port, container) in target.into_iter().chain(given) {
+        let port = format!("{container}/tcp");
         body.exposed_ports.insert(port.clone(), crate::docker::types::Empty {});
         // Podman publishes on every address unless told otherwise.
-        let binding = PortBinding { host_ip: "127.0.0.1".to_owned(), host_port: String::new() };
-        body.host_config.port_bindings.insert(port, vec![binding]);
+        let binding = PortBinding { host_ip: "127.0.0.1".to_owned(), host_port };
+        body.host_config.port_bindings.entry(port).or_default().push(binding);
     }
     create(core, &labels::pause_name(&record.id), &body).await
 }

@@ -90,7 +90,7 @@ impl Drop for Silent {
     }
 }
 
-fn asked(name: &str) -> CliResult<Vec<u8>> {
+pub(in crate::commands) fn asked(name: &str) -> CliResult<Vec<u8>> {
     let failed = |error: std::io::Error| CliError::io("the terminal cannot be read", &error);
     let silent = Silent::new().map_err(|error| failed(error.into()))?;
     let mut stderr = std::io::stderr();

@@ -2,7 +2,7 @@
 //! is names, places and dates; values go from a person, a file or a store to a store, and nowhere else.
 
 mod compare;
-mod input;
+pub(in crate::commands) mod input;
 mod set;
 mod wanted;
 
