@@ -10,13 +10,12 @@ mod common;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::fake::FakeAws;
 use common::text;
+use landfall_testkit::registry::layout;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 /// A builder whose image is `built/` of its home; it says `podman`.
 const PODMAN: &str = r#"#!/bin/sh
@@ -39,32 +38,12 @@ impl Drop for World {
     }
 }
 
-fn layout(directory: &Path) {
-    let blobs = directory.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).unwrap();
-    let put = |bytes: &[u8], kind: &str| {
-        let hash = hex::encode(Sha256::digest(bytes));
-        std::fs::write(blobs.join(&hash), bytes).unwrap();
-        json!({"mediaType": kind, "digest": format!("sha256:{hash}"), "size": bytes.len()})
-    };
-    let layer = put(&[0; 1024], "application/vnd.oci.image.layer.v1.tar");
-    let config = json!({"architecture": "amd64", "os": "linux",
-        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}});
-    let config = put(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
-    let kind = "application/vnd.oci.image.manifest.v1+json";
-    let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]});
-    let manifest = put(manifest.to_string().as_bytes(), kind);
-    std::fs::write(directory.join("index.json"), json!({"schemaVersion": 2, "manifests": [manifest]}).to_string())
-        .unwrap();
-    std::fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
-}
-
 impl World {
     /// `place`: more of the manifest's place.
     fn new(place: &str) -> Self {
         let aws = FakeAws::new();
         let path = |name: &str| aws.path().join(name);
-        layout(&path("built"));
+        layout(&path("built"), "a layer");
         std::fs::create_dir(path("bin")).unwrap();
         std::fs::write(path("bin/podman"), PODMAN).unwrap();
         std::fs::set_permissions(path("bin/podman"), std::fs::Permissions::from_mode(0o755)).unwrap();
