@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("import", &["manifest", "model"]),
     ("iam", &["model"]),
     ("deploy", &["model"]),
+    ("stack", &["model"]),
     ("ci", &["model"]),
     ("workflow", &["model"]),
     ("planner", &["model", "workflow"]),
@@ -38,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "import",
             "iam",
             "deploy",
+            "stack",
             "ci",
             "workflow",
             "planner",
@@ -57,7 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-const TEST_ONLY: &[&str] = &["model", "testkit", "awsfake", "deploy", "engine", "steps", "planner", "workflow"];
+const TEST_ONLY: &[&str] = &["model", "manifest", "testkit", "awsfake", "deploy", "engine", "steps", "planner", "workflow"];
 
 const LONG: usize = 300;
 const TOO_LONG: usize = 600;

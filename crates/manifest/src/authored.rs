@@ -7,6 +7,7 @@
 mod aws;
 mod chat;
 mod ci;
+mod stack;
 mod strategy;
 mod verify;
 
@@ -22,6 +23,9 @@ use serde::Deserialize;
 pub(crate) use self::aws::{AwsTarget, LambdaHook, SnsTarget};
 pub(crate) use self::chat::{ChatOps, CircleCiHook, SlackCommands, Sleep};
 pub(crate) use self::ci::{Ci, CiRule, CiStep};
+pub(crate) use self::stack::{
+    NewNetwork, Stack, StackCluster, StackMount, StackNetwork, StackPermission, StackScaling, StackScalingSchedule,
+};
 pub(crate) use self::strategy::{Alarms, Alternate, LifecycleHook};
 pub(crate) use self::verify::{Probe, Verify};
 use crate::scalar::{CheckCommand, Duration, PortRange, Text};
@@ -118,8 +122,16 @@ pub(crate) struct Container {
     pub ports: Vec<Port>,
     /// Environment variables in the open.
     pub environment: Map<Text>,
-    /// Environment variables whose values are references, resolved when the container starts.
+    /// Files of `NAME=VALUE` lines, relative to the manifest, in the open. `environment` wins, then the last file.
+    pub env_file: Vec<String>,
+    /// Names of variables that CI sets: at each deployment their values are taken from where Landfall runs, in the open.
+    pub ci_variables: Vec<String>,
+    /// Environment variables whose values are references, resolved when the container starts. `{environment}` in a reference is the
+    /// environment's name, and `preview` for previews.
     pub secrets: Map<SecretRef>,
+    /// Paths of SSM: every parameter directly under one is a secret, called as the last part of its name in capitals, `-` and `.` as
+    /// `_`. What `environment` or `secrets` names wins, then the first path. `{environment}` as in `secrets`.
+    pub secret_paths: Vec<String>,
     /// Containers of the same task and what each must have reached before this one starts.
     pub depends_on: Map<DependencyCondition>,
     /// Run inside the container.
@@ -298,6 +310,9 @@ pub(crate) struct Environment {
     pub desired_count: Map<u32>,
     /// What `landfall verify ENV --probes` asks once it is deployed. Default: that `/` answers 200 to 399.
     pub verify: Option<Verify>,
+    /// The environment is a stack of CloudFormation, which `landfall template ENV` prints: network, cluster, load balancer and all
+    /// that its services need. `stack: {}` takes every default. AWS only.
+    pub stack: Option<Stack>,
 }
 
 /// Where a lasting environment is reached.
@@ -452,6 +467,8 @@ pub(crate) struct HttpHook {
     pub headers: Map<Text>,
     /// Sent as `Authorization: Bearer …`.
     pub secret: Option<SecretRef>,
+    /// Headers whose values are references, looked up when they are sent.
+    pub secret_headers: Map<SecretRef>,
 }
 
 /// An HTTP method.

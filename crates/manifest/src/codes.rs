@@ -57,5 +57,8 @@ codes! {
     NO_EFFECT = "LF-M046", "Something that has no effect on AWS (warning)";
     UNKNOWN_ENVIRONMENT = "LF-M047", "An environment, or previews, that are not defined";
     UNKNOWN_STEP = "LF-M048", "A CI step that is not defined, or a name that two of them have";
+    ENV_FILE = "LF-M049", "An env file that cannot be read, or a line of it that is none";
+    OPEN_SECRET = "LF-M050", "What looks like a secret would be in the open: from an env file, or from CI";
+    STACK = "LF-M051", "Something that a stack cannot hold, or that two of its parts contradict";
     INTERNAL = "LF-M099", "A defect of Landfall: the checks and the types disagree";
 }

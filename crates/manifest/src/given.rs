@@ -86,9 +86,10 @@ fn of_file(
     let pairs = match env_file::parse(&text) {
         Ok(pairs) => pairs,
         Err(bad) => {
-            let error = Diagnostic::error(codes::ENV_FILE, format!("line {} of {}: {}", bad.line, shorten(file), bad.why))
-                .label(at.span(), "not an env file")
-                .help("each line is NAME=VALUE, a comment or blank; quotes may hold several lines");
+            let error =
+                Diagnostic::error(codes::ENV_FILE, format!("line {} of {}: {}", bad.line, shorten(file), bad.why))
+                    .label(at.span(), "not an env file")
+                    .help("each line is NAME=VALUE, a comment or blank; quotes may hold several lines");
             found.push(error);
             return;
         }
@@ -96,13 +97,15 @@ fn of_file(
     for pair in pairs {
         let place = format!("line {} of {}", pair.line, shorten(file));
         if looks_secret(&pair.name) && !pair.value.is_empty() && !only_points(&pair.name, &pair.value) {
-            let error =
-                Diagnostic::error(codes::OPEN_SECRET, format!("`{}`, {place}, looks like a secret", shorten(&pair.name)))
-                    .label(at.span(), "task definitions would show its value")
-                    .help(format!(
-                        "take it out of the file, name it under `secrets`, and `landfall secrets set ENV {} --env-file FILE`",
-                        pair.name
-                    ));
+            let error = Diagnostic::error(
+                codes::OPEN_SECRET,
+                format!("`{}`, {place}, looks like a secret", shorten(&pair.name)),
+            )
+            .label(at.span(), "task definitions would show its value")
+            .help(format!(
+                "take it out of the file, name it under `secrets`, and `landfall secrets set ENV {} --env-file FILE`",
+                pair.name
+            ));
             found.push(error);
         } else if container.secrets.contains_key(&pair.name) {
             let error = Diagnostic::error(codes::VARIABLE_NAME, format!("`{}` is set twice", shorten(&pair.name)))
@@ -124,7 +127,9 @@ fn of_ci(variable: &str, container: &Container, at: At<'_>, found: &mut Vec<Diag
     } else if looks_secret(variable) && !only_points(variable, "") {
         Diagnostic::error(codes::OPEN_SECRET, format!("`{}` looks like a secret", shorten(variable)))
             .label(at.span(), "task definitions would show its value")
-            .help(format!("name it under `secrets`; in CI, `landfall secrets set ENV {variable} --from-env` gives it its value"))
+            .help(format!(
+                "name it under `secrets`; in CI, `landfall secrets set ENV {variable} --from-env` gives it its value"
+            ))
     } else if container.environment.contains_key(variable) || container.secrets.contains_key(variable) {
         Diagnostic::error(codes::VARIABLE_NAME, format!("`{}` is set twice", shorten(variable)))
             .label(at.span(), "taken from CI")

@@ -8,15 +8,18 @@
 //! - [`read_file`] → [`SourceFile`]; [`load`] → [`Loaded`] or diagnostics; [`render`] for a terminal, serde for JSON
 //! - [`schema`]: the JSON Schema, committed as docs/landfall.schema.json
 //! - [`init::scan`] → [`init::RepoFiles`]; [`init::propose`] → the text of a first manifest
+//! - [`env_file::parse`]: `NAME=VALUE` lines
 //! - [`yaml`]: the tree with places, for those who read other tools' files
 //! - [`codes::ALL`]: every diagnostic code with its title
 //!
-//! Everything but `read_file` and `init::scan` is pure.
+//! Everything but `read_file`, `read_text` and `init::scan` is pure.
 
 mod authored;
 mod check;
 pub mod codes;
 mod diagnostic;
+pub mod env_file;
+mod given;
 pub mod init;
 mod interpolate;
 mod place;
@@ -32,11 +35,13 @@ pub mod yaml {
     pub use crate::tree::{At, Data, Key, Node, Scalar, parse, shorten};
 }
 
+use std::path::Path;
+
 use landfall_model::app::App;
 
 pub use check::syntax::legal_name;
 pub use diagnostic::{Diagnostic, Label, Severity, Span, did_you_mean, render};
-pub use source::{MAX_BYTES, SourceFile, read_file};
+pub use source::{MAX_BYTES, SourceFile, read_file, read_text};
 
 /// A manifest without errors.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,11 +50,24 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Checks and resolves a manifest. `vars` answers `${VAR}`: usually the process environment.
+/// As [`load_with`], for a manifest that needs no other file: one that does has an error.
+///
+/// # Errors
+/// As there.
+pub fn load(source: &SourceFile, vars: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Diagnostic>> {
+    load_with(source, vars, &|_| Err(std::io::ErrorKind::Unsupported.into()))
+}
+
+/// Checks and resolves a manifest. `vars` answers `${VAR}` and `ci_variables`: usually the process environment. `files` reads env files
+/// ([`read_text`]).
 ///
 /// # Errors
 /// Every problem that could be found, warnings included, sorted by place; at least one is an error.
-pub fn load(source: &SourceFile, vars: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Diagnostic>> {
+pub fn load_with(
+    source: &SourceFile,
+    vars: &dyn Fn(&str) -> Option<String>,
+    files: &dyn Fn(&Path) -> std::io::Result<String>,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let finish = |found| diagnostic::finish(found, &source.text);
     let (mut tree, mut found) = tree::parse(&source.text).map_err(finish)?;
     interpolate::interpolate(&mut tree, &source.text, vars, &mut found);
@@ -67,12 +85,16 @@ pub fn load(source: &SourceFile, vars: &dyn Fn(&str) -> Option<String>) -> Resul
         }
     };
     check::check(&manifest, tree::At::root(&tree), &mut found);
+    let outside = given::Outside { vars, files, directory: &source.directory };
+    let given = given::given(&manifest, tree::At::root(&tree), &outside, &mut found);
     let failed = found.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     let found = finish(found);
     if failed {
         return Err(found);
     }
-    Ok(Loaded { app: resolve::resolve(manifest, tree::At::root(&tree), &source.directory), warnings: found })
+    let mut app = resolve::resolve(manifest, tree::At::root(&tree), &source.directory);
+    given::add(&mut app, given);
+    Ok(Loaded { app, warnings: found })
 }
 
 /// The JSON Schema (draft 2020-12) of `landfall.yml`, pretty-printed, with a final newline.

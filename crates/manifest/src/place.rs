@@ -12,6 +12,8 @@ pub(crate) struct Placement<'m> {
     pub on: Option<&'m str>,
     /// Those that are defined; default: all.
     pub services: BTreeSet<&'m str>,
+    /// Made whole by CloudFormation: what the target does not give is made.
+    pub stack: bool,
 }
 
 pub(crate) fn placements(manifest: &Manifest) -> Vec<Placement<'_>> {
@@ -23,11 +25,13 @@ pub(crate) fn placements(manifest: &Manifest) -> Vec<Placement<'_>> {
         environment: None,
         on: previews.on.as_ref().map(|on| on.0.as_str()),
         services: chosen(previews.services.as_ref()),
+        stack: false,
     });
     let environments = manifest.environments.iter().map(|(name, environment)| Placement {
         environment: Some(name),
         on: environment.on.as_ref().map(|on| on.0.as_str()),
         services: chosen(environment.services.as_ref()),
+        stack: environment.stack.is_some(),
     });
     previews.chain(environments).collect()
 }

@@ -5,6 +5,7 @@ mod aws;
 mod chat;
 mod ci;
 mod environments;
+mod stack;
 mod strategy;
 mod verify;
 
@@ -21,6 +22,7 @@ use landfall_model::task::{ContainerSettings, Dependency, HealthCheck, SecretRef
 
 pub(crate) use self::aws::TargetTimes;
 pub(crate) use self::ci::step as ci_step;
+pub(crate) use self::stack::usual_container;
 pub(crate) use self::strategy::{strategy, waits};
 use crate::authored;
 use crate::place;
@@ -81,7 +83,15 @@ pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path
     let environments_at = at.get("environments");
     let environments = manifest.environments.into_iter().map(|(name, environment)| {
         let at = environments_at.get(&name);
-        let own = environments::environment(name.clone(), environment, &project, &ordered, &certified, at);
+        let own = environments::environment(
+            name.clone(),
+            environment,
+            &project,
+            &ordered,
+            &certified,
+            &manifest.services,
+            at,
+        );
         (name, own)
     });
     let environments = environments.collect();
@@ -250,6 +260,8 @@ impl Here<'_> {
             ports: container.ports.into_iter().map(|port| port.0).collect(),
             environment: texts(container.environment),
             secrets: container.secrets.into_iter().map(|(name, secret)| (name, self.secret(secret))).collect(),
+            secret_paths: container.secret_paths,
+            ci_variables: container.ci_variables,
             depends_on,
             health_check: container.health_check.map(|check| HealthCheck {
                 command: check.command.unwrap_or_default().0,
@@ -325,6 +337,11 @@ impl Here<'_> {
                 method: method(http.method).to_owned(),
                 headers: texts(http.headers),
                 secret: http.secret.map(|secret| self.secret(secret)),
+                secret_headers: http
+                    .secret_headers
+                    .into_iter()
+                    .map(|(name, secret)| (name, self.secret(secret)))
+                    .collect(),
             },
             authored::HookRun::Task(task) => {
                 HookAction::Task { service: task.service, container: task.container, command: list(task.command) }

@@ -9,6 +9,7 @@ use crate::aws::AwsTarget;
 use crate::ci::Ci;
 use crate::ids::{EnvironmentId, RepositoryKey};
 use crate::probe::Verify;
+use crate::stack::Stack;
 use crate::step::{RouteTarget, url};
 use crate::strategy::{DeploymentAlarms, DeploymentStrategy};
 use crate::task::{ContainerSettings, LaunchType, SecretRef};
@@ -266,6 +267,9 @@ pub struct LongLivedEnvironment {
     /// What shows that it does what it should; `None`: that its root answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
+    /// It is a stack of CloudFormation, and changes through that only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Stack>,
 }
 
 impl LongLivedEnvironment {
@@ -357,7 +361,16 @@ pub enum HookAction {
     /// argv, run on the Landfall host with `LANDFALL_*` variables describing the environment.
     Command { argv: Vec<String>, directory: Option<String> },
     /// The environment as JSON; 2xx is success.
-    Http { url: String, method: String, headers: BTreeMap<String, String>, secret: Option<SecretRef> },
+    Http {
+        url: String,
+        method: String,
+        headers: BTreeMap<String, String>,
+        /// Sent as `Authorization: Bearer …`.
+        secret: Option<SecretRef>,
+        /// Headers whose values are looked up when they are sent.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        secret_headers: BTreeMap<String, SecretRef>,
+    },
     /// A one-off task of a service's task definition, one container's command replaced; exit code 0 is success.
     Task { service: String, container: Option<String>, command: Vec<String> },
     /// A Lambda function of the preview's AWS account, invoked with the environment as JSON; a function error is a failure.

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod aws;
 pub mod ci;
+pub mod cron;
 pub mod documents;
 pub mod environment;
 pub mod event;
@@ -14,6 +15,8 @@ pub mod names;
 pub mod notice;
 pub mod probe;
 pub mod redact;
+pub mod secret;
+pub mod stack;
 pub mod step;
 pub mod strategy;
 pub mod task;

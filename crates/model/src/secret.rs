@@ -102,8 +102,9 @@ pub fn variables_of(
     for (path, parameters) in paths {
         let mut own = BTreeMap::<String, &String>::new();
         for parameter in parameters {
-            let variable = variable_of(parameter)
-                .ok_or_else(|| format!("no environment variable can be called after {parameter}, which is under {path}"))?;
+            let variable = variable_of(parameter).ok_or_else(|| {
+                format!("no environment variable can be called after {parameter}, which is under {path}")
+            })?;
             if let Some(other) = own.insert(variable.clone(), parameter) {
                 return Err(format!("{other} and {parameter} would both be the variable {variable}"));
             }

@@ -41,7 +41,13 @@ impl<'t> Checker<'_, 't> {
     }
 
     /// A key that names a service of the environment.
-    fn runs_there(&mut self, manifest: &Manifest, environment: &Environment, service: &str, at: At<'_>) -> bool {
+    pub(super) fn runs_there(
+        &mut self,
+        manifest: &Manifest,
+        environment: &Environment,
+        service: &str,
+        at: At<'_>,
+    ) -> bool {
         let runs = |name: &str| environment.services.as_ref().is_none_or(|all| all.iter().any(|one| one == name));
         if manifest.services.contains_key(service) && runs(service) {
             return true;
@@ -120,6 +126,9 @@ impl<'t> Checker<'_, 't> {
         };
         let balanced: Vec<&str> = chosen.into_iter().filter(|name| self.balanced_at(name).is_given()).collect();
         let attached = balanced.iter().any(|name| environment.target_groups.contains_key(*name));
+        if environment.stack.is_some() {
+            return;
+        }
         if environment.on.is_some() && !routing_at.is_given() && !attached && !at.get("target_groups").is_given() {
             let Some(first) = balanced.first() else { return };
             let warning = Diagnostic::warning(codes::NEVER_BUILT, "nothing routes to this environment")

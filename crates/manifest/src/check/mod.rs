@@ -10,6 +10,7 @@ mod placed;
 mod previews;
 mod service;
 mod size;
+mod stack;
 mod strategy;
 pub(crate) mod syntax;
 mod verify;
@@ -50,6 +51,7 @@ pub(crate) fn check(manifest: &Manifest, at: At<'_>, found: &mut Vec<Diagnostic>
     }
     checker.placed(manifest);
     checker.strategies(manifest);
+    checker.stacks(manifest);
     checker.notifications(manifest);
     checker.chatops(manifest);
     checker.ci(manifest);
@@ -277,7 +279,7 @@ fn known<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// `PASSWORD_FILE=/run/secrets/x` and `TOKEN_URL=https://…` say where a secret is, not what it is.
-fn only_points(name: &str, value: &str) -> bool {
+pub(crate) fn only_points(name: &str, value: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let pointing = ["_FILE", "_PATH", "_URL", "_URI", "_NAME", "_ARN", "_ID", "_TTL", "_LENGTH", "_EXPIRY", "_TIMEOUT"];
     pointing.iter().any(|end| name.ends_with(end)) || matches!(value, "true" | "false") || value.parse::<u16>().is_ok()

@@ -41,7 +41,7 @@ impl<'t> Checker<'_, 't> {
             if !self.target_ref(on, self.on_at(placement)) {
                 continue;
             }
-            let Some(target) = manifest.aws.get(on) else { continue };
+            let Some(target) = manifest.aws.get(on).filter(|_| !placement.stack) else { continue };
             for name in &placement.services {
                 self.target_has(on, target, name, &manifest.services[*name], &mut said);
             }

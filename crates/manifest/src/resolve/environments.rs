@@ -1,11 +1,11 @@
 //! Lasting environments, authored → resolved.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_model::app::LongLivedEnvironment;
 use landfall_model::step::RouteTarget;
 
-use super::{aws, defaults, texts, verify};
+use super::{aws, defaults, stack, texts, verify};
 use crate::authored::{self, EnvironmentRouting};
 use crate::tree::At;
 
@@ -16,12 +16,15 @@ pub(super) fn environment(
     project: &str,
     services: &[String],
     certified: &BTreeSet<String>,
+    defined: &BTreeMap<String, authored::Service>,
     at: At<'_>,
 ) -> LongLivedEnvironment {
     let on = aws::text(environment.on);
+    // There the stack makes a certificate.
+    let in_zone = environment.stack.as_ref().is_some_and(|stack| stack.zone.is_some());
     let usual_port = match &on {
         None => defaults::PORT,
-        Some(on) if certified.contains(on) => 443,
+        Some(on) if certified.contains(on) || in_zone => 443,
         Some(_) => 80,
     };
     let routing = match environment.routing {
@@ -45,5 +48,6 @@ pub(super) fn environment(
         target_groups: texts(environment.target_groups),
         desired_count: environment.desired_count,
         verify: environment.verify.map(|one| verify::verify(one, at.get("verify"))),
+        stack: environment.stack.map(|one| stack::stack(one, defined)),
     }
 }

@@ -13,6 +13,7 @@ mod examples;
 mod hostile;
 mod init;
 mod schema;
+mod stacks;
 mod strategies;
 
 use landfall_manifest::{Diagnostic, Loaded, SourceFile, load, render};

@@ -93,6 +93,7 @@ pub fn environment(
     environment: &LongLivedEnvironment,
     cx: &EnvironmentInputs,
 ) -> Result<Planned, PlanError> {
+    by_hand(environment)?;
     let all = services(app, environment)?;
     let chosen: Vec<&Service> = match cx.services.is_empty() {
         true => all.clone(),
@@ -108,6 +109,7 @@ pub fn environment(
             several: all.len() > 1,
             branch: None,
             repository: repository(app),
+            environment: &environment.name,
             variables: &environment.variables,
             images: overrides(environment, &chosen, &cx.images)?,
             kept: kept(cx),
@@ -223,6 +225,7 @@ pub fn scale(
     counts: &BTreeMap<String, u32>,
     cx: &EnvironmentInputs,
 ) -> Result<Planned, PlanError> {
+    by_hand(environment)?;
     let all = services(app, environment)?;
     let mut deploy = bare(app, environment, cx, None);
     let mut words = Vec::new();
@@ -272,6 +275,7 @@ fn bare<'a>(
             several: false,
             branch: None,
             repository: None,
+            environment: &environment.name,
             variables: &environment.variables,
             images: BTreeMap::new(),
             kept: BTreeMap::new(),
@@ -312,6 +316,21 @@ fn planned(
         fallback: BTreeMap::new(),
     };
     Planned { plan, warnings: Vec::new() }
+}
+
+/// One way to change a thing: what CloudFormation has made is CloudFormation's, and the next change of the stack would undo ours.
+///
+/// # Errors
+/// The environment is a stack.
+pub fn by_hand(environment: &LongLivedEnvironment) -> Result<(), PlanError> {
+    let name = &environment.name;
+    match environment.stack {
+        None => Ok(()),
+        Some(_) => Err(PlanError::Unplannable(format!(
+            "environment {name} is a stack and changes through it only: `landfall template {name}` prints it, `aws cloudformation \
+             deploy` brings it about"
+        ))),
+    }
 }
 
 /// The environment's services, in its order.

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use landfall_model::inventory::TAG_EXECUTION;
+use landfall_model::stack::{Cluster, Network, Stack};
 use landfall_model::step::{DeployService, RegisterTaskDefinition, StepParams, WaitUntil};
 use landfall_workflow::{Outcome, Plan};
 use serde_json::json;
@@ -26,6 +27,7 @@ fn app() -> App {
         target_groups: BTreeMap::new(),
         desired_count: BTreeMap::from([("worker".to_owned(), 3)]),
         verify: None,
+        stack: None,
     };
     app.environments.insert("prod".to_owned(), prod);
     app
@@ -198,6 +200,29 @@ fn a_deployment_takes_over_what_is_there_and_keeps_its_definitions() {
     assert_eq!((worker.name.as_str(), worker.desired_count), ("legacy-worker", 3));
     // A reference is looked up once and kept by its digest.
     assert_eq!(definition(&plan, "app").containers[1].image, Input::output("image.app.proxy", "image"));
+}
+
+#[test]
+fn a_stack_changes_through_cloudformation_only() {
+    let mut app = app();
+    let stack = Stack {
+        network: Network::Existing { load_balancer_subnets: Vec::new() },
+        cluster: Cluster::Existing,
+        internal: false,
+        zone: None,
+        rules: BTreeMap::new(),
+        scaling: BTreeMap::new(),
+        schedules: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+        permissions: BTreeMap::new(),
+        log_retention: 30,
+    };
+    app.environments.get_mut("prod").unwrap().stack = Some(stack);
+    let error = deploy(&app, &inputs()).unwrap_err().to_string();
+    assert!(error.contains("prod is a stack") && error.contains("landfall template prod"), "{error}");
+    let counts = BTreeMap::from([("app".to_owned(), 2)]);
+    let scaled = scale(&app, &app.environments["prod"], &counts, &inputs());
+    assert_eq!(scaled.map(|_| ()).unwrap_err().to_string(), error);
 }
 
 #[test]

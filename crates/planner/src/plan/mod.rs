@@ -43,7 +43,9 @@ use crate::names::hashed_names;
 
 pub use back::{Touched, touched, ways_back};
 pub use deploy::{Following, tag_safe};
-pub use environment::{EnvironmentInputs, ImageOverride, Running, environment, environment_url, rollback, scale};
+pub use environment::{
+    EnvironmentInputs, ImageOverride, Running, by_hand, environment, environment_url, rollback, scale,
+};
 pub use preview::preview;
 pub use release::{Attempt, NoRelease, Release, Released};
 pub use sleep::{sleep, wake};

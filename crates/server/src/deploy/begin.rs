@@ -185,6 +185,7 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
             plan::environment(app, environment, &cx).map_err(refused)?
         }
         Change::Rollback { to, following } => {
+            plan::by_hand(environment).map_err(refused)?;
             cx.following = *following;
             let index =
                 release::rollback_to(&attempts, to.as_deref()).map_err(|error| no_release(&error, environment))?;

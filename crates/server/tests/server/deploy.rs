@@ -28,6 +28,7 @@ pub(crate) fn prod(images: &[&str]) -> Rig {
         target_groups: BTreeMap::new(),
         desired_count: BTreeMap::new(),
         verify: None,
+        stack: None,
     };
     rig.app.environments.insert("prod".to_owned(), prod);
     rig.world.behave(|behaviour| behaviour.available_images.extend(images.iter().map(|image| (*image).to_owned())));

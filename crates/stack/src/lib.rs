@@ -1,0 +1,22 @@
+//! A lasting environment as a template of CloudFormation: its services with all that is around them.
+//!
+//! ```text
+//! App + environment ─ build (what there is, and how it hangs together) ─► Template (typed) ─► JSON or YAML
+//! ```
+//!
+//! Everything here is pure, and the same manifest gives the same bytes. Logical ids are made of the manifest's own names, so that one
+//! service more or less leaves every other resource where it is.
+
+mod build;
+mod expr;
+mod limits;
+mod node;
+mod policy;
+mod resources;
+mod template;
+
+pub use build::{Unfit, template};
+pub use expr::{Expr, Id};
+pub use limits::{BODY, Excess, excess};
+pub use resources::{Properties, Resource};
+pub use template::{Output, Parameter, Template};
