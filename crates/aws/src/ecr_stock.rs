@@ -43,12 +43,16 @@ impl Stock<'_> {
             let answer = match self.core.caller.call(call("DescribeImages", &resource), || page.clone().send()).await {
                 Ok(answer) => answer,
                 Err(failed) if failed.is("RepositoryNotFoundException") => {
-                    return Err(PortError::NotFound(format!("{}/{}: there is no such repository", self.registry, self.name)));
+                    return Err(PortError::NotFound(format!(
+                        "{}/{}: there is no such repository",
+                        self.registry, self.name
+                    )));
                 }
                 Err(failed) => return Err(failed.error),
             };
             for image in answer.image_details.unwrap_or_default() {
-                let lacks = || PortError::Unavailable(format!("ecr:DescribeImages on {resource}: an image without a digest"));
+                let lacks =
+                    || PortError::Unavailable(format!("ecr:DescribeImages on {resource}: an image without a digest"));
                 all.push(CloudImage {
                     digest: image.image_digest.ok_or_else(lacks)?,
                     tags: image.image_tags.unwrap_or_default(),
@@ -98,7 +102,8 @@ impl Stock<'_> {
         let resource = self.resource();
         let mut stays = Vec::new();
         for some in digests.chunks(MOST) {
-            let request = self.core.clients.ecr.batch_delete_image().registry_id(self.account).repository_name(self.name);
+            let request =
+                self.core.clients.ecr.batch_delete_image().registry_id(self.account).repository_name(self.name);
             let request = request.set_image_ids(Some(ids(some)));
             let send = || request.clone().send();
             let answer = self.core.caller.call(call("BatchDeleteImage", &resource), send).await?;

@@ -73,8 +73,14 @@ fn what_is_deployed_or_may_come_back_stays_and_the_rest_goes_when_asked() {
     // One that somebody else runs in the same cluster, by its tag.
     let image = format!("{}:{}", shop.repository, commit(4));
     let ask = |operation: &str, input: Value| shop.aws.fake.call("ecs", operation, input).unwrap();
-    ask("RegisterTaskDefinition", json!({"family": "other", "containerDefinitions": [{"name": "x", "image": image, "memory": 64}]}));
-    ask("CreateService", json!({"cluster": "main", "serviceName": "other", "taskDefinition": "other", "desiredCount": 0}));
+    ask(
+        "RegisterTaskDefinition",
+        json!({"family": "other", "containerDefinitions": [{"name": "x", "image": image, "memory": 64}]}),
+    );
+    ask(
+        "CreateService",
+        json!({"cluster": "main", "serviceName": "other", "taskDefinition": "other", "desiredCount": 0}),
+    );
 
     let dry = shop.prune(&[]);
     ends(&dry, 0, &["nothing was deleted; with --yes 1 go"]);

@@ -4,10 +4,11 @@
 
 mod common;
 
-use std::process::Output;
+use std::io::{Read as _, Write as _};
+use std::process::{ChildStdin, ChildStdout, Command, Output, Stdio};
 
-use common::ends;
 use common::registry::{World, layout};
+use common::{ends, landfall};
 use serde_json::{Value, json};
 
 const COMMIT: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
@@ -132,4 +133,55 @@ fn a_registry_that_fails_in_the_middle_leaves_a_release_that_the_next_completes(
     assert_eq!((&whole["id"], &whole["repositories"]), (&half["id"], &json!([shop.web, shop.worker])));
     other.stop();
     ends(&shop.run(COMMIT, &["release", "show"]), 69, &["LF-REGISTRY-UNAVAILABLE"]);
+}
+
+/// What a terminal shows until it shows `what`.
+fn until(terminal: &mut ChildStdout, what: &str) -> String {
+    let (mut shown, mut byte) = (Vec::new(), [0]);
+    while !String::from_utf8_lossy(&shown).contains(what) {
+        assert_eq!(terminal.read(&mut byte).unwrap(), 1, "no {what:?} in {}", String::from_utf8_lossy(&shown));
+        shown.extend(byte);
+    }
+    String::from_utf8(shown).unwrap()
+}
+
+#[test]
+fn up_asks_for_a_login_where_there_is_a_terminal_and_nobody_knows_one() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // htpasswd -Bbn somebody canary-5f3a
+    std::fs::write(file.path(), "somebody:$2b$04$64Hr9dq0fZYpgEUOOsy4S.Euy19GN6Pm/.HnfKmyqp./bb.zwaal2\n").unwrap();
+    let world = World::with(&format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", file.path().display()));
+    let manifest = format!(
+        "project: shop\nservices:\n  web:\n    launch_type: local\n    containers:\n      app: {{ await: {{ image: \"{}:{{commit}}\" }} }}\n",
+        world.image("team/web")
+    );
+    std::fs::write(world.path("work/landfall.yml"), manifest).unwrap();
+    let direct = world.landfall(&["up", "--from", "v9"]).output().unwrap();
+    ends(&direct, 77, &["LF-REGISTRY-DENIED", "docker login 127.0.0.1"]);
+    let asked = |password: &str, ends_with: i32, says: &str| {
+        // util-linux's: a terminal around a command.
+        let mut command = Command::new("script");
+        command.args(["-qec", &format!("{} up --from v9", landfall()), "/dev/null"]);
+        let like = world.landfall(&[]);
+        for (name, value) in like.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(world.path("work")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut keys: ChildStdin = child.stdin.take().unwrap();
+        let mut terminal: ChildStdout = child.stdout.take().unwrap();
+        until(&mut terminal, "user at 127.0.0.1:");
+        keys.write_all(b"somebody\n").unwrap();
+        until(&mut terminal, "(not shown): ");
+        keys.write_all(format!("{password}\n").as_bytes()).unwrap();
+        let mut rest = String::new();
+        terminal.read_to_string(&mut rest).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(ends_with), "{rest}");
+        assert!(rest.contains(says) && !rest.contains(password), "{rest}");
+    };
+    asked("canary-5f3a", 66, "there is no v9");
+    asked("wrong-canary", 77, "LF-REGISTRY-DENIED");
 }

@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 
 use crate::core::Core;
 use crate::images::file_name;
-use crate::task::decide::validate;
 use crate::secrets::LocalSecrets;
+use crate::task::decide::validate;
 use crate::{labels, state};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -26,7 +26,8 @@ impl Ecs {
         }
         for revision in revisions {
             let found = self.definition_as_it_is(&revision).await?;
-            let unseen = || PortError::Unavailable(format!("task definition {revision} is in use and is not described"));
+            let unseen =
+                || PortError::Unavailable(format!("task definition {revision} is in use and is not described"));
             let found = found.ok_or_else(unseen)?;
             let containers = found["containerDefinitions"].as_array().into_iter().flatten();
             images.extend(containers.filter_map(|container| container["image"].as_str()).map(str::to_owned));
@@ -49,7 +50,12 @@ mod tests {
 
     #[test]
     fn what_runs_is_told_by_its_digest() {
-        for image in ["r.example:5000/a/b:v1", "r.example:5000/a/b", "r.example:5000/a/b@sha256:00", "r.example:5000/a/b:v1@sha256:00"] {
+        for image in [
+            "r.example:5000/a/b:v1",
+            "r.example:5000/a/b",
+            "r.example:5000/a/b@sha256:00",
+            "r.example:5000/a/b:v1@sha256:00",
+        ] {
             assert_eq!(pinned(image, "sha256:11"), "r.example:5000/a/b@sha256:11");
         }
         assert_eq!(pinned("redis:7", "sha256:11"), "redis@sha256:11");

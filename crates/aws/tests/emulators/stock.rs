@@ -36,7 +36,8 @@ async fn images_are_listed_read_and_deleted() {
     let mut digests = Vec::new();
     // More than one call takes.
     for n in 0..105 {
-        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": part("a"), "layers": [part("b")], "n": n});
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": kind, "config": part("a"), "layers": [part("b")], "n": n});
         let image = json!({"repositoryName": "team/web", "imageTag": format!("v{n}"), "imageManifest": manifest.to_string(), "imageManifestMediaType": kind});
         let put = ecr("PutImage", image).await;
         digests.push(put["image"]["imageId"]["imageDigest"].as_str().unwrap().to_owned());

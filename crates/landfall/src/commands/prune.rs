@@ -60,12 +60,7 @@ pub(crate) async fn run(args: &PruneArgs, global: &Global, printer: &Printer) ->
         stocks.push((repository, stock));
     }
     let needed = needed(&app, global, printer).await?;
-    let rules = Rules {
-        newest: args.newest,
-        younger: args.younger,
-        tags: args.tags.clone(),
-        releases: args.releases,
-    };
+    let rules = Rules { newest: args.newest, younger: args.younger, tags: args.tags.clone(), releases: args.releases };
     let now = Timestamp::now();
     let plans: Vec<Plan> =
         stocks.iter().map(|(repository, stock)| plan(repository, stock, &needed, &rules, now)).collect();

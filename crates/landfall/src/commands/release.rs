@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use comfy_table::Cell;
-use landfall_ci::detect::{Sources, Variables, detect, event_file, host};
-use landfall_ci::{Git, Host};
 use landfall_model::Timestamp;
-use landfall_model::app::{App, ImageSource};
+use landfall_model::app::App;
 use landfall_planner::plan::ImageOverride;
-use landfall_ports::PortError;
 use landfall_registry::watch::Quiet;
 use landfall_registry::{Client, Digest, Reference, Repository};
 use serde::Serialize;
@@ -21,18 +18,14 @@ use crate::build::{self, Words};
 use crate::cli::Global;
 use crate::cli::environment::DeployArgs;
 use crate::cli::release::{CreateArgs, ListArgs, ReleaseCommand, ShowArgs};
-use crate::commands::link::actor;
 use crate::commands::push::{client, client_of};
 use crate::commands::{manifest, port_error};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 use crate::progress::{Mark, Progress};
-use crate::release::{self, CiRun, Found, Part, Provenance, Put, Release, Shipped};
+use crate::release::{self, Found, Put, Release, gather, provenance};
 use crate::render::{ago, short, table, trimmed};
-
-/// For the digest of an image that is somebody else's: a release does without.
-const FOREIGN: Duration = Duration::from_secs(10);
 
 type Repositories = BTreeMap<String, Repository>;
 
@@ -114,7 +107,8 @@ async fn record(
         commit,
         branch: head.branch,
         tag: head.tag,
-        created: Timestamp::now(),
+        // Whole seconds: their text sorts as they do.
+        created: Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default(),
         services,
         provenance: provenance(root),
     };
@@ -141,12 +135,18 @@ pub(crate) async fn after_push(
     let client = client_of(app, Arc::new(Quiet));
     match record(app, &root(config)?, &client, known, !immutable, printer).await {
         Ok(_) => Ok(()),
-        Err(error) if matches!(error.code, ExitCode::Usage | ExitCode::NotFound | ExitCode::InvalidManifest) => {
+        Err(error) if cannot_be(&error) => {
             printer.note(format_args!("no release is recorded: {}", error.message));
             Ok(())
         }
         Err(error) => Err(error.hint("the images are pushed; `landfall release create` records their release")),
     }
+}
+
+/// Nobody's failure: there is no commit, an image is others' to push, or the registry takes no artifacts.
+fn cannot_be(error: &CliError) -> bool {
+    let refused = error.code == ExitCode::Failed && error.message.contains("LF-REGISTRY-REFUSED");
+    refused || matches!(error.code, ExitCode::Usage | ExitCode::NotFound | ExitCode::InvalidManifest)
 }
 
 /// For `deploy --release`: the commit, and its images instead of the manifest's. `None`: there is no such release, and a commit was given
@@ -226,11 +226,7 @@ fn none(wanted: &str, repositories: &Repositories) -> CliError {
 }
 
 /// Repositories as given, with any project's releases; else the manifest's, with its own.
-fn places(
-    given: &[String],
-    global: &Global,
-    printer: &Printer,
-) -> CliResult<(Client, Option<String>, Repositories)> {
+fn places(given: &[String], global: &Global, printer: &Printer) -> CliResult<(Client, Option<String>, Repositories)> {
     if given.is_empty() {
         let app = manifest::load(&global.config, printer)?;
         let words = build::words(&app.project, &root(&global.config)?);
@@ -262,110 +258,6 @@ pub(crate) fn own(app: &App, words: &Words) -> CliResult<Repositories> {
     Ok(all)
 }
 
-async fn gather(
-    app: &App,
-    words: &Words,
-    client: &Client,
-    known: &BTreeMap<String, Digest>,
-    printer: &Printer,
-) -> CliResult<BTreeMap<String, Part>> {
-    // What several containers run is asked for once.
-    let mut seen: BTreeMap<String, Option<Shipped>> = BTreeMap::new();
-    let mut services = BTreeMap::new();
-    for service in app.services.values() {
-        let mut containers = BTreeMap::new();
-        for container in &service.containers {
-            let who = format!("{}/{}", service.name, container.name);
-            let image = match &container.image {
-                ImageSource::Await(wanted) => words.fill(&wanted.image).map_err(|name| {
-                    CliError::new(ExitCode::Usage, format!("{who}: nothing is known for {name} of its image's name"))
-                })?,
-                ImageSource::Reference(reference) => reference.clone(),
-                // The base's own, or built where it is deployed: neither is in a registry of ours.
-                ImageSource::Base | ImageSource::Build(_) => continue,
-            };
-            let foreign = matches!(container.image, ImageSource::Reference(_));
-            if let Some(shipped) = seen.get(&image) {
-                containers.extend(shipped.clone().map(|shipped| (container.name.clone(), shipped)));
-                continue;
-            }
-            let shipped = match foreign {
-                true => Some(Shipped { image: others(&who, &image, client, printer).await, foreign }),
-                false => ours(&who, &image, client, known).await?.map(|image| Shipped { image, foreign }),
-            };
-            seen.insert(image, shipped.clone());
-            containers.extend(shipped.map(|shipped| (container.name.clone(), shipped)));
-        }
-        let config = release::config(service).map_err(port_error)?;
-        services.insert(service.name.clone(), Part { config, containers });
-    }
-    Ok(services)
-}
-
-/// `None`: of this machine's engine only.
-async fn ours(
-    who: &str,
-    image: &str,
-    client: &Client,
-    known: &BTreeMap<String, Digest>,
-) -> CliResult<Option<String>> {
-    let reference = Reference::parse(image).map_err(port_error)?;
-    if reference.repository.registry == "localhost" {
-        return Ok(None);
-    }
-    let digest = match known.get(&reference.to_string()) {
-        Some(digest) => Some(digest.clone()),
-        None => {
-            let found = client.find(&reference.repository, &reference.version()).await.map_err(port_error)?;
-            found.and_then(|found| found.digest)
-        }
-    };
-    let missing =
-        || CliError::new(ExitCode::NotFound, format!("{who}: {image} is not there")).hint("`landfall push` sends it");
-    Ok(Some(format!("{}@{}", reference.repository, digest.ok_or_else(missing)?)))
-}
-
-/// By digest where it can be told soon.
-async fn others(who: &str, image: &str, client: &Client, printer: &Printer) -> String {
-    if image.contains("@sha256:") {
-        return image.to_owned();
-    }
-    let why = match tokio::time::timeout(FOREIGN, client.resolve(image)).await {
-        Ok(Ok(Some(pinned))) => return pinned,
-        Ok(Ok(None)) => "it is not there".to_owned(),
-        Ok(Err(PortError::Unavailable(why) | PortError::Denied(why))) => why,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "its registry does not answer".to_owned(),
-    };
-    printer.note(format_args!("{who}: the release has {image} without its digest: {why}"));
-    image.to_owned()
-}
-
-fn provenance(root: &Path) -> Provenance {
-    let readable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
-    let variables: Variables = std::env::vars_os().filter_map(readable).collect();
-    let file = event_file(&variables).and_then(|path| std::fs::read(path).ok());
-    let sources = Sources { variables: Some(&variables), event_file: file.as_deref(), git: Git::default() };
-    let run = Some(host(&variables)).filter(|host| *host != Host::Laptop);
-    let context = run.and_then(|_| detect(&sources).ok());
-    let ci = run.map(|host| CiRun {
-        host: host.name().to_owned(),
-        job: context.as_ref().and_then(|context| context.job.clone()),
-        url: context.as_ref().and_then(|context| context.url.clone()),
-    });
-    let git = |words: &[&str]| build::git(root, words);
-    Provenance {
-        by: context.and_then(|context| context.actor).unwrap_or_else(actor),
-        machine: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        landfall: env!("CARGO_PKG_VERSION").to_owned(),
-        source: git(&["config", "--get", "remote.origin.url"]).map(|url| landfall_model::redact::credentials(&url)),
-        dirty: git(&["status", "--porcelain", "--untracked-files=no"]).is_some(),
-        ci,
-    }
-}
-
 fn one_text(found: &Found, now: Timestamp) -> String {
     let (release, mut out) = (&found.release, String::new());
     let mut field = |name: &str, value: &str| {
@@ -381,7 +273,13 @@ fn one_text(found: &Found, now: Timestamp) -> String {
         }
     }
     field("created", &format!("{}, {}", release.created, ago(release.created, now)));
-    field("by", &format!("{} on {}, landfall {}", release.provenance.by, release.provenance.machine, release.provenance.landfall));
+    field(
+        "by",
+        &format!(
+            "{} on {}, landfall {}",
+            release.provenance.by, release.provenance.machine, release.provenance.landfall
+        ),
+    );
     if let Some(ci) = &release.provenance.ci {
         let parts = [Some(&ci.host), ci.job.as_ref(), ci.url.as_ref()];
         field("ci", &parts.into_iter().flatten().cloned().collect::<Vec<_>>().join("  "));
@@ -419,4 +317,19 @@ fn many_text(all: &[Found], now: Timestamp) -> String {
         ]);
     }
     trimmed(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_fails_only_for_a_release_that_could_be() {
+        let of = |code, message: &str| cannot_be(&CliError::new(code, message));
+        assert!(of(ExitCode::NotFound, "web/app: r/x:1 is not there"));
+        assert!(of(ExitCode::Failed, "the release is not kept in r/x: LF-REGISTRY-REFUSED: manifest invalid"));
+        for code in [ExitCode::Denied, ExitCode::Unavailable, ExitCode::Conflict, ExitCode::Failed] {
+            assert!(!of(code, "LF-REGISTRY-DIGEST"), "{code:?}");
+        }
+    }
 }

@@ -177,7 +177,9 @@ fn close(stock: &BTreeMap<Digest, Held>, keep: &mut BTreeMap<Digest, String>) {
                 let part = |part: &&Digest| stock.contains_key(*part) && !keep.contains_key(*part);
                 let why = format!("part of {}", digest.short());
                 more.extend(held.parts().filter(part).map(|part| (part.clone(), why.clone())));
-            } else if let Some(part) = held.parts().find(|part| keep.get(*part).is_some_and(|why| !why.starts_with("part of"))) {
+            } else if let Some(part) =
+                held.parts().find(|part| keep.get(*part).is_some_and(|why| !why.starts_with("part of")))
+            {
                 more.push((digest.clone(), format!("has {}", part.short())));
             } else if let Some(subject) = held.subject().filter(|subject| keep.contains_key(subject)) {
                 more.push((digest.clone(), format!("says something of {}", subject.short())));
@@ -218,7 +220,8 @@ fn split(
             }
         }
     }
-    let newest = |one: &Verdict, other: &Verdict| other.since.cmp(&one.since).then_with(|| one.digest.cmp(&other.digest));
+    let newest =
+        |one: &Verdict, other: &Verdict| other.since.cmp(&one.since).then_with(|| one.digest.cmp(&other.digest));
     stays.sort_by(newest);
     goes.sort_by(|one, other| one.0.cmp(&other.0).then_with(|| newest(&one.1, &other.1)));
     let delete = goes.into_iter().map(|(_, verdict)| verdict).collect();

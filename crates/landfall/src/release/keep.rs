@@ -40,12 +40,7 @@ pub(crate) enum Put {
 type Repositories = BTreeMap<String, Repository>;
 
 /// The releases of this commit: none, one, or, where somebody was cut off while replacing one, several.
-async fn exact(
-    client: &Client,
-    repositories: &Repositories,
-    project: &str,
-    commit: &str,
-) -> PortResult<Vec<Found>> {
+async fn exact(client: &Client, repositories: &Repositories, project: &str, commit: &str) -> PortResult<Vec<Found>> {
     let Some(tag) = tag(project, commit) else { return Ok(Vec::new()) };
     let asked = repositories.values().map(|repository| (repository, tag.as_str()));
     together(client, asked.collect()).await
@@ -62,7 +57,9 @@ pub(crate) async fn all(
     // What is shown is read whole, and of the others only when they were made.
     let heads = tags.iter().map(|(repository, tag)| async move {
         let found = client.manifest(repository, tag).await?;
-        PortResult::Ok(found.map(|found| (annotations(&found).get(CREATED).cloned().unwrap_or_default(), *repository, tag)))
+        PortResult::Ok(
+            found.map(|found| (annotations(&found).get(CREATED).cloned().unwrap_or_default(), *repository, tag)),
+        )
     });
     let heads: Vec<_> = stream::iter(heads).buffered(AT_ONCE).try_collect().await?;
     let mut heads: Vec<_> = heads.into_iter().flatten().collect();
@@ -121,7 +118,8 @@ pub(crate) async fn find(
             error = error.hint(format!("{} of {} in {}", one.id, one.release.commit, one.repositories.join(", ")));
         }
         if is_one_commit {
-            error = error.hint("somebody was cut off: `landfall release create --replace` for that commit makes it one");
+            error =
+                error.hint("somebody was cut off: `landfall release create --replace` for that commit makes it one");
         }
         return Err(error);
     }

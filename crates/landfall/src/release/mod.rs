@@ -2,6 +2,7 @@
 //! follows from project and commit, so that every machine that can pull them finds it. (What was deployed to an environment is
 //! another matter: the journal has it, and `landfall releases` lists it.)
 
+mod gather;
 mod keep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::Words;
 
+pub(crate) use gather::{gather, provenance};
 pub(crate) use keep::{Found, Put, all, find, images_of, put};
 
 pub(crate) const KIND: &str = "application/vnd.landfall.release.v1+json";

@@ -59,9 +59,10 @@ pub(super) async fn images(
             found = look.version(&client, version).await;
         }
         let (digest, tag) = found.map_err(|error| match error.code {
-            ExitCode::Denied => {
-                error.hint(format!("`docker login {0}` or `podman login {0}`; from a terminal, up asks", repository.registry))
-            }
+            ExitCode::Denied => error.hint(format!(
+                "`docker login {0}` or `podman login {0}`; from a terminal, up asks",
+                repository.registry
+            )),
             _ => error,
         })?;
         let login = client.login(&repository).await.map_err(port_error)?;
@@ -106,7 +107,7 @@ impl Look<'_> {
                         return Ok((digest, None));
                     }
                 }
-                commit.to_owned()
+                self.beginning_with(client, commit).await?
             }
             tag => tag.to_owned(),
         };
@@ -116,6 +117,19 @@ impl Look<'_> {
         match self.digest(client, &tag).await? {
             Some(digest) => Ok((digest, Some(tag))),
             None => Err(self.missing(&format!("there is no {tag}"))),
+        }
+    }
+
+    /// The one tag that is a commit which begins so; else what was asked for.
+    async fn beginning_with(&self, client: &Client, commit: &str) -> CliResult<String> {
+        let tags = client.tags(self.repository).await.map_err(port_error)?;
+        let fits = |tag: &&String| tag.starts_with(commit) && release::is_commit(tag);
+        let found: Vec<&String> = tags.iter().filter(fits).collect();
+        match found.as_slice() {
+            [] => Ok(commit.to_owned()),
+            [one] => Ok((*one).clone()),
+            [..] => Err(CliError::new(ExitCode::Usage, format!("{commit} is the beginning of {} tags", found.len()))
+                .hint(format!("`landfall images list {}` shows them", self.repository))),
         }
     }
 
@@ -143,10 +157,11 @@ impl Look<'_> {
 /// The highest version among tags: `1.2.3` or `v1.2.3`. One with an appendix (`-rc1`) only where there is no other.
 fn highest(tags: &[String]) -> Option<&str> {
     let version = |tag: &str| -> Option<(bool, [u64; 3], String)> {
-        let (numbers, appendix) = tag.strip_prefix('v').unwrap_or(tag).split_once('-').map_or_else(
-            || (tag.strip_prefix('v').unwrap_or(tag), ""),
-            |(numbers, appendix)| (numbers, appendix),
-        );
+        let (numbers, appendix) = tag
+            .strip_prefix('v')
+            .unwrap_or(tag)
+            .split_once('-')
+            .map_or_else(|| (tag.strip_prefix('v').unwrap_or(tag), ""), |(numbers, appendix)| (numbers, appendix));
         let mut parts = numbers.split('.').map(|part| part.parse::<u64>().ok());
         let all = [parts.next()??, parts.next()??, parts.next()??];
         parts.next().is_none().then(|| (appendix.is_empty(), all, appendix.to_owned()))
