@@ -53,7 +53,8 @@ pub(crate) fn pace(
         return least / 4;
     }
     if deployment.failed_tasks > 0 {
-        return least;
+        // With the old tasks still there, going back takes ECS no time: the end may be what the next look finds first.
+        return part(25, least / 2, least / 5 * 4);
     }
     if deployment.running < deployment.desired {
         return part(2, least, least * 3);

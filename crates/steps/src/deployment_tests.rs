@@ -91,7 +91,7 @@ fn looks_are_seldom_while_nothing_can_end_and_frequent_before_the_end() {
     assert_eq!([of(&all_run, 1, 3), of(&all_run, 1, 12), of(&all_run, 0, 90)], [200, 480, 1_000]);
     assert_eq!(of(&all_run, 1, -500), 1_000, "another clock");
     let failing = deployment(vec![failed("1", "x")]);
-    assert_eq!(of(&failing, 2, 60), 1_000);
+    assert_eq!([of(&failing, 2, 3), of(&failing, 2, 60)], [500, 800]);
     let rolling_back = pace(&service(vec![old(1), begun.clone()]), &begun, at(60), 1_000);
     assert_eq!(rolling_back, 250);
     let mut paused = begun.clone();
