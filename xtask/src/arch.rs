@@ -59,7 +59,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-const TEST_ONLY: &[&str] = &["model", "manifest", "testkit", "awsfake", "deploy", "engine", "steps", "planner", "workflow"];
+const TEST_ONLY: &[&str] =
+    &["model", "manifest", "testkit", "awsfake", "deploy", "engine", "steps", "planner", "workflow"];
 
 const LONG: usize = 300;
 const TOO_LONG: usize = 600;

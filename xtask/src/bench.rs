@@ -7,6 +7,7 @@ mod deploy;
 mod intake;
 mod preview;
 mod push;
+mod push_floor;
 mod rebuild;
 mod registry;
 mod router;

@@ -1,5 +1,5 @@
 //! `landfall push` beside skopeo and podman: a five-layer image of about 125 MB from an OCI layout (podman: from its store, as it ships)
-//! into Debian's `docker-registry`, over plain HTTP and over TLS. Cold, with four layers there, with all there.
+//! into Debian's `docker-registry`, over plain HTTP and over TLS. Cold, with four layers there, with all there; and the requests alone.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -10,11 +10,13 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::push_floor;
 use super::registry::{Registry, quiet};
 use super::server::release_binary;
 use super::stats::{median, paired_ratio};
 
 const ROUNDS: usize = 5;
+const FLOOR: &str = "the requests alone";
 const PODMAN_IMAGE: &str = "localhost/landfall-bench-push";
 
 #[derive(Clone, Copy, PartialEq)]
@@ -59,8 +61,12 @@ pub(crate) fn run() -> Result<()> {
         let registry = Registry::start(world.dir.path(), tls)?;
         (world.tls, world.port, world.registry) = (tls, registry.port, Some(registry));
         for (case, name) in Case::ALL {
-            let peers = ["landfall", "skopeo", "podman"];
-            let mut all: [Samples; 3] = Default::default();
+            // The floor has no process of its own, and no TLS; where all is there nothing of it is left.
+            let peers: &[&str] = match (tls, case) {
+                (false, Case::Cold | Case::FourThere) => &["landfall", "skopeo", "podman", FLOOR],
+                _ => &["landfall", "skopeo", "podman"],
+            };
+            let mut all: Vec<Samples> = peers.iter().map(|_| Samples::default()).collect();
             for round in 0..=ROUNDS {
                 for (peer, samples) in peers.iter().zip(&mut all) {
                     let (wall, cpu, memory) = world.once(peer, case)?;
@@ -73,13 +79,12 @@ pub(crate) fn run() -> Result<()> {
             }
             let transport = if tls { "TLS" } else { "HTTP" };
             for (peer, samples) in peers.iter().zip(&all) {
-                println!(
-                    "| {peer} | {transport}, {name} | {:.1} | {:.3} | {:.0} | {:.1} |",
-                    median(&samples.wall),
-                    paired_ratio(&all[0].wall, &samples.wall),
-                    median(&samples.cpu),
-                    median(&samples.memory),
-                );
+                let (wall, ratio) = (median(&samples.wall), paired_ratio(&all[0].wall, &samples.wall));
+                let own = match *peer {
+                    FLOOR => " | ".to_owned(),
+                    _ => format!("{:.0} | {:.1}", median(&samples.cpu), median(&samples.memory)),
+                };
+                println!("| {peer} | {transport}, {name} | {wall:.1} | {ratio:.3} | {own} |");
             }
         }
     }
@@ -228,6 +233,11 @@ impl World {
     }
 
     fn push(&self, peer: &str, version: &str, timed: bool) -> Result<(f64, f64, f64)> {
+        if peer == FLOOR {
+            let started = Instant::now();
+            push_floor::push(self.port, "bench/floor", &self.path(version), version)?;
+            return Ok((started.elapsed().as_secs_f64() * 1e3, f64::NAN, f64::NAN));
+        }
         let target = format!("127.0.0.1:{}/bench/{peer}:{version}", self.port);
         let layout = self.path(version);
         let certs = self.path("certs");
