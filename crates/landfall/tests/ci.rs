@@ -462,6 +462,7 @@ fn files_for_hosts_are_yaml_and_come_with_their_policies() {
         assert!(parsed.as_ref().is_ok_and(Vec::is_empty), "{host}: {parsed:?}\n{text}");
         assert!(text.contains("landfall ci resume") && text.contains(&digest), "{text}");
         assert!(text.contains("https://github.com/landfall/landfall/releases/download/v"), "{text}");
+        assert!(text.contains("-x86_64-linux.tar.gz") && text.contains("tar -xzf"), "{text}");
     }
     let output = home.run(&[&["ci", "init", "github"], &given[..]].concat(), &[]);
     assert_eq!(output.status.code(), Some(0), "{}", common::text(&output.stderr));
@@ -471,6 +472,8 @@ fn files_for_hosts_are_yaml_and_come_with_their_policies() {
         let policy: Value = serde_json::from_str(&text).unwrap();
         assert!(text.contains("ecs:UpdateService") && policy["Statement"].is_array(), "{text}");
     }
+    let push = std::fs::read_to_string(home.path().join("iam/landfall-push.json")).unwrap();
+    assert!(push.contains("ecr:PutImage") && push.contains("repository/shop") && !push.contains("ecs:"), "{push}");
     assert_eq!(home.run(&[&["ci", "init", "github"], &given[..]].concat(), &[]).status.code(), Some(73));
     // Nothing is left open: which role, which checksum.
     let without = home.run(&["ci", "init", "gitlab", "--sha256", &digest], &[]);
