@@ -3,6 +3,7 @@
 pub(crate) mod ci;
 pub(crate) mod diff;
 pub(crate) mod environment;
+pub(crate) mod secrets;
 pub(crate) mod shim;
 pub(crate) mod strategy;
 
@@ -17,11 +18,12 @@ use crate::printer::{Color, OutputFormat};
 mod doctor;
 mod iam;
 pub(crate) mod images;
-
 mod template;
 pub(crate) mod release;
+
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use iam::{IamArgs, Trust};
+pub(crate) use template::TemplateArgs;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -120,7 +122,7 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Print the least policy for what the manifest can do on AWS, or who may take its role
     #[command(
-        after_help = "Examples:\n  landfall iam previews\n  landfall iam prod --checks --pass-role arn:aws:iam::111122223333:role/web-task\n  landfall iam prod --trust github --github-environment prod"
+        after_help = "Examples:\n  landfall iam previews\n  landfall iam push\n  landfall iam prod --checks --pass-role arn:aws:iam::111122223333:role/web-task\n  landfall iam prod --trust github --github-environment prod"
     )]
     Iam(IamArgs),
     /// Build the manifest's images, side by side, those that have changed
@@ -136,8 +138,6 @@ pub(crate) enum Command {
     /// Images in registries: list them, copy them, give them tags
     #[command(subcommand)]
     Images(images::ImagesCommand),
-    /// Write a manifest from another tool's files, and say what changes with it
-    #[command(subcommand)]
     /// Releases in the registry: what a commit is, in images by digest, and where it comes from
     #[command(subcommand)]
     Release(release::ReleaseCommand),
@@ -146,6 +146,8 @@ pub(crate) enum Command {
         after_help = "Examples:\n  landfall template prod\n  landfall template prod --commit 1a2b3c4 --output json > prod.json\n\nYAML, or JSON with --output json. docs/stacks.md tells the rest."
     )]
     Template(TemplateArgs),
+    /// Write a manifest from another tool's files, and say what changes with it
+    #[command(subcommand)]
     Import(ImportCommand),
     /// The one line of a CI job: know the event, and do what the manifest's rules say for it
     #[command(
@@ -198,6 +200,9 @@ pub(crate) enum Command {
     /// Stop a deployment that is under way, and go back to what ran before
     #[command(after_help = "Examples:\n  landfall abort prod\n  landfall abort prod web --no-rollback")]
     Abort(strategy::AbortArgs),
+    /// Secrets that containers take: give them values, see which are missing, compare and copy environments; never shows a value
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
     /// Keep everybody from deploying to a lasting environment
     #[command(after_help = "Examples:\n  landfall lock prod --reason 'until the sale is over'")]
     Lock(environment::LockArgs),
@@ -273,11 +278,6 @@ pub(crate) struct UpArgs {
     /// Port of the URL; any free one if not given
     #[arg(long, short, value_name = "PORT")]
     pub(crate) port: Option<u16>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PreviewCommand {
-    /// Bring up a branch's preview, or update it
     /// Run what was pushed instead of the working tree: latest, the highest version among tags, a commit or a tag
     #[arg(long, value_name = "latest|highest|COMMIT|TAG")]
     pub(crate) from: Option<String>,
@@ -294,6 +294,11 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
     let (host, container) = text.split_once(':').unwrap_or((text, text));
     let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
     port(host).zip(port(container)).ok_or_else(|| "write PORT, or HOST:CONTAINER".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PreviewCommand {
+    /// Bring up a branch's preview, or update it
     #[command(
         after_help = "Examples:\n  landfall preview create feature/login\n  landfall preview create feature/login --commit 1a2b3c4 --timeout 300\n  landfall preview create feature/login --no-wait"
     )]

@@ -23,6 +23,7 @@ pub(crate) mod serve;
 pub(crate) mod shim;
 pub(crate) mod state;
 mod strategy;
+mod template;
 mod up;
 mod verify;
 mod wait;
@@ -80,6 +81,7 @@ fn ours(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
         Command::Schema => manifest::schema(&printer),
         Command::Init(args) => manifest::init(&args, &printer),
         Command::Iam(args) => iam::run(&args, &global, &printer),
+        Command::Template(args) => template::run(&args, &global, &printer),
         Command::Import(command) => import::run(command, &printer),
         Command::DemoApp(app) => demo_app::run(app),
         Command::Router(args) => {
@@ -89,8 +91,17 @@ fn ours(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
         Command::Serve(args) => {
             with_runtime(&global, &printer, SERVER_LOG, async || serve::serve(&args, &global, &printer).await)
         }
+        other if mostly_waits(&other) => {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            on(runtime, &global, &printer, COMMAND_LOG, async || asynchronous(other, &global, &printer).await)
+        }
         other => with_runtime(&global, &printer, COMMAND_LOG, async || asynchronous(other, &global, &printer).await),
     }
+}
+
+/// For builders and registries: threads that hand each other what there is to do cost more than they bring.
+fn mostly_waits(command: &Command) -> bool {
+    matches!(command, Command::Build(_) | Command::Images(_) | Command::Push(_))
 }
 
 /// Boxed: the largest of these futures would otherwise be every command's.
@@ -111,6 +122,7 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
         Command::Wait(args) => Box::pin(environment::wait(&args, global, printer)).await,
         Command::Continue(args) => Box::pin(strategy::go_on(&args, global, printer)).await,
         Command::Abort(args) => Box::pin(strategy::abort(&args, global, printer)).await,
+        Command::Secrets(command) => Box::pin(secrets::run(command, global, printer)).await,
         Command::Lock(args) => Box::pin(environment::lock(&args, global, printer)).await,
         Command::Unlock(args) => Box::pin(environment::unlock(&args, global, printer)).await,
         Command::Logs(args) => Box::pin(environment::logs(&args, global, printer)).await,
@@ -121,6 +133,7 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
         Command::Doctor(args) => Box::pin(doctor::run(&args, global, printer)).await,
         Command::Build(args) => Box::pin(build::run(&args, global, printer)).await,
         Command::Images(command) => Box::pin(images::run(command, global, printer)).await,
+        Command::Release(command) => Box::pin(release::run(command, global, printer)).await,
         Command::Push(args) => Box::pin(push::run(&args, global, printer)).await,
         Command::Gc(args) => Box::pin(state::gc(&args, global, printer)).await,
         Command::Deliveries(args) => Box::pin(state::deliveries(&args, global, printer)).await,
@@ -130,10 +143,20 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
     }
 }
 
+/// On as many threads as there are cores.
+fn with_runtime<T>(
+    global: &Global,
+    printer: &Printer,
+    filter: &str,
+    work: impl AsyncFnOnce() -> CliResult<T>,
+) -> CliResult<T> {
+    on(tokio::runtime::Builder::new_multi_thread(), global, printer, filter, work)
+}
+
 /// Tracing first: its exporter must not be made inside a runtime. The runtime goes before it, so that spans that end with
 /// tasks are still sent.
-fn with_runtime<T>(
-        Command::Release(command) => Box::pin(release::run(command, global, printer)).await,
+fn on<T>(
+    mut runtime: tokio::runtime::Builder,
     global: &Global,
     printer: &Printer,
     filter: &str,
@@ -145,10 +168,8 @@ fn with_runtime<T>(
         // Fails only where somebody was first.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::io("cannot start the runtime", &error))?;
+    let runtime =
+        runtime.enable_all().build().map_err(|error| CliError::io("cannot start the runtime", &error))?;
     let result = runtime.block_on(tracing::Instrument::instrument(
         work(),
         tracing::info_span!("landfall", version = env!("CARGO_PKG_VERSION")),

@@ -62,7 +62,7 @@ impl Build<'_> {
     }
 
     /// Docker gives containers ports of the ephemeral range.
-    fn from_balancer_to_instances(&self) -> Vec<Ingress> {
+    fn balancer_s_way_in(&self) -> Vec<Ingress> {
         let on_instances = |service: &&&Service| service.launch_type == LaunchType::Ec2;
         let Some(_) = self.balanced().iter().find(on_instances) else { return Vec::new() };
         vec![Ingress {
@@ -79,7 +79,7 @@ impl Build<'_> {
         let group = SecurityGroup {
             group_description: format!("Instances of {}", self.prefix()),
             vpc_id: network.vpc.clone(),
-            security_group_ingress: self.from_balancer_to_instances(),
+            security_group_ingress: self.balancer_s_way_in(),
             security_group_egress: Vec::new(),
             tags: self.named("instances"),
         };
