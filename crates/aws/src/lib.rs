@@ -23,6 +23,7 @@ mod http;
 mod images;
 mod lookups;
 mod platform;
+mod secret_store;
 mod secrets;
 mod signed;
 mod sns;

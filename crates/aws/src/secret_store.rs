@@ -65,15 +65,23 @@ impl AwsSecrets {
 
     async fn describe(&self, id: &str) -> PortResult<Option<Value>> {
         let resource = format!("secret {id}");
-        let call =
-            Call { service: "secretsmanager", action: "DescribeSecret", family: Family::SecretsRead, resource: &resource };
+        let call = Call {
+            service: "secretsmanager",
+            action: "DescribeSecret",
+            family: Family::SecretsRead,
+            resource: &resource,
+        };
         none_if_missing(self.secrets(call, &json!({"SecretId": id}), "").await)
     }
 
     async fn value(&self, secret: &SecretId<'_>) -> PortResult<Option<String>> {
         let resource = format!("secret {}", secret.id);
-        let call =
-            Call { service: "secretsmanager", action: "GetSecretValue", family: Family::SecretsRead, resource: &resource };
+        let call = Call {
+            service: "secretsmanager",
+            action: "GetSecretValue",
+            family: Family::SecretsRead,
+            resource: &resource,
+        };
         let mut body = json!({"SecretId": secret.id});
         if let Some(stage) = secret.stage {
             body["VersionStage"] = stage.into();
@@ -152,7 +160,10 @@ impl AwsSecrets {
             }
         };
         if whole.is_empty() || whole.len() > SECRET {
-            return Err(PortError::Invalid(format!("{resource} takes 1 to {SECRET} bytes, and it would have {}", whole.len())));
+            return Err(PortError::Invalid(format!(
+                "{resource} takes 1 to {SECRET} bytes, and it would have {}",
+                whole.len()
+            )));
         }
         let token = format!("{:016x}{:016x}", random(), random());
         let body = |id: &str| json!({id: secret.id, "SecretString": whole, "ClientRequestToken": token});
@@ -204,7 +215,12 @@ impl SecretStore for AwsSecrets {
         for _ in 0..PAGES {
             let answer = self.ssm(call, &self.core.region, &body).await?;
             let found = answer["Parameters"].as_array().into_iter().flatten().filter_map(|one| one["Name"].as_str());
-            names.extend(found.map(str::to_owned));
+            // Not everybody who speaks this protocol stops at one level.
+            let direct = |name: &&str| {
+                let rest = name.strip_prefix(path.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
+                rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
+            };
+            names.extend(found.filter(direct).map(str::to_owned));
             match answer["NextToken"].as_str().filter(|next| !next.is_empty()) {
                 Some(next) => body["NextToken"] = next.into(),
                 None => {
@@ -221,7 +237,8 @@ impl SecretStore for AwsSecrets {
         let text = match reference {
             SecretRef::Ssm(name) => {
                 let resource = format!("parameter {name}");
-                let call = Call { service: "ssm", action: "GetParameter", family: Family::SsmRead, resource: &resource };
+                let call =
+                    Call { service: "ssm", action: "GetParameter", family: Family::SsmRead, resource: &resource };
                 let body = json!({"Name": parameter_name(name), "WithDecryption": true});
                 let answer = none_if_missing(self.ssm(call, region_of(name, &self.core.region), &body).await)?;
                 answer.and_then(|answer| Some(answer["Parameter"]["Value"].as_str()?.to_owned()))

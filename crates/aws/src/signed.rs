@@ -69,13 +69,7 @@ impl Signer {
         core.caller.guarded(call, || self.once(core, &what, request, hidden)).await
     }
 
-    async fn once(
-        &self,
-        core: &Core,
-        what: &str,
-        request: &Request<'_>,
-        hidden: &[&str],
-    ) -> Result<Answer, Failed> {
+    async fn once(&self, core: &Core, what: &str, request: &Request<'_>, hidden: &[&str]) -> Result<Answer, Failed> {
         let url = format!("{}{}", endpoint(core.sdk.endpoint_url(), request.service, request.region), request.path);
         let credentials = self.credentials(core, what).await?;
         let signature = signature(&credentials, &url, request, SystemTime::now())

@@ -100,7 +100,11 @@ services:
 #[test]
 fn a_value_comes_from_a_person_a_stream_or_a_file_and_never_from_an_argument() {
     let world = World::new();
-    let said = ends(&world.fed(&["secrets", "set", "prod", "DATABASE_PASSWORD"], "hunter2\n"), 0, &["landfall deploy prod --force"]);
+    let said = ends(
+        &world.fed(&["secrets", "set", "prod", "DATABASE_PASSWORD"], "hunter2\n"),
+        0,
+        &["landfall deploy prod --force"],
+    );
     assert!(said.contains("ssm /shop/prod/database-password") && said.contains("created"), "{said}");
     assert_eq!(world.parameter("/shop/prod/database-password").as_deref(), Some("hunter2"));
     world.aws.write("key.pem", "-----BEGIN\nabc\n-----END\n");
@@ -146,7 +150,10 @@ fn a_terminal_shows_nothing_of_what_is_typed() {
     let typed = |keys: &str| {
         let like = world.aws.landfall(&[]);
         let mut script = Command::new("script");
-        script.args(["-qec", &program, "/dev/null"]).env_clear().envs(like.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        script
+            .args(["-qec", &program, "/dev/null"])
+            .env_clear()
+            .envs(like.get_envs().filter_map(|(k, v)| Some((k, v?))));
         let mut child = script
             .current_dir(world.aws.path())
             .stdin(Stdio::piped())
@@ -197,7 +204,11 @@ fn what_is_there_is_listed_compared_and_copied_without_a_value() {
     assert_eq!(of("COMMON")["present"], true);
     assert_eq!(of("COMMON")["containers"], json!(["web/app"]));
     assert!(of("COMMON")["changed"].is_string());
-    let said = ends(&world.run(&["secrets", "list", "prod"]), 0, &["1 of 4 secrets missing: `landfall secrets set prod NAME`"]);
+    let said = ends(
+        &world.run(&["secrets", "list", "prod"]),
+        0,
+        &["1 of 4 secrets missing: `landfall secrets set prod NAME`"],
+    );
     assert!(said.contains("secrets_manager shop/prod/api key user"), "{said}");
 
     let diff = world.json(&["secrets", "diff", "staging", "prod"], 2);
@@ -205,16 +216,28 @@ fn what_is_there_is_listed_compared_and_copied_without_a_value() {
         diff["secrets"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap()["state"].clone()
     };
     assert_eq!(state("DATABASE_PASSWORD"), "only_from");
-    assert_eq!((state("API_USER"), state("API_KEY"), state("COMMON")), (json!("same"), json!("different"), json!("shared")));
+    assert_eq!(
+        (state("API_USER"), state("API_KEY"), state("COMMON")),
+        (json!("same"), json!("different"), json!("shared"))
+    );
 
     // A look first.
     let dry = world.run(&["secrets", "copy", "staging", "prod"]);
-    let said = ends(&dry, 0, &["nothing is copied yet: --yes --overwrite copies 2 secrets, 1 of them over another value"]);
+    let said =
+        ends(&dry, 0, &["nothing is copied yet: --yes --overwrite copies 2 secrets, 1 of them over another value"]);
     assert!(said.contains("would be created") && said.contains("would be overwritten"), "{said}");
     assert_eq!(world.parameter("/shop/prod/database-password"), None);
-    ends(&world.run(&["secrets", "copy", "staging", "prod", "--yes"]), 73, &["another value for API_KEY", "--overwrite"]);
+    ends(
+        &world.run(&["secrets", "copy", "staging", "prod", "--yes"]),
+        73,
+        &["another value for API_KEY", "--overwrite"],
+    );
     assert_eq!(world.parameter("/shop/prod/database-password"), None);
-    ends(&world.run(&["secrets", "copy", "staging", "prod", "DATABASE_PASSWORD", "--yes"]), 0, &["1 secret copied to prod"]);
+    ends(
+        &world.run(&["secrets", "copy", "staging", "prod", "DATABASE_PASSWORD", "--yes"]),
+        0,
+        &["1 secret copied to prod"],
+    );
     assert_eq!(world.parameter("/shop/prod/database-password").as_deref(), Some("one"));
     ends(&world.run(&["secrets", "copy", "staging", "prod", "--overwrite", "--yes"]), 0, &["1 secret copied"]);
     assert_eq!(world.secret("shop/prod/api"), json!({"key": "k-of-staging", "user": "u"}));
@@ -238,7 +261,8 @@ fn a_task_definition_holds_references_to_secrets_and_the_rest_in_the_open() {
     world.set("prod", "API_USER", "u");
     // A name that the manifest does not have goes under the path.
     world.set("prod", "MAIL_TOKEN", "hunter2");
-    let without = ends(&world.run(&["deploy", "prod"]), 64, &["BUILD_NUMBER of web/app is taken from where Landfall runs"]);
+    let without =
+        ends(&world.run(&["deploy", "prod"]), 64, &["BUILD_NUMBER of web/app is taken from where Landfall runs"]);
     assert_eq!(without, "");
     let deploy = |number: &str| {
         let mut command = world.aws.landfall(&["deploy", "prod"]);
@@ -309,7 +333,7 @@ environments:
 
 /// An AWS that nobody here wrote, over the wire.
 #[test]
-fn moto_takes_what_is_set_and_its_policy_s_names() {
+fn moto_takes_what_is_set_and_copied() {
     let [port] = common::free_ports();
     let url = format!("http://127.0.0.1:{port}");
     let program = common::aws::emulators().join("moto/bin/moto_server");
@@ -336,7 +360,8 @@ fn moto_takes_what_is_set_and_its_policy_s_names() {
     let diff = world.json(&["secrets", "diff", "staging", "prod"], 0);
     assert!(diff["secrets"].as_array().unwrap().iter().all(|one| one["state"] != "different"), "{diff:#}");
     let list = world.json(&["secrets", "list", "prod"], 0);
-    let missing: Vec<&Value> = list["secrets"].as_array().unwrap().iter().filter(|one| one["present"] == false).collect();
+    let missing: Vec<&Value> =
+        list["secrets"].as_array().unwrap().iter().filter(|one| one["present"] == false).collect();
     assert_eq!(missing.len(), 1, "{list:#}");
     assert_eq!(missing[0]["name"], "COMMON");
 }

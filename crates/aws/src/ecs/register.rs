@@ -134,8 +134,7 @@ impl Ecs {
             found.push((path.clone(), parameters));
         }
         let taken = |name: &str| settings.environment.contains_key(name) || settings.secrets.contains_key(name);
-        variables_of(&found, taken)
-            .map_err(|why| PortError::Invalid(format!("container {}: {why}", container.name)))
+        variables_of(&found, taken).map_err(|why| PortError::Invalid(format!("container {}: {why}", container.name)))
     }
 
     async fn secret_arn(&self, name: &str) -> PortResult<String> {

@@ -78,8 +78,12 @@ async fn secrets_are_set_and_looked_at(place: Place) {
     assert_eq!(put(&*store, &user, "u").await, Written::Created);
     assert_eq!(get(&*store, &password).await, None);
     assert_eq!(put(&*store, &password, "p").await, Written::Changed);
-    assert_eq!((get(&*store, &user).await.as_deref(), get(&*store, &password).await.as_deref()), (Some("u"), Some("p")));
-    let described = place.raw.json("secretsmanager", "secretsmanager.DescribeSecret", json!({"SecretId": "shop/db"})).await;
+    assert_eq!(
+        (get(&*store, &user).await.as_deref(), get(&*store, &password).await.as_deref()),
+        (Some("u"), Some("p"))
+    );
+    let described =
+        place.raw.json("secretsmanager", "secretsmanager.DescribeSecret", json!({"SecretId": "shop/db"})).await;
     let arn = described["ARN"].as_str().unwrap();
     assert_eq!(put(&*store, &manager(&format!("{arn}:user::")), "v").await, Written::Changed);
     assert_eq!(get(&*store, &user).await.as_deref(), Some("v"));

@@ -20,7 +20,9 @@ pub(crate) enum SecretsCommand {
     )]
     Copy(CopyArgs),
     /// Which secrets of two environments are the same; never a value; 2 where something differs
-    #[command(after_help = "Examples:\n  landfall secrets diff staging prod\n  landfall secrets diff staging prod --output json")]
+    #[command(
+        after_help = "Examples:\n  landfall secrets diff staging prod\n  landfall secrets diff staging prod --output json"
+    )]
     Diff(DiffArgs),
 }
 

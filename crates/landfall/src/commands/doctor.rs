@@ -94,7 +94,7 @@ fn manifest(path: &std::path::Path) -> (Line, Option<App>) {
     let name = "manifest";
     let read = landfall_manifest::read_file(path)
         .map_err(|problem| vec![problem])
-        .and_then(|source| landfall_manifest::load(&source, &|name| std::env::var(name).ok()));
+        .and_then(|source| crate::commands::manifest::from(&source));
     match read {
         Ok(loaded) => {
             let line = Line::good(name, format!("{} is valid: project {}", path.display(), loaded.app.project));

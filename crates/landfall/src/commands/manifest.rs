@@ -18,10 +18,15 @@ struct Read {
     result: Result<Loaded, Vec<Diagnostic>>,
 }
 
+/// With this process's variables, and the files that it names.
+pub(crate) fn from(source: &SourceFile) -> Result<Loaded, Vec<Diagnostic>> {
+    landfall_manifest::load_with(source, &|name| std::env::var(name).ok(), &landfall_manifest::read_text)
+}
+
 fn read(path: &Path) -> Read {
     match landfall_manifest::read_file(path) {
         Ok(source) => {
-            let result = landfall_manifest::load(&source, &|name| std::env::var(name).ok());
+            let result = from(&source);
             Read { source, result }
         }
         Err(diagnostic) => {

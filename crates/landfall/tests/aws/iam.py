@@ -27,6 +27,8 @@ def setup():
     for digit in "12":
         ecr.put_image(repositoryName="web", imageManifest=json.dumps({"schemaVersion": 2, "n": digit}), imageTag=digit * 40)
     boto3.client("ssm").put_parameter(Name="/slack", Value="http://127.0.0.1:9/hook", Type="SecureString")
+    for environment in ("preview", "prod"):
+        boto3.client("ssm").put_parameter(Name=f"/my-project/{environment}/key", Value="x", Type="SecureString")
     for name in ("db", "signing"):
         boto3.client("secretsmanager").create_secret(Name=name, SecretString="{}")
     topic = boto3.client("sns").create_topic(Name="ops")["TopicArn"]

@@ -104,7 +104,7 @@ impl Watch {
                         into.lock().unwrap().insert(format!("{name} among the arguments: {arguments}"));
                     }
                 }
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(Duration::from_millis(5));
             }
         });
         Self { seen, stop, thread: Some(thread) }

@@ -30,6 +30,7 @@ fn web(account: &str, delay: u32) -> String {
         await: {{ image: "{account}.dkr.ecr.us-east-1.amazonaws.com/web:{{commit}}", deadline: 60s }}
         ports: [8080]
         secrets: {{ DB: {{ secrets_manager: "db:password" }} }}
+        secret_paths: ["/my-project/{{environment}}"]
     load_balancer:
       container: app
       port: 8080
@@ -79,6 +80,10 @@ impl World {
             "PutParameter",
             json!({"Name": "/slack", "Value": "http://127.0.0.1:9/hook", "Type": "SecureString"}),
         );
+        for environment in ["preview", "prod"] {
+            let name = format!("/my-project/{environment}/key");
+            call("ssm", "PutParameter", json!({"Name": name, "Value": "x", "Type": "SecureString"}));
+        }
         call("secretsmanager", "CreateSecret", json!({"Name": "db", "SecretString": "{}"}));
         call("secretsmanager", "CreateSecret", json!({"Name": "signing", "SecretString": "s"}));
         call("sns", "CreateTopic", json!({"Name": "ops"}));

@@ -50,7 +50,16 @@ mod with_aws {
         for name in &names {
             let environment = (*name != "previews").then_some(name.as_str());
             let state = global.state.as_deref().and_then(|state| StateBucket::parse(state.to_str()?));
-            let ask = Ask { app, environment, account: None, region: None, pass_roles: &[], checks: false, state };
+            let ask = Ask {
+                app,
+                environment,
+                account: None,
+                region: None,
+                pass_roles: &[],
+                checks: false,
+                secrets: false,
+                state,
+            };
             let (Ok(needed), Ok(whole)) = (least(&ask), least(&Ask { checks: true, ..ask.clone() })) else { continue };
             for right in rights(&needed.policy) {
                 if !examination.rights.contains(&right) {

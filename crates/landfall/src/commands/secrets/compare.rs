@@ -114,7 +114,8 @@ async fn rows(
         let (a, b) = (from.1.get(&name), to.1.get(&name));
         row(name, (from.0, a), (to.0, b))
     };
-    let all: Vec<CliResult<Row>> = futures_util::stream::iter(names.into_iter().map(one)).buffered(AT_ONCE).collect().await;
+    let all: Vec<CliResult<Row>> =
+        futures_util::stream::iter(names.into_iter().map(one)).buffered(AT_ONCE).collect().await;
     all.into_iter().collect()
 }
 
@@ -186,7 +187,9 @@ pub(super) async fn copy(args: &CopyArgs, global: &Global, printer: &Printer) ->
     }
     let absent: Vec<&str> = secrets
         .iter()
-        .filter(|row| args.names.contains(&row.name) && matches!(row.state, State::OnlyTo | State::Missing | State::NotTaken))
+        .filter(|row| {
+            args.names.contains(&row.name) && matches!(row.state, State::OnlyTo | State::Missing | State::NotTaken)
+        })
         .map(|row| row.name.as_str())
         .collect();
     if !absent.is_empty() {

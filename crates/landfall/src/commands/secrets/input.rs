@@ -22,8 +22,9 @@ pub(super) fn value(name: &str, args: &SetArgs) -> CliResult<SecretValue> {
         None if std::io::stdin().is_terminal() => (asked(name)?, "what was typed".to_owned()),
         None => (limited(std::io::stdin().lock(), "standard input")?, "standard input".to_owned()),
     };
-    let text = String::from_utf8(bytes)
-        .map_err(|_| unusable(format!("{whence} is not text (UTF-8)")).hint("encode it, as base64, where its reader decodes it"))?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        unusable(format!("{whence} is not text (UTF-8)")).hint("encode it, as base64, where its reader decodes it")
+    })?;
     checked(one_newline_less(&text), &whence)
 }
 

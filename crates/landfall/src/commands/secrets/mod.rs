@@ -55,9 +55,8 @@ struct Scene {
 
 impl Scene {
     async fn open(name: &str, app: &App, global: &Global) -> CliResult<Self> {
-        let services = |names: &[String]| -> Vec<&Service> {
-            names.iter().filter_map(|name| app.services.get(name)).collect()
-        };
+        let services =
+            |names: &[String]| -> Vec<&Service> { names.iter().filter_map(|name| app.services.get(name)).collect() };
         let (services, on, environment) = match (app.environments.get(name), &app.previews) {
             (Some(environment), _) => (services(&environment.services), environment.on.as_ref(), name),
             (None, Some(previews)) if matches!(name, "previews" | PREVIEW) => {
@@ -102,7 +101,8 @@ impl Scene {
         wanted::find(&self.needs, &self.all, name).map_err(|why| match why {
             // The name is not repeated: it may be a value in the wrong place.
             NotOne::None => {
-                let error = CliError::new(ExitCode::NotFound, format!("no container of {} takes such a secret", self.name));
+                let error =
+                    CliError::new(ExitCode::NotFound, format!("no container of {} takes such a secret", self.name));
                 let names: Vec<&str> = self.all.iter().map(|one| one.name.as_str()).collect();
                 let error = match names.is_empty() {
                     true => error.hint("the manifest has none under `secrets` there"),
@@ -119,9 +119,8 @@ impl Scene {
 
     /// What may be known without the value.
     async fn look(&self, reference: &SecretRef) -> Result<Option<SecretInfo>, PortError> {
-        let here = |there: bool, remark: &str| {
-            there.then(|| SecretInfo { changed: None, remark: Some(remark.to_owned()) })
-        };
+        let here =
+            |there: bool, remark: &str| there.then(|| SecretInfo { changed: None, remark: Some(remark.to_owned()) });
         match reference {
             SecretRef::Env(name) => Ok(here(std::env::var_os(name).is_some(), "a variable of Landfall's process")),
             SecretRef::File(path) => Ok(here(std::path::Path::new(path).is_file(), "a file of Landfall's host")),

@@ -100,9 +100,8 @@ fn no_values(args: &SetArgs) -> CliResult<()> {
         return refused("an argument is no name of an environment variable");
     }
     match (args.names.len(), args.env_file.is_some() || args.from_env) {
-        (0, _) if args.env_file.is_none() => {
-            Err(CliError::new(ExitCode::Usage, "which secret?").hint(format!("landfall secrets set {} NAME", args.environment)))
-        }
+        (0, _) if args.env_file.is_none() => Err(CliError::new(ExitCode::Usage, "which secret?")
+            .hint(format!("landfall secrets set {} NAME", args.environment))),
         (0 | 1, _) | (_, true) => Ok(()),
         _ => refused("one name at a time, and nothing after it"),
     }

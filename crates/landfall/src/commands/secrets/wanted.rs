@@ -189,7 +189,10 @@ mod tests {
             taken: vec!["A".to_owned(), "B".to_owned()],
         }];
         let needs = Needs { named, under };
-        let found = BTreeMap::from([("/shop/prod".to_owned(), vec!["/shop/prod/api-key".to_owned(), "/shop/prod/a".to_owned()])]);
+        let found = BTreeMap::from([(
+            "/shop/prod".to_owned(),
+            vec!["/shop/prod/api-key".to_owned(), "/shop/prod/a".to_owned()],
+        )]);
         let all = all(&needs, &found).unwrap();
         (needs, all)
     }
