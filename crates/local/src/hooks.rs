@@ -160,7 +160,9 @@ async fn http_call(client: &reqwest::Client, hook: &RunHook, base: &Path, cancel
         request = request.header(name, value);
     }
     let mut hidden = Vec::new();
-    for (name, reference) in secret_headers.iter().map(|(name, of)| (Some(name), of)).chain(secret.iter().map(|of| (None, of))) {
+    for (name, reference) in
+        secret_headers.iter().map(|(name, of)| (Some(name), of)).chain(secret.iter().map(|of| (None, of)))
+    {
         let value = match secrets::resolve(reference) {
             Ok(value) => value,
             Err(error) => return fail(error.to_string()),
@@ -393,7 +395,8 @@ mod tests {
         std::fs::write(&token, "t0ken\n").unwrap();
         let secret = Some(landfall_model::task::SecretRef::File(token.to_string_lossy().into_owned()));
         let secret_headers = BTreeMap::from([("X-Api-Key".to_owned(), secret.clone().unwrap())]);
-        let action = HookAction::Http { url, method: "post".to_owned(), headers: BTreeMap::new(), secret, secret_headers };
+        let action =
+            HookAction::Http { url, method: "post".to_owned(), headers: BTreeMap::new(), secret, secret_headers };
         hooks.start("ok", &hook(action.clone(), 10)).await.unwrap();
         assert_eq!(finish(&hooks, "ok").await, HookState::Succeeded { code: 200, tail: vec!["-***".to_owned()] });
         hooks.start("bad", &hook(action, 10)).await.unwrap();

@@ -85,9 +85,8 @@ impl LocalSecrets {
     /// # Errors
     /// Says of which variable.
     pub(crate) fn of(&self, settings: &ContainerSettings) -> Result<BTreeMap<String, String>, String> {
-        let unable = |what: &str, error: PortError| {
-            format!("ResourceInitializationError: unable to get secret {what}: {error}")
-        };
+        let unable =
+            |what: &str, error: PortError| format!("ResourceInitializationError: unable to get secret {what}: {error}");
         let under = self.under_paths(settings).map_err(|error| unable("paths", error))?;
         let under = under.into_iter().map(|(variable, parameter)| (variable, SecretRef::Ssm(parameter)));
         let named = settings.secrets.iter().map(|(variable, reference)| (variable.clone(), reference.clone()));
@@ -124,7 +123,9 @@ impl LocalSecrets {
         if let SecretRef::SecretsManager(text) = reference {
             let id = SecretId::parse(text);
             if id.version.is_some() || id.stage.is_some_and(|stage| stage != "AWSCURRENT") {
-                return Err(PortError::Invalid(format!("{text}: this machine keeps the current version of a secret only")));
+                return Err(PortError::Invalid(format!(
+                    "{text}: this machine keeps the current version of a secret only"
+                )));
             }
         }
         let (key, json) = place(reference)?;
@@ -161,7 +162,9 @@ fn place(reference: &SecretRef) -> PortResult<(String, Option<String>)> {
 }
 
 fn missing(kind: &str, name: &str) -> PortError {
-    PortError::Invalid(format!("{kind} {name} is not among this machine's secrets: `landfall secrets set` puts it there"))
+    PortError::Invalid(format!(
+        "{kind} {name} is not among this machine's secrets: `landfall secrets set` puts it there"
+    ))
 }
 
 #[async_trait]
