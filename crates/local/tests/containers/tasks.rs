@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use landfall_local::LocalSecrets;
 use landfall_model::task::{Dependency, DependencyCondition, HealthCheck, SecretRef};
 use landfall_ports::orchestrator::Orchestrator;
+use landfall_ports::secrets::{SecretStore as _, SecretValue};
 
 use crate::support::{container, web, with_world};
 
@@ -133,8 +135,19 @@ fn secrets_reach_the_container_and_nothing_else() {
     with_world(|world| async move {
         let file = world.options.state_dir.join("the-secret");
         std::fs::write(&file, "hush-4711\n").unwrap();
-        let mut app = container("app", "case $KEY in hush-47*1) exit 5;; esac; exit 1");
+        // As `landfall secrets set` leaves them: by the references that mean SSM and Secrets Manager on AWS.
+        let kept = LocalSecrets::new(&world.options.state_dir);
+        let manager = SecretRef::SecretsManager("shop:key".to_owned());
+        for (reference, value) in
+            [(&manager, "kept-4712"), (&SecretRef::Ssm("/shop/all/api-key".to_owned()), "kept-4713")]
+        {
+            kept.write(reference, &SecretValue::new(value)).await.unwrap();
+        }
+        let mut app =
+            container("app", "case $KEY$MANAGER$API_KEY in hush-47*1kept-47*2kept-47*3) exit 5;; esac; exit 1");
         app.settings.secrets.insert("KEY".to_owned(), SecretRef::File(file.to_string_lossy().into_owned()));
+        app.settings.secrets.insert("MANAGER".to_owned(), manager);
+        app.settings.secret_paths = vec!["/shop/all".to_owned()];
         let task = world.run(vec![app]).await;
         assert_eq!(world.stopped(&task).await.containers[0].exit_code, Some(5));
         let found = std::process::Command::new("grep")
@@ -143,6 +156,13 @@ fn secrets_reach_the_container_and_nothing_else() {
             .output()
             .unwrap();
         assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), file.to_string_lossy());
+        let found = std::process::Command::new("grep")
+            .args(["-r", "-l", "kept-471"])
+            .arg(&world.options.state_dir)
+            .output()
+            .unwrap();
+        let store = world.options.state_dir.join("local/secrets.json");
+        assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), store.to_string_lossy());
         world
     });
 }
