@@ -313,3 +313,27 @@ fn directories_and_definitions_are_found() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[test]
+fn an_environment_is_printed_as_a_template() {
+    let directory = directory();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/stack/landfall.yml");
+    std::fs::copy(example, directory.path().join("landfall.yml")).unwrap();
+    let yaml = landfall(directory.path(), &["template", "dev"]);
+    assert!(yaml.status.success());
+    assert!(yaml.stdout.starts_with(b"AWSTemplateFormatVersion: \"2010-09-09\"\n"));
+    let said = String::from_utf8(yaml.stderr).unwrap();
+    assert!(said.contains("19 resources, 2 parameters"), "{said}");
+    assert_eq!(landfall(directory.path(), &["template", "dev"]).stdout, yaml.stdout);
+    let json = landfall(directory.path(), &["template", "prod", "--commit", "1a2b3c4", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop-app:1a2b3c4";
+    assert_eq!(json["Parameters"]["WebAppImage"]["Default"], image);
+    let unknown = transcript(directory.path(), &["template", "prd"]);
+    assert!(unknown.starts_with("exit 66") && unknown.contains("did you mean `prod`?"), "{unknown}");
+    let text = std::fs::read_to_string(directory.path().join("landfall.yml")).unwrap();
+    let (without, _) = text.split_once("    stack:\n").unwrap();
+    std::fs::write(directory.path().join("landfall.yml"), without.to_owned() + "    target_groups: {}\n").unwrap();
+    let none = transcript(directory.path(), &["template", "dev"]);
+    assert!(none.contains("environment dev has no `stack`") && none.contains("docs/stacks.md"), "{none}");
+}
