@@ -104,7 +104,9 @@ fn build(root: &Path, target: &str) -> Result<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let registry = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let registry = registry.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")));
-    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+    // Relocations packed: the binary has eighty thousand, and each start reads them.
+    let flags = ["-Ctarget-feature=+crt-static", "-Clink-arg=-Wl,-z,pack-relative-relocs"];
+    let mut flags: Vec<String> = flags.map(str::to_owned).into();
     // Where it was built is nobody's business, and the same sources give the same binary elsewhere.
     flags.push(format!("--remap-path-prefix={}=/landfall", root.display()));
     flags.extend(registry.map(|path| format!("--remap-path-prefix={}=/cargo", path.display())));
