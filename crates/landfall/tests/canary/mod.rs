@@ -445,8 +445,8 @@ fn no_command_shows_a_secret() {
     // To the release before, of which nothing differs.
     world.run(&["rollback", "prod"], &[0, 1, 64, 66]);
     // Roles and networks that the fake has not: what is wrong is told, and so is all else.
-    world.run(&["verify", "prod"], &[1]);
-    world.run(&["doctor"], &[1]);
+    world.run(&["verify", "prod"], &[0, 1]);
+    world.run(&["doctor"], &[0, 1]);
     assert!(!world.s3.keys("acme-state").is_empty(), "the state on S3 was written");
     let asked = json!({"taskDefinition": "my-project-prod-web"});
     let registered = world.aws.fake.call("ecs", "DescribeTaskDefinition", asked).unwrap().to_string();
