@@ -210,12 +210,10 @@ mod tests {
         let host = Host::parse("111122223333.dkr.ecr.eu-west-1.amazonaws.com").unwrap();
         let of = |places: &[AwsTarget]| meant(places, &host);
         let dev = place("dev", Some("111122223333"), None);
-        assert_eq!(
-            (of(&[dev.clone()]).name.as_str(), of(&[dev.clone()]).region.as_deref()),
-            ("dev", Some("eu-west-1"))
-        );
+        let one = of(std::slice::from_ref(&dev));
+        assert_eq!((one.name.as_str(), one.region.as_deref()), ("dev", Some("eu-west-1")));
         let by_role = place("prod", None, role("deploy"));
-        assert_eq!(of(&[by_role.clone()]).role, role("deploy"), "a role's account is the place's");
+        assert_eq!(of(std::slice::from_ref(&by_role)).role, role("deploy"), "a role's account is the place's");
         let same = place("prod2", None, role("deploy"));
         assert_eq!(of(&[by_role.clone(), same]).role, role("deploy"));
         assert_eq!(of(&[dev.clone(), by_role.clone()]).role, None, "two that differ: whatever the SDK finds");

@@ -31,14 +31,16 @@ async fn images_are_listed_read_and_deleted() {
 
     ecr("CreateRepository", json!({"repositoryName": "team/web"})).await;
     assert_eq!(registry.images(REGISTRY, "team/web").await.unwrap(), Some(Vec::new()));
-    let part = |text: &str| json!({"mediaType": "application/vnd.docker.container.image.v1+json", "size": 1, "digest": format!("sha256:{}", text.repeat(64))});
+    let part = |digest: &str| json!({"mediaType": "application/vnd.docker.container.image.v1+json", "size": 1, "digest": digest});
     let kind = "application/vnd.docker.distribution.manifest.v2+json";
     let mut digests = Vec::new();
-    // More than one call takes.
+    // More than one call takes. moto tells images apart by their layers.
     for n in 0..105 {
+        let layer = format!("sha256:{n:064}");
         let manifest =
-            json!({"schemaVersion": 2, "mediaType": kind, "config": part("a"), "layers": [part("b")], "n": n});
-        let image = json!({"repositoryName": "team/web", "imageTag": format!("v{n}"), "imageManifest": manifest.to_string(), "imageManifestMediaType": kind});
+            json!({"schemaVersion": 2, "mediaType": kind, "config": part(&layer), "layers": [part(&layer)], "n": n});
+        let image = json!({"repositoryName": "team/web", "imageTag": format!("v{n}"), "imageManifest": manifest.to_string(),
+            "imageManifestMediaType": kind});
         let put = ecr("PutImage", image).await;
         digests.push(put["image"]["imageId"]["imageDigest"].as_str().unwrap().to_owned());
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -47,8 +48,10 @@ impl Layers {
     fn add(&self, place: &Place, diff: &Digest, at: &Path) -> PortResult<(Digest, Place)> {
         let full = |e: std::io::Error| not_written(&self.0, &e);
         std::fs::create_dir_all(&self.0).map_err(full)?;
-        // A name of its own until it is whole: another push may compress the same.
-        let draft = self.0.join(format!("{}.{}.draft", diff.hex(), std::process::id()));
+        // A name of its own until it is whole: another push may compress the same, and an image may have a layer twice.
+        static DRAFTS: AtomicU64 = AtomicU64::new(0);
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let draft = self.0.join(format!("{}.{}.{number}.draft", diff.hex(), std::process::id()));
         let done = self.compress(place, diff, at, &draft);
         if done.is_err() {
             // The error is the compression's; a draft that stays is no layer.

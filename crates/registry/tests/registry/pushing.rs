@@ -311,7 +311,7 @@ async fn a_layout_that_lacks_a_layer_sends_nothing() {
 
 #[tokio::test]
 async fn tags_are_listed_to_the_last_and_images_deleted() {
-    let registry = Registry::start();
+    let registry = Registry::of("delete: {enabled: true}", "");
     let dir = tempfile::tempdir().unwrap();
     let source = layout(dir.path(), &[noise(1, 10)]);
     let target = reference(registry.port, "app");
