@@ -14,7 +14,7 @@ use crate::challenge::Challenge;
 use crate::codes;
 use crate::credentials::{Login, Secret};
 use crate::http::{ANSWER, Action, Failure, Header, Transport, said};
-use crate::reference::Repository;
+use crate::reference::{Repository, is_this_machine};
 use crate::retry;
 
 /// The distribution specification's default.
@@ -55,7 +55,9 @@ impl Transport {
         action: Action<'_>,
         challenge: &Challenge,
     ) -> Result<Header, Failure> {
-        let (login, lifetime) = self.login(repository).await?;
+        // Who listens between may be whoever asks for the login: neither it nor a token that it gives goes over plain HTTP.
+        let open = repository.plain && !is_this_machine(&repository.registry);
+        let (login, lifetime) = if open { (None, None) } else { self.login(repository).await? };
         let until = lifetime.map(|lifetime| Instant::now() + lifetime);
         match (challenge, login) {
             (_, Some(Login::Bearer(token))) => {
@@ -64,6 +66,10 @@ impl Transport {
             (Challenge::Basic, Some(Login::Basic { user, password })) => {
                 Ok(Header { value: header(&basic(&user, &password))?, until })
             }
+            (Challenge::Basic, _) if open => Err(Failure::Final(self.denied(
+                repository,
+                "that it wants a login; none is sent over plain HTTP to another machine: leave http:// out, or tunnel it to this one",
+            ))),
             (Challenge::Basic, _) => {
                 Err(Failure::Final(self.denied(repository, "that it wants a user and a password")))
             }
@@ -101,7 +107,8 @@ impl Transport {
     ) -> Result<Header, Failure> {
         let bad = |why: String| PortError::Invalid(format!("{}: {repository}: {why}", codes::DENIED));
         let realm = Url::parse(realm).map_err(|e| bad(format!("its realm {realm:?} is no URL: {e}")))?;
-        if realm.scheme() != "https" && !(repository.plain && realm.scheme() == "http") {
+        let near = || login.is_none() || is_this_machine(realm.host_str().unwrap_or_default());
+        if realm.scheme() != "https" && !(repository.plain && realm.scheme() == "http" && near()) {
             return Err(Failure::Final(bad(format!("it wants a login at {realm} without TLS"))));
         }
         let service = service.into_iter().map(|service| ("service", service));
@@ -169,5 +176,63 @@ mod tests {
         assert!(format!("{:?}", header("Bearer s3cret").unwrap()).contains("Sensitive"));
         assert!(header("Bearer a\nb").is_err());
         assert_eq!(form(&[("scope", "a:b,c d"), ("x", "&=")]).unwrap(), "scope=a%3Ab%2Cc+d&x=%26%3D");
+    }
+
+    /// One that knows a login for every registry of these tests.
+    fn transport() -> Transport {
+        let entry = format!(r#"{{"auth":"{}"}}"#, STANDARD.encode("somebody:canary-29"));
+        let text = format!(r#"{{"auths":{{"r.example":{entry},"127.0.0.1:5000":{entry}}}}}"#);
+        let places = crate::credentials::Places { text: Some(Secret::new(text)), files: Vec::new() };
+        Transport::new(places, None, std::sync::Arc::new(crate::watch::Quiet))
+    }
+
+    fn repository(text: &str) -> Repository {
+        crate::reference::Reference::parse(text).unwrap().repository
+    }
+
+    fn told(failure: Result<Header, Failure>) -> String {
+        match failure {
+            Ok(_) => panic!("logged in"),
+            Err(Failure::Cut(why)) => why,
+            Err(Failure::Final(error)) => error.to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn no_login_goes_over_plain_http_to_another_machine() {
+        let transport = transport();
+        let basic = Challenge::Basic;
+        let refused = told(transport.log_in(&repository("http://r.example/app"), Action::Pull, &basic).await);
+        assert!(refused.contains("LF-REGISTRY-DENIED") && refused.contains("over plain HTTP"), "{refused}");
+        assert!(transport.log_in(&repository("https://r.example/app"), Action::Pull, &basic).await.is_ok());
+        assert!(transport.log_in(&repository("127.0.0.1:5000/app"), Action::Pull, &basic).await.is_ok());
+        let realm = "http://r.example/token".to_owned();
+        let far = Challenge::Bearer { realm, service: None, scope: None };
+        let refused = told(transport.log_in(&repository("127.0.0.1:5000/app"), Action::Pull, &far).await);
+        assert!(refused.contains("without TLS") && !refused.contains("canary"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn over_plain_http_a_token_for_nobody_is_asked_for() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let realm = format!("http://{}/token", service.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = service.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                asked.push(stream.read_u8().await.unwrap());
+            }
+            let body = r#"{"token":"anybody"}"#;
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8(asked).unwrap().to_ascii_lowercase()
+        });
+        let challenge = Challenge::Bearer { realm, service: None, scope: None };
+        let header = transport().log_in(&repository("http://r.example/app"), Action::Pull, &challenge).await;
+        let Ok(header) = header else { panic!("no token") };
+        assert_eq!(header.value, "Bearer anybody");
+        let asked = asked.await.unwrap();
+        assert!(asked.starts_with("get /token?") && !asked.contains("authorization"), "{asked}");
     }
 }

@@ -120,10 +120,15 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Loopback: never reached over a network, so plain HTTP tells nobody anything.
-fn is_this_machine(registry: &str) -> bool {
-    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-    host == "localhost" || host.starts_with("127.") || host == "[::1]"
+/// Loopback: never reached over a network, so plain HTTP tells nobody anything. `registry`: host, with a port or without.
+pub(crate) fn is_this_machine(registry: &str) -> bool {
+    let host = match registry.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => registry,
+    };
+    // `127.example.org` is a name that leads anywhere.
+    let loopback = || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    host.eq_ignore_ascii_case("localhost") || host == "[::1]" || loopback()
 }
 
 /// The distribution specification's `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
@@ -181,6 +186,18 @@ mod tests {
         ];
         for bad in bad {
             assert!(Reference::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_told_by_its_addresses() {
+        for own in ["localhost", "LOCALHOST:5000", "127.0.0.1", "127.8.0.9:5000", "[::1]", "[::1]:5000"] {
+            assert!(is_this_machine(own), "{own}");
+        }
+        for other in
+            ["127.example.org", "127.0.0.1.example.org:80", "localhost.example.org", "10.0.0.1:5000", "[::2]:5000"]
+        {
+            assert!(!is_this_machine(other), "{other}");
         }
     }
 
