@@ -186,7 +186,7 @@ impl Transport {
     ) -> Result<Response, Failure> {
         let http = self.http(url)?;
         // An upload may be sent to a host that has nothing to do with the registry's logins.
-        let ours = url.host_str().is_some_and(|host| authority(url, host) == repository.registry);
+        let ours = is_ours(repository, url);
         let key = format!("{} {}", repository.registry, action.scopes(&repository.name).join(" "));
         let mut used = if ours { self.known(&key).await } else { None };
         let mut logged_in = false;
@@ -248,8 +248,9 @@ fn cut(repository: &Repository, why: String) -> Failure {
     Failure::Final(PortError::Invalid(format!("{}: {host}: {why}: {hint}", codes::UNAVAILABLE)))
 }
 
-fn authority(url: &Url, host: &str) -> String {
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+/// The registry itself, however its name is written: `R.example:443` is `https://r.example`.
+fn is_ours(repository: &Repository, url: &Url) -> bool {
+    Url::parse(&repository.url("")).is_ok_and(|own| own.origin() == url.origin())
 }
 
 #[derive(Deserialize)]
@@ -320,6 +321,33 @@ mod tests {
         assert!(text(of("invalid peer certificate: UnknownIssuer")).contains("SSL_CERT_FILE"));
         assert!(text(of("received corrupt message of type InvalidContentType")).contains("http://"));
         assert_eq!(text(of("connection reset")), "again: connection reset");
+    }
+
+    #[test]
+    fn logins_go_to_the_registry_only_however_it_is_written() {
+        let is = |registry: &str, url: &str| {
+            let repository = crate::reference::Reference::parse(&format!("{registry}/app")).unwrap().repository;
+            is_ours(&repository, &Url::parse(url).unwrap())
+        };
+        let own = [
+            ("r.example", "https://r.example/v2/"),
+            ("r.example:443", "https://r.example/v2/"),
+            ("R.Example", "https://r.example:443/v2/"),
+            ("http://r.example:80", "http://r.example/v2/"),
+            ("r.example:5000", "https://r.example:5000/v2/"),
+        ];
+        for (registry, url) in own {
+            assert!(is(registry, url), "{registry} {url}");
+        }
+        let other = [
+            ("r.example", "https://layers.example/v2/"),
+            ("r.example:5000", "https://r.example/v2/"),
+            ("r.example", "https://r.example:5000/v2/"),
+            ("r.example:5000", "http://r.example:5000/v2/"),
+        ];
+        for (registry, url) in other {
+            assert!(!is(registry, url), "{registry} {url}");
+        }
     }
 
     #[test]
