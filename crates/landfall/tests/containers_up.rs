@@ -212,6 +212,9 @@ fn what_was_pushed_runs_by_its_digest_with_variables_and_a_port() {
     let said = up.interrupted();
     assert!(said.contains(&format!("Image of app pulled: {name}@{old}")) && !said.contains("canary"), "{said}");
 
+    let left = Command::new("grep").args(["-rl", "secret-canary"]).arg(shop.path("state")).output().unwrap();
+    assert_eq!(common::text(&left.stdout), "", "nothing of the file is left");
+
     // The engine has another image under the tag.
     let id = member["Image"].as_str().unwrap().to_owned();
     assert!(common::engine::tag(&id, &name, "v1.10.0"));
