@@ -62,7 +62,7 @@ impl Masks {
 fn only_points(name: &str, value: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let ends = ["_FILE", "_PATH", "_DIR", "_URL", "_URI", "_ARN", "_NAME", "_STORE"];
-    ends.iter().any(|end| name.ends_with(end)) || value.starts_with('/') || matches!(value, "true" | "false")
+    ends.iter().any(|end| name.ends_with(end)) || matches!(value, "true" | "false")
 }
 
 #[cfg(test)]
@@ -75,6 +75,7 @@ mod tests {
             ("AWS_SECRET_ACCESS_KEY", "abcdefgh"),
             ("OTHER_TOKEN", "abcdefghij"),
             ("SHORT_TOKEN", "no"),
+            ("SLASHED_SECRET", "/abcd+ef/"),
             ("TOKEN_FILE", "/run/secrets/token"),
             ("LICENCE", "abc\nline two"),
             ("HOME", "/home/me"),
@@ -84,6 +85,7 @@ mod tests {
         let masks = Masks::of(&variables, &["LICENCE".to_owned(), "NOT_SET".to_owned()]);
         assert_eq!(masks.apply("abcdefghij abcdefgh no /home/me"), "*** *** no /home/me");
         assert_eq!(masks.apply("abc and line two"), "*** and ***");
+        assert_eq!(masks.apply("/abcd+ef/"), "***");
         assert_eq!(masks.apply("/run/secrets/token"), "/run/secrets/token");
         assert_eq!(masks.named(), ["abc", "line two"]);
         assert!(matches!(masks.apply("nothing here"), Cow::Borrowed(_)));

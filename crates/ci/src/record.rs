@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use landfall_model::ci::CiAction;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Flow;
+use crate::context::Host;
+use crate::plan::{Flow, PlannedStep};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,7 +47,9 @@ impl Record {
         Self { fingerprint: flow.fingerprint(), title: flow.context.event.title(), steps: BTreeMap::new() }
     }
 
-    /// The record before, of the same flow: only what ended well counts.
+    /// The record before, of the same flow: only what ended well counts. Where anything is left to do images are looked at again,
+    /// because they are not kept wherever this record is; what is unchanged is not built again. On a host of CI a run that ended
+    /// well is over: who starts the same commit once more (a schedule, a person) wants it done.
     pub fn resumed(flow: &Flow, before: Option<Record>) -> Self {
         let mut record = Record::new(flow);
         let before = before.filter(|before| before.fingerprint == record.fingerprint);
@@ -53,6 +57,14 @@ impl Record {
             if matches!(ended.outcome, Outcome::Done | Outcome::DoneBefore) {
                 record.steps.insert(name, Ended { outcome: Outcome::DoneBefore, ..ended });
             }
+        }
+        let is_done = |step: &PlannedStep| record.steps.contains_key(&step.name);
+        if !flow.steps.iter().all(is_done) {
+            for step in flow.steps.iter().filter(|step| step.run == CiAction::Build) {
+                record.steps.remove(&step.name);
+            }
+        } else if flow.context.host != Host::Laptop {
+            record.steps.clear();
         }
         record
     }
@@ -76,6 +88,13 @@ impl Record {
             !self.steps.contains_key(&step.name) && step.needs.iter().all(|need| self.is_done(need))
         };
         (0..flow.steps.len()).filter(ready).collect()
+    }
+
+    /// The job is stopped from outside: what could have begun does not.
+    pub fn stop(&mut self, flow: &Flow) {
+        for at in self.ready(flow) {
+            self.end(&flow.steps[at].name, Outcome::Stopped, 0);
+        }
     }
 
     /// What has not begun and never will: something that it waits for did not end well.
@@ -230,8 +249,38 @@ mod tests {
         let again = Record::resumed(&first, Some(record.clone()));
         assert_eq!(again.outcome("test"), Some(&Outcome::DoneBefore));
         assert_eq!(again.ready(&first), [1]);
+        // Images may be gone with the machine: what is unchanged is not built again.
+        record.end("build", Outcome::Done, 20);
+        assert_eq!(Record::resumed(&first, Some(record.clone())).ready(&first), [1]);
         let other = Record::resumed(&flow("c2"), Some(record));
         assert!(other.steps.is_empty());
+    }
+
+    #[test]
+    fn a_run_that_ended_well_is_over() {
+        let mut flow = flow("c1");
+        let mut record = Record::new(&flow);
+        for step in &flow.steps {
+            record.end(&step.name, Outcome::Done, 1);
+        }
+        let again = |flow: &Flow| Record::resumed(flow, Some(record.clone())).steps.len();
+        flow.context.host = Host::CodeBuild;
+        assert_eq!(again(&flow), 0, "a schedule starts it once more");
+        flow.context.host = Host::Laptop;
+        assert_eq!(again(&flow), flow.steps.len(), "nothing is left to go on with");
+    }
+
+    #[test]
+    fn a_job_that_is_stopped_between_two_steps_has_not_ended_well() {
+        let flow = flow("c1");
+        let mut record = Record::new(&flow);
+        record.end("test", Outcome::Done, 10);
+        record.end("build", Outcome::Done, 20);
+        record.stop(&flow);
+        record.give_up(&flow);
+        assert_eq!(record.outcome("push"), Some(&Outcome::Stopped));
+        assert_eq!(record.exit_code(&flow, 8, 130), 130);
+        assert!(record.last_line(&flow, "1 s").contains("not run: deploy prod, verify prod"));
     }
 
     #[test]

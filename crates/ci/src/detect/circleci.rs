@@ -1,22 +1,21 @@
 //! CircleCI. <https://circleci.com/docs/variables/>
 //!
-//! It names the pull request by URL, and its number only where it comes from a fork: then the branch is `pull/7`. The branch that
-//! it is to be merged into is told nowhere.
+//! A branch is built once, whether or not a pull request of it is open: that is a push, because deployments of a branch must not
+//! end when somebody opens a request. Of a fork's there is a number, and the branch is `pull/7`; the branch that it is to be merged
+//! into is told nowhere.
 
 use super::{Variables, get, owned};
 use crate::context::{CiContext, Compare, Event, Host};
 
 pub(super) fn context(variables: &Variables) -> Result<CiContext, String> {
     let branch = owned(variables, "CIRCLE_BRANCH");
-    let url = get(variables, "CIRCLE_PULL_REQUEST");
-    let number = get(variables, "CIRCLE_PR_NUMBER").or_else(|| url.and_then(|url| url.rsplit('/').next()));
-    let event = match (get(variables, "CIRCLE_TAG"), number, branch) {
+    let event = match (get(variables, "CIRCLE_TAG"), get(variables, "CIRCLE_PR_NUMBER"), branch) {
         (Some(tag), ..) => Event::Tag { tag: tag.to_owned() },
         (None, Some(number), head) => Event::PullRequest {
             number: number.parse().map_err(|_| format!("no number of a pull request: {number}"))?,
             head: head.unwrap_or_default(),
             base: String::new(),
-            fork: get(variables, "CIRCLE_PR_NUMBER").is_some(),
+            fork: true,
         },
         (None, None, Some(branch)) => Event::Push { branch },
         (None, None, None) => Event::Manual,

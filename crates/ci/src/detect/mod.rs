@@ -67,7 +67,11 @@ pub fn detect(sources: &Sources<'_>) -> Result<CiContext, String> {
     };
     // A host that names no ref has checked one out all the same.
     if context.event == Event::Manual {
-        context.event = of_git(&sources.git);
+        let named = match context.host {
+            Host::CodeBuild => codebuild::named(variables, &sources.git),
+            _ => None,
+        };
+        context.event = named.unwrap_or_else(|| of_git(&sources.git));
     }
     context.commit = context.commit.or_else(|| sources.git.commit.clone());
     context.repository = context.repository.or_else(|| sources.git.origin.as_deref().and_then(slug));

@@ -93,7 +93,8 @@ fn circleci() {
     assert_eq!(of_push.repository.as_deref(), Some("acme/shop"));
     assert_eq!(context(&format!("{base} CIRCLE_TAG=v1-prod")).event, tag("v1-prod"));
     let url = "CIRCLE_PULL_REQUEST=https://github.com/acme/shop/pull/7";
-    assert_eq!(context(&format!("{base} CIRCLE_BRANCH=fix {url}")).event, pull(7, "fix", "", false));
+    // Else an open request from master would end its deployments.
+    assert_eq!(context(&format!("{base} CIRCLE_BRANCH=fix {url}")).event, push("fix"));
     let fork = format!("{base} CIRCLE_BRANCH=pull/7 {url} CIRCLE_PR_NUMBER=7 CIRCLE_PR_USERNAME=eve");
     assert_eq!(context(&fork).event, pull(7, "pull/7", "", true));
 }
@@ -161,8 +162,25 @@ fn codebuild() {
     assert_eq!(context(&format!("{base} CODEBUILD_SOURCE_VERSION=refs/heads/a/b")).event, push("a/b"));
     let pr = "CODEBUILD_WEBHOOK_TRIGGER=pr/7 CODEBUILD_WEBHOOK_HEAD_REF=refs/heads/fix CODEBUILD_WEBHOOK_BASE_REF=refs/heads/master";
     assert_eq!(context(&format!("{base} {pr}")).event, pull(7, "fix", "master", true));
-    // A commit by hand, and nothing of git.
-    assert_eq!(context(&format!("{base} CODEBUILD_SOURCE_VERSION=1a2b3c")).event, Event::Manual);
+    // By hand, by a schedule: as AWS documents them.
+    let by_hand = |source: &str| context(&format!("{base} CODEBUILD_SOURCE_VERSION={source}")).event;
+    assert_eq!(by_hand("refs/heads/main^{1a2b3c4}"), push("main"));
+    assert_eq!(by_hand("refs/tags/v1^{1a2b3c4}"), tag("v1"));
+    assert_eq!(
+        [by_hand("refs/pull/7/head"), by_hand("refs/pull/7/head^{1a2b3c4}")],
+        [(); 2].map(|()| pull(7, "", "", true))
+    );
+    assert_eq!([by_hand("1a2b3c"), by_hand("main")], [Event::Manual, Event::Manual], "nothing of git");
+    let checked_out = |source: &str| {
+        let variables = of(&format!("{base} CODEBUILD_SOURCE_VERSION={source}"));
+        let git = Git { commit: Some("1a2b3c4d5e6f".to_owned()), tags: vec!["v1".to_owned()], ..Git::default() };
+        detect(&Sources { variables: Some(&variables), event_file: None, git }).unwrap().event
+    };
+    assert_eq!(checked_out("main"), push("main"));
+    assert_eq!(checked_out("main^{1a2b3c4}"), push("main"));
+    assert_eq!(checked_out("v1"), tag("v1"));
+    // What git says of it.
+    assert_eq!([checked_out("1a2b3c4"), checked_out("arn:aws:s3:::sources/shop.zip")], [tag("v1"), tag("v1")]);
 }
 
 #[test]

@@ -114,6 +114,10 @@ fn github(out: &mut Lines, settings: &Settings) {
     }
     out.add(2, "steps:");
     out.all(3, &["- uses: actions/checkout@v4", "  with:", "    fetch-depth: 0"]);
+    if needs.pull_requests {
+        // Not GitHub's merge of it, which is no commit that anybody has.
+        out.add(5, "ref: ${{ github.event.pull_request.head.sha || github.sha }}");
+    }
     out.all(3, &["- name: Get landfall", "  run: |"]);
     for line in settings.binary.install() {
         out.add(5, &line);
@@ -182,11 +186,6 @@ fn gitlab(out: &mut Lines, settings: &Settings) {
     out.add(1, "rules:");
     if needs.pull_requests {
         out.add(2, "- if: $CI_PIPELINE_SOURCE == \"merge_request_event\"");
-        if needs.branches {
-            out.add(2, "# A branch with an open merge request runs once, not twice.");
-            out.add(2, "- if: $CI_COMMIT_BRANCH && $CI_OPEN_MERGE_REQUESTS");
-            out.add(2, "  when: never");
-        }
     }
     if needs.branches {
         out.add(2, "- if: $CI_COMMIT_BRANCH");

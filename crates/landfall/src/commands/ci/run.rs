@@ -124,6 +124,9 @@ impl Running<'_> {
                 _ = hangup.recv() => { stopper.send_replace(true); }
             }
         }
+        if *stopper.borrow() {
+            self.record.stop(&self.job.flow);
+        }
         self.record.give_up(&self.job.flow);
         keep.save(&self.record);
         Ok(())
