@@ -15,6 +15,7 @@ mod router_peers;
 mod server;
 mod start;
 mod stats;
+mod synth;
 mod watch;
 mod workspace;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Some("router") => router::run(&args[1..]),
         Some("scale") => scale(),
         Some("start") => start::run(),
+        Some("synth") => synth::run(),
         Some("watch") => watch::run(),
         Some("janitor") => workspace::janitor(&args[1..]),
         Some("all") => {
@@ -47,11 +49,12 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             watch::run()?;
             quotas()?;
             ci::run()?;
+            synth::run()?;
             start::run()
         }
         Some(other) => bail!("no benchmark called {other}"),
         None => bail!(
-            "name a benchmark: ci, deploy, intake, preview, push, quotas, rebuild, router, scale, start, watch, all"
+            "name a benchmark: ci, deploy, intake, preview, push, quotas, rebuild, router, scale, start, synth, watch, all"
         ),
     }
 }
