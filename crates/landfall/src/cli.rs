@@ -18,8 +18,8 @@ use crate::printer::{Color, OutputFormat};
 mod doctor;
 mod iam;
 pub(crate) mod images;
-mod template;
 pub(crate) mod release;
+mod template;
 
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use iam::{IamArgs, Trust};

@@ -222,7 +222,10 @@ fn master_is_built_pushed_deployed_and_asked_and_a_tag_promotes_its_image() {
     assert!(image.starts_with(&format!("{repository}@sha256:")), "{image}");
     assert!(said.contains(image.split_once('@').unwrap().1), "the digest is the push's: {said}");
     let again = run(&["ci", "resume"], branch, &commit, 0);
-    assert!(again.contains("unchanged") && again.trim_end().ends_with("build, push, deploy dev, verify dev"), "{again}");
+    assert!(
+        again.contains("unchanged") && again.trim_end().ends_with("build, push, deploy dev, verify dev"),
+        "{again}"
+    );
     assert_eq!(runs("dev"), image);
     let shown = aws.landfall(&["release", "show", "--output", "json"]).output().unwrap();
     let shown: Value = serde_json::from_str(&ends(&shown, 0, &[])).unwrap();

@@ -311,7 +311,11 @@ fn every_call_in_the_source_is_in_the_table_and_nothing_else_is() {
                 let whole = std::fs::read_to_string(&path).unwrap();
                 let whole = whole.split("#[cfg(test)]").next().unwrap();
                 // There a short form stands for ECR's calls, elsewhere for another service's.
-                let named = if name.starts_with("ecr") { whole.replace(" call(\"", " ecr!(\"").replace("(call(\"", "(ecr!(\"") } else { whole.to_owned() };
+                let named = if name.starts_with("ecr") {
+                    whole.replace(" call(\"", " ecr!(\"").replace("(call(\"", "(ecr!(\"")
+                } else {
+                    whole.to_owned()
+                };
                 text.push_str(&named);
             }
         }

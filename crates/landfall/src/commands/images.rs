@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::cli::Global;
 use crate::cli::images::{CopyArgs, ImagesCommand};
-use crate::commands::{port_error, prune};
 use crate::commands::push::{client, refused, summary};
+use crate::commands::{port_error, prune};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::meter::Meter;

@@ -168,8 +168,7 @@ fn on<T>(
         // Fails only where somebody was first.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
-    let runtime =
-        runtime.enable_all().build().map_err(|error| CliError::io("cannot start the runtime", &error))?;
+    let runtime = runtime.enable_all().build().map_err(|error| CliError::io("cannot start the runtime", &error))?;
     let result = runtime.block_on(tracing::Instrument::instrument(
         work(),
         tracing::info_span!("landfall", version = env!("CARGO_PKG_VERSION")),

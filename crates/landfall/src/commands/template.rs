@@ -22,13 +22,16 @@ pub(crate) fn run(args: &TemplateArgs, global: &Global, printer: &Printer) -> Cl
     })?;
     let text = if printer.json() { made.json() } else { made.yaml() };
     excess(&made, &text).map_err(|excess| {
-        CliError::new(ExitCode::InvalidManifest, excess.to_string()).hint("spread the services over several environments")
+        CliError::new(ExitCode::InvalidManifest, excess.to_string())
+            .hint("spread the services over several environments")
     })?;
     printer.raw(&text)?;
     let count = made.resources.len();
     printer.note(format_args!("{count} resources, {} parameters, {} bytes", made.parameters.len(), text.len()));
     if text.len() > BODY {
-        printer.hint(&format!("over {BODY} bytes a template is uploaded first: `aws cloudformation deploy --s3-bucket BUCKET`"));
+        printer.hint(format!(
+            "over {BODY} bytes a template is uploaded first: `aws cloudformation deploy --s3-bucket BUCKET`"
+        ));
     }
     Ok(ExitCode::Ok)
 }
