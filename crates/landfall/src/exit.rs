@@ -25,7 +25,7 @@ exit_codes! {
     Ok = 0, "ok";
     /// Failed; what was done before the failure was kept, as the plan says.
     Failed = 1, "failed";
-    /// `plan`, `diff`, `drift`: something differs.
+    /// `plan`, `diff`, `drift`, `secrets diff`: something differs.
     Different = 2, "different";
     /// Failed, and everything it had done was undone.
     RolledBack = 3, "rolled_back";

@@ -49,6 +49,7 @@ impl Receiver {
                     // Whoever answers may repeat what it was told.
                     let body = format!("you sent {request}");
                     let status = match (registry, login) {
+                        (false, _) if request.starts_with("POST /refused/") => "404 Not Found\r\n",
                         (false, _) => "200 OK\r\n",
                         (true, false) => "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"r\"\r\n",
                         (true, true) => "403 Forbidden\r\n",
@@ -222,6 +223,7 @@ previews:
 notifications:
   chat: {{ slack: {{ url_secret: {{ env: SLACK_URL }} }} }}
   dead: {{ slack: {{ url_secret: {{ env: DEAD_URL }} }} }}
+  refused: {{ slack: {{ url_secret: {{ env: REFUSED_URL }} }} }}
   signed: {{ webhook: {{ url: "{signed}", secret: {{ ssm: /shop/signing }} }} }}
   signed_too: {{ webhook: {{ url: "{signed}", secret: {{ secrets_manager: "shop/preview:other" }} }} }}
 chatops:
@@ -260,6 +262,7 @@ ci:
             .env("HOOK_HEADER", self.of("hookheader"))
             .env("SLACK_URL", self.receiver.url(&format!("/slack/{}", self.of("slackurl"))))
             .env("DEAD_URL", format!("http://127.0.0.1:9/{}", self.of("deadurl")))
+            .env("REFUSED_URL", self.receiver.url(&format!("/refused/{}", self.of("refusedurl"))))
             .env("SLACK_SIGNING", self.of("slacksigning"))
             .env("CI_TOKEN", self.of("citoken"))
             .env("LICENCE", self.of("licence"))
@@ -519,7 +522,7 @@ fn no_server_shows_a_secret() {
     assert_eq!(deliver("push", &push(branch, &zero, COMMIT), &world.of("webhook")) / 100, 2);
     wait("hook and notices are sent", &|| {
         let heard = world.receiver.heard();
-        ["/hook", "/slack/", "/signed"]
+        ["/hook", "/slack/", "/signed", "/refused/"]
             .iter()
             .all(|path| heard.iter().any(|one| one.starts_with(&format!("POST {path}"))))
     });
@@ -540,6 +543,10 @@ fn no_server_shows_a_secret() {
     ] {
         world.run(arguments, &[0]);
     }
+    // What came back from the hook repeats what it was sent, and is kept without that.
+    let logs = std::fs::read_dir(world.aws.path().join("state/hooks")).unwrap().map(|entry| entry.unwrap().path());
+    let kept = logs.map(|path| std::fs::read_to_string(path).unwrap_or_default()).collect::<String>();
+    assert!(kept.to_ascii_lowercase().contains("authorization: bearer ***"), "{kept}");
     // SQLite's log is there as long as the server is.
     assert!(world.aws.path().join("state/landfall.db-wal").exists());
     world.nothing_leaked("a running server");
@@ -552,6 +559,7 @@ fn no_server_shows_a_secret() {
         let may: &[&str] = match path {
             "/hook" => &["hooktoken", "hookheader"],
             "/signed" => &[],
+            path if path.starts_with("/refused/") => &["refusedurl"],
             _ => &["slackurl"],
         };
         let found = world.canaries.found(request.as_bytes());
