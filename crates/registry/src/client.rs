@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use landfall_ports::registry::{CloudRegistry, RepositoryRules};
-use landfall_ports::{PortError, PortResult, chain};
+use landfall_ports::{PortError, PortResult};
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK, LOCATION};
 use reqwest::{Client as Http, Response, StatusCode, Url};
 use serde::Deserialize;
@@ -12,14 +11,12 @@ use serde::Deserialize;
 use crate::codes;
 use crate::credentials::Places;
 use crate::digest::Digest;
-use crate::http::{Action, Failure, Transport, said};
+use crate::http::{Action, Transport, said};
 use crate::manifest::{ACCEPTED, Document, LARGEST};
 use crate::reference::{Reference, Repository};
 use crate::watch::{Quiet, Watcher};
 
 pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
-/// Hops from a registry to where it keeps its layers.
-const REDIRECTS: usize = 5;
 /// Pages of a listing; a hundred names each.
 const PAGES: usize = 1_000;
 
@@ -117,7 +114,7 @@ impl Client {
         }
         let expected = version.parse::<Digest>().ok().or_else(|| digest_of(&response));
         let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let bytes = limited(response, LARGEST, &what).await?;
+        let bytes = self.body(response).whole(LARGEST, &what).await.map_err(|failed| failed.told(&what))?;
         let document = Document::parse(bytes, media_type.as_deref())?;
         match expected.filter(|expected| *expected != document.digest) {
             Some(expected) => Err(PortError::Invalid(format!(
@@ -198,44 +195,6 @@ impl Client {
         }
     }
 
-    /// A blob's content. Registries send away to where they keep it; the login stays here.
-    pub(crate) async fn blob(&self, repository: &Repository, digest: &Digest) -> PortResult<Response> {
-        let what = format!("reading layer {} of {repository}", digest.short());
-        let mut url = Self::url(repository, &format!("blobs/{digest}"))?;
-        for _ in 0..REDIRECTS {
-            // No time for the whole: a layer may be large. The body is watched by whoever reads it.
-            let sent = self.transport.once(repository, Action::Pull, &url, |http| Ok(http.get(url.clone()))).await;
-            let response = match sent {
-                Ok(response) => response,
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Cut(why)) => {
-                    return Err(PortError::Unavailable(format!("{}: {what}: {why}", codes::UNAVAILABLE)));
-                }
-            };
-            match response.status() {
-                StatusCode::OK => return Ok(response),
-                status if status.is_redirection() => url = elsewhere(&url, &response, &what)?,
-                _ => return Err(self.refused(repository, &what, response).await),
-            }
-        }
-        Err(PortError::Unavailable(format!("{}: {what}: sent from place to place", codes::UNAVAILABLE)))
-    }
-
-    /// A small blob as a whole, checked.
-    ///
-    /// # Errors
-    /// As [`Client::resolve`]; `Invalid` also where it is larger than a manifest may be.
-    pub async fn small_blob(&self, repository: &Repository, digest: &Digest) -> PortResult<Bytes> {
-        let what = format!("reading {} of {repository}", digest.short());
-        let bytes = limited(self.blob(repository, digest).await?, LARGEST, &what).await?;
-        let found = Digest::of(&bytes);
-        if found == *digest {
-            Ok(bytes)
-        } else {
-            Err(PortError::Invalid(format!("{}: {what}: {found} came", codes::DIGEST)))
-        }
-    }
-
     /// All tags. An error rather than a part of them.
     ///
     /// # Errors
@@ -264,7 +223,8 @@ impl Client {
                 .and_then(|value| value.to_str().ok())
                 .and_then(next_page)
                 .map(str::to_owned);
-            let page: Page = serde_json::from_slice(&limited(response, LARGEST, &what).await?)
+            let page = self.body(response).whole(LARGEST, &what).await.map_err(|failed| failed.told(&what))?;
+            let page: Page = serde_json::from_slice(&page)
                 .map_err(|e| PortError::Unavailable(format!("{}: {what}: {e}", codes::UNAVAILABLE)))?;
             all.extend(page.tags.unwrap_or_default());
             match next {
@@ -350,37 +310,10 @@ pub(crate) fn location(repository: &Repository, asked: &Url, response: &Response
     Ok(url)
 }
 
-fn elsewhere(asked: &Url, response: &Response, what: &str) -> PortResult<Url> {
-    let header = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let url = header.and_then(|header| asked.join(header).ok()).filter(|url| matches!(url.scheme(), "http" | "https"));
-    let url = url.filter(|url| asked.scheme() == "http" || url.scheme() == "https");
-    url.ok_or_else(|| PortError::Unavailable(format!("{}: {what}: sent to no usable place", codes::UNAVAILABLE)))
-}
-
 /// `</v2/a/tags/list?last=x&n=100>; rel="next"`
 fn next_page(link: &str) -> Option<&str> {
     let (url, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     rest.contains("next").then_some(url)
-}
-
-async fn limited(mut response: Response, most: u64, what: &str) -> PortResult<Bytes> {
-    let mut bytes = BytesMut::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) => return Ok(bytes.freeze()),
-            Err(e) => {
-                return Err(PortError::Unavailable(format!(
-                    "{}: {what}: {}",
-                    codes::UNAVAILABLE,
-                    chain(&e.without_url())
-                )));
-            }
-        }
-        if bytes.len() as u64 > most {
-            return Err(PortError::Invalid(format!("{}: {what}: larger than {most} bytes", codes::REFUSED)));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use landfall_ports::{PortError, PortResult, chain};
+use landfall_ports::{PortError, PortResult};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
@@ -110,15 +110,17 @@ impl Client {
         let what = format!("reading layer {} of {from}", descriptor.digest.short());
         let mut tried = 0;
         loop {
-            tried += 1;
-            match self.fetch_once(from, descriptor, path).await? {
+            match self.fetch_once(from, descriptor, path, &mut tried).await? {
                 Ok(found) if found == descriptor.digest => {
                     return Ok(Place::File { path: path.to_owned(), offset: 0, size: descriptor.size });
                 }
                 Ok(found) => {
                     return Err(PortError::Invalid(format!("{}: {what}: {found} came", codes::DIGEST)));
                 }
-                Err(why) => self.transport.pause(from, tried, &what, Ok(why)).await?,
+                Err(why) => {
+                    tried += 1;
+                    self.transport.pause(from, tried, &what, Ok(why)).await?;
+                }
             }
         }
     }
@@ -129,16 +131,13 @@ impl Client {
         from: &Repository,
         descriptor: &Descriptor,
         path: &Path,
+        tried: &mut u32,
     ) -> PortResult<Result<Digest, String>> {
-        let mut response = match self.blob(from, &descriptor.digest).await {
-            Ok(response) => response,
-            Err(PortError::Unavailable(why)) => return Ok(Err(why)),
-            Err(error) => return Err(error),
-        };
+        let mut body = self.blob(from, &descriptor.digest, tried).await?;
         let mut file = tokio::fs::File::create(path).await.map_err(|e| not_written(path, &e))?;
         let (mut hash, mut left) = (Sha256::new(), descriptor.size);
         loop {
-            match response.chunk().await {
+            match body.chunk().await {
                 Ok(Some(chunk)) => {
                     let Some(rest) = left.checked_sub(chunk.len() as u64) else {
                         return Err(PortError::Invalid(format!(
@@ -152,7 +151,7 @@ impl Client {
                 }
                 Ok(None) if left > 0 => return Ok(Err(format!("it ended {left} bytes early"))),
                 Ok(None) => break,
-                Err(e) => return Ok(Err(chain(&e.without_url()))),
+                Err(why) => return Ok(Err(why)),
             }
         }
         file.flush().await.map_err(|e| not_written(path, &e))?;

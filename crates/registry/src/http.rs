@@ -24,6 +24,8 @@ use crate::watch::{Event, Watcher};
 const CONNECT: Duration = Duration::from_secs(10);
 /// For an answer to anything but a layer.
 pub(crate) const ANSWER: Duration = Duration::from_secs(60);
+/// A connection on which nothing moves for so long is given up.
+pub(crate) const STALLED: Duration = Duration::from_secs(60);
 /// Of an error's body.
 const LONGEST_ERROR: usize = 8 * 1024;
 
@@ -60,6 +62,8 @@ pub(crate) struct Transport {
     pub places: Places,
     pub cloud: Option<Arc<dyn CloudRegistry>>,
     pub watcher: Arc<dyn Watcher>,
+    /// With a blob that is read.
+    pub patience: Duration,
     headers: tokio::sync::Mutex<HashMap<String, Header>>,
 }
 
@@ -68,6 +72,16 @@ pub(crate) enum Failure {
     /// May pass by itself.
     Cut(String),
     Final(PortError),
+}
+
+impl Failure {
+    /// Where nobody tries again.
+    pub(crate) fn told(self, what: &str) -> PortError {
+        match self {
+            Self::Cut(why) => PortError::Unavailable(format!("{}: {what}: {why}", codes::UNAVAILABLE)),
+            Self::Final(error) => error,
+        }
+    }
 }
 
 impl From<PortError> for Failure {
@@ -111,7 +125,7 @@ fn install() {
 impl Transport {
     pub(crate) fn new(places: Places, cloud: Option<Arc<dyn CloudRegistry>>, watcher: Arc<dyn Watcher>) -> Self {
         let headers = tokio::sync::Mutex::default();
-        Self { plain: Lazy::new(plain), secure: Lazy::new(secure), places, cloud, watcher, headers }
+        Self { plain: Lazy::new(plain), secure: Lazy::new(secure), places, cloud, watcher, patience: STALLED, headers }
     }
 
     pub(crate) fn http(&self, url: &Url) -> PortResult<&reqwest::Client> {
@@ -130,7 +144,7 @@ impl Transport {
         let mut tried = 0;
         loop {
             tried += 1;
-            let asked = match self.once(repository, action, url, |http| Ok(make(http).timeout(ANSWER))).await {
+            let asked = match self.once(repository, action, url, None, |http| Ok(make(http).timeout(ANSWER))).await {
                 Ok(response) if retry::passes_by_itself(response.status().as_u16()) => Err(response),
                 Ok(response) => return Ok(response),
                 Err(Failure::Final(error)) => return Err(error),
@@ -176,12 +190,13 @@ impl Transport {
         Ok(())
     }
 
-    /// One try, logged in.
+    /// One try, logged in. `patience`: until the answer begins, where neither the request nor the caller bounds it.
     pub(crate) async fn once(
         &self,
         repository: &Repository,
         action: Action<'_>,
         url: &Url,
+        patience: Option<Duration>,
         make: impl Fn(&reqwest::Client) -> PortResult<RequestBuilder>,
     ) -> Result<Response, Failure> {
         let http = self.http(url)?;
@@ -195,7 +210,11 @@ impl Transport {
             if let Some(header) = &used {
                 request = request.header(AUTHORIZATION, header.clone());
             }
-            let response = request.send().await.map_err(|e| cut(repository, chain(&e.without_url())))?;
+            let answered = match patience {
+                Some(patience) => tokio::time::timeout(patience, request.send()).await.map_err(|_| silent(patience)),
+                None => Ok(request.send().await),
+            };
+            let response = answered.map_err(Failure::Cut)?.map_err(|e| cut(repository, chain(&e.without_url())))?;
             if response.status() != StatusCode::UNAUTHORIZED || !ours {
                 return Ok(response);
             }
@@ -233,6 +252,10 @@ impl Transport {
         let files = if looked.is_empty() { String::new() } else { format!("; logins are looked for in {looked}") };
         PortError::Denied(format!("{}: {repository}: {host} answered {said}{files}", codes::DENIED))
     }
+}
+
+pub(crate) fn silent(patience: Duration) -> String {
+    format!("nothing came for {} s", patience.as_secs_f32())
 }
 
 /// What no waiting mends is told at once: a certificate that is not trusted, and TLS where none is spoken.

@@ -16,6 +16,7 @@ pub mod codes;
 mod copy;
 pub mod credentials;
 mod digest;
+mod download;
 mod http;
 mod login;
 pub mod manifest;

@@ -15,14 +15,12 @@ use tokio::time::Instant;
 use crate::blob::{Opened, Place, Sent, Stream};
 use crate::client::{Client, Started, digest_of, location};
 use crate::codes;
-use crate::http::{Action, Failure, said};
+use crate::http::{Action, Failure, STALLED, said};
 use crate::manifest::Descriptor;
 use crate::reference::Repository;
 use crate::retry;
 use crate::watch::Event;
 
-/// A connection on which nothing moves for so long is given up.
-const STALLED: Duration = Duration::from_secs(60);
 /// After the last byte the registry may hash all of it again, and copy it to where it keeps layers.
 const DIGESTING: Duration = Duration::from_secs(600);
 
@@ -154,7 +152,7 @@ impl Client {
         let mut url = at.url.clone();
         url.query_pairs_mut().append_pair("digest", &descriptor.digest.to_string());
         let left = descriptor.size - at.from;
-        let request = self.transport.once(repository, Action::Push, &url, |http| {
+        let request = self.transport.once(repository, Action::Push, &url, None, |http| {
             let mut opened = open(place, descriptor)?;
             opened.skip(at.from);
             let body = Stream::new(opened, Arc::clone(sent), Arc::clone(&self.transport.watcher));

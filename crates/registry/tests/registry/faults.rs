@@ -188,6 +188,29 @@ async fn throttling_and_failures_that_pass_are_waited_for() {
 }
 
 #[tokio::test]
+async fn a_layer_that_is_read_is_asked_for_again() {
+    let (registry, other) = (Registry::start(), Registry::start());
+    let dir = tempfile::tempdir().unwrap();
+    let source = layout(&dir.path().join("image"), &[noise(1, 100_000)]);
+    client().push(&push(&reference(registry.port, "app"), &tags(&["v1"])), &source).await.unwrap();
+    let (mut throttled, mut failed, mut cut) = (first(1), first(1), first(1));
+    let rule = move |seen: &crate::proxy::Seen| match seen.is("GET", "/blobs/") {
+        true if throttled() => Do::Answer(429, vec![("retry-after", "1".to_owned())], String::new()),
+        true if failed() => Do::Answer(502, Vec::new(), String::new()),
+        true if cut() => Do::Swallow,
+        _ => Do::Pass,
+    };
+    let proxy = Proxy::start(registry.port, rule).await;
+    let (from, to) = (reference(proxy.port, "app:v1"), reference(other.port, "app"));
+    let told = Arc::new(Told::default());
+    let client = Client::watched(Places::default(), None, told.clone());
+    client.copy(&from, &push(&to, &tags(&["v1"])), dir.path()).await.unwrap().unwrap();
+    whole(&to, "v1", &source).await;
+    let told = told.retries.lock().unwrap().join("\n");
+    assert!(told.contains("429") && told.contains("502") && told.lines().count() == 3, "{told}");
+}
+
+#[tokio::test]
 async fn throttling_that_does_not_pass_is_said_at_once() {
     let registry = Registry::start();
     let rule = |seen: &crate::proxy::Seen| {
