@@ -4,9 +4,10 @@
 //! compresses only what has changed. The same layers always give the same manifest, so that a second push finds its digest.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufWriter, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -36,40 +37,44 @@ impl Layers {
         Self(directory)
     }
 
-    fn find(&self, diff: &Digest) -> Option<(Digest, Place)> {
-        let known = std::fs::read_to_string(self.0.join(format!("{}.{HOW}", diff.hex()))).ok()?;
-        let digest: Digest = known.trim().parse().ok()?;
-        let path = self.0.join(digest.hex());
-        let size = std::fs::metadata(&path).ok()?.len();
-        Some((digest, Place::File { path, offset: 0, size }))
+    fn known(&self, diff: &Digest) -> PathBuf {
+        self.0.join(format!("{}.{HOW}", diff.hex()))
     }
 
-    /// Compresses what `place` holds, which must be `diff`.
+    /// A file of another size is none: it was cut by a full disk or a power failure.
+    fn find(&self, diff: &Digest) -> Option<(Digest, Place)> {
+        let known = std::fs::read_to_string(self.known(diff)).ok()?;
+        let (digest, size) = known.trim().split_once(' ')?;
+        let (digest, size): (Digest, u64) = (digest.parse().ok()?, size.parse().ok()?);
+        let path = self.0.join(digest.hex());
+        let fits = std::fs::metadata(&path).is_ok_and(|found| found.len() == size);
+        fits.then_some((digest, Place::File { path, offset: 0, size }))
+    }
+
+    /// Compresses what `place` holds, which must be `diff`. Other threads and other processes may do the same at once: each writes
+    /// files of its own, which get their names when they are whole, and what they hold is the same.
     fn add(&self, place: &Place, diff: &Digest, at: &Path) -> PortResult<(Digest, Place)> {
         let full = |e: std::io::Error| not_written(&self.0, &e);
         std::fs::create_dir_all(&self.0).map_err(full)?;
-        // A name of its own until it is whole: another push may compress the same, and an image may have a layer twice.
-        static DRAFTS: AtomicU64 = AtomicU64::new(0);
-        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-        let draft = self.0.join(format!("{}.{}.{number}.draft", diff.hex(), std::process::id()));
-        let done = self.compress(place, diff, at, &draft);
-        if done.is_err() {
-            // The error is the compression's; a draft that stays is no layer.
-            let _ = std::fs::remove_file(&draft);
-        }
-        let digest = done?;
+        let draft = || {
+            let readable = std::fs::Permissions::from_mode(0o644);
+            tempfile::Builder::new().suffix(".draft").permissions(readable).tempfile_in(&self.0).map_err(full)
+        };
+        let mut layer = draft()?;
+        let digest = self.compress(place, diff, at, layer.as_file_mut())?;
+        let size = layer.as_file().metadata().map_err(full)?.len();
         let path = self.0.join(digest.hex());
-        std::fs::rename(&draft, &path).map_err(full)?;
-        let known = self.0.join(format!("{}.{HOW}", diff.hex()));
-        std::fs::write(&draft, digest.to_string()).and_then(|()| std::fs::rename(&draft, known)).map_err(full)?;
-        let size = std::fs::metadata(&path).map_err(full)?.len();
+        layer.persist(&path).map_err(|e| full(e.error))?;
+        let mut known = draft()?;
+        known.write_all(format!("{digest} {size}").as_bytes()).map_err(full)?;
+        known.persist(self.known(diff)).map_err(|e| full(e.error))?;
         Ok((digest, Place::File { path, offset: 0, size }))
     }
 
-    fn compress(&self, place: &Place, diff: &Digest, at: &Path, draft: &Path) -> PortResult<Digest> {
+    fn compress(&self, place: &Place, diff: &Digest, at: &Path, draft: &mut File) -> PortResult<Digest> {
         let full = |e: std::io::Error| not_written(&self.0, &e);
         let mut source = place.open().map_err(|e| bad(at, e))?;
-        let file = BufWriter::with_capacity(256 * 1024, std::fs::File::create(draft).map_err(full)?);
+        let file = BufWriter::with_capacity(256 * 1024, draft);
         let mut packed = GzEncoder::new(Hashed { inner: file, hash: Sha256::new() }, Compression::new(LEVEL));
         let (mut raw, mut buffer) = (Sha256::new(), vec![0; 256 * 1024]);
         loop {
@@ -273,11 +278,51 @@ mod tests {
     }
 
     #[test]
+    fn builds_that_compress_the_same_layer_at_once_do_not_meet() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Layers::new(dir.path().join("layers"));
+        let place = Place::Bytes(Bytes::from("layer ".repeat(50_000)));
+        let diff = place.digest().unwrap();
+        let together = std::sync::Barrier::new(8);
+        let added: Vec<(Digest, Place)> = std::thread::scope(|scope| {
+            let add = || {
+                together.wait();
+                store.add(&place, &diff, dir.path()).unwrap()
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(add)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for (digest, packed) in &added {
+            assert_eq!(packed.digest().unwrap(), *digest);
+        }
+        assert_eq!(store.find(&diff).as_ref(), Some(&added[0]));
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("layers")).unwrap().count(),
+            2,
+            "the layer, and what is known of it"
+        );
+    }
+
+    #[test]
+    fn a_layer_of_another_size_is_compressed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Layers::new(dir.path().to_owned());
+        let place = Place::Bytes(Bytes::from("layer ".repeat(1_000)));
+        let diff = place.digest().unwrap();
+        let (digest, packed) = store.add(&place, &diff, dir.path()).unwrap();
+        std::fs::write(dir.path().join(digest.hex()), digest.to_string()).unwrap();
+        assert_eq!(store.find(&diff), None);
+        assert_eq!(store.add(&place, &diff, dir.path()).unwrap(), (digest.clone(), packed));
+        assert_eq!(store.find(&diff).unwrap().1.digest().unwrap(), digest);
+    }
+
+    #[test]
     fn a_full_disk_is_told_from_a_damaged_layer() {
         let store = Layers::new(PathBuf::from("/layers"));
         let place = Place::Bytes(Bytes::from(vec![7; 1_000_000]));
         let diff = place.digest().unwrap();
-        let error = store.compress(&place, &diff, Path::new("a.tar"), Path::new("/dev/full")).unwrap_err();
+        let mut disk = File::create("/dev/full").unwrap();
+        let error = store.compress(&place, &diff, Path::new("a.tar"), &mut disk).unwrap_err();
         assert!(matches!(&error, PortError::Full(text) if text.contains("LF-IMAGE-DISK: /layers")), "{error}");
     }
 
