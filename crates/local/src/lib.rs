@@ -32,7 +32,8 @@ mod task;
 
 pub use balancer::RouterCommand;
 pub use engine::{Engine, EngineKind, EngineOptions};
-pub use images::context::digest as context_digest;
+pub use images::context::{Context, digest as context_digest, stage as stage_context};
+pub use images::stamp::stamp as context_stamp;
 pub use landfall_ports::orchestrator::LogLine;
 pub use platform::{LocalOptions, LocalPlatform};
 pub use secrets::LocalSecrets;

@@ -11,10 +11,11 @@ mod run;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use landfall_model::app::App;
+use landfall_ports::PortResult;
 use landfall_registry::{Client, Reference, Repository};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,8 @@ use crate::progress::{Mark, Progress};
 
 /// Builds at once: each has processes of its own.
 const AT_ONCE: usize = 4;
+/// Seconds after which no change can have the time of one before; file systems of other machines are coarse.
+const SETTLED: i64 = 3;
 
 /// What is known of a built image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +57,8 @@ pub(crate) struct Images {
     order: Vec<usize>,
     needs: Vec<Vec<usize>>,
     root: PathBuf,
+    state: PathBuf,
+    /// Below `state`.
     directory: PathBuf,
     project: String,
     pub(crate) words: Words,
@@ -104,7 +109,10 @@ impl Images {
                 CliError::new(ExitCode::InvalidManifest, message)
             })?;
         let contexts: Vec<CliResult<String>> =
-            stream::iter(items.iter().map(|item| context(&root, item))).buffered(AT_ONCE).collect().await;
+            stream::iter(items.iter().map(|item| context(&root, state, item, directory.join(item.key()))))
+                .buffered(AT_ONCE)
+                .collect()
+                .await;
         let contexts = contexts.into_iter().collect::<CliResult<Vec<String>>>()?;
         let before = |item: &Item| read(&directory.join(item.key())).map_or_else(Vec::new, |record| record.platforms);
         let platforms: Vec<Vec<String>> =
@@ -122,11 +130,17 @@ impl Images {
             order,
             needs,
             root,
+            state: state.to_owned(),
             directory,
             project: app.project.clone(),
             words,
             _lock: lock,
         })
+    }
+
+    /// What is checked out, where it is not what the commit holds.
+    pub(crate) fn other_commit(&self) -> Option<String> {
+        other_commit(&self.root, self.words.commit.as_deref()?)
     }
 
     /// Those that are meant by `SERVICE` and `SERVICE/CONTAINER`.
@@ -164,9 +178,7 @@ impl Images {
     fn write(&self, item: usize, record: &Record) -> CliResult<()> {
         let path = self.room(item).join("image.json");
         let text = serde_json::to_vec_pretty(record).map_err(|error| CliError::internal("record").cause(&error))?;
-        let draft = path.with_extension("draft");
-        let written = std::fs::create_dir_all(self.room(item)).and_then(|()| std::fs::write(&draft, text));
-        let written = written.and_then(|()| std::fs::rename(&draft, &path));
+        let written = std::fs::create_dir_all(self.room(item)).and_then(|()| replace(&path, &text));
         written.map_err(|error| CliError::io(format!("cannot write {}", path.display()), &error))
     }
 
@@ -181,7 +193,9 @@ impl Images {
         let mut there = BTreeSet::new();
         if !wishes.fresh {
             for item in chosen {
-                if self.record(*item).is_some() || self.in_registry(*item, client).await? {
+                // What a registry had, it may have lost; and the manifest may name another one by now.
+                let here = self.record(*item).is_some_and(|record| record.found_in.is_none());
+                if here || self.in_registry(*item, client).await? {
                     there.insert(*item);
                 }
             }
@@ -197,8 +211,9 @@ impl Images {
             }
             if !(wishes.cache_from.is_empty() && wishes.cache_to.is_empty() || builder.caches_in_registries()) {
                 let message = format!("{} keeps no cache in a registry", builder.name());
-                return Err(CliError::new(ExitCode::Unavailable, message)
-                    .hint("docker buildx with a driver of its own does, podman and buildah too: docker buildx create --use"));
+                return Err(CliError::new(ExitCode::Unavailable, message).hint(
+                    "docker buildx with a driver of its own does, podman and buildah too: docker buildx create --use",
+                ));
             }
             let mut done: BTreeSet<usize> = BTreeSet::new();
             while done.len() < stale.len() {
@@ -261,9 +276,15 @@ impl Images {
         let layouts: Vec<(String, PathBuf)> =
             self.needs[at].iter().map(|base| (self.items[*base].local(&self.project), self.layout(*base))).collect();
         let bases: Vec<(String, &Path)> = layouts.iter().map(|(name, path)| (name.clone(), path.as_path())).collect();
+        let staged = room.join("context");
+        remove(&staged).map_err(failed)?;
+        let into = staged.clone();
+        let stage = move |context: landfall_local::Context<'_>| landfall_local::stage_context(context, &into);
+        let is_staged = with_context(&self.root, &self.state, item, stage).await?;
+        let context = if is_staged { staged.clone() } else { self.root.join(&item.source.context) };
         let job = Job {
             source: &item.source,
-            context: &self.root.join(&item.source.context),
+            context: &context,
             local: &item.local(&self.project),
             labels: &labels,
             platforms: &wishes.platforms,
@@ -281,6 +302,7 @@ impl Images {
         let layers = self.directory.with_file_name("layers");
         let timeout = Duration::from_secs(u64::from(item.source.timeout.max(1)));
         let digest = run::run(builder, &job, &run::Room { directory: &room, layers, timeout }, &said).await;
+        remove(&staged).map_err(failed)?;
         let digest = digest.map_err(|mut error| {
             progress.line(Mark::Failed, &format!("Build {}", item.name), Some(since.elapsed()));
             error.message = format!("{}: {}", item.name, error.message);
@@ -297,11 +319,55 @@ impl Images {
     }
 }
 
-async fn context(root: &Path, item: &Item) -> CliResult<String> {
-    let (root, source) = (root.to_owned(), item.source.clone());
-    let work = move || landfall_local::context_digest(&root, &source.context, &source.dockerfile);
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| CliError::internal("reading a build context").cause(&error))?.map_err(port_error)
+/// A context's digest, as it was when nothing had changed yet.
+#[derive(Serialize, Deserialize)]
+struct Seen {
+    stamp: String,
+    digest: String,
+}
+
+/// Reads a context only if it can have changed since its digest was made.
+async fn context(root: &Path, state: &Path, item: &Item, room: PathBuf) -> CliResult<String> {
+    let work = move |context: landfall_local::Context<'_>| {
+        let path = room.join("context.json");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let stamp = landfall_local::context_stamp(context)?;
+        let seen: Option<Seen> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if let Some(seen) = seen.filter(|seen| seen.stamp == stamp.text) {
+            return Ok(seen.digest);
+        }
+        let digest = landfall_local::context_digest(context)?;
+        // What was changed just now may change again without a trace.
+        if stamp.newest.saturating_add(SETTLED) < i64::try_from(now).unwrap_or_default() {
+            let seen = Seen { stamp: stamp.text, digest: digest.clone() };
+            // Without it the next time only takes longer.
+            let text = serde_json::to_vec(&seen).unwrap_or_default();
+            let _ = std::fs::create_dir_all(&room).and_then(|()| replace(&path, &text));
+        }
+        Ok(digest)
+    };
+    with_context(root, state, item, work).await
+}
+
+async fn with_context<T: Send + 'static>(
+    root: &Path,
+    state: &Path,
+    item: &Item,
+    work: impl FnOnce(landfall_local::Context<'_>) -> PortResult<T> + Send + 'static,
+) -> CliResult<T> {
+    let (root, state, source) = (root.to_owned(), state.to_owned(), item.source.clone());
+    let done = tokio::task::spawn_blocking(move || {
+        let (directory, dockerfile) = (&*source.context, &*source.dockerfile);
+        work(landfall_local::Context { root: &root, directory, dockerfile, state: Some(&state) })
+    });
+    done.await.map_err(|error| CliError::internal("reading a build context").cause(&error))?.map_err(port_error)
+}
+
+/// Whole, or as it was.
+fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let draft = path.with_extension("draft");
+    std::fs::write(&draft, text)?;
+    std::fs::rename(&draft, path)
 }
 
 fn read(room: &Path) -> Option<Record> {
@@ -364,12 +430,23 @@ pub(crate) fn words(project: &str, root: &Path) -> Words {
     }
 }
 
+/// What is checked out, where that is other content than the commit's: CI may tell one commit and check out another, as the merge of
+/// a pull request.
+fn other_commit(root: &Path, commit: &str) -> Option<String> {
+    let head = git(root, &["rev-parse", "HEAD"])?;
+    let tree = |commit: &str| git(root, &["rev-parse", "--verify", "--quiet", &format!("{commit}^{{tree}}")]);
+    // What is no commit of git's promises nothing.
+    let of_git = commit.len() >= 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (of_git && head != commit && tree(commit).is_none_or(|told| Some(told) != tree(&head))).then_some(head)
+}
+
 /// OCI's own labels. The time is the commit's, so that a commit built twice says the same.
 fn labels(root: &Path, commit: Option<&str>) -> Vec<(String, String)> {
     let name = |short: &str| format!("org.opencontainers.image.{short}");
     let mut labels = Vec::new();
     if let Some(commit) = commit {
-        let changed = git(root, &["status", "--porcelain", "--untracked-files=no"]).is_some();
+        let changed = git(root, &["status", "--porcelain", "--untracked-files=no"]).is_some()
+            || other_commit(root, commit).is_some();
         labels.push((name("revision"), if changed { format!("{commit}-dirty") } else { commit.to_owned() }));
     }
     if let Some(origin) = git(root, &["config", "--get", "remote.origin.url"]) {

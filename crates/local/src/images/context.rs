@@ -1,82 +1,29 @@
-//! The build context as a tar or as a digest, without what `.dockerignore` leaves out.
+//! The build context as a tar, a digest or a copy, without what ignore files leave out.
+//!
+//! The state directory is never part of it: CI keeps it below the checkout, where a cache can save it, and what a build writes there
+//! would change what was built, and end up in the image.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, Permissions};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use globset::{GlobBuilder, GlobMatcher};
 use landfall_ports::{PortError, PortResult};
 use sha2::{Digest as _, Sha256};
 
+use super::ignore::Rules;
+
 const MIB: u64 = 1024 * 1024;
-const IGNORE_BYTES: u64 = MIB;
 const PIECE: usize = 256 * 1024;
 
 /// What a context may weigh: it is held in memory while the engine takes it.
 #[derive(Clone, Copy)]
-struct Limits {
+pub(super) struct Limits {
     bytes: u64,
     entries: usize,
 }
 
-const LIMITS: Limits = Limits { bytes: 1024 * MIB, entries: 100_000 };
-
-/// `.dockerignore`: later lines win, `!` brings back.
-struct Ignore(Vec<(GlobMatcher, bool)>);
-
-impl Ignore {
-    fn parse(text: &str) -> Self {
-        let mut rules = Vec::new();
-        for (number, line) in text.lines().map(str::trim).enumerate() {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let (keep, pattern) = line.strip_prefix('!').map_or((false, line), |rest| (true, rest));
-            let pattern = pattern.trim_start_matches("./").trim_matches('/');
-            let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build();
-            match glob {
-                Ok(glob) => rules.push((glob.compile_matcher(), keep)),
-                // Not the line itself: logs hold no content of a checkout.
-                Err(_) => tracing::warn!(line = number + 1, ".dockerignore: invalid pattern left out"),
-            }
-        }
-        Self(rules)
-    }
-
-    /// Only a regular file: a commit may hold a link to anything of this machine, `/dev/zero` among it.
-    fn read(directory: &Path) -> PortResult<Self> {
-        let path = directory.join(".dockerignore");
-        let refuse = |why: &str| Err(PortError::Invalid(format!("build context: .dockerignore {why}")));
-        match std::fs::symlink_metadata(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self(Vec::new())),
-            Err(e) => return refuse(&format!("cannot be read: {e}")),
-            Ok(metadata) if !metadata.is_file() => return refuse("is no regular file"),
-            Ok(_) => {}
-        }
-        let mut bytes = Vec::new();
-        match File::open(&path).and_then(|file| file.take(IGNORE_BYTES + 1).read_to_end(&mut bytes)) {
-            Err(e) => refuse(&format!("cannot be read: {e}")),
-            Ok(read) if read as u64 > IGNORE_BYTES => refuse("is larger than 1 MiB"),
-            Ok(_) => Ok(Self::parse(&String::from_utf8_lossy(&bytes))),
-        }
-    }
-
-    /// Whether the path, or a directory above it, is left out.
-    fn ignores(&self, path: &Path) -> bool {
-        let mut ignored = false;
-        for (glob, keep) in &self.0 {
-            if path.ancestors().filter(|part| !part.as_os_str().is_empty()).any(|part| glob.is_match(part)) {
-                ignored = !keep;
-            }
-        }
-        ignored
-    }
-
-    fn brings_back(&self) -> bool {
-        self.0.iter().any(|(_, keep)| *keep)
-    }
-}
+pub(super) const LIMITS: Limits = Limits { bytes: 1024 * MIB, entries: 100_000 };
 
 /// A relative path that stays inside.
 fn inside(path: &str) -> PortResult<PathBuf> {
@@ -87,21 +34,33 @@ fn inside(path: &str) -> PortResult<PathBuf> {
     Err(PortError::Invalid(format!("{} leaves the repository", path.display())))
 }
 
-/// Packs `context` of the checkout at `root`: regular files, directories and symbolic links, which are packed as links and
-/// never followed.
-pub(super) fn pack(root: &Path, context: &str, dockerfile: &str) -> PortResult<Vec<u8>> {
-    pack_within(root, context, dockerfile, LIMITS)
+/// A directory that an image is built from.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The checkout, which is not left.
+    pub root: &'a Path,
+    /// Below `root`.
+    pub directory: &'a str,
+    /// Below `directory`.
+    pub dockerfile: &'a str,
+    /// Where Landfall keeps its state; it may be below `directory`.
+    pub state: Option<&'a Path>,
 }
 
-/// What a build may see of `context`, as a digest: names, kinds, whether a file may be executed, contents. Times are not in it.
+/// Packs it for the engine: regular files, directories and symbolic links, which are packed as links and never followed.
+pub(super) fn pack(context: Context<'_>) -> PortResult<Vec<u8>> {
+    pack_within(context, LIMITS)
+}
+
+/// What a build may see of it, as a digest: names, kinds, whether a file may be executed, contents. Times are not in it.
 ///
 /// # Errors
 /// As of a build's context: it leaves the directory, has no Dockerfile, or is too large.
-pub fn digest(root: &Path, context: &str, dockerfile: &str) -> PortResult<String> {
+pub fn digest(context: Context<'_>) -> PortResult<String> {
     let mut hash = Sha256::new();
     // Most files fit: then each takes one read, where the library's copying takes three.
     let mut buffer = vec![0; PIECE];
-    walk(root, context, dockerfile, LIMITS, &mut |path, name, metadata| {
+    Opened::of(context)?.walk_any(&mut |path, name, metadata| {
         let field = |hash: &mut Sha256, bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
@@ -131,39 +90,111 @@ pub fn digest(root: &Path, context: &str, dockerfile: &str) -> PortResult<String
     Ok(hex::encode(hash.finalize()))
 }
 
-fn pack_within(root: &Path, context: &str, dockerfile: &str, limits: Limits) -> PortResult<Vec<u8>> {
+/// Puts what the digest is of into `into`, where the state directory is below the context: builders cannot be told to leave it out in
+/// one way that all of them know. `false`: the directory can be handed over as it is.
+///
+/// # Errors
+/// As of [`digest`], and where a file can be neither linked nor copied.
+pub fn stage(context: Context<'_>, into: &Path) -> PortResult<bool> {
+    let open = Opened::of(context)?;
+    if open.state.is_none() {
+        return Ok(false);
+    }
+    let mut modes = Vec::new();
+    std::fs::create_dir_all(into).map_err(|e| PortError::Invalid(format!("{}: {e}", into.display())))?;
+    open.walk_any(&mut |path, name, metadata| {
+        let to = into.join(name);
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        if metadata.is_dir() {
+            std::fs::create_dir_all(&to)?;
+            // It will be removed again.
+            modes.push((to, Permissions::from_mode(metadata.permissions().mode() | 0o700)));
+        } else if metadata.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(path)?, to)?;
+        } else {
+            // A link where the file system has it: it takes neither time nor place.
+            std::fs::hard_link(path, &to).or_else(|_| std::fs::copy(path, &to).map(drop))?;
+        }
+        Ok(())
+    })?;
+    // At last: a directory that may not be written to has all its files by now.
+    for (path, mode) in modes.into_iter().rev() {
+        std::fs::set_permissions(&path, mode).map_err(|e| PortError::Invalid(format!("{}: {e}", path.display())))?;
+    }
+    Ok(true)
+}
+
+fn pack_within(context: Context<'_>, limits: Limits) -> PortResult<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     tar.follow_symlinks(false);
-    walk(root, context, dockerfile, limits, &mut |path, name, _| tar.append_path_with_name(path, name))?;
-    tar.into_inner().map_err(|e| PortError::Invalid(format!("build context {context}: {e}")))
+    let open = Opened::of(context)?;
+    let rules = Rules::of_engine(&open.base)?;
+    open.walk(rules, limits, &mut |path, name, _| tar.append_path_with_name(path, name))?;
+    tar.into_inner().map_err(|e| PortError::Invalid(format!("build context {}: {e}", context.directory)))
 }
 
 /// Given each entry's path, its name within the context, and what it is.
 type Visit<'a> = &'a mut dyn FnMut(&Path, &Path, &Metadata) -> std::io::Result<()>;
 
-fn walk(root: &Path, context: &str, dockerfile: &str, limits: Limits, visit: Visit<'_>) -> PortResult<()> {
-    let dockerfile = inside(dockerfile)?;
-    let base = root.join(inside(context)?);
-    let fail = |path: &Path, e: std::io::Error| PortError::Invalid(format!("build context {}: {e}", path.display()));
-    let real =
-        base.canonicalize().map_err(|_| PortError::Invalid(format!("no directory {context:?} in that commit")))?;
-    let real_root = root.canonicalize().map_err(|e| fail(root, e))?;
-    if !real.starts_with(&real_root) || !real.is_dir() {
-        return Err(PortError::Invalid(format!("build context {context:?} is no directory of the repository")));
+/// A context that was found, and is inside the checkout.
+pub(super) struct Opened {
+    base: PathBuf,
+    dockerfile: PathBuf,
+    /// Below `base`, where it is.
+    state: Option<PathBuf>,
+}
+
+impl Opened {
+    pub(super) fn of(Context { root, directory, dockerfile, state }: Context<'_>) -> PortResult<Self> {
+        let dockerfile = inside(dockerfile)?;
+        let base = root.join(inside(directory)?);
+        let invalid = |text: String| PortError::Invalid(text);
+        let real = base.canonicalize().map_err(|_| invalid(format!("no directory {directory:?} in that commit")))?;
+        let real_root = root.canonicalize().map_err(|e| invalid(format!("build context {}: {e}", root.display())))?;
+        if !real.starts_with(&real_root) || !real.is_dir() {
+            return Err(invalid(format!("build context {directory:?} is no directory of the repository")));
+        }
+        if !real.join(&dockerfile).is_file() {
+            return Err(invalid(format!("no {} in {directory:?} of that commit", dockerfile.display())));
+        }
+        // One that is not there has nothing to leave out.
+        let state = state.and_then(|state| state.canonicalize().ok());
+        let state = state.and_then(|state| state.strip_prefix(&real).ok().map(Path::to_path_buf));
+        if state.as_deref() == Some(Path::new("")) {
+            return Err(invalid(format!(
+                "build context {directory:?} is the state directory: give the state another one"
+            )));
+        }
+        Ok(Self { base: real, dockerfile, state })
     }
-    if !real.join(&dockerfile).is_file() {
-        return Err(PortError::Invalid(format!("no {} in {context:?} of that commit", dockerfile.display())));
+
+    /// What whichever builder comes may see.
+    pub(super) fn walk_any(&self, visit: Visit<'_>) -> PortResult<()> {
+        self.walk(Rules::of_any(&self.base, &self.dockerfile)?, LIMITS, visit)
     }
-    let ignore = Ignore::read(&real)?;
-    let mut walk = Walk { visit, base: &real, ignore, dockerfile: &dockerfile, left: limits, limits };
-    walk.add(Path::new(""))
+
+    fn walk(&self, rules: Rules, limits: Limits, visit: Visit<'_>) -> PortResult<()> {
+        Walk {
+            visit,
+            base: &self.base,
+            rules,
+            dockerfile: &self.dockerfile,
+            state: self.state.as_deref(),
+            left: limits,
+            limits,
+        }
+        .add(Path::new(""))
+    }
 }
 
 struct Walk<'a> {
     visit: Visit<'a>,
     base: &'a Path,
-    ignore: Ignore,
+    rules: Rules,
     dockerfile: &'a Path,
+    state: Option<&'a Path>,
     left: Limits,
     limits: Limits,
 }
@@ -179,13 +210,18 @@ impl Walk<'_> {
         for entry in entries {
             let path = at.join(entry.file_name());
             let kind = entry.file_type().map_err(fail)?;
-            let ignored = self.ignore.ignores(&path) && path != self.dockerfile && path != Path::new(".dockerignore");
-            if !ignored && (kind.is_dir() || kind.is_file() || kind.is_symlink()) {
+            if self.state == Some(&*path) {
+                continue;
+            }
+            let ignored = self.rules.ignore(&path) && path != self.dockerfile;
+            // Directories on the way to the state are there because of it: only what else they hold counts.
+            let on_the_way = self.state.is_some_and(|state| state.starts_with(&path));
+            if !ignored && !on_the_way && (kind.is_dir() || kind.is_file() || kind.is_symlink()) {
                 let metadata = entry.metadata().map_err(fail)?;
                 self.count(if kind.is_file() { metadata.len() } else { 0 })?;
                 (self.visit)(&entry.path(), &path, &metadata).map_err(fail)?;
             }
-            if kind.is_dir() && (!ignored || self.ignore.brings_back() || self.dockerfile.starts_with(&path)) {
+            if kind.is_dir() && (!ignored || self.rules.bring_back() || self.dockerfile.starts_with(&path)) {
                 self.add(&path)?;
             }
         }
@@ -211,6 +247,10 @@ impl Walk<'_> {
 mod tests {
     use super::*;
 
+    fn of<'a>(root: &'a Path, directory: &'a str, dockerfile: &'a str) -> Context<'a> {
+        Context { root, directory, dockerfile, state: None }
+    }
+
     fn names(bytes: &[u8]) -> Vec<String> {
         let mut archive = tar::Archive::new(bytes);
         let mut names: Vec<String> =
@@ -230,7 +270,7 @@ mod tests {
         ["Dockerfile", "a.log", "keep.log", "src/a.log", "src/main.rs", "target/x/y"].into_iter().for_each(write);
         std::fs::write(dir.path().join("app/.dockerignore"), "# c\n*.log\n!keep.log\ntarget\nDockerfile\n").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("app/link")).unwrap();
-        let packed = pack(dir.path(), "app", "Dockerfile").unwrap();
+        let packed = pack(of(dir.path(), "app", "Dockerfile")).unwrap();
         let expected = [".dockerignore", "Dockerfile", "keep.log", "link", "src", "src/a.log", "src/main.rs"];
         let trimmed: Vec<_> = names(&packed).iter().map(|name| name.trim_end_matches('/').to_owned()).collect();
         assert_eq!(trimmed, expected);
@@ -240,7 +280,7 @@ mod tests {
     fn a_digest_is_of_what_the_build_sees() {
         let dir = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| std::fs::write(dir.path().join(path), text).unwrap();
-        let digest = || digest(dir.path(), ".", "Dockerfile").unwrap();
+        let digest = || digest(of(dir.path(), ".", "Dockerfile")).unwrap();
         write("Dockerfile", "FROM scratch");
         write(".dockerignore", "*.log");
         write("a", "1");
@@ -269,6 +309,66 @@ mod tests {
     }
 
     #[test]
+    fn a_state_directory_inside_is_no_part_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("Dockerfile", "FROM scratch");
+        write("run/start", "1");
+        std::fs::set_permissions(dir.path().join("run/start"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("run/start", dir.path().join("link")).unwrap();
+        let state = dir.path().join(".kept/landfall");
+        let context = Context { state: Some(&state), ..of(dir.path(), ".", "Dockerfile") };
+        let first = digest(context).unwrap();
+        assert!(!stage(context, &dir.path().join("no")).unwrap(), "it is not there yet");
+        write(".kept/landfall/images/layout/blob", "2");
+        assert_eq!(digest(context).unwrap(), first);
+        assert!(!names(&pack(context).unwrap()).iter().any(|name| name.contains("kept")));
+        write(".kept/note", "3");
+        assert_ne!(digest(context).unwrap(), first, "only the state is left out");
+
+        let staged = state.join("staged");
+        assert!(stage(context, &staged).unwrap());
+        assert_eq!(digest(of(&staged, ".", "Dockerfile")).unwrap(), {
+            std::fs::rename(&state, dir.path().with_extension("moved")).unwrap();
+            let without = digest(context).unwrap();
+            std::fs::rename(dir.path().with_extension("moved"), &state).unwrap();
+            without
+        });
+        let all = Context { state: Some(dir.path()), ..context };
+        assert!(digest(all).unwrap_err().to_string().contains("is the state directory"));
+    }
+
+    #[test]
+    fn what_one_builder_may_see_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| std::fs::write(dir.path().join(path), text).unwrap();
+        let digest = || digest(of(dir.path(), ".", "Dockerfile")).unwrap();
+        for other in [".containerignore", "Dockerfile.dockerignore", "Dockerfile.containerignore"] {
+            write("Dockerfile", "FROM scratch");
+            write(".dockerignore", "*.log\n*.tmp\n");
+            write(other, "*.tmp\n*.bak\n");
+            ["a.log", "a.tmp", "a.bak"].into_iter().for_each(|name| write(name, "1"));
+            let first = digest();
+            write("a.tmp", "2");
+            assert_eq!(digest(), first, "{other}: both leave it out");
+            for name in ["a.log", "a.bak"] {
+                write(name, "2");
+                assert_ne!(digest(), first, "{other}: {name}");
+                write(name, "1");
+            }
+            std::fs::remove_file(dir.path().join(".dockerignore")).unwrap();
+            let alone = digest();
+            write("a.bak", "2");
+            assert_eq!(digest(), alone, "{other} alone");
+            std::fs::remove_file(dir.path().join(other)).unwrap();
+        }
+    }
+
+    #[test]
     fn stays_inside_the_repository() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("Dockerfile"), "FROM scratch").unwrap();
@@ -276,10 +376,10 @@ mod tests {
         for (context, dockerfile) in
             [("..", "Dockerfile"), ("/etc", "passwd"), ("out", "passwd"), (".", "../x"), ("no", "D")]
         {
-            assert!(pack(dir.path(), context, dockerfile).is_err(), "{context} {dockerfile}");
+            assert!(pack(of(dir.path(), context, dockerfile)).is_err(), "{context} {dockerfile}");
         }
-        assert!(pack(dir.path(), ".", "Dockerfile").is_ok());
-        assert!(pack(dir.path(), ".", "Containerfile").unwrap_err().to_string().contains("no Containerfile"));
+        assert!(pack(of(dir.path(), ".", "Dockerfile")).is_ok());
+        assert!(pack(of(dir.path(), ".", "Containerfile")).unwrap_err().to_string().contains("no Containerfile"));
     }
 
     #[test]
@@ -288,11 +388,11 @@ mod tests {
         let ignore = dir.path().join(".dockerignore");
         std::fs::write(dir.path().join("Dockerfile"), "FROM scratch").unwrap();
         std::os::unix::fs::symlink("/dev/zero", &ignore).unwrap();
-        let error = pack(dir.path(), ".", "Dockerfile").unwrap_err().to_string();
+        let error = pack(of(dir.path(), ".", "Dockerfile")).unwrap_err().to_string();
         assert!(error.contains(".dockerignore is no regular file"), "{error}");
         std::fs::remove_file(&ignore).unwrap();
-        File::create(&ignore).unwrap().set_len(IGNORE_BYTES + 1).unwrap();
-        let error = pack(dir.path(), ".", "Dockerfile").unwrap_err().to_string();
+        File::create(&ignore).unwrap().set_len(MIB + 1).unwrap();
+        let error = pack(of(dir.path(), ".", "Dockerfile")).unwrap_err().to_string();
         assert!(error.contains("larger than 1 MiB"), "{error}");
     }
 
@@ -302,7 +402,7 @@ mod tests {
         std::fs::write(dir.path().join("Dockerfile"), "FROM scratch").unwrap();
         std::fs::write(dir.path().join("data"), [0; 100]).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
-        let pack = |bytes, entries| pack_within(dir.path(), ".", "Dockerfile", Limits { bytes, entries });
+        let pack = |bytes, entries| pack_within(of(dir.path(), ".", "Dockerfile"), Limits { bytes, entries });
         assert_eq!(names(&pack(112, 2).unwrap()), ["Dockerfile", "data"]);
         for (bytes, entries) in [(111, 2), (112, 1)] {
             let error = pack(bytes, entries).unwrap_err().to_string();

@@ -5,6 +5,8 @@
 
 pub(crate) mod context;
 mod git;
+mod ignore;
+pub(crate) mod stamp;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -141,9 +143,11 @@ impl Job {
         let build = request.build.clone();
         let root = checkout.path().to_owned();
         note("packing the build context");
-        let context = state::blocking(move || context::pack(&root, &build.context, &build.dockerfile))
-            .await
-            .map_err(|e| e.to_string())?;
+        let context = state::blocking(move || {
+            let (directory, dockerfile) = (&*build.context, &*build.dockerfile);
+            context::pack(context::Context { root: &root, directory, dockerfile, state: None })
+        });
+        let context = context.await.map_err(|e| e.to_string())?;
         let mut image_labels = labels::with_instance(&request.tags, &self.core.instance);
         image_labels.insert(labels::BUILD.to_owned(), self.hash.clone());
         image_labels.insert(labels::REVISION.to_owned(), request.commit.clone());
@@ -185,8 +189,14 @@ pub(crate) async fn build_directory(
     tags: &Tags,
     line: impl FnMut(&str) + Send,
 ) -> PortResult<String> {
-    let (root, context, dockerfile) = (root.to_owned(), build.context.clone(), build.dockerfile.clone());
-    let context = state::blocking(move || context::pack(&root, &context, &dockerfile)).await?;
+    let (root, directory, dockerfile) = (root.to_owned(), build.context.clone(), build.dockerfile.clone());
+    // Ours is one of its directories.
+    let state = core.directory.parent().map(Path::to_path_buf);
+    let context = state::blocking(move || {
+        let (directory, dockerfile) = (&*directory, &*dockerfile);
+        context::pack(context::Context { root: &root, directory, dockerfile, state: state.as_deref() })
+    });
+    let context = context.await?;
     let options = BuildOptions {
         tag: format!("localhost/{tag}"),
         dockerfile: build.dockerfile.clone(),
