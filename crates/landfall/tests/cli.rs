@@ -329,6 +329,10 @@ fn an_environment_is_printed_as_a_template() {
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     let image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop-app:1a2b3c4";
     assert_eq!(json["Parameters"]["WebAppImage"]["Default"], image);
+    for change in [&["deploy", "prod", "--commit", "1a2b3c4"][..], &["rollback", "prod"], &["scale", "prod", "web=2"]] {
+        let refused = transcript(directory.path(), change);
+        assert!(refused.contains("prod is a stack and changes through it only"), "{refused}");
+    }
     let unknown = transcript(directory.path(), &["template", "prd"]);
     assert!(unknown.starts_with("exit 66") && unknown.contains("did you mean `prod`?"), "{unknown}");
     let plain = "project: shop\nservices: {web: {containers: {app: {image: nginx}}}}\nenvironments: {dev: {}}\n";

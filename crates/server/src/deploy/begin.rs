@@ -148,6 +148,7 @@ async fn once(
 
 async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &ExecutionId) -> Answer<Planned> {
     let (app, environment) = (&inner.app, place.environment);
+    plan::by_hand(environment).map_err(refused)?;
     let everything = matches!(change, Change::Rollback { .. });
     let seen = match everything {
         true => attempts::read(inner, &place.id, |_| false).await?,
@@ -185,7 +186,6 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
             plan::environment(app, environment, &cx).map_err(refused)?
         }
         Change::Rollback { to, following } => {
-            plan::by_hand(environment).map_err(refused)?;
             cx.following = *following;
             let index =
                 release::rollback_to(&attempts, to.as_deref()).map_err(|error| no_release(&error, environment))?;
