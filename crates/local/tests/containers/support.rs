@@ -22,7 +22,8 @@ use landfall_router::{LocalRouter, ServeConfig};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-pub(crate) const IMAGE: &str = "localhost/landfall-test-busybox:1";
+/// Stays for the next run. Another content, another tag.
+pub(crate) const IMAGE: &str = "localhost/landfall-test-busybox:2";
 const ENGINE_DIRECTORY: &str = "landfall-test-engine";
 
 pub(crate) struct World {
@@ -111,6 +112,9 @@ fn on_engine<F: Future<Output = World>>(directory: Option<PathBuf>, test: impl F
 async fn image(docker: &Docker) {
     static BUILT: OnceLock<OnceCell<()>> = OnceLock::new();
     let build = || async {
+        if docker.inspect_image(IMAGE).await.is_ok() {
+            return;
+        }
         let mut tar = tar::Builder::new(Vec::new());
         let busybox =
             std::fs::read("/bin/busybox").expect("busybox-static is not installed: apt-get install busybox-static");
