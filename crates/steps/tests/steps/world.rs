@@ -162,7 +162,13 @@ fn command() -> HookAction {
 
 fn http() -> HookAction {
     let url = "http://127.0.0.1:1/hook".to_owned();
-    HookAction::Http { url, method: "POST".to_owned(), headers: BTreeMap::new(), secret: None, secret_headers: BTreeMap::new() }
+    HookAction::Http {
+        url,
+        method: "POST".to_owned(),
+        headers: BTreeMap::new(),
+        secret: None,
+        secret_headers: BTreeMap::new(),
+    }
 }
 
 fn task() -> HookAction {
