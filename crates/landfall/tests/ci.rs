@@ -441,7 +441,7 @@ aws:
     network: { subnets: [subnet-0123456789abcdef0] }
     execution_role: exec
 services:
-  web: { cpu: 256, memory: 512, containers: { app: { await: { image: "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop:{commit}" } } } }
+  web: { cpu: 256, memory: 512, containers: { app: { await: { image: "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop:{commit}", build: { context: . } } } } }
 environments: { dev: { on: cloud }, prod: { on: cloud } }
 ci:
   rules:
