@@ -397,7 +397,9 @@ fn lock(directory: &Path) -> CliResult<File> {
 
 pub(crate) fn git(root: &Path, words: &[&str]) -> Option<String> {
     let mut git = std::process::Command::new("git");
-    let output = git.args(words).current_dir(root).stdin(std::process::Stdio::null()).output().ok()?;
+    // Whoever only looks writes nothing: a refreshed index would be a changed context, where that has `.git`.
+    git.args(words).current_dir(root).env("GIT_OPTIONAL_LOCKS", "0").stdin(std::process::Stdio::null());
+    let output = git.output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
 }
