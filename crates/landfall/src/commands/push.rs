@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use landfall_model::app::App;
 use landfall_model::aws::AwsTarget;
-use landfall_ports::PortError;
+use landfall_ports::{PortError, PortResult};
 use landfall_ports::registry::CloudRegistry;
 use landfall_registry::credentials::Places;
+use landfall_registry::manifest::{Descriptor, Document};
 use landfall_registry::source::{Archive, Kind, Layers, Layout, Source, repack};
 use landfall_registry::watch::Watcher;
-use landfall_registry::{Client, Push, Pushed, Reference, is_tag};
+use landfall_registry::{Client, Place, Push, Pushed, Reference, is_tag};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -178,7 +179,7 @@ async fn archive(
     progress.running("reading the archive, compressing layers");
     let read = tokio::task::spawn_blocking(move || {
         let archive = Archive::open(&path)?;
-        landfall_ports::PortResult::<Box<dyn Source>>::Ok(match archive.kind()? {
+        PortResult::<Box<dyn Source>>::Ok(match archive.kind()? {
             Kind::Oci => Box::new(archive.layout(name.as_deref())?),
             Kind::Docker => Box::new(repack(&archive, name.as_deref(), &layers)?),
         })
@@ -186,7 +187,28 @@ async fn archive(
     read.await.map_err(|error| CliError::internal("reading the archive").cause(&error))?.map_err(port_error)
 }
 
-/// The engine saves its image into a file, which is gone once its layers are compressed.
+/// What the engine saved, with the file that layers are sent from which it had compressed already.
+struct Saved {
+    source: Box<dyn Source>,
+    /// Removed with it.
+    _file: tempfile::NamedTempFile,
+}
+
+impl Source for Saved {
+    fn root(&self) -> &Descriptor {
+        self.source.root()
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> PortResult<Document> {
+        self.source.manifest(descriptor)
+    }
+
+    fn place(&self, descriptor: &Descriptor) -> PortResult<Place> {
+        self.source.place(descriptor)
+    }
+}
+
+/// The engine saves its image into a file, which is gone when the push is over.
 async fn engine(image: &str, global: &Global, printer: &Printer) -> CliResult<Box<dyn Source>> {
     let state = paths::State::of(global.state.clone())?.directory().to_owned();
     let engine = landfall_local::Engine::look(&state, &engine_options()).await.map_err(port_error)?;
@@ -204,7 +226,8 @@ async fn engine(image: &str, global: &Global, printer: &Printer) -> CliResult<Bo
         error.hint("--from takes an OCI layout's directory, an archive, or an image that the engine has")
     })?;
     drop(progress);
-    archive(file.path().to_owned(), None, global, printer).await
+    let source = archive(file.path().to_owned(), None, global, printer).await?;
+    Ok(Box::new(Saved { source, _file: file }))
 }
 
 /// Podman without a service: nothing is started for one image.

@@ -19,10 +19,29 @@ const LINKS: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// OCI's layout within a tar.
+    /// OCI's layout within a tar: sent as it is.
     Oci,
-    /// `manifest.json` and layers as they are on disk.
+    /// `manifest.json`, and a layer at least that is not compressed: [`repack`](super::repack).
     Docker,
+}
+
+/// How bytes that begin so are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packed {
+    Gzip,
+    Zstd,
+}
+
+impl Packed {
+    pub(crate) fn of(place: &Place) -> std::io::Result<Option<Self>> {
+        let mut magic = Vec::new();
+        place.open()?.take(4).read_to_end(&mut magic)?;
+        Ok(match magic.as_slice() {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd] => Some(Self::Zstd),
+            _ => None,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -46,18 +65,12 @@ impl Archive {
     /// `Invalid`: it cannot be read as a tar.
     pub fn open(path: &Path) -> PortResult<Self> {
         let file = File::open(path).map_err(|e| bad(path, e))?;
-        let mut magic = [0; 4];
-        if (&file).read(&mut magic).map_err(|e| bad(path, e))? >= 4 {
-            let packed = match magic {
-                [0x1f, 0x8b, ..] => Some("gunzip"),
-                [0x28, 0xb5, 0x2f, 0xfd] => Some("unzstd"),
-                _ => None,
-            };
-            if let Some(tool) = packed {
-                return Err(bad(path, format!("the archive is compressed as a whole: {tool} it first")));
-            }
+        let size = file.metadata().map_err(|e| bad(path, e))?.len();
+        let all = Place::File { path: path.to_owned(), offset: 0, size };
+        if let Some(packed) = Packed::of(&all).map_err(|e| bad(path, e))? {
+            let tool = if packed == Packed::Gzip { "gunzip" } else { "unzstd" };
+            return Err(bad(path, format!("the archive is compressed as a whole: {tool} it first")));
         }
-        let file = File::open(path).map_err(|e| bad(path, e))?;
         let mut entries = HashMap::new();
         let mut archive = tar::Archive::new(file);
         let not_tar = |e: std::io::Error| bad(path, format!("this is no tar archive of an image: {e}"));
@@ -80,13 +93,17 @@ impl Archive {
         Ok(Self { path: path.to_owned(), entries })
     }
 
+    /// Docker writes both since version 25. With its own store the layers are not compressed, and a registry would keep them so;
+    /// with containerd's they are, and the digest that the engine knows is that of the layout.
+    ///
     /// # Errors
-    /// `Invalid`: neither.
+    /// `Invalid`: neither, or it cannot be read.
     pub fn kind(&self) -> PortResult<Kind> {
-        if self.entries.contains_key("oci-layout") {
+        let (oci, docker) = (self.entries.contains_key("oci-layout"), self.entries.contains_key("manifest.json"));
+        if oci && !(docker && super::docker::has_bare_layers(self)?) {
             return Ok(Kind::Oci);
         }
-        if self.entries.contains_key("manifest.json") {
+        if docker {
             return Ok(Kind::Docker);
         }
         Err(bad(&self.path, "neither `oci-layout` nor `manifest.json` is in it: no image was saved here"))

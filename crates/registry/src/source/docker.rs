@@ -1,6 +1,6 @@
-//! What `docker save` and `podman save` write: layers uncompressed, and no manifest that a registry takes.
+//! What `docker save` and `podman save` write: layers mostly uncompressed, and no manifest that a registry takes.
 //!
-//! Layers are compressed here, each on a thread of its own, and kept by the digest of what they hold: the next push of the image
+//! Layers that are compressed already, as of Docker with containerd's store, are kept as they are. The others are compressed here, each on a thread of its own, and kept by the digest of what they hold: the next push of the image
 //! compresses only what has changed. The same layers always give the same manifest, so that a second push finds its digest.
 
 use std::collections::BTreeMap;
@@ -19,9 +19,11 @@ use sha2::{Digest as _, Sha256};
 use crate::blob::Place;
 use crate::codes;
 use crate::digest::Digest;
-use crate::manifest::{Descriptor, Document, Image, LARGEST, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, write};
+use crate::manifest::{
+    Descriptor, Document, Image, LARGEST, OCI_CONFIG, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST, write,
+};
 use crate::source::Source;
-use crate::source::archive::Archive;
+use crate::source::archive::{Archive, Packed};
 use crate::source::layout::{Files as _, bad, not_written};
 
 /// Part of the names of what is kept: another level or library writes other bytes.
@@ -171,14 +173,19 @@ pub fn repack(archive: &Archive, name: Option<&str>, store: &Layers) -> PortResu
     let mut places = BTreeMap::new();
     let mut layers = Vec::new();
     let pairs: Vec<(&Digest, &String)> = diffs.iter().zip(&saved.layers).collect();
-    for (digest, place) in side_by_side(&pairs, |(diff, layer)| {
-        if let Some(known) = store.find(diff) {
-            return Ok(known);
-        }
+    for (media_type, (digest, place)) in side_by_side(&pairs, |(diff, layer)| {
         let place = archive.file(layer)?.ok_or_else(|| bad(at, format!("{layer} is missing")))?;
-        store.add(&place, diff, at)
+        let media_type = match Packed::of(&place).map_err(|e| bad(at, format!("{layer}: {e}")))? {
+            None => {
+                let packed = store.find(diff).map_or_else(|| store.add(&place, diff, at), Ok)?;
+                return Ok((OCI_LAYER_GZIP, packed));
+            }
+            Some(Packed::Gzip) => OCI_LAYER_GZIP,
+            Some(Packed::Zstd) => OCI_LAYER_ZSTD,
+        };
+        Ok((media_type, (as_named(&place, layer, at)?, place)))
     })? {
-        layers.push(Descriptor::new(OCI_LAYER_GZIP, digest.clone(), place.size()));
+        layers.push(Descriptor::new(media_type, digest.clone(), place.size()));
         places.insert(digest, place);
     }
     let config = Descriptor::new(OCI_CONFIG, Digest::of(&config_bytes), config_bytes.len() as u64);
@@ -194,6 +201,32 @@ pub fn repack(archive: &Archive, name: Option<&str>, store: &Layers) -> PortResu
     };
     let document = Document::parse(write(&image)?, Some(OCI_MANIFEST))?;
     Ok(Repacked { root: document.descriptor(), document, places })
+}
+
+/// Of a compressed layer, which lies under the name of its digest.
+fn as_named(place: &Place, name: &str, at: &Path) -> PortResult<Digest> {
+    let found = place.digest().map_err(|e| bad(at, format!("{name}: {e}")))?;
+    match name.strip_prefix("blobs/sha256/").filter(|hex| *hex != found.hex()) {
+        Some(hex) => {
+            let why = format!("layer {hex} is {found}: it is damaged");
+            Err(PortError::Invalid(format!("{}: {}: {why}", codes::DIGEST, at.display())))
+        }
+        None => Ok(found),
+    }
+}
+
+/// Whether any image of `manifest.json` has a layer that is not compressed. A layer that is missing is found by who sends it, and
+/// a file that is not docker's says nothing.
+pub(super) fn has_bare_layers(archive: &Archive) -> PortResult<bool> {
+    let Ok((_, images)) = parse::<Vec<Saved>>(archive, "manifest.json") else { return Ok(false) };
+    for layer in images.iter().flat_map(|image| &image.layers) {
+        if let Some(place) = archive.file(layer)?
+            && Packed::of(&place).map_err(|e| bad(archive.path(), format!("{layer}: {e}")))?.is_none()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// In the order of `items`, as many at once as there are cores. The first error counts.

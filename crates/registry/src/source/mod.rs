@@ -5,7 +5,7 @@ mod docker;
 mod layout;
 
 pub use archive::{Archive, Kind};
-pub use docker::{Layers, repack};
+pub use docker::{Layers, Repacked, repack};
 pub(crate) use layout::not_written;
 pub use layout::{Layout, write_layout};
 
