@@ -16,6 +16,7 @@ mod exit;
 mod hold;
 mod http;
 mod lazy;
+mod lines;
 mod logging;
 mod meter;
 mod opened;

@@ -5,13 +5,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use landfall_registry::source::{Archive, Layers, Layout, Source as _, repack, write_layout};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::build::argv::{self, Builder, Job};
 use crate::commands::port_error;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
+use crate::lines::Lines;
 
 /// Of what a builder said, where it fails.
 const TAIL: usize = 20;
@@ -95,8 +96,8 @@ async fn spoken(program: &str, words: &[String], log: &Path, line: &dyn Fn(&str)
     let mut command = Command::new(program);
     command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(failed)?;
-    let mut out = child.stdout.take().map(|stream| BufReader::new(stream).lines());
-    let mut err = child.stderr.take().map(|stream| BufReader::new(stream).lines());
+    let mut out = child.stdout.take().map(Lines::of);
+    let mut err = child.stderr.take().map(Lines::of);
     let mut tail = std::collections::VecDeque::new();
     while out.is_some() || err.is_some() {
         let said = tokio::select! {
@@ -127,16 +128,29 @@ async fn spoken(program: &str, words: &[String], log: &Path, line: &dyn Fn(&str)
         .hint(format!("all of its output is in {}", log.display())))
 }
 
-type Lines<T> = Option<tokio::io::Lines<BufReader<T>>>;
-
 /// The next line; a stream that is over is `None` from then on, and never the first to be ready again.
-async fn next<T: tokio::io::AsyncRead + Unpin>(lines: &mut Lines<T>) -> Option<String> {
+async fn next<T: tokio::io::AsyncRead + Unpin>(lines: &mut Option<Lines<T>>) -> Option<String> {
     let Some(stream) = lines else { return std::future::pending().await };
-    match stream.next_line().await {
-        Ok(Some(line)) => Some(line),
-        Ok(None) | Err(_) => {
-            *lines = None;
-            None
-        }
+    let line = stream.next().await;
+    if line.is_none() {
+        *lines = None;
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_of_other_bytes_does_not_end_a_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("build.log");
+        let words = ["-c", r"printf 'caf\351\n'; sleep 0.1; echo after; echo done >&2"].map(str::to_owned);
+        spoken("sh", &words, &log, &|_| ()).await.unwrap();
+        let said = std::fs::read_to_string(&log).unwrap();
+        assert!(said.contains("caf\u{fffd}\n") && said.contains("after\n") && said.contains("done\n"), "{said}");
     }
 }

@@ -6,18 +6,17 @@ use std::time::Duration;
 use landfall_ci::CiContext;
 use landfall_ci::command::{Command, variables};
 use rustix::process::{Pid, Signal};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::AsyncRead;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cli::Global;
+use crate::lines::Lines;
 use crate::printer::Color;
 
 /// How long is waited for the rest of the output of a process that has ended: something that it left behind may hold the pipe.
 const REST: Duration = Duration::from_secs(2);
 /// Between being asked to end and being ended.
 const GRACE: Duration = Duration::from_secs(10);
-/// A line is shown in pieces of this length at most.
-const LONGEST: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) enum Said {
@@ -131,26 +130,10 @@ fn code(status: ExitStatus) -> u8 {
 }
 
 async fn lines(step: usize, pipe: impl AsyncRead + Unpin, said: UnboundedSender<Said>) {
-    let mut pipe = BufReader::new(pipe);
-    let mut line = Vec::new();
-    loop {
-        let available = match pipe.fill_buf().await {
-            Ok(bytes) if !bytes.is_empty() => bytes,
-            _ => break,
-        };
-        let end = available.iter().position(|byte| *byte == b'\n');
-        line.extend_from_slice(&available[..end.unwrap_or(available.len())]);
-        let used = end.map_or(available.len(), |end| end + 1);
-        pipe.consume(used);
-        if end.is_some() || line.len() >= LONGEST {
-            let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
-            line.clear();
-            if said.send(Said::Line(step, text)).is_err() {
-                return;
-            }
+    let mut lines = Lines::of(pipe);
+    while let Some(line) = lines.next().await {
+        if said.send(Said::Line(step, line)).is_err() {
+            return;
         }
-    }
-    if !line.is_empty() {
-        let _ = said.send(Said::Line(step, String::from_utf8_lossy(&line).into_owned()));
     }
 }
