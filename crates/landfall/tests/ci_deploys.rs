@@ -137,6 +137,9 @@ fn closed_gates_are_no_failure_and_nothing_is_done() {
     }
     let said = ends(&world.run(SHIM, &[("DRYRUN", "1")]), 0);
     assert!(said.contains("docker build -t 'simple-todo' .") && said.contains("deploy master"), "{said}");
+    let elsewhere = [SHIM, &["--state", "s3://acme-state/shop"]].concat();
+    let said = ends(&world.run(&elsewhere, &[("DRYRUN", "1")]), 0);
+    assert_eq!(said.matches("--state 's3://acme-state/shop'").count(), 2, "{said}");
     assert_eq!((world.docker(), world.aws.fake.calls().len()), (None, calls));
 }
 

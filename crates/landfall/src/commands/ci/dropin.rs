@@ -38,7 +38,8 @@ pub(super) async fn to_end(here: Surroundings, resume: bool, global: &Global, pr
     };
     let engine = engine(&here)?;
     let files = Files::of(&deployment, global)?;
-    let job = job(&here, &deployment, engine, &files)?;
+    let state = State::of(global.state.clone())?;
+    let job = job(&here, &deployment, engine, &files, &state)?;
     if deployment.dry_run {
         printer.note("DRYRUN is set: nothing is done");
         printer.emit(&job.flow, landfall_ci::plan::Flow::text)?;
@@ -138,20 +139,27 @@ async fn described(deployment: &Deployment) -> CliResult<(serde_json::Value, ser
     Err(crate::places::without(&deployment.cluster, &deployment.service))
 }
 
-fn job(here: &Surroundings, deployment: &Deployment, engine: &str, files: &Files) -> CliResult<Job> {
+fn job(here: &Surroundings, deployment: &Deployment, engine: &str, files: &Files, state: &State) -> CliResult<Job> {
     let own = std::env::current_exe().map_err(|error| CliError::io("this program's own path", &error))?;
     let quoted = |path: &Path| landfall_ci::command::quote(&path.to_string_lossy());
     let word = landfall_ci::command::quote;
+    // Steps run elsewhere, perhaps: a directory is absolute by now.
+    let state = word(&state.to_string());
     let lines = [
         ("build", format!("{engine} build -t {} .", word(&deployment.image_name))),
         (
             "push",
-            format!("{} push {} --from {}", quoted(&own), word(&deployment.reference()), word(&deployment.image_name)),
+            format!(
+                "{} push {} --from {} --state {state}",
+                quoted(&own),
+                word(&deployment.reference()),
+                word(&deployment.image_name)
+            ),
         ),
         (
             "deploy",
             format!(
-                "{} deploy {} --fail-fast --config {} --task-definition {}",
+                "{} deploy {} --fail-fast --config {} --task-definition {} --state {state}",
                 quoted(&own),
                 deployment.environment(),
                 quoted(&files.manifest()),
