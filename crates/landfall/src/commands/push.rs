@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use landfall_model::app::App;
 use landfall_model::aws::AwsTarget;
-use landfall_ports::{PortError, PortResult};
 use landfall_ports::registry::CloudRegistry;
+use landfall_ports::{PortError, PortResult};
 use landfall_registry::credentials::Places;
 use landfall_registry::manifest::{Descriptor, Document};
 use landfall_registry::source::{Archive, Kind, Layers, Layout, Source, repack};
@@ -53,11 +53,7 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
     }
     let mut tags: Vec<String> = target.tag.iter().chain(&args.tags).cloned().collect();
     tags.dedup();
-    if let Some(bad) = tags.iter().find(|tag| !is_tag(tag)) {
-        let message =
-            format!("{bad:?} is no tag: up to 128 letters, digits, `_`, `.` and `-`, not beginning with the last two");
-        return Err(CliError::new(ExitCode::Usage, message));
-    }
+    legal(&tags)?;
     let source = source(from, global, printer).await?;
     let meter = Arc::new(Meter::new(*printer));
     let client = client(meter.clone());
@@ -72,7 +68,11 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
         pushed = client.push(&push, source.as_ref()) => pushed,
         _ = tokio::signal::ctrl_c() => {
             meter.finish();
-            printer.note("nothing was tagged; what has arrived is found by the next push");
+            let tagged = match meter.tagging() && !tags.is_empty() {
+                true => "tags were being given: some may be there",
+                false => "nothing was tagged",
+            };
+            printer.note(format!("{tagged}; what has arrived is found by the next push"));
             return Ok(ExitCode::Interrupted);
         }
     };
@@ -92,6 +92,15 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
     };
     printer.emit(&answer, |answer| answer.image.clone())?;
     Ok(ExitCode::Ok)
+}
+
+/// Before anything is sent: a registry refuses them one by one, when those before are given.
+pub(crate) fn legal(tags: &[String]) -> CliResult<()> {
+    tags.iter().find(|tag| !is_tag(tag)).map_or(Ok(()), |bad| {
+        let message =
+            format!("{bad:?} is no tag: up to 128 letters, digits, `_`, `.` and `-`, not beginning with the last two");
+        Err(CliError::new(ExitCode::Usage, message))
+    })
 }
 
 /// What a registry could not accept, or what was damaged on the way, is nobody's slip on the command line.
@@ -139,7 +148,8 @@ pub(crate) fn summary(pushed: &Pushed) -> String {
     format!("{} of {all} blobs sent, {}{mounted}", layers.uploaded, size(layers.uploaded_bytes))
 }
 
-/// A path of a layout or an archive, else an image of the engine.
+/// A path of a layout or an archive, else an image of the engine. A name without `/` or `.` in front may be an image's, called as something
+/// else that lies there: then it is a path only if an image is in it.
 async fn source(from: &str, global: &Global, printer: &Printer) -> CliResult<Box<dyn Source>> {
     match on_disk(from) {
         Some((path, name)) if path.is_dir() => Ok(Box::new(Layout::open(&path, name.as_deref()).map_err(port_error)?)),
@@ -153,14 +163,27 @@ async fn source(from: &str, global: &Global, printer: &Printer) -> CliResult<Box
 
 /// The path, and what follows its last colon where there is no such path with it.
 fn on_disk(from: &str) -> Option<(PathBuf, Option<String>)> {
-    if Path::new(from).exists() {
+    if holds_image(from) {
         return Some((PathBuf::from(from), None));
     }
     // A name may hold a colon itself: `image.tar:localhost/app:v1`.
     let cuts = from.match_indices(':').map(|(at, _)| at);
     cuts.map(|at| (&from[..at], &from[at + 1..]))
-        .find(|(path, _)| Path::new(path).exists())
+        .find(|(path, _)| holds_image(path))
         .map(|(path, name)| (PathBuf::from(path), Some(name.to_owned())))
+}
+
+fn holds_image(name: &str) -> bool {
+    let path = Path::new(name);
+    if name.starts_with(['/', '.']) {
+        return path.exists();
+    }
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => ["oci-layout", "index.json"].iter().any(|name| path.join(name).is_file()),
+        // One that says what it is by its name is not looked into.
+        Ok(_) => path.extension().is_some() || Archive::open(path).and_then(|archive| archive.kind()).is_ok(),
+        Err(_) => false,
+    }
 }
 
 /// Where compressed layers of docker's archives are kept between pushes.
