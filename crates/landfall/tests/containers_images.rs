@@ -44,7 +44,8 @@ fn the_manifests_images_are_built_once_and_pushed_where_they_are_awaited() {
         container("web", "web", "\"{branch}\", \"v-{tag}\""),
         container("base", "base", "")
     );
-    write("landfall.yml", &manifest);
+    let text_of_manifest = manifest;
+    write("landfall.yml", &text_of_manifest);
     write("base/Dockerfile", "FROM scratch\nCOPY greeting /greeting\n");
     write("base/greeting", "hello\n");
     write(
@@ -92,6 +93,22 @@ fn the_manifests_images_are_built_once_and_pushed_where_they_are_awaited() {
     ends(&run(&["build", "--builder", "podman"]), 0, &["web/app  unchanged"]);
     ends(&run(&["push"]), 0, &["was there, tagged"]);
     assert_eq!(world.tag(&web, &second), Some(digest.clone()));
+    let told = |commit: &str| world.landfall(&["push"]).env("LANDFALL_COMMIT", commit).output().unwrap();
+    ends(&told(&commit), 73, &[&format!("{second} is checked out"), &format!("git checkout {commit}")]);
+    git(&work, &["commit", "--allow-empty", "-qm", "the same files"]);
+    ends(&told(&second), 0, &["Push web/app", "was there"]);
+
+    // What is known of an image in a registry holds as long as that registry has it, and for no other.
+    write("landfall.yml", &text_of_manifest.replace("/shop/", "/else/"));
+    ends(&run(&["push"]), 73, &["web/app was found in", "landfall build"]);
+    write("landfall.yml", &text_of_manifest);
+    let tags = world.tag_file(&web, "x");
+    for tag in std::fs::read_dir(tags.parent().unwrap()).unwrap().map(Result::unwrap) {
+        if tag.file_name().to_string_lossy().starts_with("landfall-") {
+            std::fs::remove_dir_all(tag.path()).unwrap();
+        }
+    }
+    ends(&run(&["build", "web", "--builder", "podman"]), 0, &["✓ Build web/app"]);
 
     // A base that changes changes what is based on it.
     std::fs::write(work.join("base/greeting"), "good day\n").unwrap();
@@ -102,6 +119,44 @@ fn the_manifests_images_are_built_once_and_pushed_where_they_are_awaited() {
     std::fs::write(work.join("web/Dockerfile"), "FROM scratch\nCOPY nothing /here\n").unwrap();
     ends(&run(&["build", "--builder", "podman"]), 1, &["LF-IMAGE-BUILD-FAILED", "web/app", "build.log", "nothing"]);
     ends(&run(&["build", "worker"]), 66, &["no image called `worker`"]);
+}
+
+/// As `landfall ci init` has it: the state is in the checkout, which is the build context.
+#[test]
+fn a_state_directory_in_the_context_neither_changes_the_image_nor_is_in_it() {
+    let world = World::new();
+    let project = format!("lfstate{}", std::process::id());
+    let _sweep = Sweep(vec![format!("localhost/{project}-web-app:latest")]);
+    let work = world.path("work");
+    let target = world.image("shop/inside");
+    let container = format!("{{ await: {{ image: \"{target}:v1\", build: {{ context: . }} }} }}");
+    let manifest = format!("project: {project}\nservices: {{ web: {{ containers: {{ app: {container} }} }} }}\n");
+    std::fs::create_dir(work.join("bin")).unwrap();
+    for (name, text) in
+        [("landfall.yml", manifest.as_str()), ("Dockerfile", "FROM scratch\nCOPY . /app\n"), ("bin/page", "one")]
+    {
+        std::fs::write(work.join(name), text).unwrap();
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = world.landfall(arguments);
+        command.env_remove("LANDFALL_STATE").env("XDG_STATE_HOME", work.join(".landfall"));
+        command.output().unwrap()
+    };
+    let built = ends(&run(&["build", "--builder", "podman"]), 0, &["✓ Build web/app"]);
+    assert_eq!(ends(&run(&["build"]), 0, &["web/app  unchanged"]), built);
+    let pushed = ends(&run(&["push"]), 0, &["Push web/app"]);
+    let digest = world.tag("shop/inside", "v1").unwrap();
+    assert!(built.contains(&digest) && pushed.contains(&digest), "{built} {pushed}");
+
+    let room = work.join(".landfall/landfall/images/web-app");
+    assert!(!room.join("context").exists());
+    let mut held = String::new();
+    for blob in std::fs::read_dir(room.join("layout/blobs/sha256")).unwrap() {
+        let listed = Command::new("tar").arg("-tf").arg(blob.unwrap().path()).output().unwrap();
+        held.push_str(&text(&listed.stdout));
+    }
+    assert!(held.contains("app/bin/page") && held.contains("app/Dockerfile"), "{held}");
+    assert!(!held.contains(".landfall"), "{held}");
 }
 
 /// A machine that has built nothing takes the steps of one that has, though its inputs differ and the image has to be built.
@@ -159,6 +214,8 @@ fn an_image_of_the_engine_is_pushed_by_its_name() {
     podman(&["build", "--quiet", "--tag", &format!("{name}:v1"), "."]);
     podman(&["save", "--quiet", "--output", "docker.tar", &format!("{name}:v1")]);
     podman(&["save", "--quiet", "--format", "oci-archive", "--output", "oci.tar", &format!("{name}:v1")]);
+    // Somebody's directory of the same name is no image.
+    std::fs::create_dir_all(world.path("work").join(&name)).unwrap();
     // Podman's own store, and not that of an engine that this machine may have besides.
     let run = |from: &str, target: &str| {
         let mut command = world.landfall(&["push", "--from", from, target]);

@@ -459,3 +459,37 @@ fn labels(root: &Path, commit: Option<&str>) -> Vec<(String, String)> {
     }
     labels
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn an_image_is_not_labelled_with_a_commit_of_other_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |words: &[&str]| {
+            let mut own = vec!["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"];
+            own.extend(words);
+            git(dir.path(), &own)
+        };
+        let commit = |text: &str| {
+            std::fs::write(dir.path().join("a"), text).unwrap();
+            run(&["add", "."]);
+            run(&["commit", "--allow-empty", "-m", "x"]).unwrap();
+            git(dir.path(), &["rev-parse", "HEAD"]).unwrap()
+        };
+        run(&["init"]);
+        let (first, second) = (commit("1"), commit("2"));
+        let third = commit("2");
+        let revision = |told: &str| labels(dir.path(), Some(told))[0].1.clone();
+        assert_eq!(revision(&third), third);
+        assert_eq!(revision(&second), second, "the same files");
+        assert_eq!(revision(&first), format!("{first}-dirty"));
+        assert_eq!(revision(&"b".repeat(40)), format!("{}-dirty", "b".repeat(40)), "not even fetched");
+        assert_eq!(revision(&third[..8]), third[..8]);
+        assert_eq!(revision("build-7"), "build-7");
+        assert_eq!(other_commit(dir.path(), &first), Some(third));
+    }
+}

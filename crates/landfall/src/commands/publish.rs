@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::build::{Images, inputs_tag};
 use crate::cli::Global;
 use crate::cli::images::PushArgs;
-use crate::commands::push::{client_of, refused, summary};
+use crate::commands::push::{client_of, legal, refused, summary};
 use crate::commands::{manifest, port_error, release};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -40,6 +40,15 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
     if awaited.is_empty() {
         return Err(CliError::new(ExitCode::NotFound, "the manifest says of no image where it goes")
             .hint("`await` with `image` and `build` does (docs/images.md); or give --from and a target"));
+    }
+    // It would be found under a commit that it is not of, by deployments too.
+    if let (Some(head), Some(commit)) = (images.other_commit(), &images.words.commit) {
+        let message = format!("the commit is said to be {commit}, and {head} is checked out, whose files are others");
+        return Err(CliError::new(ExitCode::Conflict, message)
+            .hint(format!("git checkout {commit}, then landfall build"))
+            .hint(
+                "pull requests: CI may check out the merge with their base, and no commit of theirs (docs/images.md)",
+            ));
     }
     // All of them are looked at before the first is sent.
     let mut plans = Vec::new();
@@ -101,7 +110,18 @@ fn plan(images: &Images, item: usize, args: &PushArgs, printer: &Printer) -> Cli
             Err(name) => printer.note(format!("{}: tag {text} is left out: nothing is known for {name}", own.name)),
         }
     }
-    Ok(Plan { there: record.found_in.is_some(), target, tags })
+    legal(&tags).map_err(|mut error| {
+        error.message = format!("{}: {}", own.name, error.message);
+        error
+    })?;
+    let there = match &record.found_in {
+        Some(place) if *place != target.repository.to_string() => {
+            let message = format!("{} was found in {place}, and goes to {} now", own.name, target.repository);
+            return Err(CliError::new(ExitCode::Conflict, message).hint("landfall build"));
+        }
+        place => place.is_some(),
+    };
+    Ok(Plan { there, target, tags })
 }
 
 async fn send(
@@ -126,7 +146,7 @@ async fn send(
         let tagged = client.retag(&push, &inputs).await.map_err(refused)?;
         return tagged.ok_or_else(|| {
             CliError::new(ExitCode::Conflict, format!("{}:{inputs} is gone since it was found", plan.target.repository))
-                .hint("landfall build --fresh")
+                .hint("landfall build")
         });
     }
     let layout = Layout::open(&images.layout(item), None).map_err(port_error)?;

@@ -90,6 +90,10 @@ impl World {
         (status == 200).then_some(digest)
     }
 
+    pub(crate) fn tag_file(&self, repository: &str, tag: &str) -> PathBuf {
+        self.registry.tag_file(repository, tag)
+    }
+
     pub(crate) fn image(&self, name: &str) -> String {
         self.registry.image(name)
     }
