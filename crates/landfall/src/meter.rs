@@ -25,12 +25,18 @@ struct State {
     sent: u64,
     said: Instant,
     recent: VecDeque<(Instant, u64)>,
+    /// The first tag may be given.
+    tagging: bool,
 }
 
 impl Meter {
     pub(crate) fn new(printer: Printer) -> Self {
-        let state = State { bar: None, total: 0, sent: 0, said: Instant::now(), recent: VecDeque::new() };
-        Self { printer, state: Mutex::new(state) }
+        Self { printer, state: Mutex::new(State::new(Instant::now())) }
+    }
+
+    /// Whether a tag may have been given.
+    pub(crate) fn tagging(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).tagging
     }
 
     pub(crate) fn finish(&self) {
@@ -41,6 +47,10 @@ impl Meter {
 }
 
 impl State {
+    fn new(now: Instant) -> Self {
+        Self { bar: None, total: 0, sent: 0, said: now, recent: VecDeque::new(), tagging: false }
+    }
+
     fn moved(&mut self, now: Instant) -> u64 {
         self.recent.push_back((now, self.sent));
         while self.recent.front().is_some_and(|(at, _)| now.duration_since(*at) > WINDOW) && self.recent.len() > 2 {
@@ -102,6 +112,7 @@ impl Watcher for Meter {
                 let text = format!("! {what}: {why}; again in {}", crate::progress::duration(wait));
                 state.note(self.printer, &text);
             }
+            Event::Tagging(_) => state.tagging = true,
             Event::Uploaded(_) | Event::Tagged(_) => {}
         }
     }
@@ -131,7 +142,7 @@ mod tests {
     #[test]
     fn the_rate_is_that_of_the_last_seconds() {
         let start = Instant::now();
-        let mut state = State { bar: None, total: 0, sent: 0, said: start, recent: VecDeque::new() };
+        let mut state = State::new(start);
         assert_eq!(state.moved(start), 0);
         state.sent = 2_000;
         assert_eq!(state.moved(start + Duration::from_secs(2)), 1_000);

@@ -68,8 +68,10 @@ fn the_manifests_images_are_built_once_and_pushed_where_they_are_awaited() {
     let unchanged = run(&["build", "--builder", "podman"]);
     assert_eq!(ends(&unchanged, 0, &["web/app  unchanged", "base/app  unchanged"]), built);
 
-    let pushed = ends(&run(&["push"]), 0, &["tag v-{tag} is left out", "Push web/app", "Push base/app"]);
     let web = format!("shop/{project}-web");
+    ends(&run(&["push", "--tag", "feature/x"]), 64, &["\"feature/x\" is no tag"]);
+    assert_eq!(world.tag(&web, &commit), None, "nothing is tagged by half");
+    let pushed = ends(&run(&["push"]), 0, &["tag v-{tag} is left out", "Push web/app", "Push base/app"]);
     let digest = world.tag(&web, &commit).expect("under its commit");
     assert!(
         built.contains(&digest) && pushed.contains(&digest),

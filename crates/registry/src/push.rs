@@ -96,6 +96,7 @@ impl Client {
         layers: Layers,
     ) -> PortResult<Pushed> {
         for version in &known.missing {
+            self.watcher().event(Event::Tagging(version));
             self.put_manifest(push.repository, version, root).await?;
             self.watcher().event(Event::Tagged(version));
         }

@@ -28,6 +28,8 @@ pub enum Event<'a> {
         why: &'a str,
         wait: Duration,
     },
+    /// The registry is asked for this tag or digest: it may have it before it answers.
+    Tagging(&'a str),
     /// The registry has the image under this tag or digest.
     Tagged(&'a str),
 }

@@ -27,6 +27,7 @@ struct Told {
     retries: Mutex<Vec<String>>,
     resumed: Mutex<Vec<u64>>,
     sent: Mutex<(u64, u64)>,
+    tags: Mutex<Vec<String>>,
 }
 
 impl Watcher for Told {
@@ -36,9 +37,28 @@ impl Watcher for Told {
             Event::Resumed(_, bytes) => self.resumed.lock().unwrap().push(bytes),
             Event::Sent(bytes) => self.sent.lock().unwrap().0 += bytes,
             Event::Lost(bytes) => self.sent.lock().unwrap().1 += bytes,
+            Event::Tagging(tag) => self.tags.lock().unwrap().push(format!("{tag}?")),
+            Event::Tagged(tag) => self.tags.lock().unwrap().push(tag.to_owned()),
             _ => {}
         }
     }
+}
+
+#[tokio::test]
+async fn a_tag_is_told_before_it_may_be_there() {
+    let registry = Registry::start();
+    let rule = |seen: &crate::proxy::Seen| match seen.is("PUT", "/manifests/v2") {
+        true => Do::Answer(400, Vec::new(), String::new()),
+        false => Do::Pass,
+    };
+    let proxy = Proxy::start(registry.port, rule).await;
+    let dir = tempfile::tempdir().unwrap();
+    let source = layout(dir.path(), &[noise(1, 10)]);
+    let told = Arc::new(Told::default());
+    let client = Client::watched(Places::default(), None, told.clone());
+    let target = reference(proxy.port, "app");
+    client.push(&push(&target, &tags(&["v1", "v2"])), &source).await.unwrap_err();
+    assert_eq!(*told.tags.lock().unwrap(), ["v1?", "v1", "v2?"]);
 }
 
 #[tokio::test]
