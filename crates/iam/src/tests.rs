@@ -466,7 +466,9 @@ fn secrets_are_read_and_written_only_where_that_is_asked_for() {
     let deploys = least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
     let values =
         ["ssm:GetParameter", "ssm:PutParameter", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"];
-    let granted: Vec<&String> = deploys.policy.statement.iter().flat_map(|statement| &statement.action).collect();
+    // Landfall's own, of hooks and notices, are no container's.
+    let others = deploys.policy.statement.iter().filter(|statement| !statement.sid.starts_with("ReadOwn"));
+    let granted: Vec<&String> = others.flat_map(|statement| &statement.action).collect();
     assert!(!granted.iter().any(|action| values.contains(&action.as_str())), "{granted:?}");
     whole.policy.statement.iter().for_each(takes);
 }
