@@ -65,6 +65,11 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// Checks out the commit that the variable names, where it names one.
+fn own_commit(variable: &str) -> String {
+    format!("[ -z \"${variable}\" ] || git checkout --quiet \"${variable}\"")
+}
+
 /// What every job is told: where the binary is, where things are kept, where AWS is.
 fn variables(settings: &Settings, home: &str) -> Vec<(&'static str, String)> {
     let mut all = settings.binary.variables();
@@ -212,6 +217,10 @@ fn gitlab(out: &mut Lines, settings: &Settings) {
     }
     out.commands(2, &settings.binary.install());
     out.add(2, "- export PATH=\"$HOME/bin:$PATH\"");
+    if needs.pull_requests {
+        out.add(2, "# Where GitLab checks out the merge with the target: that is no commit that anybody has.");
+        out.commands(2, &[own_commit("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA")]);
+    }
     if oidc.is_some() {
         out.commands(2, &["printf '%s' \"$LANDFALL_ID_TOKEN\" > \"$AWS_WEB_IDENTITY_TOKEN_FILE\"".to_owned()]);
     }
@@ -303,6 +312,10 @@ fn travis(out: &mut Lines, settings: &Settings) {
     out.all(0, &["cache:", "  directories:"]);
     out.add(2, &format!("- {}", records(settings)));
     out.add(0, "install:");
+    if needs.pull_requests {
+        out.add(1, "# Travis CI checks out the merge of a pull request, which is no commit that anybody has.");
+        out.commands(1, &[own_commit("TRAVIS_PULL_REQUEST_SHA")]);
+    }
     out.commands(1, &settings.binary.install());
     out.add(1, "- export PATH=\"$HOME/bin:$PATH\"");
     out.add(0, "script:");
