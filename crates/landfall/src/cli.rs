@@ -135,7 +135,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  landfall push                   what `landfall build` made, to where the manifest awaits it\n  landfall push --from out/ registry.example/team/app:v1\n  landfall push --from image.tar --tag 1a2b3c4 --tag latest 111122223333.dkr.ecr.eu-west-1.amazonaws.com/app\n  landfall push --from localhost/app:v1 http://127.0.0.1:5000/app:v1\n\nThe image with its digest is printed on stdout. docs/images.md tells the rest."
     )]
     Push(images::PushArgs),
-    /// Images in registries: list them, copy them, give them tags
+    /// Images in registries: list them, copy them, give them tags, and remove those that nothing needs
     #[command(subcommand)]
     Images(images::ImagesCommand),
     /// Releases in the registry: what a commit is, in images by digest, and where it comes from

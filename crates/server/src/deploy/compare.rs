@@ -90,6 +90,7 @@ pub struct Scene<'a> {
 /// # Errors
 /// What cannot be planned (`Invalid`), and what the platform does not tell.
 pub async fn compare(scene: &Scene<'_>, against: &Against, look: bool) -> Result<Comparison, ControlError> {
+    plan::by_hand(scene.environment).map_err(refused)?;
     let live = live(scene).await?;
     let mut comparison = Comparison {
         environment: scene.environment.id(&scene.app.project),

@@ -31,6 +31,8 @@ use crate::render;
 
 /// Looks at once. More would only wait for AWS's quota.
 const AT_ONCE: usize = 8;
+/// Why secrets could not be looked at: most often all have the same.
+const REASONS: usize = 3;
 
 pub(crate) async fn run(command: SecretsCommand, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     match command {
@@ -192,6 +194,8 @@ async fn list(args: &ListArgs, global: &Global, printer: &Printer) -> CliResult<
     let secrets: Vec<Listed> = scene.all.iter().zip(looks).map(row).collect();
     let list = List { environment: scene.name.clone(), place: scene.whereabouts(), secrets };
     printer.emit(&list, |list| list_text(list, Timestamp::now()))?;
+    let unknown = list.secrets.iter().filter(|one| one.present.is_none());
+    unknown.filter_map(|one| one.remark.as_ref()).take(REASONS).for_each(|why| printer.warn(why));
     let count = |present| list.secrets.iter().filter(|one| one.present == present).count();
     let whole = match list.secrets.len() {
         0 => format!("no container of {} takes a secret: docs/secrets.md", scene.name),
@@ -222,8 +226,8 @@ fn list_text(list: &List, now: Timestamp) -> String {
         };
         let changed = one.changed.map_or_else(|| "-".to_owned(), |at| render::ago(at, now));
         let there = match &one.remark {
-            Some(remark) => format!("{there} ({remark})"),
-            None => there.to_owned(),
+            Some(remark) if one.present.is_some() => format!("{there} ({remark})"),
+            _ => there.to_owned(),
         };
         table.add_row([one.name.clone(), one.line.clone(), one.containers.join(", "), there, changed]);
     }
