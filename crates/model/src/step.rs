@@ -353,7 +353,8 @@ pub struct DeleteTargetGroup {
     pub environment: String,
 }
 
-/// Deletes whatever of these kinds still carries the environment's tag (task definitions, images, networks, leftovers).
+/// Deletes whatever of these kinds still carries the environment's tag (task definitions, images, networks, leftovers). Tasks of a
+/// service go with their service: without services among the kinds, only tasks of their own do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepResources {
     pub environment: String,
@@ -365,6 +366,10 @@ pub struct SweepResources {
     /// unless the listing has this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_route: Option<RouteTarget>,
+    /// What its undo deletes in the same way, keeping none. Where the undo of the other steps would restore what an attempt that
+    /// was cut short had begun, they have none and this is all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo_kinds: Vec<ResourceKind>,
 }
 
 /// Reads back that nothing with the environment's tag is left; fails with the list of what is.

@@ -119,6 +119,7 @@ impl StepExecutor for Steps {
             StepParams::DeployService(p) => self.undo_as_far_as_known(cx, &p, output, token).await,
             StepParams::RunHook(_) => self.undo_hook(cx).await,
             StepParams::RunTask(_) => self.undo_task(cx).await,
+            StepParams::SweepResources(p) => self.undo_sweep(&p).await,
             // These change nothing that could be taken back.
             StepParams::AwaitImage(_)
             | StepParams::TargetsHealthy(_)
@@ -127,7 +128,6 @@ impl StepExecutor for Steps {
             | StepParams::DeleteService(_)
             | StepParams::DeleteRoute(_)
             | StepParams::DeleteTargetGroup(_)
-            | StepParams::SweepResources(_)
             | StepParams::VerifyGone(_) => Ok(done()),
         }?;
         Ok(self.paced(progress))

@@ -1,6 +1,6 @@
 //! resources.sweep, resources.verify_gone, and the look-up by tag that every undo uses.
 
-use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION};
+use landfall_model::inventory::{Listing, OwnedResource, ResourceKind, TAG_ENVIRONMENT, TAG_EXECUTION, TAG_SERVICE};
 use landfall_model::step::{RouteTarget, SweepResources, VerifyGone};
 use landfall_ports::PortResult;
 use landfall_ports::load_balancer::RouteDescription;
@@ -45,7 +45,9 @@ impl Steps {
     pub(crate) async fn sweep_resources(&self, params: &SweepResources) -> StepResult {
         let mut left = self.owned(&params.environment, &params.kinds).await?;
         let keep = |r: &OwnedResource| params.keep.iter().filter_map(|k| k.value()).any(|k| k == r.id || k == r.name);
-        left.retain(|resource| !keep(resource));
+        let services = params.kinds.contains(&ResourceKind::Service);
+        let serving = |r: &OwnedResource| r.kind == ResourceKind::Task && r.tags.contains_key(TAG_SERVICE);
+        left.retain(|resource| !keep(resource) && (services || !serving(resource)));
         let mut failed = None;
         let former = match &params.keep_route {
             Some(route) => self.former_routes(&params.environment, route).await?,
@@ -71,6 +73,20 @@ impl Steps {
                 Ok(pending(SOON_MS, format!("deleting {}", list(what))))
             }
         }
+    }
+
+    pub(crate) async fn undo_sweep(&self, params: &SweepResources) -> StepResult {
+        if params.undo_kinds.is_empty() {
+            return Ok(done());
+        }
+        let all = SweepResources {
+            environment: params.environment.clone(),
+            kinds: params.undo_kinds.clone(),
+            keep: Vec::new(),
+            keep_route: None,
+            undo_kinds: Vec::new(),
+        };
+        self.sweep_resources(&all).await
     }
 
     /// The environment's routes besides `keep`; none unless `keep` is seen among them, so that a name written in another

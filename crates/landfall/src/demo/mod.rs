@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use landfall_local::Engine;
 use landfall_local::docker::{BuildOptions, Docker};
 use landfall_model::environment::Phase;
-use landfall_server::control::{Control, ControlRequest, ControlResponse, PreviewDetail};
+use landfall_server::control::{Control, ControlRequest, ControlResponse};
 
 use crate::cli::DemoArgs;
 use crate::commands::engine_options;
@@ -168,7 +168,6 @@ async fn story(world: &mut World, stages: &mut Stages, keep: bool) -> CliResult<
     }
 
     stages.begin("Pushing a commit");
-    ready(world).await?;
     let watch = Watch::start(world.router_addr, HOST);
     repo.write("text.txt", "hello again, updated\n")?;
     let second = repo.commit("Say something else")?;
@@ -268,32 +267,11 @@ async fn url_answers(world: &mut World, wanted: impl Fn(&str) -> bool) -> CliRes
     .cause(&std::io::Error::other(last)))
 }
 
-/// As the server has it.
-async fn preview(world: &World) -> Option<PreviewDetail> {
-    let client = crate::commands::link::server(&world.state()).await?;
-    let request = ControlRequest::Preview { name: ENVIRONMENT.to_owned() };
-    match client.call(request).await {
-        Ok(ControlResponse::Preview(detail)) => Some(*detail),
-        _ => None,
-    }
-}
-
-/// The URL answers a moment before the preview has come up: until then a commit begins it anew instead of updating it.
-async fn ready(world: &World) -> CliResult<()> {
-    let deadline = Instant::now() + world.timeout;
-    while preview(world).await.is_none_or(|detail| detail.record.phase != Phase::Ready) {
-        given_up(world).await?;
-        if Instant::now() > deadline {
-            return Err(CliError::new(ExitCode::Failed, "the URL answers, and yet the preview is not ready"));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
 /// An error where the server has given the preview up or waits for a person: the URL would never answer.
 async fn given_up(world: &World) -> CliResult<()> {
-    let Some(detail) = preview(world).await else { return Ok(()) };
+    let Some(client) = crate::commands::link::server(&world.state()).await else { return Ok(()) };
+    let request = ControlRequest::Preview { name: ENVIRONMENT.to_owned() };
+    let Ok(ControlResponse::Preview(detail)) = client.call(request).await else { return Ok(()) };
     if !matches!(detail.record.phase, Phase::Failed | Phase::Paused) {
         return Ok(());
     }

@@ -159,7 +159,11 @@ impl<'a> Lint<'a> {
     fn policy(&mut self, step: &Step, params: &StepParams) {
         // Task definitions of what lasts are kept, to go back to.
         let kept = matches!(params, StepParams::RegisterTaskDefinition(_)) && self.plan.environment.is_long_lived();
-        if creates(params).is_some() && !step.undo && !kept {
+        if let Some(kind) = creates(params)
+            && !step.undo
+            && !kept
+            && !self.swept_by_an_undo(step, kind)
+        {
             self.wrong(step, "it creates something and has no undo");
         }
         match params {
@@ -175,6 +179,17 @@ impl<'a> Lint<'a> {
             }
             _ => {}
         }
+    }
+
+    /// Whether a step that is undone after `step` takes away what it makes.
+    fn swept_by_an_undo(&self, step: &Step, kind: ResourceKind) -> bool {
+        let above = self.above.get(&step.id);
+        self.typed.iter().any(|(sweep, params)| match params {
+            StepParams::SweepResources(params) => {
+                sweep.undo && params.undo_kinds.contains(&kind) && above.is_some_and(|above| above.contains(&sweep.id))
+            }
+            _ => false,
+        })
     }
 
     /// A destroy says that all is gone only after it has looked, when everything else is done.
@@ -248,7 +263,7 @@ impl<'a> Lint<'a> {
 }
 
 /// What a step of this kind leaves in the world.
-fn creates(params: &StepParams) -> Option<ResourceKind> {
+pub(crate) fn creates(params: &StepParams) -> Option<ResourceKind> {
     Some(match params {
         StepParams::BuildImage(_) => ResourceKind::Image,
         StepParams::RegisterTaskDefinition(_) => ResourceKind::TaskDefinition,

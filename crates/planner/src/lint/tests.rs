@@ -75,6 +75,14 @@ fn full() -> App {
     app
 }
 
+/// After an attempt that was superseded.
+fn create_again() -> Plan {
+    let app = full();
+    let mut again = record(&app, SourceRef::Branch("feature/test123".to_owned()));
+    again.made_generation = again.generation;
+    preview(&app, &again, PlanKind::Create, Some(COMMIT), &inputs()).unwrap().plan
+}
+
 fn create() -> Plan {
     let app = full();
     let record = record(&app, SourceRef::Branch("feature/test123".to_owned()));
@@ -340,10 +348,15 @@ fn a_route_is_asked() {
 #[test]
 fn a_sweep_keeps_what_its_plan_made() {
     faulty(update(), |p| set(p, "unused", "/keep", json!([])), "it would delete what `");
-    let app = full();
-    let mut again = record(&app, SourceRef::Branch("feature/test123".to_owned()));
-    again.made_generation = again.generation;
-    let plan = preview(&app, &again, PlanKind::Create, Some(COMMIT), &inputs()).unwrap().plan;
-    let beside = |p: &mut Plan| step(p, "target_group").needs.clear();
-    faulty(plan, beside, "it would delete what `");
+    faulty(create_again(), |p| set(p, "unused", "/keep", json!([])), "it would delete what `");
+}
+
+#[test]
+fn an_undo_that_sweeps_stands_for_those_of_all_after_it() {
+    for id in ["image.app.app", "task_definition.app", "target_group", "route", "service.app"] {
+        assert!(!create_again().step(&id.into()).unwrap().undo);
+    }
+    faulty(create_again(), |p| step(p, "leftovers").undo = false, "has no undo");
+    faulty(create_again(), |p| set(p, "leftovers", "/undo_kinds", json!(["service"])), "has no undo");
+    faulty(create_again(), |p| step(p, "target_group").needs.clear(), "has no undo");
 }

@@ -3,11 +3,11 @@
 //! Shapes (arrows are `needs`; what does not depend on each other runs side by side):
 //!
 //! ```text
-//! create   sweep of what a superseded attempt left (only then)
-//!          image.* → task_definition.* → hooks before ─┐
+//! create   image.* → task_definition.* → hooks before ─┐
 //!          target_group → route ───────────────────────┴→ service.* → targets → probe → hooks after
-//! update   the same without the first sweep; at the end a sweep of services, task definitions, images and routes
-//!          no longer used
+//! update   the same; at the end a sweep of services, task definitions, images and routes no longer used
+//! create   after one that was superseded: the same as an update, so that what answers goes on answering; before it, tasks that
+//!          hooks left running are stopped, and the undo of that step is to sweep everything
 //! sleep    service.stop of every service
 //! wake     service.* as they served last → targets → probe
 //! destroy  hooks before → service.stop → service.delete → route → target_group → sweep by tag → hooks after → verify
@@ -56,7 +56,9 @@ const SCHEMA: u32 = 1;
 const MAX_PARALLEL: u32 = 8;
 /// Where nothing but AWS's quotas bounds what may go on at once: a service mostly waits for its tasks.
 const MAX_PARALLEL_ON_AWS: u32 = 64;
-/// The last step of an update.
+/// The first step of a create that goes on from an attempt which was cut short.
+const LEFTOVERS: &str = "leftovers";
+/// The last step of an update, and of such a create.
 const UNUSED: &str = "unused";
 /// Seconds for whatever may have to stop services: longer than the longest stop timeout and deregistration delay together.
 const STOP_S: u32 = 600;

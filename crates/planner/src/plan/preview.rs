@@ -14,8 +14,8 @@ use super::deploy::{Attached, Deploy, Following, Part, Scene};
 use super::hooks::{self, HookContext};
 use super::step::Builder;
 use super::{
-    MAX_PARALLEL, PlanError, PlanInputs, PlanKind, Planned, SCHEMA, STOP_S, UNUSED, route_target, services, tags,
-    variables,
+    LEFTOVERS, MAX_PARALLEL, PlanError, PlanInputs, PlanKind, Planned, SCHEMA, STOP_S, UNUSED, route_target, services,
+    tags, variables,
 };
 use crate::control::{MAX_REPLANS, at_commit};
 use crate::names::{family_name, service_name};
@@ -74,8 +74,9 @@ pub fn preview(
     };
     let mut preview = Preview { previews, record, deploy };
     let mut warnings = Vec::new();
-    if kind == PlanKind::Create && record.made_generation != 0 {
-        preview.sweep_leftovers();
+    let goes_on = kind == PlanKind::Create && record.made_generation != 0;
+    if goes_on {
+        preview.go_on();
     }
     let parts: Vec<Part<'_>> =
         services.iter().enumerate().map(|(index, service)| preview.part(service, index == 0)).collect();
@@ -103,8 +104,11 @@ pub fn preview(
         deployed.extend(preview.deploy.answering(&parts[index], routed, &deployed[index]));
     }
     let done = preview.hooks(after, deployed, &definitions, &mut warnings);
-    if kind == PlanKind::Update {
+    if kind == PlanKind::Update || goes_on {
         preview.sweep_unused(&services, &definitions, &images, route.as_ref(), &done);
+    }
+    if goes_on {
+        preview.deploy.builder.leave_undo_to(LEFTOVERS);
     }
 
     let word = if kind == PlanKind::Update { "Update" } else { "Create" };
@@ -136,14 +140,18 @@ impl<'a> Preview<'a> {
         }
     }
 
-    /// An attempt that was superseded is not unwound: what it made is taken away before a new beginning. Its images stay, so
-    /// that a build which was done is not done again.
-    fn sweep_leftovers(&mut self) {
-        let kinds = ResourceKind::ALL.into_iter().filter(|kind| *kind != ResourceKind::Image).collect();
-        let params =
-            SweepResources { environment: self.record.id.to_string(), kinds, keep: Vec::new(), keep_route: None };
-        let title = "Clear what an earlier attempt left".to_owned();
-        self.deploy.first = vec![self.deploy.builder.add("leftovers", title, &[], StepParams::SweepResources(params))];
+    /// An attempt that was superseded is not unwound: what it made is gone on from, and may answer already. Tasks of its hooks end
+    /// before the same hooks begin again. If this attempt fails too, nothing of either stays.
+    fn go_on(&mut self) {
+        let params = SweepResources {
+            environment: self.record.id.to_string(),
+            kinds: vec![ResourceKind::Task],
+            keep: Vec::new(),
+            keep_route: None,
+            undo_kinds: ResourceKind::ALL.to_vec(),
+        };
+        let title = "Stop what an earlier attempt left running".to_owned();
+        self.deploy.first = vec![self.deploy.builder.add(LEFTOVERS, title, &[], StepParams::SweepResources(params))];
         self.deploy.builder.timeout_s(STOP_S);
     }
 
@@ -201,8 +209,13 @@ impl<'a> Preview<'a> {
         if route.is_none() {
             kinds.extend([ResourceKind::Rule, ResourceKind::Listener, ResourceKind::TargetGroup]);
         }
-        let params =
-            SweepResources { environment: self.record.id.to_string(), kinds, keep, keep_route: route.cloned() };
+        let params = SweepResources {
+            environment: self.record.id.to_string(),
+            kinds,
+            keep,
+            keep_route: route.cloned(),
+            undo_kinds: Vec::new(),
+        };
         let title = "Clear what is no longer used".to_owned();
         self.deploy.builder.add(UNUSED, title, &needs, StepParams::SweepResources(params));
         self.deploy.builder.timeout_s(STOP_S);

@@ -1,5 +1,6 @@
 //! Steps with the retry policy, idempotency and timeouts that their kind deserves.
 
+use crate::lint::creates;
 use landfall_model::ids::StepId;
 use landfall_model::step::StepParams;
 use landfall_workflow::{FailurePolicy, Idempotency, RetryPolicy, Step};
@@ -61,6 +62,12 @@ impl Builder {
         self.steps.iter_mut().filter(|step| step.id == *id).for_each(|step| step.undo = false);
     }
 
+    /// The undo of step `id` takes away what all the others make: no other resource's undo is called.
+    pub(super) fn leave_undo_to(&mut self, id: &str) {
+        let makes = |step: &Step| step.typed().is_ok_and(|params| creates(&params).is_some());
+        self.steps.iter_mut().filter(|step| step.id.as_str() != id && makes(step)).for_each(|step| step.undo = false);
+    }
+
     /// Total time of the step added last, in seconds.
     pub(super) fn timeout_s(&mut self, seconds: u32) {
         self.last(|step| step.timeout_ms = u64::from(seconds) * 1_000);
@@ -91,11 +98,11 @@ fn defaults(params: &StepParams) -> (RetryPolicy, Idempotency, bool) {
         StepParams::RunHook(_) => (ONCE, Unsafe, true),
         // The token gives the same task again, and a task that failed is fatal: only calls about it are repeated.
         StepParams::RunTask(_) => (BRIEF, Token, true),
+        StepParams::SweepResources(sweep) => (PATIENT, Natural, !sweep.undo_kinds.is_empty()),
         StepParams::StopService(_)
         | StepParams::DeleteService(_)
         | StepParams::DeleteRoute(_)
         | StepParams::DeleteTargetGroup(_)
-        | StepParams::SweepResources(_)
         | StepParams::VerifyGone(_) => (PATIENT, Natural, false),
     }
 }

@@ -120,7 +120,13 @@ fn sweep(
     kinds: Vec<ResourceKind>,
     needs: &[StepId],
 ) -> StepId {
-    let params = SweepResources { environment: environment.to_owned(), kinds, keep: Vec::new(), keep_route: None };
+    let params = SweepResources {
+        environment: environment.to_owned(),
+        kinds,
+        keep: Vec::new(),
+        keep_route: None,
+        undo_kinds: Vec::new(),
+    };
     let step = builder.add(id, title.to_owned(), needs, StepParams::SweepResources(params));
     builder.timeout_s(STOP_S);
     step

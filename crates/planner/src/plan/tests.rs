@@ -198,14 +198,15 @@ fn an_update_keeps_what_it_uses_and_sweeps_what_nobody_does() {
 }
 
 #[test]
-fn create_after_a_superseded_attempt_clears_it_first() {
+fn create_after_a_superseded_attempt_goes_on_from_it() {
     let app = app();
     let mut record = branch(&app);
     record.made_generation = 3;
     let plan = made(&app, &record, PlanKind::Create);
     insta::assert_snapshot!(shape(&plan));
-    let StepParams::SweepResources(sweep) = typed(&plan, "leftovers") else { panic!() };
-    assert!(!sweep.kinds.contains(&ResourceKind::Image), "a build that was done is not done again");
+    let StepParams::SweepResources(first) = typed(&plan, "leftovers") else { panic!() };
+    assert_eq!(first.kinds, [ResourceKind::Task], "what answers goes on answering");
+    assert_eq!(first.undo_kinds, ResourceKind::ALL);
     let roots: Vec<_> = plan.steps.iter().filter(|step| step.needs.is_empty()).map(|step| step.id.as_str()).collect();
     assert_eq!(roots, ["leftovers"]);
     assert!(made(&app, &record, PlanKind::Update).step(&"leftovers".into()).is_none());

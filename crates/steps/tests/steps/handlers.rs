@@ -283,6 +283,7 @@ fn a_sweep_of_former_routes_does_nothing_unless_it_sees_the_one_that_stays() {
             kinds: Vec::new(),
             keep: Vec::new(),
             keep_route: Some(RouteTarget::Host { host: host.to_owned(), port: 8080 }),
+            undo_kinds: Vec::new(),
         }))
     };
     let cx = context(NEXT, place.environment(), "unused");
@@ -430,6 +431,7 @@ fn a_sweep_keeps_what_it_must_and_takes_the_rest() {
             kinds: vec![ResourceKind::TaskDefinition, ResourceKind::Image],
             keep,
             keep_route: None,
+            undo_kinds: Vec::new(),
         }))
     };
     let cx = context(NEXT, place.environment(), "sweep");

@@ -196,12 +196,42 @@ async fn create_after_a_superseded_attempt() {
         };
         let plan = world().create(EXECUTION, SECOND);
         assert_eq!(plan.steps[0].id, StepId::from("leftovers"));
-        // What is swept first stays away after a failure, so this is not the world of before.
+        // A failure takes away what both made, so this is not the world of before.
         let whole = live(&plan, world()).await;
         assert_eq!(whole.view.outcome, Some(Outcome::Succeeded), "{:#?}", whole.view);
         crash_matrix_unwinding(&plan, Failing::FailAfter(StepId::from("no such step")), world, run).await;
         crash_matrix_unwinding(&plan, Failing::FailAfter(StepId::from("hook.announce")), world, run).await;
+        let place = world();
+        let environment = place.environment().to_owned();
+        let failing = Faulty::new(World::steps(&place), Failing::FailAfter(StepId::from("hook.announce")));
+        let end = live_with(&plan, place, Arc::new(failing)).await;
+        assert_eq!(end.view.outcome, Some(Outcome::RolledBack), "{:#?}", end.view);
+        assert_eq!(end.place.fake.leaks(&environment), Vec::<String>::new(), "after {last}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_superseded_attempt_has_brought_up_goes_on_answering() {
+    let world = || {
+        let mut place = Place::new(full());
+        place.carry_out_until(EARLIER, &place.create(EARLIER, FIRST), Some("probe")).unwrap();
+        place.record.made_generation = 1;
+        place
+    };
+    let before = world().fake.view();
+    assert!(!before.routes.is_empty() && before.services.len() == 2);
+    let plan = world().create(EXECUTION, SECOND);
+    for step in &plan.steps {
+        let place = world();
+        place.carry_out_until(EXECUTION, &plan, Some(step.id.as_str())).unwrap();
+        let now = place.fake.view();
+        assert_eq!(now.routes, before.routes, "at {}", step.id);
+        assert!(now.services.keys().eq(before.services.keys()), "at {}", step.id);
+        assert!(now.services.values().all(|(_, desired, _)| *desired > 0), "at {}", step.id);
+    }
+    let after = live(&plan, world()).await.place.fake.view();
+    assert_eq!(after.images.len(), before.images.len(), "the first commit's have gone: {after:#?}");
+    assert_eq!(after.task_definitions.len(), before.task_definitions.len(), "{after:#?}");
 }
 
 #[tokio::test(start_paused = true)]
