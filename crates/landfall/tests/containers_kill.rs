@@ -15,17 +15,23 @@ const HOST: &str = "test123.my-project.localhost";
 const BRANCH: &str = "feature/test123";
 const TEXT: &str = "built from a commit";
 
-const CREATE: [&str; 10] = [
-    "image.build",
-    "image.await",
-    "task_definition.register",
-    "hook.run",
-    "task.run",
-    "target_group.ensure",
-    "route.ensure",
-    "service.deploy",
-    "targets.healthy",
-    "url.probe",
+/// Every kind of step in the order in which a plan needs them, so that one creation is killed at each in turn: what may be done side by
+/// side is in a row of its own. Beside each what the destroy after it is killed at.
+const ROWS: [(&[&str], &[&str]); 3] = [
+    (
+        &[
+            "image.build",
+            "task_definition.register",
+            "hook.run",
+            "task.run",
+            "service.deploy",
+            "targets.healthy",
+            "url.probe",
+        ],
+        &["service.stop", "route.delete", "resources.verify_gone"],
+    ),
+    (&["image.await"], &["service.delete", "target_group.delete"]),
+    (&["target_group.ensure", "route.ensure"], &["resources.sweep"]),
 ];
 
 /// A repository, a manifest that uses every kind of step, and a file in which each hook that ran left a line.
@@ -136,19 +142,14 @@ previews:
         }
     }
 
-    /// Starts a server that holds at `place`, asks, waits until the place is reached, kills, starts again.
-    fn killed_at(&mut self, place: &str) {
-        let marker = self.sandbox.state.join("held");
-        self.sandbox.environment = vec![("LANDFALL_TEST_HOLD".to_owned(), place.to_owned())];
-        self.sandbox.start();
-        self.ask();
-        eventually(place, Duration::from_secs(60), || match marker.exists() {
-            true => Ok(()),
-            false => Err(self.sandbox.log()),
-        });
-        self.sandbox.kill();
-        std::fs::remove_file(&marker).unwrap();
-        self.sandbox.environment.clear();
+    fn killed_at(&mut self, places: &[String]) {
+        for (index, place) in places.iter().enumerate() {
+            self.sandbox.start_held_at(place);
+            if index == 0 {
+                self.ask();
+            }
+            self.sandbox.kill_when_held(place);
+        }
         self.sandbox.start();
         self.converged();
         assert!(self.sandbox.stop().success());
@@ -168,23 +169,25 @@ fn killed_after_every_effect() {
 fn at_every_effect(when: &str) {
     let mut crashes = Crashes::new();
     let mut histogram: BTreeMap<String, u32> = BTreeMap::new();
-    let rounds = CREATE.len().max(DESTROY.len());
-    for round in 0..rounds {
-        // Up, then down: the shorter list goes round again.
-        for kind in [CREATE[round], DESTROY[round % DESTROY.len()]] {
-            let place = format!("{kind}:{when}");
-            crashes.killed_at(&place);
-            *histogram.entry(place).or_default() += 1;
+    for (up, down) in ROWS {
+        for kinds in [up, down] {
+            let places: Vec<String> = kinds.iter().map(|kind| format!("{kind}:{when}")).collect();
+            crashes.killed_at(&places);
+            for place in places {
+                *histogram.entry(place).or_default() += 1;
+            }
         }
     }
     eprintln!("kills between a step's start and its record:");
     for (place, count) in &histogram {
         eprintln!("  {place:<32} {}", "#".repeat(*count as usize));
     }
-    assert_eq!(histogram.len(), CREATE.len() + DESTROY.len(), "every kind");
+    let all: usize = ROWS.iter().map(|(up, down)| up.len() + down.len()).sum();
+    assert_eq!(histogram.len(), all, "no kind is there twice");
+    assert!(DESTROY.iter().all(|kind| histogram.contains_key(&format!("{kind}:{when}"))), "every kind");
     // Every task that a hook started has ended, and the hook on the host ran for every preview at least once.
     let ran = std::fs::read_to_string(crashes.sandbox.directory.path().join("hooks.log")).unwrap();
-    assert!(ran.lines().count() >= rounds, "{ran}");
+    assert!(ran.lines().count() >= ROWS.len(), "{ran}");
     assert!(ran.lines().all(|line| line == "my-project-test123"), "{ran}");
 }
 

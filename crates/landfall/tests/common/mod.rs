@@ -316,6 +316,25 @@ pub(crate) fn processes_of(path: &Path) -> Vec<u32> {
         .collect()
 }
 
+impl Sandbox {
+    /// A server that holds where it comes to `place`, `KIND:before` or `KIND:after` its effect.
+    pub(crate) fn start_held_at(&mut self, place: &str) {
+        self.environment.push((HOLD.to_owned(), place.to_owned()));
+        self.start();
+    }
+
+    /// SIGKILL as soon as it has come there; the next server does not hold.
+    pub(crate) fn kill_when_held(&mut self, place: &str) {
+        let marker = self.state.join("held");
+        self.eventually(place, || if marker.exists() { Ok(()) } else { Err("not reached".to_owned()) });
+        self.kill();
+        std::fs::remove_file(&marker).unwrap();
+        self.environment.retain(|(name, _)| name != HOLD);
+    }
+}
+
+const HOLD: &str = "LANDFALL_TEST_HOLD";
+
 /// The steps of every destroy.
 pub(crate) const DESTROY: [&str; 6] = [
     "service.stop",
