@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("deploy", &["model"]),
     ("stack", &["model"]),
     ("ci", &["model"]),
+    ("pipeline", &["model"]),
     ("workflow", &["model"]),
     ("planner", &["model", "workflow"]),
     ("ports", &["model", "workflow"]),

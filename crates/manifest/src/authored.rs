@@ -7,6 +7,7 @@
 mod aws;
 mod chat;
 mod ci;
+mod pipeline;
 mod stack;
 mod strategy;
 mod verify;
@@ -23,6 +24,9 @@ use serde::Deserialize;
 pub(crate) use self::aws::{AwsTarget, LambdaHook, SnsTarget};
 pub(crate) use self::chat::{ChatOps, CircleCiHook, SlackCommands, Sleep};
 pub(crate) use self::ci::{Ci, CiRule, CiStep};
+pub(crate) use self::pipeline::{
+    Pipeline, PipelineStage, StageApproval, StageCheck, StageRequires, StageTask, StageWork,
+};
 pub(crate) use self::stack::{
     NewNetwork, Stack, StackCluster, StackMount, StackNetwork, StackPermission, StackScaling, StackScalingSchedule,
 };
@@ -58,6 +62,8 @@ pub(crate) struct Manifest {
     pub chatops: Option<ChatOps>,
     /// What `landfall ci` does for which event.
     pub ci: Option<Ci>,
+    /// Ways of a release from environment to environment, by name.
+    pub pipelines: Map<Pipeline>,
 }
 
 /// A repository that may ask for environments.

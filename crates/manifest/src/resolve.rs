@@ -5,6 +5,7 @@ mod aws;
 mod chat;
 mod ci;
 mod environments;
+mod pipeline;
 mod stack;
 mod strategy;
 mod verify;
@@ -107,6 +108,12 @@ pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path
             (name.clone(), here.service(name, service, at))
         })
         .collect();
+    let pipelines_at = at.get("pipelines");
+    let pipelines = manifest.pipelines.into_iter().map(|(name, one)| {
+        let at = pipelines_at.get(&name);
+        (name.clone(), pipeline::pipeline(name, one, &project, at))
+    });
+    let pipelines = pipelines.collect();
     let webhook_secrets = manifest.webhook.unwrap_or_default().secrets;
     let webhook_secrets = webhook_secrets.into_iter().map(|secret| here.secret(secret)).collect();
     App {
@@ -120,6 +127,7 @@ pub(crate) fn resolve(manifest: authored::Manifest, at: At<'_>, directory: &Path
         aws: aws::targets(manifest.aws),
         chatops: manifest.chatops.map(|chatops| chat::chatops(&here, chatops)),
         ci: manifest.ci.map(|ci| ci::ci(ci, at.get("ci"))),
+        pipelines,
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::aws::AwsTarget;
 use crate::ci::Ci;
 use crate::ids::{EnvironmentId, RepositoryKey};
+use crate::pipeline::Pipeline;
 use crate::probe::Verify;
 use crate::stack::Stack;
 use crate::step::{RouteTarget, url};
@@ -36,6 +37,9 @@ pub struct App {
     /// What a CI job does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ci: Option<Ci>,
+    /// By name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pipelines: BTreeMap<String, Pipeline>,
 }
 
 /// Who may ask for previews out of a chat, and how a request proves where it comes from.

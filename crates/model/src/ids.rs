@@ -44,6 +44,10 @@ string_id!(
     ExecutionId
 );
 string_id!(
+    /// One run of a pipeline: `run_` and a ULID.
+    RunId
+);
+string_id!(
     /// A step inside one plan, for example `service.app`. Unique in its plan, stable between runs.
     StepId
 );

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod inventory;
 pub mod names;
 pub mod notice;
+pub mod pipeline;
 pub mod probe;
 pub mod redact;
 pub mod secret;

@@ -25,6 +25,7 @@ pub(crate) fn app() -> App {
         aws: BTreeMap::new(),
         chatops: None,
         ci: None,
+        pipelines: BTreeMap::new(),
     }
 }
 

@@ -54,7 +54,7 @@ impl<'t> Checker<'_, 't> {
         self.can_be_ordered(rule, steps_at);
     }
 
-    fn patterns(&mut self, key: &str, patterns: &[String], what: &str, full: Option<&str>, at: At<'_>) {
+    pub(super) fn patterns(&mut self, key: &str, patterns: &[String], what: &str, full: Option<&str>, at: At<'_>) {
         for (index, pattern) in patterns.iter().enumerate() {
             let item = at.get(key).item(index);
             if let Err(rule) = syntax::glob(pattern) {
@@ -130,7 +130,7 @@ impl<'t> Checker<'_, 't> {
         }
     }
 
-    fn environment_ref(&mut self, manifest: &Manifest, name: &str, at: At<'_>) {
+    pub(super) fn environment_ref(&mut self, manifest: &Manifest, name: &str, at: At<'_>) {
         if manifest.environments.contains_key(name) || self.root.get("environments").get(name).is_given() {
             return;
         }

@@ -6,6 +6,7 @@ mod aws;
 mod chat;
 mod ci;
 mod environments;
+mod pipeline;
 mod placed;
 mod previews;
 mod service;
@@ -55,6 +56,7 @@ pub(crate) fn check(manifest: &Manifest, at: At<'_>, found: &mut Vec<Diagnostic>
     checker.notifications(manifest);
     checker.chatops(manifest);
     checker.ci(manifest);
+    checker.pipelines(manifest);
     if let Some(webhook) = &manifest.webhook {
         for (index, secret) in webhook.secrets.iter().enumerate() {
             checker.secret_ref(secret, at.get("webhook").get("secrets").item(index));

@@ -22,12 +22,8 @@ impl Checker<'_, '_> {
                 let error = Diagnostic::error(codes::URL, format!("{} is no path of a URL", shown_at(at)));
                 self.push(error.label(at.span(), "begins with `/`, without white space and `#`"));
             }
-            if let Some(status) = &probe.status
-                && let Err(rule) = statuses(&status.0)
-            {
-                let at = at.get("status");
-                let message = format!("{} is no list of status codes", shown_at(at));
-                self.error(codes::MATCHER, at, message, rule);
+            if let Some(status) = &probe.status {
+                self.statuses(&status.0, at.get("status"));
             }
             if probe.body.as_ref().is_some_and(|body| body.0.is_empty()) {
                 self.error(codes::BAD_VALUE, at.get("body"), "every body contains nothing", "empty");
@@ -43,6 +39,13 @@ impl Checker<'_, '_> {
             if probe.within.is_some_and(|within| within.0 == 0 || within.0 > 60_000) {
                 self.error(codes::OUT_OF_RANGE, at.get("within"), "`within` is out of range", "must be 1ms to 60s");
             }
+        }
+    }
+
+    pub(super) fn statuses(&mut self, text: &str, at: At<'_>) {
+        if let Err(rule) = statuses(text) {
+            let message = format!("{} is no list of status codes", shown_at(at));
+            self.error(codes::MATCHER, at, message, rule);
         }
     }
 }

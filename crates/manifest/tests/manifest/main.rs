@@ -12,6 +12,7 @@ mod errors;
 mod examples;
 mod hostile;
 mod init;
+mod pipelines;
 mod schema;
 mod stacks;
 mod strategies;

@@ -144,6 +144,7 @@ pub(crate) fn app() -> App {
         aws: BTreeMap::new(),
         chatops: None,
         ci: None,
+        pipelines: BTreeMap::new(),
     }
 }
 

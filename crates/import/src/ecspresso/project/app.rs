@@ -130,6 +130,7 @@ pub(super) fn project(
         aws: [(environment.clone(), target)].into(),
         chatops: None,
         ci: None,
+        pipelines: BTreeMap::new(),
     };
     Ok(EcspressoProject { app, environment, service: key, task_definition, notes })
 }
