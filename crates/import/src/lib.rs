@@ -2,6 +2,7 @@
 //! environment or calls AWS; what is read and what variables are comes in as parameters.
 //!
 //! Public API:
+//! - [`cdk::import`]: the `config.ts` of cdk-ecs-cicd
 //! - [`deity::import`]: ECS Deity's `conf.yml`
 //! - [`copilot::import`]: a Copilot directory
 //! - [`ecspresso::import`]: `ecspresso.yml` with its task and service definitions
@@ -9,6 +10,7 @@
 //!
 //! What an importer cannot carry over it lists; it never guesses silently, and what it writes passes `landfall check`.
 
+pub mod cdk;
 mod codes;
 pub mod copilot;
 pub mod deity;

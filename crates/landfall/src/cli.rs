@@ -18,11 +18,13 @@ use crate::printer::{Color, OutputFormat};
 mod doctor;
 mod iam;
 pub(crate) mod images;
+mod import;
 pub(crate) mod release;
 mod template;
 
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use iam::{IamArgs, Trust};
+pub(crate) use import::{ImportCommand, ImportTo};
 pub(crate) use template::TemplateArgs;
 
 #[derive(Debug, Parser)]
@@ -420,59 +422,6 @@ pub(crate) struct InitArgs {
     pub(crate) stdout: bool,
     /// Overwrite a landfall.yml that exists
     #[arg(long, conflicts_with = "stdout")]
-    pub(crate) force: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImportCommand {
-    /// From ECS Deity's conf.yml: previews per branch with the same names, behaviour and messages
-    #[command(
-        after_help = "Examples:\n  landfall import deity conf.yml --stage dev --repository acme/my-project\n  landfall import deity conf.yml --stage dev --repository acme/my-project --to landfall.yml\n\ndocs/import.md explains what changes, by its number."
-    )]
-    Deity {
-        /// The configuration, usually `conf.yml`
-        #[arg(value_hint = ValueHint::FilePath)]
-        conf: PathBuf,
-        /// The top-level key of the configuration
-        #[arg(long, value_name = "STAGE")]
-        stage: String,
-        /// A repository whose branches get previews; as often as there are some
-        #[arg(long, value_name = "OWNER/NAME")]
-        repository: Vec<String>,
-        #[command(flatten)]
-        to: ImportTo,
-    },
-    /// From a Copilot directory: environments, services, jobs and pipelines
-    #[command(
-        after_help = "Examples:\n  landfall import copilot copilot/\n  landfall import copilot . --to landfall.yml"
-    )]
-    Copilot {
-        /// `copilot/`, or the directory that has it
-        #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
-        directory: PathBuf,
-        #[command(flatten)]
-        to: ImportTo,
-    },
-    /// From ecspresso.yml with its task and service definitions
-    #[command(
-        after_help = "Examples:\n  TAG=v1 landfall import ecspresso ecspresso.yml\n  TAG=v1 landfall import ecspresso ecspresso.yml --to landfall.yml\n\nVariables of templates stay variables; those without a default must be set. tfstate, ssm, cfn_output and\njsonnet are refused with their place."
-    )]
-    Ecspresso {
-        /// The configuration; definitions are found relative to it
-        #[arg(default_value = "ecspresso.yml", value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-        #[command(flatten)]
-        to: ImportTo,
-    },
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ImportTo {
-    /// Write it into this file instead of printing it
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) to: Option<PathBuf>,
-    /// Overwrite a file that exists
-    #[arg(long, requires = "to")]
     pub(crate) force: bool,
 }
 

@@ -275,6 +275,33 @@ fn an_imported_manifest_passes_the_check() {
 }
 
 #[test]
+fn a_cdk_configuration_becomes_three_stacks() {
+    let dir = directory();
+    let config = "export const githubOwner = 'acme';\nexport const repoName = 'shop';\nexport const gitDevBranch = 'dev'\nexport const \
+                  gitProdBranch = 'master'\nexport const awsSecretsGitHubTokenName = 'token';\nexport const ssmImageTagParamName = \
+                  'shop-imagetag';\nexport const stagingValidationEmail = 'a@example.com';\n";
+    std::fs::write(dir.path().join("config.ts"), config).unwrap();
+    let import = ["import", "cdk-config", "config.ts", "--account", "123456789012", "--to", "landfall.yml"];
+    let output = landfall(dir.path(), &import);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{said}");
+    assert!(said.contains("To do:\n") && said.contains("\nBehaves otherwise:\n  2: "), "{said}");
+    let check = landfall(dir.path(), &["check"]);
+    assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stderr));
+    for environment in ["dev", "staging", "prod"] {
+        let made = landfall(dir.path(), &["template", environment, "--output", "json"]);
+        let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+        assert_eq!(made["Resources"]["WebService"]["Properties"]["LoadBalancers"][0]["ContainerName"], "nginx");
+        assert_eq!(made["Resources"].as_object().unwrap().len(), 33, "{environment}");
+    }
+    std::fs::write(dir.path().join("config.ts"), config.replace("'acme'", "process.env.OWNER")).unwrap();
+    let refused = landfall(dir.path(), &["import", "cdk-config", "config.ts"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(65));
+    assert!(said.contains("config.ts:1:28"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_imported_says_where() {
     let dir = directory();
     let code = |args: &[&str]| landfall(dir.path(), args).status.code();

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-/// docs/import.md has a line `| LF-I… | …` for every code, and one for each of the original's fifteen weaknesses.
+/// docs/import.md has a line `| LF-I… | …` for every code, and one for each of ECS Deity's fifteen weaknesses and cdk-ecs-cicd's.
 #[test]
 fn every_code_and_weakness_is_documented() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/import.md");
@@ -11,5 +11,9 @@ fn every_code_and_weakness_is_documented() {
     assert_eq!(documented, known);
     for number in 1..=15 {
         assert!(page.contains(&format!("\n| {number} | ")), "weakness {number}");
+    }
+    let (_, cdk) = page.split_once("\n## cdk-ecs-cicd\n").unwrap();
+    for number in 2..=6 {
+        assert!(cdk.contains(&format!("\n| {number} | ")), "weakness {number} of cdk-ecs-cicd");
     }
 }

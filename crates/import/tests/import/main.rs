@@ -1,6 +1,7 @@
 //! Importers as users meet them: other tools' files in, a manifest and what changes out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod cdk;
 mod copilot;
 mod deity;
 mod docs;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use landfall_import::{ChangeKind, Failed, Files, Imported, copilot, deity, ecspresso};
+use landfall_import::{ChangeKind, Failed, Files, Imported, cdk, copilot, deity, ecspresso};
 use landfall_manifest::SourceFile;
 
 use crate::cli::{ImportCommand, ImportTo};
@@ -26,6 +26,10 @@ pub(crate) fn run(command: ImportCommand, printer: &Printer) -> CliResult<ExitCo
             let name = std::fs::canonicalize(&directory).unwrap_or_else(|_| directory.clone());
             let options = copilot::Options { directory: application(&name) };
             finish(copilot::import(&collect(&directory)?, &options), &to, printer)
+        }
+        ImportCommand::CdkConfig { file, account, region, to } => {
+            let source = read(&file, printer)?;
+            finish(cdk::import(source, &cdk::Options { account, region }), &to, printer)
         }
         ImportCommand::Ecspresso { file, to } => {
             let source = read(&file, printer)?;
