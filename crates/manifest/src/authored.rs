@@ -316,9 +316,28 @@ pub(crate) struct Environment {
     pub desired_count: Map<u32>,
     /// What `landfall verify ENV --probes` asks once it is deployed. Default: that `/` answers 200 to 399.
     pub verify: Option<Verify>,
+    /// One-off tasks by name that are run again and again: on this machine by `landfall serve`, in a stack by EventBridge Scheduler.
+    pub schedules: Map<Schedule>,
     /// The environment is a stack of CloudFormation, which `landfall template ENV` prints: network, cluster, load balancer and all
     /// that its services need. `stack: {}` takes every default. AWS only.
     pub stack: Option<Stack>,
+}
+
+/// A one-off task, again and again.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["service", "cron"]))]
+pub(crate) struct Schedule {
+    /// Whose task definition.
+    pub service: String,
+    /// Whose command is replaced. Default: the service's only container, or the one behind the load balancer.
+    pub container: Option<String>,
+    /// Default: the container's own.
+    pub command: Vec<Text>,
+    /// Minute, hour, day, month, weekday: `30 2 * * *`
+    pub cron: Text,
+    /// `Europe/Berlin`. Default: UTC.
+    pub time_zone: Option<Text>,
 }
 
 /// Where a lasting environment is reached.

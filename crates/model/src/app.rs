@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::AwsTarget;
 use crate::ci::Ci;
+use crate::cron::Schedule;
 use crate::ids::{EnvironmentId, RepositoryKey};
 use crate::pipeline::Pipeline;
 use crate::probe::Verify;
@@ -271,6 +272,9 @@ pub struct LongLivedEnvironment {
     /// What shows that it does what it should; `None`: that its root answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
+    /// By name: one-off tasks that are run again and again, on this machine by the server, in a stack by EventBridge Scheduler.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<String, Schedule>,
     /// It is a stack of CloudFormation, and changes through that only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<Stack>,

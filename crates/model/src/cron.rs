@@ -2,10 +2,32 @@
 
 use std::fmt;
 
+use jiff::civil::Date;
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A date that never comes (30 February) is looked for this long: leap days are up to eight years apart.
+const FAR: i64 = 366 * 9;
+
 /// A line of five fields that was checked. Names of months and days are taken in any case; Sunday is 0 or 7.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cron {
     fields: [String; 5],
+}
+
+/// A one-off task, again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    pub service: String,
+    /// Whose command is replaced.
+    pub container: String,
+    /// Empty: the container's own.
+    pub command: Vec<String>,
+    /// As [`Cron`] reads it.
+    pub cron: String,
+    /// `Europe/Berlin`; `None`: UTC.
+    pub time_zone: Option<String>,
 }
 
 struct Field {
@@ -59,6 +81,51 @@ impl Cron {
     }
 }
 
+impl Cron {
+    /// The first time after `now` that the line names in `zone`. A time that the clocks pass over in spring is left out, one that they show
+    /// twice in autumn counts the first time. `None`: there is none, 30 February.
+    pub fn after(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let [minutes, hours, days, months, weekdays] = self.values();
+        let today = now.to_zoned(zone.clone()).date();
+        let named = |date: &Date| {
+            let weekday = date.weekday().to_sunday_zero_offset();
+            let of = |all: &[u32], one: i8| all.contains(&u32::try_from(one).unwrap_or_default());
+            of(&months, date.month())
+                && of(&days, date.day())
+                && (of(&weekdays, weekday) || weekday == 0 && of(&weekdays, 7))
+        };
+        for ahead in 0..FAR {
+            let date = today.checked_add(Span::new().days(ahead)).ok()?;
+            if !named(&date) {
+                continue;
+            }
+            for (hour, minute) in hours.iter().flat_map(|hour| minutes.iter().map(move |minute| (*hour, *minute))) {
+                let time = date.at(i8::try_from(hour).ok()?, i8::try_from(minute).ok()?, 0, 0);
+                let time = zone.to_ambiguous_timestamp(time);
+                if matches!(time.offset(), AmbiguousOffset::Gap { .. }) {
+                    continue;
+                }
+                match time.earlier() {
+                    Ok(time) if time > now => return Some(time),
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
+
+    /// Of each field, in order.
+    fn values(&self) -> [Vec<u32>; 5] {
+        let mut all = [const { Vec::new() }; 5];
+        for ((field, text), values) in FIELDS.iter().zip(&self.fields).zip(&mut all) {
+            *values = (field.least..=field.most)
+                .filter(|value| text.split(',').any(|part| field.has(part, *value)))
+                .collect();
+        }
+        all
+    }
+}
+
 impl fmt::Display for Cron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.fields.join(" "))
@@ -97,6 +164,19 @@ impl Field {
             }
         }
         Ok(())
+    }
+
+    /// Whether `part`, which was checked, names `value`. `5/10`: from 5 on.
+    fn has(&self, part: &str, value: u32) -> bool {
+        let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, step.parse().ok()));
+        let (first, last) = match range.split_once('-') {
+            _ if range == "*" => (Ok(self.least), Ok(self.most)),
+            Some((first, last)) => (self.value(first), self.value(last)),
+            None if step.is_some() => (self.value(range), Ok(self.most)),
+            None => (self.value(range), self.value(range)),
+        };
+        let (Ok(first), Ok(last)) = (first, last) else { return false };
+        (first..=last).contains(&value) && (value - first).is_multiple_of(step.unwrap_or(1).max(1))
     }
 
     fn value(&self, text: &str) -> Result<u32, String> {
@@ -148,5 +228,84 @@ mod tests {
             let error = Cron::parse(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
+    }
+
+    /// The next three times after `now`, as civil times of `zone`.
+    fn next(line: &str, now: &str, zone: &str) -> Vec<String> {
+        let zone = TimeZone::get(zone).unwrap();
+        let (cron, mut now) = (Cron::parse(line).unwrap(), now.parse::<Timestamp>().unwrap());
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            let Some(next) = cron.after(now, &zone) else { break };
+            assert!(next > now);
+            times.push(next.to_zoned(zone.clone()).strftime("%a %F %H:%M %:z").to_string());
+            now = next;
+        }
+        times
+    }
+
+    #[test]
+    fn times_come_one_after_the_other() {
+        for (line, now, times) in [
+            (
+                "30 2 * * *",
+                "2026-11-22T01:29:59Z",
+                ["Sun 2026-11-22 02:30", "Mon 2026-11-23 02:30", "Tue 2026-11-24 02:30"],
+            ),
+            (
+                "30 2 * * *",
+                "2026-11-22T01:30:00Z",
+                ["Mon 2026-11-23 02:30", "Tue 2026-11-24 02:30", "Wed 2026-11-25 02:30"],
+            ),
+            (
+                "*/20 9-10 * * 1-5",
+                "2026-11-20T09:30:00Z",
+                ["Fri 2026-11-20 10:40", "Mon 2026-11-23 09:00", "Mon 2026-11-23 09:20"],
+            ),
+            (
+                "0 0 29 feb *",
+                "2026-11-22T00:00:00Z",
+                ["Tue 2028-02-29 00:00", "Sun 2032-02-29 00:00", "Fri 2036-02-29 00:00"],
+            ),
+            (
+                "0 12 * * 0,sat",
+                "2026-11-22T12:00:00Z",
+                ["Sat 2026-11-28 12:00", "Sun 2026-11-29 12:00", "Sat 2026-12-05 12:00"],
+            ),
+            (
+                "0 12 * * 7",
+                "2026-11-21T12:00:00Z",
+                ["Sun 2026-11-22 12:00", "Sun 2026-11-29 12:00", "Sun 2026-12-06 12:00"],
+            ),
+            (
+                "5/25 0 1 */6 *",
+                "2026-11-22T12:00:00Z",
+                ["Fri 2027-01-01 00:05", "Fri 2027-01-01 00:30", "Fri 2027-01-01 00:55"],
+            ),
+        ] {
+            let found = next(line, now, "Europe/Berlin");
+            let found: Vec<&str> = found.iter().map(|time| &time[..20]).collect();
+            assert_eq!(found, times, "{line}");
+        }
+        assert_eq!(next("0 0 30 2 *", "2026-11-22T00:00:00Z", "UTC"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn clocks_that_change_leave_out_what_they_pass_over_and_repeat_nothing() {
+        let spring = next("30 2 * * *", "2026-03-28T00:00:00Z", "Europe/Berlin");
+        assert_eq!(
+            spring,
+            ["Sat 2026-03-28 02:30 +01:00", "Mon 2026-03-30 02:30 +02:00", "Tue 2026-03-31 02:30 +02:00"]
+        );
+        let autumn = next("30 2 * * *", "2026-10-24T12:00:00Z", "Europe/Berlin");
+        assert_eq!(
+            autumn,
+            ["Sun 2026-10-25 02:30 +02:00", "Mon 2026-10-26 02:30 +01:00", "Tue 2026-10-27 02:30 +01:00"]
+        );
+        let within = next("*/30 2 * * *", "2026-10-25T00:10:00Z", "Europe/Berlin");
+        assert_eq!(
+            within,
+            ["Sun 2026-10-25 02:30 +02:00", "Mon 2026-10-26 02:00 +01:00", "Mon 2026-10-26 02:30 +01:00"]
+        );
     }
 }

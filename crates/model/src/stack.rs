@@ -24,9 +24,6 @@ pub struct Stack {
     pub scaling: BTreeMap<String, Scaling>,
     /// By name.
     #[serde(default)]
-    pub schedules: BTreeMap<String, Schedule>,
-    /// By name.
-    #[serde(default)]
     pub volumes: BTreeMap<String, Volume>,
     /// By service: what its containers may do.
     #[serde(default)]
@@ -105,20 +102,6 @@ pub struct ScalingSchedule {
     pub time_zone: Option<String>,
     pub min: Option<u32>,
     pub max: Option<u32>,
-}
-
-/// A one-off task, again and again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Schedule {
-    pub service: String,
-    /// Whose command is replaced.
-    pub container: String,
-    /// Empty: the container's own.
-    pub command: Vec<String>,
-    /// As [`crate::cron::Cron`] reads it.
-    pub cron: String,
-    /// `Europe/Berlin`; `None`: UTC.
-    pub time_zone: Option<String>,
 }
 
 /// A file system of EFS.

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod public;
 mod reconcile;
 mod records;
+mod schedules;
 mod service;
 mod sleepers;
 mod start;

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::records::Records;
 use crate::sleepers::Sleepers;
-use crate::{controller, inbox, reconcile, sleepers};
+use crate::{controller, inbox, reconcile, schedules, sleepers};
 
 /// What a service is made of; all of it chosen by the caller.
 pub struct ServiceParts {
@@ -138,6 +138,8 @@ impl Service {
         loops.spawn(async move { reconcile::run(&inner, &token).await });
         let (inner, token) = (self.inner.clone(), stop.clone());
         loops.spawn(async move { sleepers::run(&inner, &token).await });
+        let (inner, token) = (self.inner.clone(), stop.clone());
+        loops.spawn(async move { schedules::run(&inner, &token).await });
         let (engine, token) = (self.inner.engine.clone(), stop.clone());
         loops.spawn(async move { engine.serve(token).await });
         loop {

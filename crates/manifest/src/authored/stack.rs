@@ -24,8 +24,6 @@ pub(crate) struct Stack {
     pub rules: Map<StackRule>,
     /// By service: between how many tasks, and near what use of CPU.
     pub scaling: Map<StackScaling>,
-    /// Tasks that run at times, by name.
-    pub schedules: Map<StackSchedule>,
     /// File systems of EFS, by name. Services on Fargate only.
     pub volumes: Map<StackVolume>,
     /// By service: what its containers may do.
@@ -143,23 +141,6 @@ pub(crate) struct StackScalingSchedule {
     pub min: Option<u32>,
     /// Most tasks from then on.
     pub max: Option<u32>,
-}
-
-/// A one-off task, again and again.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["service", "cron"]))]
-pub(crate) struct StackSchedule {
-    /// Whose task definition.
-    pub service: String,
-    /// Whose command is replaced. Default: the service's only container, or the one behind the load balancer.
-    pub container: Option<String>,
-    /// Default: the container's own.
-    pub command: Vec<Text>,
-    /// Minute, hour, day, month, weekday: `30 2 * * *`
-    pub cron: Text,
-    /// `Europe/Berlin`. Default: UTC.
-    pub time_zone: Option<Text>,
 }
 
 /// A file system of EFS.

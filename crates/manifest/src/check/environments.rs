@@ -33,6 +33,7 @@ impl<'t> Checker<'_, 't> {
                     self.number(Some(*count), at, 0, 5_000);
                 }
             }
+            self.schedules(manifest, environment, at);
             self.environment_routing(manifest, environment, at);
             if let Some(verify) = &environment.verify {
                 self.verify(verify, at.get("verify"));
@@ -59,6 +60,66 @@ impl<'t> Checker<'_, 't> {
             .maybe_help(did_you_mean(service, there()));
         self.push(error);
         false
+    }
+
+    /// The service and container are there.
+    pub(super) fn container_there(
+        &mut self,
+        manifest: &Manifest,
+        environment: &Environment,
+        service: &str,
+        container: Option<&String>,
+        at: At<'_>,
+    ) {
+        let service_at = at.get("service");
+        if !service_at.is_given() {
+            return;
+        }
+        let runs = |name: &str| environment.services.as_ref().is_none_or(|all| all.iter().any(|one| one == name));
+        let Some(found) = manifest.services.get(service).filter(|_| runs(service)) else {
+            let there = || manifest.services.keys().map(String::as_str).filter(|name| runs(name));
+            let error = Diagnostic::error(codes::UNKNOWN_SERVICE, format!("no service {} here", shown_at(service_at)))
+                .label(service_at.span(), "not one of the environment's services")
+                .help(known("service", there()))
+                .maybe_help(did_you_mean(service, there()));
+            self.push(error);
+            return;
+        };
+        let names = || found.containers.keys().map(String::as_str);
+        match container {
+            Some(name) if !found.containers.contains_key(name) => {
+                let at = at.get("container");
+                let error =
+                    Diagnostic::error(codes::UNKNOWN_SERVICE, format!("there is no container {}", shown_at(at)))
+                        .label(at.span(), format!("not one of service `{}`", shorten(service)))
+                        .help(known("container", names()))
+                        .maybe_help(did_you_mean(name, names()));
+                self.push(error);
+            }
+            None if crate::resolve::usual_container(found).is_none() => {
+                let error = Diagnostic::error(codes::MISSING, "which container?")
+                    .label(service_at.span(), "has several")
+                    .help(format!("add `container`: {}", known("container", names())));
+                self.push(error);
+            }
+            _ => {}
+        }
+    }
+
+    fn schedules(&mut self, manifest: &Manifest, environment: &Environment, at: At<'_>) {
+        let all_at = at.get("schedules");
+        for (name, schedule) in &environment.schedules {
+            let at = all_at.get(name);
+            self.name("schedule", name, 40, at);
+            self.container_there(manifest, environment, &schedule.service, schedule.container.as_ref(), at);
+            self.cron(&schedule.cron, schedule.time_zone.as_ref(), at);
+        }
+        if !environment.schedules.is_empty() && environment.on.is_some() && environment.stack.is_none() {
+            let error = Diagnostic::error(codes::STACK, "nobody would run these tasks")
+                .label(all_at.key_span(), "on AWS EventBridge Scheduler does, and its schedules are made by a stack")
+                .help("`stack: {}` makes the environment one");
+            self.push(error);
+        }
     }
 
     fn existing_names(&mut self, manifest: &Manifest, environment: &Environment, at: At<'_>) {

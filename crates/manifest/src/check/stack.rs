@@ -66,7 +66,6 @@ impl<'t> Checker<'_, 't> {
             self.stack_services(&whole, stack_at);
             self.stack_rules(&whole, at);
             self.stack_scaling(&whole, at);
-            self.stack_schedules(&whole, stack_at);
             self.stack_volumes(&whole, stack_at);
             self.stack_permissions(&whole, stack_at);
             self.stack_logs(&whole, stack_at);

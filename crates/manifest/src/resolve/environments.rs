@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_model::app::LongLivedEnvironment;
+use landfall_model::cron::Schedule;
 use landfall_model::step::RouteTarget;
 
 use super::{aws, defaults, stack, texts, verify};
@@ -48,6 +49,17 @@ pub(super) fn environment(
         target_groups: texts(environment.target_groups),
         desired_count: environment.desired_count,
         verify: environment.verify.map(|one| verify::verify(one, at.get("verify"))),
+        schedules: environment.schedules.into_iter().map(|(name, one)| (name, schedule(one, defined))).collect(),
         stack: environment.stack.map(|one| stack::stack(one, defined)),
+    }
+}
+
+fn schedule(one: authored::Schedule, defined: &BTreeMap<String, authored::Service>) -> Schedule {
+    Schedule {
+        container: stack::container(defined, &one.service, one.container),
+        service: one.service,
+        command: one.command.into_iter().map(|text| text.0).collect(),
+        cron: one.cron.0,
+        time_zone: aws::text(one.time_zone),
     }
 }

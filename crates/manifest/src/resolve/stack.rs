@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall_model::stack::{
-    Cluster, Instances, Mount, Network, Permission, Rule, Scaling, ScalingSchedule, Schedule, Stack, Volume,
+    Cluster, Instances, Mount, Network, Permission, Rule, Scaling, ScalingSchedule, Stack, Volume,
 };
 
 use super::aws::text;
@@ -14,6 +14,15 @@ const BLOCK: &str = "10.0.0.0/16";
 const LOG_RETENTION: u32 = 30;
 const CPU: u32 = 50;
 const COOLDOWN: u32 = 60;
+
+/// The container that is meant: the one given, else the service's usual one.
+pub(super) fn container(
+    services: &BTreeMap<String, authored::Service>,
+    service: &str,
+    given: Option<String>,
+) -> String {
+    given.or_else(|| usual_container(services.get(service)?).map(str::to_owned)).unwrap_or_default()
+}
 
 /// `services`: all of the manifest, for containers that are not named.
 pub(super) fn stack(stack: authored::Stack, services: &BTreeMap<String, authored::Service>) -> Stack {
@@ -35,11 +44,8 @@ pub(super) fn stack(stack: authored::Stack, services: &BTreeMap<String, authored
         },
         None => Cluster::New { instances: None },
     };
-    let container = |service: &str, given: Option<String>| {
-        given.or_else(|| usual_container(services.get(service)?).map(str::to_owned)).unwrap_or_default()
-    };
     let mount = |mount: authored::StackMount| Mount {
-        container: container(&mount.service, mount.container),
+        container: container(services, &mount.service, mount.container),
         service: mount.service,
         path: mount.path,
         read_only: mount.read_only,
@@ -47,16 +53,6 @@ pub(super) fn stack(stack: authored::Stack, services: &BTreeMap<String, authored
     let volumes = stack.volumes.into_iter().map(|(name, volume)| {
         let mounts = volume.mounts.into_iter().map(mount).collect();
         (name, Volume { file_system: text(volume.file_system), mounts })
-    });
-    let schedules = stack.schedules.into_iter().map(|(name, one)| {
-        let schedule = Schedule {
-            container: container(&one.service, one.container),
-            service: one.service,
-            command: list(one.command),
-            cron: one.cron.0,
-            time_zone: text(one.time_zone),
-        };
-        (name, schedule)
     });
     let rules = stack.rules.into_iter().map(|(service, rule)| {
         let hosts = list(rule.hosts).iter().map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect();
@@ -73,7 +69,6 @@ pub(super) fn stack(stack: authored::Stack, services: &BTreeMap<String, authored
         zone: text(stack.zone),
         rules: rules.collect(),
         scaling: stack.scaling.into_iter().map(|(service, one)| (service, scaling(one))).collect(),
-        schedules: schedules.collect(),
         volumes: volumes.collect(),
         permissions: permissions.collect(),
         log_retention: stack.log_retention.unwrap_or(LOG_RETENTION),

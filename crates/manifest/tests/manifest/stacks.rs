@@ -34,14 +34,14 @@ fn nothing_need_be_said() {
 fn containers_that_are_not_named_are_the_only_one_or_the_one_behind_the_load_balancer() {
     let text = manifest(
         "web, api",
-        "{zone: Z0123456789ABC, rules: {api: {hosts: [API.Example.com.]}}, \
-         schedules: {a: {service: web, cron: \"0 1 * * *\"}, b: {service: api, cron: \"0 1 * * *\"}}}\n    routing: {host: {name: \
+        "{zone: Z0123456789ABC, rules: {api: {hosts: [API.Example.com.]}}}\n    \
+         schedules: {a: {service: web, cron: \"0 1 * * *\"}, b: {service: api, cron: \"0 1 * * *\"}}\n    routing: {host: {name: \
          shop.example.com}}",
     );
     let app = loaded(&text).app;
     let prod = &app.environments["prod"];
     let stack = prod.stack.as_ref().unwrap();
-    assert_eq!((stack.schedules["a"].container.as_str(), stack.schedules["b"].container.as_str()), ("nginx", "app"));
+    assert_eq!((prod.schedules["a"].container.as_str(), prod.schedules["b"].container.as_str()), ("nginx", "app"));
     assert_eq!(stack.rules["api"].hosts, ["api.example.com"]);
     // The zone makes a certificate.
     let route = RouteTarget::Host { host: "shop.example.com".to_owned(), port: 443 };
@@ -68,9 +68,9 @@ fn what_cannot_be_made_is_said_before() {
         ("{scaling: {web: {}}}", "LF-M008"),
         ("{scaling: {web: {max: 2, schedules: {x: {cron: \"0 0 * *\", min: 1}}}}}", "LF-M009"),
         ("{scaling: {web: {max: 2, schedules: {x: {cron: \"0 0 * * *\"}}}}}", "LF-M008"),
-        ("{schedules: {x: {service: web, cron: \"0 0 * * *\", time_zone: Berlin}}}", "LF-M009"),
-        ("{schedules: {x: {service: wbe, cron: \"0 0 * * *\"}}}", "LF-M026"),
-        ("{schedules: {x: {service: web, container: nginks, cron: \"0 0 * * *\"}}}", "LF-M026"),
+        ("{}\n    schedules: {x: {service: web, cron: \"0 0 * * *\", time_zone: Berlin}}", "LF-M009"),
+        ("{}\n    schedules: {x: {service: wbe, cron: \"0 0 * * *\"}}", "LF-M026"),
+        ("{}\n    schedules: {x: {service: web, container: nginks, cron: \"0 0 * * *\"}}", "LF-M026"),
         ("{volumes: {x: {mounts: [{service: web, path: data}]}}}", "LF-M036"),
         ("{volumes: {x: {mounts: []}}}", "LF-M008"),
         ("{volumes: {x: {file_system: efs, mounts: [{service: web, path: /data}]}}}", "LF-M040"),

@@ -27,6 +27,7 @@ fn app() -> App {
         target_groups: BTreeMap::new(),
         desired_count: BTreeMap::from([("worker".to_owned(), 3)]),
         verify: None,
+        schedules: BTreeMap::new(),
         stack: None,
     };
     app.environments.insert("prod".to_owned(), prod);
@@ -212,7 +213,6 @@ fn a_stack_changes_through_cloudformation_only() {
         zone: None,
         rules: BTreeMap::new(),
         scaling: BTreeMap::new(),
-        schedules: BTreeMap::new(),
         volumes: BTreeMap::new(),
         permissions: BTreeMap::new(),
         log_retention: 30,

@@ -21,6 +21,7 @@ pub mod environment;
 mod hooks;
 mod preview;
 pub mod release;
+mod schedule;
 mod sleep;
 mod step;
 mod teardown;
@@ -48,6 +49,7 @@ pub use environment::{
 };
 pub use preview::preview;
 pub use release::{Attempt, NoRelease, Release, Released};
+pub use schedule::{SCHEDULED, scheduled, scheduled_id};
 pub use sleep::{sleep, wake};
 pub use teardown::destroy;
 

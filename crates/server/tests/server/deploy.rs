@@ -28,6 +28,7 @@ pub(crate) fn prod(images: &[&str]) -> Rig {
         target_groups: BTreeMap::new(),
         desired_count: BTreeMap::new(),
         verify: None,
+        schedules: BTreeMap::new(),
         stack: None,
     };
     rig.app.environments.insert("prod".to_owned(), prod);

@@ -11,5 +11,6 @@ mod intake;
 mod locking;
 mod others;
 mod rig;
+mod schedules;
 mod sleep;
 mod storm;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use jiff::SignedDuration;
 use landfall_engine::{Engine, EngineConfig};
 use landfall_model::Timestamp;
 use landfall_model::app::{App, Repository};
@@ -31,16 +32,30 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) const SECRET: &[u8] = b"It's a Secret to Everybody";
 
-/// Real time, so that timeouts of the server mean what they say.
-pub(crate) struct SystemClock(Mutex<u64>);
+/// Goes as fast as real time, so that timeouts of the server mean what they say.
+pub(crate) struct SystemClock {
+    state: Mutex<u64>,
+    ahead: Mutex<SignedDuration>,
+}
+
+impl SystemClock {
+    fn new() -> Self {
+        Self { state: Mutex::new(7), ahead: Mutex::new(SignedDuration::ZERO) }
+    }
+
+    /// As if it were that time now.
+    pub(crate) fn set(&self, time: Timestamp) {
+        *self.ahead.lock().unwrap() = time.duration_since(Timestamp::now());
+    }
+}
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        Timestamp::now() + *self.ahead.lock().unwrap()
     }
 
     fn entropy(&self) -> u64 {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         *state ^ (*state >> 31)
     }
@@ -72,7 +87,7 @@ pub(crate) struct Rig {
     pub(crate) forge: FakeForge,
     pub(crate) chat: Option<Chat>,
     pub(crate) reconcile_every: Option<Duration>,
-    clock: Arc<SystemClock>,
+    pub(crate) clock: Arc<SystemClock>,
 }
 
 /// An application without previews: whatever comes in is decided, and nothing is begun.
@@ -103,7 +118,7 @@ impl Rig {
             forge: FakeForge::default(),
             chat: None,
             reconcile_every: None,
-            clock: Arc::new(SystemClock(Mutex::new(7))),
+            clock: Arc::new(SystemClock::new()),
         }
     }
 

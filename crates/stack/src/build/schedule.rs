@@ -35,8 +35,7 @@ struct ContainerOverride<'a> {
 
 impl Build<'_> {
     pub(super) fn schedules(&mut self, cluster: &Cluster, made: &BTreeMap<&str, Made>) {
-        let stack = self.stack;
-        for (name, schedule) in &stack.schedules {
+        for (name, schedule) in &self.environment.schedules {
             let (Some(made), Ok(cron)) = (made.get(schedule.service.as_str()), Cron::parse(&schedule.cron)) else {
                 continue;
             };

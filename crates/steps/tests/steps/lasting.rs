@@ -38,6 +38,7 @@ fn manifest() -> App {
         target_groups: BTreeMap::new(),
         desired_count: BTreeMap::new(),
         verify: None,
+        schedules: BTreeMap::new(),
         stack: None,
     };
     app.environments.insert("prod".to_owned(), prod);

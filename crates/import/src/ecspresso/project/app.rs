@@ -113,6 +113,7 @@ pub(super) fn project(
         target_groups: BTreeMap::new(),
         desired_count: counts,
         verify: None,
+        schedules: BTreeMap::new(),
         stack: None,
     };
     let app = App {

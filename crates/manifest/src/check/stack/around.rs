@@ -4,11 +4,11 @@ use landfall_model::cron::Cron;
 use landfall_model::task::LaunchType;
 
 use super::Whole;
-use crate::check::{Checker, arn, known, shown_at};
+use crate::check::{Checker, arn, shown_at};
 use crate::codes;
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::Diagnostic;
 use crate::scalar::Text;
-use crate::tree::{At, shorten};
+use crate::tree::At;
 
 /// What CloudWatch Logs keeps
 /// (<https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html>).
@@ -46,7 +46,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn cron(&mut self, cron: &Text, time_zone: Option<&Text>, at: At<'_>) {
+    pub(in crate::check) fn cron(&mut self, cron: &Text, time_zone: Option<&Text>, at: At<'_>) {
         let cron_at = at.get("cron");
         if cron_at.is_given()
             && let Err(rule) = Cron::parse(&cron.0)
@@ -69,51 +69,6 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// The service and container are there.
-    fn container_there(&mut self, whole: &Whole<'_>, service: &str, container: Option<&String>, at: At<'_>) {
-        let service_at = at.get("service");
-        if !service_at.is_given() {
-            return;
-        }
-        let Some((_, found)) = whole.services().find(|(name, _)| *name == service) else {
-            let there = || whole.services().map(|(name, _)| name.as_str());
-            let error = Diagnostic::error(codes::UNKNOWN_SERVICE, format!("no service {} here", shown_at(service_at)))
-                .label(service_at.span(), "not one of the environment's services")
-                .help(known("service", there()))
-                .maybe_help(did_you_mean(service, there()));
-            self.push(error);
-            return;
-        };
-        let names = || found.containers.keys().map(String::as_str);
-        match container {
-            Some(name) if !found.containers.contains_key(name) => {
-                let at = at.get("container");
-                let error =
-                    Diagnostic::error(codes::UNKNOWN_SERVICE, format!("there is no container {}", shown_at(at)))
-                        .label(at.span(), format!("not one of service `{}`", shorten(service)))
-                        .help(known("container", names()))
-                        .maybe_help(did_you_mean(name, names()));
-                self.push(error);
-            }
-            None if crate::resolve::usual_container(found).is_none() => {
-                let error = Diagnostic::error(codes::MISSING, "which container?")
-                    .label(service_at.span(), "has several")
-                    .help(format!("add `container`: {}", known("container", names())));
-                self.push(error);
-            }
-            _ => {}
-        }
-    }
-
-    pub(super) fn stack_schedules(&mut self, whole: &Whole<'_>, at: At<'_>) {
-        for (name, schedule) in &whole.stack.schedules {
-            let at = at.get("schedules").get(name);
-            self.name("schedule", name, 40, at);
-            self.container_there(whole, &schedule.service, schedule.container.as_ref(), at);
-            self.cron(&schedule.cron, schedule.time_zone.as_ref(), at);
-        }
-    }
-
     pub(super) fn stack_volumes(&mut self, whole: &Whole<'_>, at: At<'_>) {
         for (name, volume) in &whole.stack.volumes {
             let at = at.get("volumes").get(name);
@@ -127,7 +82,7 @@ impl Checker<'_, '_> {
             }
             for (index, mount) in volume.mounts.iter().enumerate() {
                 let at = mounts_at.item(index);
-                self.container_there(whole, &mount.service, mount.container.as_ref(), at);
+                self.container_there(whole.manifest, whole.environment, &mount.service, mount.container.as_ref(), at);
                 let path_at = at.get("path");
                 if path_at.is_given() && (!mount.path.starts_with('/') || mount.path.contains(char::is_whitespace)) {
                     self.error(

@@ -1,0 +1,64 @@
+//! A scheduled task of a lasting environment: one step, which nothing takes back.
+
+use landfall_model::app::LongLivedEnvironment;
+use landfall_model::cron::Schedule;
+use landfall_model::ids::{EnvironmentId, ExecutionId};
+use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, TAG_SERVICE, Tags};
+use landfall_model::step::{Input, RunTask, StepParams};
+use landfall_workflow::{FailurePolicy, Plan};
+
+use super::SCHEMA;
+use super::step::Builder;
+
+pub const SCHEDULED: &str = "schedule.run";
+/// A task that runs longer is stopped, in seconds.
+const DAY: u32 = 24 * 3_600;
+
+/// `my-project@dev/cleanup`: what it does supersedes no deployment of the environment, and no deployment supersedes it.
+pub fn scheduled_id(environment: &EnvironmentId, schedule: &str) -> EnvironmentId {
+    EnvironmentId::new(format!("{environment}/{schedule}"))
+}
+
+/// `task_definition`: of the service that runs now.
+pub fn scheduled(
+    project: &str,
+    environment: &LongLivedEnvironment,
+    (name, schedule): (&str, &Schedule),
+    task_definition: String,
+    instance: &str,
+    execution: &ExecutionId,
+) -> Plan {
+    let id = environment.id(project);
+    let params = RunTask {
+        task_definition: Input::Value(task_definition),
+        container: Some(schedule.container.clone()).filter(|name| !name.is_empty()),
+        command: schedule.command.clone(),
+        environment: std::collections::BTreeMap::new(),
+        timeout: DAY,
+        tags: Tags::from([
+            (TAG_ENVIRONMENT.to_owned(), id.to_string()),
+            (TAG_INSTANCE.to_owned(), instance.to_owned()),
+            (TAG_EXECUTION.to_owned(), execution.to_string()),
+            (TAG_SERVICE.to_owned(), schedule.service.clone()),
+        ]),
+    };
+    let mut builder = Builder::new(FailurePolicy::FailForward);
+    let title = format!("Run {name} as a task of service {}", schedule.service);
+    builder.add("task", title, &[], StepParams::RunTask(params));
+    builder.timeout_s(DAY + 600);
+    builder.last(|step| step.undo = false);
+    Plan {
+        schema: SCHEMA,
+        kind: SCHEDULED.to_owned(),
+        environment: scheduled_id(&id, name),
+        generation: 0,
+        parent: None,
+        title: "Scheduled task".to_owned(),
+        steps: builder.steps,
+        max_parallel: 1,
+        last_try: false,
+        quiet: false,
+        again: false,
+        fallback: std::collections::BTreeMap::new(),
+    }
+}
