@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("import", &["manifest", "model"]),
     ("iam", &["model"]),
     ("deploy", &["model"]),
-    ("stack", &["model"]),
+    ("stack", &["iam", "model"]),
     ("ci", &["model"]),
     ("pipeline", &["model"]),
     ("workflow", &["model"]),

@@ -3,6 +3,8 @@
 pub(crate) mod ci;
 pub(crate) mod diff;
 pub(crate) mod environment;
+pub(crate) mod export;
+pub(crate) mod pipeline;
 pub(crate) mod secrets;
 pub(crate) mod shim;
 pub(crate) mod strategy;
@@ -143,6 +145,9 @@ pub(crate) enum Command {
     /// Releases in the registry: what a commit is, in images by digest, and where it comes from
     #[command(subcommand)]
     Release(release::ReleaseCommand),
+    /// Pipelines: one release through environment after environment
+    #[command(subcommand)]
+    Pipeline(pipeline::PipelineCommand),
     /// Print a lasting environment as a template of CloudFormation: network, cluster, load balancer, services and all around them
     #[command(
         after_help = "Examples:\n  landfall template prod\n  landfall template prod --commit 1a2b3c4 --output json > prod.json\n\nYAML, or JSON with --output json. docs/stacks.md tells the rest."

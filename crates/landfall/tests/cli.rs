@@ -302,6 +302,33 @@ fn a_cdk_configuration_becomes_three_stacks() {
 }
 
 #[test]
+fn pipelines_are_exported_for_codepipeline() {
+    let dir = directory();
+    let manifest = "project: shop\nrepositories: {shop: {github: acme/shop}}\naws:\n  main: {region: eu-central-1, account: \"123456789012\", \
+                    cluster: c, execution_role: r, network: {subnets: [subnet-11111111]}}\nservices:\n  web:\n    cpu: 256\n    memory: \
+                    512\n    containers: {app: {await: {image: \"123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop:{commit}\", \
+                    build: {}}}}\nenvironments:\n  prod: {on: main}\npipelines:\n  ship: {on: {branches: [main]}, stages: \
+                    [{environment: prod}]}\n";
+    std::fs::write(dir.path().join("landfall.yml"), manifest).unwrap();
+    let export = ["pipeline", "export", "codepipeline"];
+    let yaml = landfall(dir.path(), &export);
+    let said = String::from_utf8_lossy(&yaml.stderr).into_owned();
+    assert!(yaml.status.success() && yaml.stdout.starts_with(b"AWSTemplateFormatVersion: "), "{said}");
+    assert!(said.contains(" resources, 3 parameters, "), "{said}");
+    let json =
+        landfall(dir.path(), &[&export[..], &["ship", "--output", "json", "--sha256", &"a".repeat(64)]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["Parameters"]["LandfallSha256"]["Default"], "a".repeat(64));
+    assert_eq!(json["Resources"]["ShipPipeline"]["Type"], "AWS::CodePipeline::Pipeline");
+    let code = |more: &[&str]| landfall(dir.path(), &[&export[..], more].concat()).status.code();
+    assert_eq!(code(&["shop"]), Some(66));
+    assert_eq!(code(&["--sha256", "abc"]), Some(64));
+    assert_eq!(code(&["--url", "http://example.com/landfall"]), Some(64));
+    std::fs::write(dir.path().join("landfall.yml"), manifest.split("pipelines:").next().unwrap()).unwrap();
+    assert_eq!(code(&[]), Some(64));
+}
+
+#[test]
 fn what_cannot_be_imported_says_where() {
     let dir = directory();
     let code = |args: &[&str]| landfall(dir.path(), args).status.code();

@@ -8,6 +8,7 @@
 //! service more or less leaves every other resource where it is.
 
 mod build;
+pub mod delivery;
 mod expr;
 mod limits;
 mod node;

@@ -174,6 +174,20 @@ fn block(node: &Node, depth: usize, out: &mut String) {
 }
 
 fn below(value: &Node, depth: usize, out: &mut String) {
+    if let Node::Text(text) = value
+        && let Some(lines) = literal(text)
+    {
+        out.push_str(" |\n");
+        let indent = "  ".repeat(depth + 1);
+        for line in lines {
+            if !line.is_empty() {
+                out.push_str(&indent);
+            }
+            out.push_str(line);
+            out.push('\n');
+        }
+        return;
+    }
     match short(value) {
         Some(text) => drop(writeln!(out, " {text}")),
         None => {
@@ -181,6 +195,14 @@ fn below(value: &Node, depth: usize, out: &mut String) {
             block(value, depth + 1, out);
         }
     }
+}
+
+/// Lines of a text that a block of YAML gives back as they are.
+fn literal(text: &str) -> Option<Vec<&str>> {
+    let lines: Vec<&str> = text.strip_suffix('\n')?.split('\n').collect();
+    let plain = |line: &&str| !line.ends_with(' ') && !line.chars().any(char::is_control);
+    let begins = lines.first().is_some_and(|line| !line.is_empty() && !line.starts_with(' '));
+    (lines.len() > 1 && begins && !text.ends_with("\n\n") && lines.iter().all(plain)).then_some(lines)
 }
 
 /// Bare where no reader of YAML takes it for anything but text.
@@ -242,6 +264,15 @@ mod tests {
             ("line\nline", "\"line\\nline\""),
         ] {
             assert_eq!(scalar(text), written);
+        }
+    }
+
+    #[test]
+    fn several_lines_are_a_block_where_one_gives_them_back() {
+        let yaml = |text: &str| Node::of(&json!({ "A": { "B": text } })).yaml();
+        assert_eq!(yaml("a: 1\n\n  b: \"x\"\n"), "A:\n  B: |\n    a: 1\n\n      b: \"x\"\n");
+        for text in ["a\nb", "one\n", " a\nb\n", "a \nb\n", "a\tb\nc\n", "a\n\n", "\na\n", "a\nb\n\n"] {
+            assert_eq!(yaml(text), format!("A:\n  B: {}\n", serde_json::to_string(text).unwrap()), "{text:?}");
         }
     }
 

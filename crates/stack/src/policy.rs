@@ -21,8 +21,16 @@ pub struct Statement {
     principal: Option<BTreeMap<&'static str, String>>,
     action: Vec<String>,
     resource: Vec<Expr>,
-    /// Operator, then key, then value.
-    condition: BTreeMap<&'static str, BTreeMap<&'static str, Expr>>,
+    /// Operator, then key, then values.
+    condition: BTreeMap<String, BTreeMap<String, Values>>,
+}
+
+/// One is written without a list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Values {
+    One(Expr),
+    Any(Vec<Expr>),
 }
 
 impl Policy {
@@ -54,8 +62,35 @@ impl Statement {
         }
     }
 
-    pub fn when(mut self, operator: &'static str, key: &'static str, value: Expr) -> Self {
-        self.condition.entry(operator).or_default().insert(key, value);
+    pub fn when(self, operator: &str, key: &str, value: Expr) -> Self {
+        self.when_any(operator, key, vec![value])
+    }
+
+    pub fn when_any(mut self, operator: &str, key: &str, mut values: Vec<Expr>) -> Self {
+        let values = if values.len() == 1 { Values::One(values.remove(0)) } else { Values::Any(values) };
+        self.condition.entry(operator.to_owned()).or_default().insert(key.to_owned(), values);
         self
+    }
+
+    /// In a resource's own policy: nobody, whatever else allows it.
+    pub fn deny_all(sid: &str, actions: &[&str], resource: impl IntoIterator<Item = Expr>) -> Self {
+        let principal = Some(BTreeMap::from([("AWS", "*".to_owned())]));
+        Self { effect: "Deny", principal, ..Self::allow(sid, actions, resource) }
+    }
+
+    pub(crate) fn takes_role(&self) -> bool {
+        self.action.iter().any(|action| action == "sts:AssumeRole")
+    }
+
+    /// What `landfall iam` prints.
+    pub fn of(own: &landfall_iam::Statement) -> Self {
+        let actions: Vec<&str> = own.action.iter().map(String::as_str).collect();
+        let mut statement = Self::allow(&own.sid, &actions, own.resource.iter().map(Expr::text));
+        for (operator, keys) in &own.condition {
+            for (key, values) in keys {
+                statement = statement.when_any(operator, key, values.iter().map(Expr::text).collect());
+            }
+        }
+        statement
     }
 }

@@ -7,6 +7,7 @@ mod doctor;
 mod ecspresso;
 pub(crate) mod environment;
 mod executions;
+mod export;
 mod iam;
 mod images;
 mod import;
@@ -35,6 +36,7 @@ use landfall_local::EngineOptions;
 use landfall_ports::PortError;
 
 use crate::cli::environment::StatusArgs;
+use crate::cli::pipeline::PipelineCommand;
 use crate::cli::{Cli, Command, Global};
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
@@ -81,6 +83,7 @@ fn ours(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
         Command::Schema => manifest::schema(&printer),
         Command::Init(args) => manifest::init(&args, &printer),
         Command::Iam(args) => iam::run(&args, &global, &printer),
+        Command::Pipeline(PipelineCommand::Export(command)) => export::run(&command, &global, &printer),
         Command::Template(args) => template::run(&args, &global, &printer),
         Command::Import(command) => import::run(command, &printer),
         Command::DemoApp(app) => demo_app::run(app),

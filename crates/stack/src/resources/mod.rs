@@ -4,6 +4,7 @@
 
 pub(crate) mod around;
 pub(crate) mod balancer;
+pub(crate) mod delivery;
 pub(crate) mod ecs;
 pub(crate) mod network;
 
@@ -89,6 +90,18 @@ pub enum Properties {
     FileSystem(around::FileSystem),
     #[serde(rename = "AWS::EFS::MountTarget")]
     MountTarget(around::MountTarget),
+    #[serde(rename = "AWS::CodePipeline::Pipeline")]
+    Pipeline(delivery::Pipeline),
+    #[serde(rename = "AWS::CodeBuild::Project")]
+    Project(delivery::Project),
+    #[serde(rename = "AWS::S3::Bucket")]
+    Bucket(delivery::Bucket),
+    #[serde(rename = "AWS::S3::BucketPolicy")]
+    BucketPolicy(delivery::BucketPolicy),
+    #[serde(rename = "AWS::SNS::Topic")]
+    Topic(delivery::Topic),
+    #[serde(rename = "AWS::SNS::Subscription")]
+    Subscription(delivery::Subscription),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

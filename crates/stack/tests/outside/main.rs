@@ -27,9 +27,32 @@ fn printed(name: &str, manifest: &str, environment: &str) -> [PathBuf; 2] {
     files
 }
 
+/// The same of its pipelines.
+fn delivered() -> [PathBuf; 2] {
+    let manifest = SourceFile::new("landfall.yml", include_str!("../manifests/delivery.yml"));
+    let mut app = landfall_manifest::load(&manifest, &|_| None).unwrap().app;
+    app.pipelines = serde_json::from_str(include_str!("../manifests/pipelines.json")).unwrap();
+    let ask = landfall_stack::delivery::Ask {
+        app: &app,
+        pipelines: &[],
+        account: None,
+        region: None,
+        state: None,
+        url: None,
+        sha256: None,
+    };
+    let template = landfall_stack::delivery::codepipeline(&ask).unwrap().template;
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let files = [directory.join("lint-pipelines.yml"), directory.join("lint-pipelines.json")];
+    std::fs::write(&files[0], template.yaml()).unwrap();
+    std::fs::write(&files[1], template.json()).unwrap();
+    files
+}
+
 #[test]
 fn cfn_lint_finds_nothing() {
     let all = [
+        delivered(),
         printed("lint-dev", EXAMPLE, "dev"),
         printed("lint-prod", EXAMPLE, "prod"),
         printed("lint-existing", EXISTING, "prod"),

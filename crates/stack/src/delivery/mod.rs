@@ -1,0 +1,352 @@
+//! The manifest's pipelines as CodePipeline and CodeBuild run them, with this very program in every job.
+//!
+//! ```text
+//! of pushes   Source ─► Build: images ∥ templates ─► for each stage: task, deploy ─► verify ─► publish
+//! of another  Source ─► Release: which commit passed ─► staging ─► approval, prod
+//! ```
+//!
+//! Jobs of one pipeline see one commit: what is promoted is checked out at the commit that passed, and its images are the release's, by
+//! digest. Each project has a role of its own, which may what its commands do.
+
+mod actions;
+mod projects;
+mod rights;
+mod script;
+
+use landfall_iam::StateBucket;
+use landfall_model::app::App;
+use landfall_model::pipeline::{Pipeline, Work};
+
+use crate::expr::{Expr, Id};
+use crate::policy::{Policy, Statement};
+use crate::resources::around::{InlinePolicy, LogGroup, Role};
+use crate::resources::delivery::{
+    Algorithm, Bucket, BucketEncryption, BucketPolicy, Encryption, Expiry, Incomplete, Noncurrent, Ownership,
+    PublicAccess, Rules, Subscription, Topic, Versioning,
+};
+use crate::resources::{Properties, Resource, Tag};
+use crate::template::{Output, Parameter, Template};
+
+/// Of jobs and their artifacts.
+const DAYS: u32 = 30;
+/// IAM's limit of a role's inline policies, in characters that are no white space.
+const INLINE: usize = 10_240;
+
+#[derive(Debug, Clone)]
+pub struct Ask<'a> {
+    pub app: &'a App,
+    /// Names; empty: all.
+    pub pipelines: &'a [String],
+    /// Before what the manifest says.
+    pub account: Option<&'a str>,
+    /// Where the manifest does not say.
+    pub region: Option<&'a str>,
+    /// `None`: a bucket of the stack's own.
+    pub state: Option<StateBucket>,
+    /// Where jobs get this program, unless another is given with a change of the stack.
+    pub url: Option<&'a str>,
+    pub sha256: Option<&'a str>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exported {
+    pub template: Template,
+    /// What of the manifest CodePipeline has nothing for, and what is to be done.
+    pub notes: Vec<String>,
+}
+
+/// No template can be made of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undeliverable {
+    #[error("the manifest has no pipelines")]
+    NoPipelines,
+    #[error("no pipeline called `{0}`")]
+    NoPipeline(String),
+    #[error(
+        "the source of a pipeline is one repository on GitHub, and the manifest has {0}: say `github` under `repositories`"
+    )]
+    Repositories(String),
+    #[error("pipeline {0} begins with pushes to {1}: CodePipeline's source is one branch, by its name")]
+    Branches(String, String),
+    #[error("pipeline {0} comes after {1}, which is not exported: name both, or none")]
+    After(String, String),
+    #[error("environment {0} is not on AWS: its `on` names no place under `aws`")]
+    Here(String),
+    #[error("two things would both be `{0}` in the template: give one of the pipelines or environments another name")]
+    SameId(Id),
+    #[error("rights of {0}: {1}")]
+    Rights(String, String),
+}
+
+/// # Errors
+/// What CodePipeline cannot run at all. What it has no equivalent for is left out and noted.
+pub fn codepipeline(ask: &Ask<'_>) -> Result<Exported, Undeliverable> {
+    let app = ask.app;
+    if app.pipelines.is_empty() {
+        return Err(Undeliverable::NoPipelines);
+    }
+    let mut pipelines = Vec::new();
+    for name in ask.pipelines {
+        let one = app.pipelines.get(name).ok_or_else(|| Undeliverable::NoPipeline(name.clone()))?;
+        pipelines.push(one);
+    }
+    if pipelines.is_empty() {
+        pipelines = app.pipelines.values().collect();
+    }
+    // Those that others come after are first.
+    pipelines.sort_by_key(|one| (one.on.after.is_some(), one.name.clone()));
+    let mut build = Build {
+        ask,
+        repository: repository(app)?,
+        pipelines,
+        parameters: Vec::new(),
+        resources: Vec::new(),
+        outputs: Vec::new(),
+        notes: Vec::new(),
+        same: None,
+    };
+    build.all()?;
+    if let Some(id) = build.same {
+        return Err(Undeliverable::SameId(id));
+    }
+    let project = &app.project;
+    let names: Vec<&str> = build.pipelines.iter().map(|one| one.name.as_str()).collect();
+    let plural = if names.len() == 1 { "pipeline" } else { "pipelines" };
+    let template = Template {
+        version: "2010-09-09",
+        description: format!(
+            "{project}, {plural} {}. Made by `landfall pipeline export codepipeline`: change the manifest, not this.",
+            names.join(" and ")
+        ),
+        parameters: build.parameters,
+        resources: build.resources,
+        outputs: build.outputs,
+    };
+    Ok(Exported { template, notes: build.notes })
+}
+
+fn repository(app: &App) -> Result<String, Undeliverable> {
+    let known: Vec<&String> = app.repositories.values().filter_map(|one| one.github.as_ref()).collect();
+    match known.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => Err(Undeliverable::Repositories("none".to_owned())),
+        more => Err(Undeliverable::Repositories(more.len().to_string())),
+    }
+}
+
+struct Build<'a> {
+    ask: &'a Ask<'a>,
+    /// `owner/name`
+    repository: String,
+    pipelines: Vec<&'a Pipeline>,
+    parameters: Vec<(Id, Parameter)>,
+    resources: Vec<(Id, Resource)>,
+    outputs: Vec<(Id, Output)>,
+    notes: Vec<String>,
+    same: Option<Id>,
+}
+
+impl<'a> Build<'a> {
+    fn all(&mut self) -> Result<(), Undeliverable> {
+        let approvals = self.pipelines.iter().flat_map(|one| &one.stages).any(|stage| stage.approval.is_some());
+        self.parameter(
+            "ConnectionArn",
+            "Of CodeConnections, to GitHub, in the state AVAILABLE",
+            None,
+            "^arn:[^:]+:(codeconnections|codestar-connections):[^:]+:[0-9]{12}:connection/.+$",
+            "The ARN of a connection",
+        );
+        let url = self.ask.url;
+        self.parameter(
+            "LandfallUrl",
+            "Where jobs get landfall: a .tar.gz, or the bare program",
+            url,
+            "^https://.+$",
+            "https://…",
+        );
+        let sha = self.ask.sha256;
+        self.parameter(
+            "LandfallSha256",
+            "Of that file; any other is refused",
+            sha,
+            "^[0-9a-f]{64}$",
+            "64 hexadecimal digits",
+        );
+        let topic = approvals.then(|| {
+            let what = "Who is asked for approval, by mail; AWS asks for a confirmation first";
+            self.parameter("ApproverEmail", what, None, "^[^@\\s]+@[^@\\s]+$", "An address");
+            self.topic()
+        });
+        let artifacts = self.bucket("Artifacts", true);
+        let state = match &self.ask.state {
+            Some(state) => Expr::text(format!("s3://{}/{}", state.bucket, state.prefix)),
+            None => {
+                let bucket = self.bucket("State", false);
+                self.output(
+                    "State",
+                    "Landfall's state, for `--state`",
+                    Expr::sub(format!("s3://${{{bucket}}}/landfall")),
+                );
+                Expr::sub(format!("s3://${{{bucket}}}/landfall"))
+            }
+        };
+        let around = Around { artifacts, state, topic };
+        for pipeline in self.pipelines.clone() {
+            self.pipeline(pipeline, &around)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, id: Id, properties: Properties) -> Id {
+        let resource =
+            Resource { properties, depends_on: Vec::new(), deletion_policy: None, update_replace_policy: None };
+        if self.resources.iter().any(|(own, _)| *own == id) {
+            self.same.get_or_insert_with(|| id.clone());
+        }
+        self.resources.push((id.clone(), resource));
+        id
+    }
+
+    fn parameter(
+        &mut self,
+        id: &str,
+        description: &str,
+        default: Option<&str>,
+        allowed_pattern: &'static str,
+        constraint_description: &'static str,
+    ) {
+        let parameter = Parameter {
+            r#type: "String",
+            description: description.to_owned(),
+            default: default.map(str::to_owned),
+            allowed_pattern,
+            constraint_description,
+        };
+        self.parameters.push((Id::of(&[id]), parameter));
+    }
+
+    fn output(&mut self, id: &str, description: &str, value: Expr) {
+        self.outputs.push((Id::of(&[id]), Output { description: description.to_owned(), value }));
+    }
+
+    fn note(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.notes.contains(&text) {
+            self.notes.push(text);
+        }
+    }
+
+    fn tags(&self) -> Vec<Tag> {
+        vec![Tag { key: "landfall.project", value: Expr::text(&self.ask.app.project) }]
+    }
+
+    /// Private, encrypted, and over TLS only. `passing`: what is in it goes after a month; else it stays with the stack gone.
+    fn bucket(&mut self, id: &str, passing: bool) -> Id {
+        let expiry = Expiry {
+            id: "old",
+            status: "Enabled",
+            expiration_in_days: passing.then_some(DAYS),
+            noncurrent_version_expiration: (!passing).then_some(Noncurrent { noncurrent_days: 7 }),
+            abort_incomplete_multipart_upload: Incomplete { days_after_initiation: 1 },
+        };
+        let bucket = Bucket {
+            bucket_encryption: BucketEncryption {
+                server_side_encryption_configuration: vec![Encryption {
+                    server_side_encryption_by_default: Algorithm { name: "AES256" },
+                }],
+            },
+            ownership_controls: Rules { rules: vec![Ownership { object_ownership: "BucketOwnerEnforced" }] },
+            public_access_block_configuration: PublicAccess {
+                block_public_acls: true,
+                block_public_policy: true,
+                ignore_public_acls: true,
+                restrict_public_buckets: true,
+            },
+            versioning_configuration: (!passing).then_some(Versioning { status: "Enabled" }),
+            lifecycle_configuration: Rules { rules: vec![expiry] },
+            tags: self.tags(),
+        };
+        let bucket = self.add(Id::of(&[id, "Bucket"]), Properties::Bucket(bucket));
+        if let Some((_, resource)) = self.resources.last_mut() {
+            resource.deletion_policy = Some("Retain");
+            resource.update_replace_policy = Some("Retain");
+        }
+        let all = [Expr::Attribute(bucket.clone(), "Arn"), Expr::sub(format!("${{{bucket}.Arn}}/*"))];
+        let plain =
+            Statement::deny_all("OverTlsOnly", &["s3:*"], all).when("Bool", "aws:SecureTransport", "false".into());
+        let policy = BucketPolicy { bucket: Expr::from(&bucket), policy_document: Policy::new(vec![plain]) };
+        self.add(Id::of(&[id, "BucketPolicy"]), Properties::BucketPolicy(policy));
+        bucket
+    }
+
+    fn topic(&mut self) -> Id {
+        let topic = Topic {
+            display_name: format!("{}: approvals", self.ask.app.project),
+            kms_master_key_id: "alias/aws/sns",
+            tags: self.tags(),
+        };
+        let topic = self.add(Id::of(&["ApprovalTopic"]), Properties::Topic(topic));
+        let mail = Subscription {
+            topic_arn: Expr::from(&topic),
+            protocol: "email",
+            endpoint: Expr::Ref(Id::of(&["ApproverEmail"])),
+        };
+        self.add(Id::of(&["ApprovalMail"]), Properties::Subscription(mail));
+        self.output("ApprovalTopic", "Who subscribes is asked for approval too", Expr::from(&topic));
+        topic
+    }
+
+    /// Parameters that a stage writes: one for each service where the name says so.
+    fn published(&self, environment: &str, work: &[Work]) -> Vec<String> {
+        let services =
+            self.ask.app.environments.get(environment).map(|own| own.services.as_slice()).unwrap_or_default();
+        let mut all = Vec::new();
+        for one in work {
+            let Work::Publish { parameters } = one else { continue };
+            for parameter in parameters {
+                if parameter.contains("{service}") {
+                    all.extend(services.iter().map(|service| parameter.replace("{service}", service)));
+                } else {
+                    all.push(parameter.clone());
+                }
+            }
+        }
+        all
+    }
+
+    fn role(&mut self, id: Id, who: &str, description: String, statements: Vec<Statement>) -> Expr {
+        let policy = Policy::new(statements);
+        let size = serde_json::to_string(&policy).map_or(0, |text| text.chars().filter(|c| !c.is_whitespace()).count());
+        if size > INLINE {
+            self.note(format!(
+                "the rights of {id} have {size} characters, and IAM takes {INLINE}: it will refuse the role"
+            ));
+        }
+        let role = Role {
+            description,
+            assume_role_policy_document: Policy::trust(who),
+            managed_policy_arns: Vec::new(),
+            policies: vec![InlinePolicy { policy_name: "rights", policy_document: policy }],
+            tags: self.tags(),
+        };
+        Expr::Attribute(self.add(id, Properties::Role(role)), "Arn")
+    }
+
+    fn log_group(&mut self, id: Id, name: String) -> Id {
+        let group = LogGroup { log_group_name: name, retention_in_days: DAYS, tags: self.tags() };
+        self.add(id, Properties::LogGroup(group))
+    }
+}
+
+/// What all pipelines share.
+struct Around {
+    artifacts: Id,
+    /// `s3://…`
+    state: Expr,
+    topic: Option<Id>,
+}
+
+/// Where a pipeline leaves the commit that passed it, for those that come after.
+fn hand_over(app: &App, pipeline: &str) -> String {
+    format!("/landfall/{}/{pipeline}/commit", app.project)
+}
