@@ -61,6 +61,19 @@ impl EnvironmentId {
     pub fn is_long_lived(&self) -> bool {
         self.0.contains('@')
     }
+
+    /// The id under which one of the environment's schedules runs: `my-project@dev/cleanup`.
+    pub fn schedule(&self, name: &str) -> Self {
+        Self(format!("{self}/{name}"))
+    }
+
+    /// The environment whose schedule this is, else itself.
+    pub fn whole(&self) -> Self {
+        match self.0.split_once('/') {
+            Some((environment, _)) if self.is_long_lived() => Self::new(environment),
+            _ => self.clone(),
+        }
+    }
 }
 
 string_id!(

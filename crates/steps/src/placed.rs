@@ -31,7 +31,7 @@ impl PlacedSteps {
         if !cx.environment.is_long_lived() {
             return Ok(&self.previews);
         }
-        self.lasting.get(&cx.environment).ok_or_else(|| {
+        self.lasting.get(&cx.environment.whole()).ok_or_else(|| {
             let message = format!("{} is not in the manifest any more: where it runs is not known", cx.environment);
             fatal(codes::NOT_FOUND, message)
         })

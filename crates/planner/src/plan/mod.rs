@@ -49,7 +49,7 @@ pub use environment::{
 };
 pub use preview::preview;
 pub use release::{Attempt, NoRelease, Release, Released};
-pub use schedule::{SCHEDULED, scheduled, scheduled_id};
+pub use schedule::scheduled;
 pub use sleep::{sleep, wake};
 pub use teardown::destroy;
 

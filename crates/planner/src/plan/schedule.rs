@@ -2,7 +2,7 @@
 
 use landfall_model::app::LongLivedEnvironment;
 use landfall_model::cron::Schedule;
-use landfall_model::ids::{EnvironmentId, ExecutionId};
+use landfall_model::ids::ExecutionId;
 use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, TAG_SERVICE, Tags};
 use landfall_model::step::{Input, RunTask, StepParams};
 use landfall_workflow::{FailurePolicy, Plan};
@@ -10,16 +10,12 @@ use landfall_workflow::{FailurePolicy, Plan};
 use super::SCHEMA;
 use super::step::Builder;
 
-pub const SCHEDULED: &str = "schedule.run";
+const SCHEDULED: &str = "schedule.run";
 /// A task that runs longer is stopped, in seconds.
 const DAY: u32 = 24 * 3_600;
 
-/// `my-project@dev/cleanup`: what it does supersedes no deployment of the environment, and no deployment supersedes it.
-pub fn scheduled_id(environment: &EnvironmentId, schedule: &str) -> EnvironmentId {
-    EnvironmentId::new(format!("{environment}/{schedule}"))
-}
-
-/// `task_definition`: of the service that runs now.
+/// `task_definition`: of the service that runs now. Under an id of its own: it supersedes no deployment of the environment, and no
+/// deployment supersedes it.
 pub fn scheduled(
     project: &str,
     environment: &LongLivedEnvironment,
@@ -50,7 +46,7 @@ pub fn scheduled(
     Plan {
         schema: SCHEMA,
         kind: SCHEDULED.to_owned(),
-        environment: scheduled_id(&id, name),
+        environment: id.schedule(name),
         generation: 0,
         parent: None,
         title: "Scheduled task".to_owned(),

@@ -21,7 +21,7 @@ use landfall_ports::store::{DeliveryOutcome, Store};
 use landfall_ports::{PortError, PortResult};
 use landfall_server::chat::Chat;
 use landfall_server::{Control, ControlRequest, Metrics, Service, ServiceConfig, ServiceParts, public};
-use landfall_steps::Steps;
+use landfall_steps::PlacedSteps;
 use landfall_testkit::Mem;
 use landfall_testkit::platform::FakePlatform;
 use serde_json::{Value, json};
@@ -124,13 +124,10 @@ impl Rig {
 
     pub(crate) async fn service(&self) -> Service {
         let metrics = Metrics::new();
-        let engine = Engine::new(
-            EngineConfig::new("test"),
-            self.mem.clone(),
-            Arc::new(Steps::new(self.world.platform())),
-            self.clock.clone(),
-        )
-        .with_observer(Arc::new(metrics.clone()));
+        let lasting = self.app.environments.values().map(|one| (one.id(&self.app.project), self.world.platform()));
+        let steps = Arc::new(PlacedSteps::new(self.world.platform(), lasting));
+        let engine = Engine::new(EngineConfig::new("test"), self.mem.clone(), steps, self.clock.clone())
+            .with_observer(Arc::new(metrics.clone()));
         let parts = ServiceParts {
             app: self.app.clone(),
             store: self.mem.clone(),
