@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("stack", &["iam", "model"]),
     ("ci", &["model"]),
     ("pipeline", &["model"]),
+    ("pages", &["model", "pipeline"]),
     ("workflow", &["model"]),
     ("planner", &["model", "workflow"]),
     ("ports", &["model", "workflow"]),
