@@ -7,11 +7,11 @@ mod canary;
 mod common;
 
 use std::io::Write as _;
-
 use std::process::{Command, Output, Stdio};
 
 use common::fake::{FakeAws, V1};
 use common::{ends, text};
+use landfall_testkit::emulator;
 use serde_json::{Value, json};
 
 /// Standard input holds `input`.
@@ -334,23 +334,9 @@ environments:
 /// An AWS that nobody here wrote, over the wire.
 #[test]
 fn moto_takes_what_is_set_and_copied() {
-    let [port] = common::free_ports();
-    let url = format!("http://127.0.0.1:{port}");
-    let program = common::aws::emulators().join("moto/bin/moto_server");
-    let moto = Command::new(program)
-        .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _moto = Ends(moto);
-    common::eventually("moto answers", std::time::Duration::from_secs(60), || {
-        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        common::http::get(address, "/moto-api/data.json", None).map(drop).map_err(|error| error.to_string())
-    });
+    let moto = emulator::moto();
     let world = World::new();
-    let place = world.aws.place().replace(&world.aws.fake.url(), &url);
+    let place = world.aws.place().replace(&world.aws.fake.url(), &moto.url);
     world.manifest(&place, "        secret_paths: [\"/shop/{environment}\"]\n");
     world.set("staging", "DATABASE_PASSWORD", "hunter2");
     world.set("staging", "API_KEY", "k");
@@ -364,15 +350,6 @@ fn moto_takes_what_is_set_and_copied() {
         list["secrets"].as_array().unwrap().iter().filter(|one| one["present"] == false).collect();
     assert_eq!(missing.len(), 1, "{list:#}");
     assert_eq!(missing[0]["name"], "COMMON");
-}
-
-struct Ends(std::process::Child);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// `secrets` does what the policy of `iam --secrets` allows, and the policy of a deployment allows none of it.
@@ -390,4 +367,18 @@ fn the_policy_for_secrets_is_one_of_its_own() {
     ends(&refused, 77, &["not allowed"]);
     world.aws.fake.script("POST", "policy", &policy(&["iam", "prod"])).unwrap();
     ends(&world.fed(&["secrets", "set", "prod", "DATABASE_PASSWORD"], "z"), 77, &[]);
+}
+
+/// What there is to see is shown, and the command ends as what it could not see says.
+#[test]
+fn what_could_not_be_looked_at_is_no_success() {
+    let world = World::new();
+    let allow = json!({"Effect": "Allow", "Action": ["ssm:DescribeParameters"], "Resource": "*"});
+    let policy = json!({"Version": "2012-10-17", "Statement": [allow]});
+    world.aws.fake.script("POST", "policy", &policy).unwrap();
+    let list = world.json(&["secrets", "list", "prod"], 77);
+    let present: Vec<&Value> = list["secrets"].as_array().unwrap().iter().map(|one| &one["present"]).collect();
+    assert_eq!(present, [&Value::Null, &Value::Null, &json!(false), &json!(false)], "{list:#}");
+    assert_eq!(list["exit_code"], 77);
+    ends(&world.run(&["secrets", "list", "prod"]), 77, &["2 of 4 secrets missing, 2 could not be looked at"]);
 }

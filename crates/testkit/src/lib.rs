@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod conformance;
 pub mod crash;
+pub mod emulator;
 pub mod journal;
 pub mod mem;
 pub mod mem_store;

@@ -2,12 +2,16 @@
 //! Fargate (VPC in two zones, load balancer, two containers, autoscaling) and of ten services of it. The parts are the same; CDK writes
 //! egress rules, policies and a second log group and role as resources of their own, so its count is higher.
 
+#[path = "../../../crates/stack/tests/application/mod.rs"]
+mod application;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
+use self::application::application;
 use super::server::{release_binary, target_directory};
 use super::start::peak_memory_mb;
 use super::stats::{median, paired_ratio};
@@ -24,7 +28,7 @@ pub(crate) fn run() -> Result<()> {
     );
     println!("|---|---|---|---|---|---|");
     for services in [1, 10] {
-        std::fs::write(home.join("landfall.yml"), manifest(services))?;
+        std::fs::write(home.join("landfall.yml"), application(services))?;
         let count = services.to_string();
         let command = |program: &Path, args: &[&str]| {
             let mut command = Command::new(program);
@@ -94,24 +98,4 @@ fn installed() -> Result<PathBuf> {
     }
     run(&home.join("venv/bin/pip"), &["--quiet", "--disable-pip-version-check", "install", TROPOSPHERE])?;
     Ok(home)
-}
-
-fn manifest(services: usize) -> String {
-    let mut text = "project: penguin\naws: {main: {cluster: penguin}}\nservices:\n".to_owned();
-    let (mut scaling, mut rules) = (String::new(), String::new());
-    for number in 1..=services {
-        text += &format!(
-            "  web{number}:\n    cpu: 256\n    memory: 512\n    containers:\n      app: {{image: \"docker.io/penguin/app:1\", ports: \
-             [3000]}}\n      nginx: {{image: \"docker.io/penguin/nginx:1\", ports: [80]}}\n    load_balancer: {{container: nginx}}\n"
-        );
-        scaling += &format!(
-            "        web{number}: {{max: 4, cpu: 50, schedules: {{up: {{cron: \"0 0/2 * * *\", min: 2}}, down: {{cron: \"0 1/2 * * \
-             *\", min: 1}}}}}}\n"
-        );
-        if number > 1 {
-            rules += &format!("        web{number}: {{paths: [\"/web{number}/*\"]}}\n");
-        }
-    }
-    let rules = if rules.is_empty() { rules } else { format!("      rules:\n{rules}") };
-    format!("{text}environments:\n  prod:\n    on: main\n    stack:\n      scaling:\n{scaling}{rules}")
 }

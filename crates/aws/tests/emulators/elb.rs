@@ -320,17 +320,6 @@ async fn what_is_not_there_is_said(place: Place) {
     assert!(matches!(gone, PortError::NotFound(_)), "{gone}");
 }
 
-macro_rules! on {
-    ($emulator:ident: $($name:ident),+ $(,)?) => {
-        mod $emulator {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(crate::place::Place::$emulator().await).await;
-            })+
-        }
-    };
-}
-
 on!(moto: target_groups, ec2_targets_are_instances, host_rules, what_others_put_there_is_left_and_read_over,
     ports_of_their_own, many_at_once, https_with_a_certificate, what_is_not_there_is_said);
 on!(ministack: target_groups, ec2_targets_are_instances, host_rules, what_others_put_there_is_left_and_read_over,

@@ -178,17 +178,6 @@ async fn registries_are_logged_in_to_and_repositories_made(place: Place) {
     assert!(!registry.repository(&host, "pushed/fixed").await.unwrap().unwrap().may_move("v1"));
 }
 
-macro_rules! on {
-    ($emulator:ident: $($name:ident),+ $(,)?) => {
-        mod $emulator {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(crate::place::Place::$emulator().await).await;
-            })+
-        }
-    };
-}
-
 on!(
     moto: topics_deliver_text_and_envelopes,
     secrets_are_read_with_their_key,

@@ -102,16 +102,5 @@ async fn secrets_are_set_and_looked_at(place: Place) {
     }
 }
 
-macro_rules! on {
-    ($emulator:ident: $($name:ident),+ $(,)?) => {
-        mod $emulator {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(crate::place::Place::$emulator().await).await;
-            })+
-        }
-    };
-}
-
 on!(moto: parameters_are_set_and_looked_at, secrets_are_set_and_looked_at);
 on!(ministack: parameters_are_set_and_looked_at, secrets_are_set_and_looked_at);

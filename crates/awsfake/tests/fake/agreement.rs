@@ -4,13 +4,10 @@
 //! the reason; a difference that is not, or one that has gone, fails the test.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use landfall_awsfake::Fake;
+use landfall_testkit::emulator::{self, program};
 use serde_json::Value;
 
 /// emulator, fact, what is wrong with the emulator's answer.
@@ -59,52 +56,6 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("moto", "elb group deleted", "in use by the listener that it should have refused"),
 ];
 
-/// Where `scripts/emulators` puts them.
-fn program(venv: &str, name: &str) -> PathBuf {
-    let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/emulators");
-    let root = std::env::var_os("LANDFALL_EMULATORS").map_or_else(default, PathBuf::from);
-    let path = root.join(venv).join("bin").join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: run scripts/emulators, or name another directory in LANDFALL_EMULATORS",
-        path.display()
-    );
-    path
-}
-
-/// Ends its whole process group when it is dropped.
-struct Emulator {
-    url: String,
-    child: Child,
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        let group = format!("-{}", self.child.id());
-        // Its workers are in its group; it is gone already if this fails.
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
-        let _ = self.child.wait();
-    }
-}
-
-fn emulator(venv: &str, name: &str) -> Emulator {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let mut command = Command::new(program(venv, name));
-    if venv == "moto" {
-        command.args(["-H", "127.0.0.1", "-p", &port]);
-    }
-    command.envs([("DOCKER_HOST", "unix:///nonexistent"), ("BIND_HOST", "127.0.0.1"), ("MINISTACK_HOST", "127.0.0.1")]);
-    command.envs([("GATEWAY_PORT", port.as_str()), ("IOT_MTLS_ENABLED", "0")]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    let emulator = Emulator { url: format!("http://127.0.0.1:{port}"), child: command.spawn().unwrap() };
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
-        assert!(Instant::now() < deadline, "{name} does not listen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    emulator
-}
-
 fn run(part: &str, url: &str) -> BTreeMap<String, Value> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agreement.py");
     let output = Command::new(program("boto", "python")).args([script, part, url]).output().unwrap();
@@ -124,8 +75,7 @@ async fn on_what_they_share_the_fake_moto_and_ministack_agree() {
         );
     }
     let mut faults = Vec::new();
-    for (venv, name) in [("ministack", "ministack"), ("moto", "moto_server")] {
-        let emulator = emulator(venv, name);
+    for (venv, emulator) in [("ministack", emulator::ministack(&[])), ("moto", emulator::moto())] {
         let theirs = run("shared", &emulator.url);
         assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
         for (fact, own) in &ours {

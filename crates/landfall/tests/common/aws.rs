@@ -3,10 +3,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use landfall_testkit::emulator::{ministack_at, program};
 use serde_json::Value;
 
 use super::tally::{Fate, Tally};
@@ -33,28 +34,9 @@ events_logger = "file"
 runtime = "runc"
 "#;
 
-/// Where `scripts/emulators` has put its virtual environments.
-pub(crate) fn emulators() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let path = std::env::var_os("LANDFALL_EMULATORS").map_or(root.join("target/emulators"), PathBuf::from);
-    assert!(path.join("ministack").exists(), "no emulators in {}: run scripts/emulators", path.display());
-    path
-}
-
-/// What ministack is told to listen at `port` of the loopback, and to run containers with the engine at `docker`.
-pub(crate) fn ministack(port: u16, docker: &str) -> [(&'static str, String); 5] {
-    [
-        ("DOCKER_HOST", format!("unix://{docker}")),
-        ("BIND_HOST", "127.0.0.1".to_owned()),
-        ("MINISTACK_HOST", "127.0.0.1".to_owned()),
-        ("GATEWAY_PORT", port.to_string()),
-        ("IOT_MTLS_ENABLED", "0".to_owned()),
-    ]
-}
-
 /// A script of `tests/aws`, as the root user of what answers at `endpoint`.
 pub(crate) fn boto3(script: &str, endpoint: &str) -> Command {
-    let mut command = Command::new(emulators().join("boto/bin/python"));
+    let mut command = Command::new(program("boto", "python"));
     command
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/aws").join(script))
         .envs(Cloud::credentials())
@@ -93,8 +75,8 @@ impl Cloud {
         eventually("podman's service", Duration::from_secs(20), || {
             std::os::unix::net::UnixStream::connect(&socket).map(drop).map_err(|e| e.to_string())
         });
-        let emulator = Command::new(emulators().join("ministack/bin/ministack"))
-            .envs(ministack(port, &socket.to_string_lossy()))
+        let emulator = Command::new(program("ministack", "ministack"))
+            .envs(ministack_at(&port.to_string(), &socket.to_string_lossy()))
             .current_dir(directory.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -188,7 +170,7 @@ services:
     /// A proxy that does as its rules say; none yet.
     pub(crate) fn put_faults_between(&mut self) {
         let [port] = free_ports();
-        let child = Command::new(emulators().join("microburst/bin/microburst"))
+        let child = Command::new(program("microburst", "microburst"))
             .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--upstream", &self.endpoint()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -6,52 +6,33 @@
 //! records, which neither end nor answer, so the previews have none and hooks that are tasks are left to the fake.
 
 use std::io::Write as _;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Output, Stdio};
 
+use landfall_testkit::emulator::{self, Emulator};
 use serde_json::{Value, json};
 
-use crate::common::aws::{boto3, emulators, ministack};
+use crate::common::aws::boto3;
 use crate::common::fake::{landfall, visitor};
-use crate::common::{eventually, free_ports};
 
 pub(crate) struct Ministack {
-    endpoint: String,
+    emulator: Emulator,
     world: Value,
     probe: u16,
     directory: tempfile::TempDir,
-    child: Child,
 }
 
 impl Ministack {
     pub(crate) fn start() -> Self {
         let directory = tempfile::Builder::new().prefix("landfall-iam-").tempdir().unwrap();
-        let [port] = free_ports();
-        let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        // Its whole process group ends when this process's end of its standard input closes, however that comes.
-        let child = Command::new("setsid")
-            .args(["sh", "-c", "\"$0\" </dev/null & cat >/dev/null; kill -9 0"])
-            .arg(emulators().join("ministack/bin/ministack"))
-            .env("AUTH", "true")
-            .envs(ministack(port, "/nonexistent"))
-            .current_dir(directory.path())
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let endpoint = format!("http://127.0.0.1:{port}");
-        let mut cloud = Self { endpoint, world: Value::Null, probe: visitor(), directory, child };
-        eventually("ministack answers", Duration::from_secs(60), || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|error| error.to_string())
-        });
+        let emulator = emulator::ministack(&[("AUTH", "true")]);
+        let mut cloud = Self { emulator, world: Value::Null, probe: visitor(), directory };
         cloud.world = cloud.ask("setup", None);
         cloud
     }
 
     /// As its root user, with boto3.
     fn ask(&self, what: &str, input: Option<&Value>) -> Value {
-        let mut child = boto3("iam.py", &self.endpoint)
+        let mut child = boto3("iam.py", &self.emulator.url)
             .arg(what)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -103,7 +84,7 @@ previews:
       run: {{ lambda: {{ function: seed }} }}
       timeout: 30s
 {notifications}"#,
-            endpoint = self.endpoint,
+            endpoint = self.emulator.url,
             account = text("account"),
             probe = self.probe,
             subnet = text("subnet"),
@@ -123,13 +104,6 @@ previews:
             .env("LANDFALL_LOG", "warn")
             .output()
             .unwrap()
-    }
-}
-
-impl Drop for Ministack {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
     }
 }
 

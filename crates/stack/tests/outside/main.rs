@@ -3,13 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
-mod emulator;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use emulator::Emulator;
 use landfall_manifest::SourceFile;
+use landfall_testkit::emulator::{self, Emulator};
 use serde_json::Value;
 
 const EXAMPLE: &str = include_str!("../../../../examples/stack/landfall.yml");
@@ -103,7 +101,7 @@ fn made(name: &str, emulator: &Emulator) -> Value {
 
 #[test]
 fn ministack_makes_what_the_template_says() {
-    insta::assert_json_snapshot!("ministack", made("ministack", &emulator::ministack()));
+    insta::assert_json_snapshot!("ministack", made("ministack", &emulator::ministack(&[])));
 }
 
 #[test]
