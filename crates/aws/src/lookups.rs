@@ -10,13 +10,13 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4;
 use landfall_ports::{PortError, PortResult, chain};
-use serde_json::json;
 
 use crate::budget::Family;
 use crate::call::Call;
 use crate::error::{Failed, answered, failed};
 use crate::platform::AwsPlatform;
-use crate::signed::{self, Request, endpoint, percent_encoded, region_of, xml};
+use crate::secrets;
+use crate::signed::{Request, endpoint, percent_encoded, region_of, xml};
 
 /// A parameter in SSM.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,14 +33,10 @@ const LARGEST_OBJECT: usize = 64 * 1024 * 1024;
 impl AwsPlatform {
     /// A parameter by name or ARN, decrypted.
     pub async fn parameter(&self, name: &str) -> PortResult<ParameterValue> {
-        let resource = format!("parameter {name}");
-        let call = Call { service: "ssm", action: "GetParameter", family: Family::SsmRead, resource: &resource };
-        let body = json!({"Name": name, "WithDecryption": true});
-        let region = region_of(name, &self.core.region);
-        let answer = signed::json(&self.signer, &self.core, call, region, "AmazonSSM.GetParameter", &body).await?;
-        let value = answer["Parameter"]["Value"].as_str();
-        let value = value.ok_or_else(|| PortError::Invalid(format!("{resource} has no value")))?;
-        Ok(match answer["Parameter"]["Type"].as_str() {
+        let found = secrets::parameter(&self.core, &self.signer, region_of(name, &self.core.region), name).await?;
+        let value = found["Value"].as_str();
+        let value = value.ok_or_else(|| PortError::Invalid(format!("parameter {name} has no value")))?;
+        Ok(match found["Type"].as_str() {
             Some("StringList") => ParameterValue::List(value.split(',').map(str::to_owned).collect()),
             _ => ParameterValue::Text(value.to_owned()),
         })
@@ -48,12 +44,7 @@ impl AwsPlatform {
 
     /// The ARN of a secret in Secrets Manager. Its value is not read.
     pub async fn secret_arn(&self, name: &str) -> PortResult<String> {
-        let resource = format!("secret {name}");
-        let family = Family::SecretsRead;
-        let call = Call { service: "secretsmanager", action: "DescribeSecret", family, resource: &resource };
-        let request = self.core.clients.secrets.describe_secret().secret_id(name);
-        let found = self.core.caller.call(call, || request.clone().send()).await?;
-        found.arn.ok_or_else(|| PortError::NotFound(format!("{resource} has no ARN")))
+        secrets::arn(&self.core, name).await
     }
 
     /// The outputs of a CloudFormation stack.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::budget::{Family, random};
 use crate::call::Call;
 use crate::core::Core;
-use crate::secrets::SecretId;
+use crate::secrets::{self, SecretId};
 use crate::signed::{self, Signer, region_of};
 
 /// Of a parameter of the standard tier, and of the advanced one, which costs money and is never chosen here.
@@ -49,56 +49,10 @@ impl AwsSecrets {
         signed::json_hiding(&self.signer, &self.core, call, region, &target, body, &hidden).await
     }
 
-    /// Type, key, tier and dates; never the value.
-    async fn parameter(&self, reference: &str) -> PortResult<Option<Value>> {
-        let name = parameter_name(reference);
-        let resource = format!("parameter {name}");
-        let call = Call { service: "ssm", action: "DescribeParameters", family: Family::SsmRead, resource: &resource };
-        let body = json!({"ParameterFilters": [{"Key": "Name", "Option": "Equals", "Values": [name]}]});
-        let mut answer = self.ssm(call, region_of(reference, &self.core.region), &body).await?;
-        let same = |one: &Value| {
-            one["Name"].as_str().is_some_and(|found| found.trim_start_matches('/') == name.trim_start_matches('/'))
-        };
-        let found = answer["Parameters"].as_array_mut().and_then(|all| all.iter_mut().find(|one| same(one)));
-        Ok(found.map(Value::take))
-    }
-
-    async fn describe(&self, id: &str) -> PortResult<Option<Value>> {
-        let resource = format!("secret {id}");
-        let call = Call {
-            service: "secretsmanager",
-            action: "DescribeSecret",
-            family: Family::SecretsRead,
-            resource: &resource,
-        };
-        none_if_missing(self.secrets(call, &json!({"SecretId": id}), "").await)
-    }
-
-    async fn value(&self, secret: &SecretId<'_>) -> PortResult<Option<String>> {
-        let resource = format!("secret {}", secret.id);
-        let call = Call {
-            service: "secretsmanager",
-            action: "GetSecretValue",
-            family: Family::SecretsRead,
-            resource: &resource,
-        };
-        let mut body = json!({"SecretId": secret.id});
-        if let Some(stage) = secret.stage {
-            body["VersionStage"] = stage.into();
-        }
-        if let Some(version) = secret.version {
-            body["VersionId"] = version.into();
-        }
-        let Some(answer) = none_if_missing(self.secrets(call, &body, "").await)? else { return Ok(None) };
-        let text = answer["SecretString"].as_str();
-        text.map(|text| Some(text.to_owned()))
-            .ok_or_else(|| PortError::Invalid(format!("{resource} holds bytes, not text")))
-    }
-
     async fn put_parameter(&self, reference: &str, value: &str) -> PortResult<Written> {
         let name = parameter_name(reference);
         let resource = format!("parameter {name}");
-        let before = self.parameter(reference).await?;
+        let before = secrets::described_parameter(&self.core, &self.signer, reference).await?;
         let tier = before.as_ref().and_then(|before| before["Tier"].as_str()).filter(|tier| *tier == "Advanced");
         let most = if tier.is_some() { ADVANCED } else { STANDARD };
         if value.is_empty() || value.len() > most {
@@ -137,8 +91,8 @@ impl AwsSecrets {
                 "{text} is one version of a secret, which never changes: refer to the secret without stage and version to set it"
             )));
         }
-        let before = self.describe(secret.id).await?;
-        if before.as_ref().is_some_and(|before| !before["DeletedDate"].is_null()) {
+        let before = none_if_missing(secrets::described(&self.core, secret.id).await)?;
+        if before.as_ref().is_some_and(|before| before.deleted_date.is_some()) {
             return Err(PortError::Conflict(format!(
                 "{resource} is scheduled for deletion: `aws secretsmanager restore-secret` brings it back"
             )));
@@ -153,7 +107,10 @@ impl AwsSecrets {
             Some(key) => {
                 // Between this read and the write another key may be set by somebody else, and be lost.
                 let current = match before {
-                    Some(_) => self.value(&SecretId { id: secret.id, key: None, stage: None, version: None }).await?,
+                    Some(_) => none_if_missing(
+                        secrets::text(&self.core, &SecretId { id: secret.id, key: None, stage: None, version: None })
+                            .await,
+                    )?,
                     None => None,
                 };
                 with_json_key(current.as_deref(), key, value, &resource)?
@@ -185,18 +142,23 @@ impl AwsSecrets {
 impl SecretStore for AwsSecrets {
     async fn look(&self, reference: &SecretRef) -> PortResult<Option<SecretInfo>> {
         match reference {
-            SecretRef::Ssm(name) => Ok(self.parameter(name).await?.map(|found| SecretInfo {
-                changed: time(&found["LastModifiedDate"]),
-                remark: (found["Type"].as_str().filter(|kind| *kind != "SecureString"))
-                    .map(|kind| format!("a {kind}, readable without decryption")),
-            })),
+            SecretRef::Ssm(name) => {
+                let found = secrets::described_parameter(&self.core, &self.signer, name).await?;
+                Ok(found.map(|found| SecretInfo {
+                    changed: time(&found["LastModifiedDate"]),
+                    remark: (found["Type"].as_str().filter(|kind| *kind != "SecureString"))
+                        .map(|kind| format!("a {kind}, readable without decryption")),
+                }))
+            }
             SecretRef::SecretsManager(text) => {
                 let secret = SecretId::parse(text);
-                Ok(self.describe(secret.id).await?.map(|found| SecretInfo {
-                    changed: time(&found["LastChangedDate"]).or_else(|| time(&found["CreatedDate"])),
-                    remark: match found["DeletedDate"].is_null() {
-                        false => Some("scheduled for deletion".to_owned()),
-                        true => secret.key.map(|_| "its key is not looked at".to_owned()),
+                let found = none_if_missing(secrets::described(&self.core, secret.id).await)?;
+                Ok(found.map(|found| SecretInfo {
+                    changed: (found.last_changed_date.or(found.created_date))
+                        .and_then(|at| Timestamp::from_millisecond(at.to_millis().ok()?).ok()),
+                    remark: match found.deleted_date {
+                        Some(_) => Some("scheduled for deletion".to_owned()),
+                        None => secret.key.map(|_| "its key is not looked at".to_owned()),
                     },
                 }))
             }
@@ -236,16 +198,13 @@ impl SecretStore for AwsSecrets {
     async fn read(&self, reference: &SecretRef) -> PortResult<Option<SecretValue>> {
         let text = match reference {
             SecretRef::Ssm(name) => {
-                let resource = format!("parameter {name}");
-                let call =
-                    Call { service: "ssm", action: "GetParameter", family: Family::SsmRead, resource: &resource };
-                let body = json!({"Name": parameter_name(name), "WithDecryption": true});
-                let answer = none_if_missing(self.ssm(call, region_of(name, &self.core.region), &body).await)?;
-                answer.and_then(|answer| Some(answer["Parameter"]["Value"].as_str()?.to_owned()))
+                let region = region_of(name, &self.core.region);
+                let found = secrets::parameter(&self.core, &self.signer, region, &parameter_name(name)).await;
+                none_if_missing(found)?.and_then(|found| Some(found["Value"].as_str()?.to_owned()))
             }
             SecretRef::SecretsManager(text) => {
                 let secret = SecretId::parse(text);
-                let whole = self.value(&secret).await?;
+                let whole = none_if_missing(secrets::text(&self.core, &secret).await)?;
                 match secret.key {
                     None => whole,
                     Some(key) => whole.and_then(|whole| json_key(&whole, key)),
@@ -269,7 +228,7 @@ fn elsewhere() -> PortError {
     PortError::Invalid("variables and files of this machine are not kept on AWS".to_owned())
 }
 
-fn none_if_missing(answer: PortResult<Value>) -> PortResult<Option<Value>> {
+fn none_if_missing<T>(answer: PortResult<T>) -> PortResult<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(PortError::NotFound(_)) => Ok(None),

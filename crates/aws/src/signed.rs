@@ -39,6 +39,14 @@ pub(crate) struct Request<'a> {
     pub timeout: Duration,
 }
 
+impl<'a> Request<'a> {
+    /// Where the JSON 1.1 and the query protocol send everything.
+    fn to_root(call: Call<'_>, region: &'a str, headers: &'a [(&'static str, &'a str)], body: &'a str) -> Self {
+        let (service, timeout) = (call.service, crate::config::CALL_TIMEOUT);
+        Self { service, region, path: "/", headers, body: body.as_bytes(), timeout }
+    }
+}
+
 pub(crate) struct Answer {
     pub headers: reqwest::header::HeaderMap,
     pub status: u16,
@@ -220,12 +228,9 @@ pub(crate) async fn json_hiding(
     body: &serde_json::Value,
     hidden: &[&str],
 ) -> PortResult<serde_json::Value> {
-    let body = body.to_string();
     let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
-    let timeout = crate::config::CALL_TIMEOUT;
-    let request =
-        Request { service: call.service, region, path: "/", headers: &headers, body: body.as_bytes(), timeout };
-    let answer = signer.call_hiding(core, call, &request, hidden).await?;
+    let body = body.to_string();
+    let answer = signer.call_hiding(core, call, &Request::to_root(call, region, &headers, &body), hidden).await?;
     serde_json::from_slice(&answer.body)
         .map_err(|error| PortError::Unavailable(format!("{}: not JSON: {error}", call.what())))
 }
@@ -244,10 +249,7 @@ pub(crate) async fn query(
         body.push_str(&format!("&{}={}", percent_encoded(name), percent_encoded(value)));
     }
     let headers = [("content-type", "application/x-www-form-urlencoded")];
-    let timeout = crate::config::CALL_TIMEOUT;
-    let request =
-        Request { service: call.service, region, path: "/", headers: &headers, body: body.as_bytes(), timeout };
-    let answer = signer.call(core, call, &request).await?;
+    let answer = signer.call(core, call, &Request::to_root(call, region, &headers, &body)).await?;
     Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
 

@@ -110,7 +110,9 @@ impl Ecs {
         for (variable, reference) in &container.settings.secrets {
             let from = match secrets::source(variable, reference)? {
                 Source::ValueFrom(from) => from,
-                Source::Lookup(secret) => secrets::value_from(&self.secret_arn(secret.id).await?, &secret),
+                Source::Lookup(secret) => {
+                    secrets::value_from(&crate::secrets::arn(&self.core, secret.id).await?, &secret)
+                }
             };
             all.insert(variable.clone(), from);
         }
@@ -135,19 +137,6 @@ impl Ecs {
         }
         let taken = |name: &str| settings.environment.contains_key(name) || settings.secrets.contains_key(name);
         variables_of(&found, taken).map_err(|why| PortError::Invalid(format!("container {}: {why}", container.name)))
-    }
-
-    async fn secret_arn(&self, name: &str) -> PortResult<String> {
-        let resource = format!("secret {name}");
-        let call = Call {
-            service: "secretsmanager",
-            action: "DescribeSecret",
-            family: Family::SecretsRead,
-            resource: &resource,
-        };
-        let request = self.core.clients.secrets.describe_secret().secret_id(name);
-        let found = self.core.caller.call(call, || request.clone().send()).await?;
-        found.arn.ok_or_else(|| PortError::NotFound(format!("secret {name} has no ARN")))
     }
 
     pub(crate) fn registration(&self, made: ecs::TaskDefinition, tags: &Tags) -> RegisterTaskDefinitionFluentBuilder {

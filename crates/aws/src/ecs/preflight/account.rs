@@ -4,13 +4,13 @@ use landfall_model::step::AwaitImage;
 use landfall_ports::PortError;
 use landfall_ports::images::Images as _;
 use landfall_ports::orchestrator::{Documents, Looked};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Ecs, Look, containers, fine, looked, not_checked, wrong};
 use crate::budget::Family;
 use crate::call::Call;
 use crate::images::EcrImages;
-use crate::secrets::SecretId;
+use crate::secrets::{self, SecretId};
 use crate::signed::{self, region_of};
 
 pub(super) const NO_INSTANCE: &str = "start one with the ECS agent and this cluster's name, or use fargate";
@@ -82,18 +82,8 @@ impl Ecs {
     async fn secret_exists(&self, id: &str) -> Look {
         let region = region_of(id, &self.core.region);
         if id.contains(":secretsmanager:") {
-            let resource = format!("secret {id}");
-            let call = Call {
-                service: "secretsmanager",
-                action: "DescribeSecret",
-                family: Family::SecretsRead,
-                resource: &resource,
-            };
-            let body = json!({"SecretId": id});
-            let target = "secretsmanager.DescribeSecret";
-            let answer = signed::json(&self.signer, &self.core, call, region, target, &body).await;
-            return match answer {
-                Ok(answer) if !answer["DeletedDate"].is_null() => wrong(
+            return match secrets::described(&self.core, id).await {
+                Ok(found) if found.deleted_date.is_some() => wrong(
                     "it is scheduled for deletion",
                     "`aws secretsmanager restore-secret`, or refer to another one",
                 ),
@@ -104,19 +94,10 @@ impl Ecs {
                 Err(error) => Err(error),
             };
         }
-        let name = id.split_once(":parameter").map_or(id, |(_, path)| path);
-        let resource = format!("parameter {name}");
-        let call = Call { service: "ssm", action: "DescribeParameters", family: Family::SsmRead, resource: &resource };
-        // Of the parameter's own name: a list without values, unlike GetParameter.
-        let body = json!({"ParameterFilters": [{"Key": "Name", "Option": "Equals", "Values": [name]}]});
-        let answer =
-            signed::json(&self.signer, &self.core, call, region, "AmazonSSM.DescribeParameters", &body).await?;
-        let same = |one: &Value| {
-            one["Name"].as_str().is_some_and(|found| found.trim_start_matches('/') == name.trim_start_matches('/'))
-        };
-        match answer["Parameters"].as_array().into_iter().flatten().any(same) {
-            true => fine(),
-            false => wrong(format!("there is no such parameter in {region}"), "create it, or correct its name"),
+        // A list without values, unlike GetParameter.
+        match secrets::described_parameter(&self.core, &self.signer, id).await? {
+            Some(_) => fine(),
+            None => wrong(format!("there is no such parameter in {region}"), "create it, or correct its name"),
         }
     }
 
@@ -245,6 +226,8 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
     use crate::signed::percent_encoded;
 
     #[test]
