@@ -1,5 +1,6 @@
 //! Where the state is, unless told.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::env_vars;
@@ -70,6 +71,24 @@ fn s3_url(given: Option<&Path>) -> Option<String> {
 
 fn absolute(path: &Path) -> CliResult<PathBuf> {
     std::path::absolute(path).map_err(|error| CliError::io(format!("state directory {}", path.display()), &error))
+}
+
+/// The manifest's directory.
+pub(crate) fn root(config: &Path) -> CliResult<PathBuf> {
+    let config = std::path::absolute(config).map_err(|error| CliError::io("the manifest's directory", &error))?;
+    Ok(config.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf))
+}
+
+/// Held until it is dropped, however this process ends. `taken`: what to say where another one has it.
+pub(crate) fn lock(directory: &Path, name: &str, taken: impl FnOnce() -> CliError) -> CliResult<File> {
+    let failed = |error: std::io::Error| CliError::io(format!("state directory {}", directory.display()), &error);
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(directory.join(name)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(taken()),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
 
 fn choose(given: Option<PathBuf>, xdg: Option<String>, home: Option<String>) -> CliResult<PathBuf> {

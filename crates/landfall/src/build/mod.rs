@@ -5,49 +5,40 @@
 //! after the layout and removed before it changes: a build that was killed leaves no record, and is done again.
 
 mod argv;
+mod checkout;
+mod context;
 mod items;
+mod kept;
 mod run;
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use landfall_model::app::App;
-use landfall_ports::PortResult;
 use landfall_registry::{Client, Reference, Repository};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub(crate) use argv::Builder;
+pub(crate) use checkout::{head, is_changed, origin, words};
 pub(crate) use items::{Item, Words, inputs_tag};
+pub(crate) use kept::Record;
 
 use crate::build::argv::Job;
+use crate::build::checkout::{labels, other_commit};
+use crate::build::context::{context, with_context};
+use crate::build::kept::{lock, read, remove, replace};
 use crate::commands::port_error;
-use crate::env_vars;
 use crate::error::{CliError, CliResult, not_found};
 use crate::exit::ExitCode;
+use crate::paths;
 use crate::printer::Printer;
 use crate::progress::{Mark, Progress};
 
 /// Builds at once: each has processes of its own.
 const AT_ONCE: usize = 4;
-/// Seconds after which no change can have the time of one before; file systems of other machines are coarse.
-const SETTLED: i64 = 3;
-
-/// What is known of a built image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
-    pub(crate) inputs: String,
-    pub(crate) digest: String,
-    /// The repository that has it, where it was not built here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) found_in: Option<String>,
-    /// Empty: the builder's own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) platforms: Vec<String>,
-}
-
 /// The manifest's images with what they are built from now.
 pub(crate) struct Images {
     pub(crate) items: Vec<Item>,
@@ -93,8 +84,7 @@ impl Images {
             return Err(CliError::new(ExitCode::NotFound, "the manifest has no image to build")
                 .hint("a container's `build` has one, or `await` with `build` (docs/images.md)"));
         }
-        let root = std::path::absolute(config).map_err(|error| CliError::io("the manifest's directory", &error))?;
-        let root = root.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+        let root = paths::root(config)?;
         let directory = state.join("images");
         let lock = lock(&directory)?;
         let mut dockerfiles = Vec::new();
@@ -316,180 +306,5 @@ impl Images {
         )?;
         progress.line(Mark::Done, &format!("Build {}  {}, {short}", item.name, builder.name()), Some(since.elapsed()));
         Ok(at)
-    }
-}
-
-/// A context's digest, as it was when nothing had changed yet.
-#[derive(Serialize, Deserialize)]
-struct Seen {
-    stamp: String,
-    digest: String,
-}
-
-/// Reads a context only if it can have changed since its digest was made.
-async fn context(root: &Path, state: &Path, item: &Item, room: PathBuf) -> CliResult<String> {
-    let work = move |context: landfall_local::Context<'_>| {
-        let path = room.join("context.json");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let stamp = landfall_local::context_stamp(context)?;
-        let seen: Option<Seen> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        if let Some(seen) = seen.filter(|seen| seen.stamp == stamp.text) {
-            return Ok(seen.digest);
-        }
-        let digest = landfall_local::context_digest(context)?;
-        // What was changed just now may change again without a trace.
-        if stamp.newest.saturating_add(SETTLED) < i64::try_from(now).unwrap_or_default() {
-            let seen = Seen { stamp: stamp.text, digest: digest.clone() };
-            // Without it the next time only takes longer.
-            let text = serde_json::to_vec(&seen).unwrap_or_default();
-            let _ = std::fs::create_dir_all(&room).and_then(|()| replace(&path, &text));
-        }
-        Ok(digest)
-    };
-    with_context(root, state, item, work).await
-}
-
-async fn with_context<T: Send + 'static>(
-    root: &Path,
-    state: &Path,
-    item: &Item,
-    work: impl FnOnce(landfall_local::Context<'_>) -> PortResult<T> + Send + 'static,
-) -> CliResult<T> {
-    let (root, state, source) = (root.to_owned(), state.to_owned(), item.source.clone());
-    let done = tokio::task::spawn_blocking(move || {
-        let (directory, dockerfile) = (&*source.context, &*source.dockerfile);
-        work(landfall_local::Context { root: &root, directory, dockerfile, state: Some(&state) })
-    });
-    done.await.map_err(|error| CliError::internal("reading a build context").cause(&error))?.map_err(port_error)
-}
-
-/// Whole, or as it was.
-fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    let draft = path.with_extension("draft");
-    std::fs::write(&draft, text)?;
-    std::fs::rename(&draft, path)
-}
-
-fn read(room: &Path) -> Option<Record> {
-    serde_json::from_slice(&std::fs::read(room.join("image.json")).ok()?).ok()
-}
-
-/// Gone is fine.
-fn remove(path: &Path) -> std::io::Result<()> {
-    let done = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    done.or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-}
-
-fn lock(directory: &Path) -> CliResult<File> {
-    let failed = |error: std::io::Error| CliError::io(format!("state directory {}", directory.display()), &error);
-    std::fs::create_dir_all(directory).map_err(failed)?;
-    let file = File::options().create(true).truncate(false).write(true).open(directory.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(CliError::new(
-            ExitCode::Locked,
-            "another `landfall build` or `landfall push` works in this state directory",
-        )
-        .hint("wait for it, or give this one a directory of its own with --state")),
-        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
-    }
-}
-
-pub(crate) fn git(root: &Path, words: &[&str]) -> Option<String> {
-    let mut git = std::process::Command::new("git");
-    // Whoever only looks writes nothing: a refreshed index would be a changed context, where that has `.git`.
-    git.args(words).current_dir(root).env("GIT_OPTIONAL_LOCKS", "0").stdin(std::process::Stdio::null());
-    let output = git.output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    (output.status.success() && !text.is_empty()).then_some(text)
-}
-
-/// What is checked out.
-pub(crate) struct Head {
-    pub(crate) commit: Option<String>,
-    pub(crate) branch: Option<String>,
-    pub(crate) tag: Option<String>,
-}
-
-/// What CI says, else git.
-pub(crate) fn head(root: &Path) -> Head {
-    let commit = env_vars::get(env_vars::CI_COMMIT).or_else(|| git(root, &["rev-parse", "HEAD"]));
-    let tag = env_vars::get(env_vars::CI_TAG);
-    let branch = env_vars::get(env_vars::CI_BRANCH);
-    // A tag's checkout is on no branch.
-    let branch = branch.or_else(|| if tag.is_none() { git(root, &["symbolic-ref", "--short", "HEAD"]) } else { None });
-    Head { commit, branch, tag }
-}
-
-pub(crate) fn words(project: &str, root: &Path) -> Words {
-    let Head { commit, branch, tag } = head(root);
-    let safe = |name: &String| landfall_planner::plan::tag_safe(name);
-    Words {
-        project: project.to_owned(),
-        commit,
-        branch: branch.as_ref().and_then(safe),
-        tag: tag.as_ref().and_then(safe),
-    }
-}
-
-/// What is checked out, where that is other content than the commit's: CI may tell one commit and check out another, as the merge of
-/// a pull request.
-fn other_commit(root: &Path, commit: &str) -> Option<String> {
-    let head = git(root, &["rev-parse", "HEAD"])?;
-    let tree = |commit: &str| git(root, &["rev-parse", "--verify", "--quiet", &format!("{commit}^{{tree}}")]);
-    // What is no commit of git's promises nothing.
-    let of_git = commit.len() >= 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (of_git && head != commit && tree(commit).is_none_or(|told| Some(told) != tree(&head))).then_some(head)
-}
-
-/// OCI's own labels. The time is the commit's, so that a commit built twice says the same.
-fn labels(root: &Path, commit: Option<&str>) -> Vec<(String, String)> {
-    let name = |short: &str| format!("org.opencontainers.image.{short}");
-    let mut labels = Vec::new();
-    if let Some(commit) = commit {
-        let changed = git(root, &["status", "--porcelain", "--untracked-files=no"]).is_some()
-            || other_commit(root, commit).is_some();
-        labels.push((name("revision"), if changed { format!("{commit}-dirty") } else { commit.to_owned() }));
-    }
-    if let Some(origin) = git(root, &["config", "--get", "remote.origin.url"]) {
-        labels.push((name("source"), landfall_model::redact::credentials(&origin)));
-    }
-    if let Some(time) = git(root, &["show", "--no-patch", "--format=%cI", "HEAD"]) {
-        labels.push((name("created"), time));
-    }
-    labels
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-    use super::*;
-
-    #[test]
-    fn an_image_is_not_labelled_with_a_commit_of_other_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = |words: &[&str]| {
-            let mut own = vec!["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"];
-            own.extend(words);
-            git(dir.path(), &own)
-        };
-        let commit = |text: &str| {
-            std::fs::write(dir.path().join("a"), text).unwrap();
-            run(&["add", "."]);
-            run(&["commit", "--allow-empty", "-m", "x"]).unwrap();
-            git(dir.path(), &["rev-parse", "HEAD"]).unwrap()
-        };
-        run(&["init"]);
-        let (first, second) = (commit("1"), commit("2"));
-        let third = commit("2");
-        let revision = |told: &str| labels(dir.path(), Some(told))[0].1.clone();
-        assert_eq!(revision(&third), third);
-        assert_eq!(revision(&second), second, "the same files");
-        assert_eq!(revision(&first), format!("{first}-dirty"));
-        assert_eq!(revision(&"b".repeat(40)), format!("{}-dirty", "b".repeat(40)), "not even fetched");
-        assert_eq!(revision(&third[..8]), third[..8]);
-        assert_eq!(revision("build-7"), "build-7");
-        assert_eq!(other_commit(dir.path(), &first), Some(third));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +22,7 @@ use crate::commands::push::{client, client_of};
 use crate::commands::{manifest, port_error};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
+use crate::paths::root;
 use crate::printer::Printer;
 use crate::progress::{Mark, Progress};
 use crate::release::{self, Found, Put, Release, gather, provenance};
@@ -208,11 +209,6 @@ pub(crate) async fn deployable(
         }
     }
     Ok(Some((release.commit, images)))
-}
-
-pub(crate) fn root(config: &Path) -> CliResult<PathBuf> {
-    let config = std::path::absolute(config).map_err(|error| CliError::io("the manifest's directory", &error))?;
-    Ok(config.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf))
 }
 
 fn unknown_commit(code: ExitCode) -> CliError {

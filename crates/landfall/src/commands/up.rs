@@ -7,8 +7,7 @@
 mod from;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,11 +37,10 @@ pub(crate) async fn run(args: &UpArgs, global: &Global, printer: &Printer) -> Cl
     let service = choose(&app, args.service.as_deref())?;
     let environment = format!("{}-{}", app.project, service.name);
     let state = paths::state_dir(global.state.clone())?.join("up").join(&environment);
-    let _lock = lock(&state)?;
-    let root = std::path::absolute(&global.config)
-        .map_err(|error| CliError::io("the manifest's directory", &error))?
-        .parent()
-        .map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+    let _lock = paths::lock(&state, "up.lock", || {
+        CliError::new(ExitCode::Locked, "another `landfall up` runs this service").hint("stop it with Ctrl-C first")
+    })?;
+    let root = paths::root(&global.config)?;
     // All that can be wrong with it is known before an engine is started.
     let variables = from::variables(&args.env_file)?;
     let pushed = match &args.from {
@@ -107,20 +105,6 @@ fn choose<'a>(app: &'a App, wanted: Option<&str>) -> CliResult<&'a Service> {
     with_url
         .or_else(|| app.services.values().next())
         .ok_or_else(|| CliError::new(ExitCode::NotFound, "the manifest has no service"))
-}
-
-fn lock(state: &Path) -> CliResult<File> {
-    let failed = |error: std::io::Error| CliError::io(format!("state directory {}", state.display()), &error);
-    std::fs::create_dir_all(state).map_err(failed)?;
-    let file = File::options().create(true).truncate(false).write(true).open(state.join("up.lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(CliError::new(ExitCode::Locked, "another `landfall up` runs this service")
-                .hint("stop it with Ctrl-C first"))
-        }
-        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
-    }
 }
 
 /// The same for the same directory, so that the next run finds what a killed one left.

@@ -8,6 +8,7 @@ use landfall_model::app::{App, LongLivedEnvironment, route_url};
 use landfall_model::aws::AwsTarget;
 use landfall_model::probe::{Probe, Verify};
 use landfall_model::step::RouteTarget;
+use landfall_ports::chain;
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -137,17 +138,7 @@ async fn until_right(
 }
 
 async fn get(client: &reqwest::Client, url: &str, host: Option<&str>, timeout: Duration) -> Result<Answer, String> {
-    use std::error::Error as _;
-
-    let said = |error: reqwest::Error| {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
-    };
+    let said = |error: reqwest::Error| chain(&error);
     let began = Instant::now();
     let mut request = client.get(url).timeout(timeout);
     if let Some(host) = host {

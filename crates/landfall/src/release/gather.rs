@@ -113,13 +113,12 @@ pub(crate) fn provenance(root: &Path) -> Provenance {
         job: context.as_ref().and_then(|context| context.job.clone()),
         url: context.as_ref().and_then(|context| context.url.clone()),
     });
-    let git = |words: &[&str]| build::git(root, words);
     Provenance {
         by: context.and_then(|context| context.actor).unwrap_or_else(actor),
         machine: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         landfall: env!("CARGO_PKG_VERSION").to_owned(),
-        source: git(&["config", "--get", "remote.origin.url"]).map(|url| landfall_model::redact::credentials(&url)),
-        dirty: git(&["status", "--porcelain", "--untracked-files=no"]).is_some(),
+        source: build::origin(root),
+        dirty: build::is_changed(root),
         ci,
     }
 }

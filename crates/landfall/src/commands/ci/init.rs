@@ -14,6 +14,7 @@ use crate::commands::iam::refused;
 use crate::commands::{manifest, write_file};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
+use crate::paths;
 use crate::printer::Printer;
 
 pub(super) fn run(args: &CiInit, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
@@ -32,7 +33,7 @@ pub(super) fn run(args: &CiInit, global: &Global, printer: &Printer) -> CliResul
         printer.raw(&text)?;
         return Ok(ExitCode::Ok);
     }
-    let root = super::directory(&global.config)?;
+    let root = paths::root(&global.config)?;
     let mut written = vec![(root.join(host.path()), text)];
     written.extend(policies(&app, ci, global, settings.region.as_deref(), &root)?);
     for (path, text) in &written {

@@ -18,6 +18,7 @@ use crate::cli::ci::{CiArgs, CiCommand, EventArgs};
 use crate::commands::manifest;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
+use crate::paths::root;
 use crate::printer::Printer;
 
 use surroundings::Surroundings;
@@ -33,7 +34,7 @@ pub(crate) async fn run(args: &CiArgs, global: &Global, printer: &Printer) -> Cl
         None => (&none, false),
     };
     if !global.config.exists() {
-        let here = Surroundings::look(directory(&global.config)?)?;
+        let here = Surroundings::look(root(&global.config)?)?;
         if dropin::is_meant(&here) {
             return dropin::to_end(here, resume, global, printer).await;
         }
@@ -66,7 +67,7 @@ struct Job {
 impl Job {
     fn of(event: &EventArgs, global: &Global, printer: &Printer) -> CliResult<Self> {
         let ci = manifest::load(&global.config, printer)?.ci.ok_or_else(|| without_rules(&global.config))?;
-        let here = Surroundings::look(directory(&global.config)?)?;
+        let here = Surroundings::look(root(&global.config)?)?;
         let context = here.context(event)?;
         let flow = flow(&ci, context, &here)?;
         Ok(Self {
@@ -86,9 +87,4 @@ fn without_rules(config: &Path) -> CliError {
 fn flow(ci: &Ci, context: CiContext, here: &Surroundings) -> CliResult<Flow> {
     let changed = here.changed(ci, &context);
     planned(ci, context, &changed).map_err(|refused| CliError::new(ExitCode::InvalidManifest, refused))
-}
-
-fn directory(config: &Path) -> CliResult<PathBuf> {
-    let path = std::path::absolute(config).map_err(|error| CliError::io("the manifest's directory", &error))?;
-    Ok(path.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf))
 }
