@@ -88,7 +88,7 @@ pub(crate) fn runs_here(state: &Path) -> bool {
 #[cfg(feature = "aws")]
 fn on_aws(state: &Path, name: &str, places: &Places) -> CliResult<Platform> {
     let aws = places.get(name)?;
-    let host = landfall_local::host::Host::new(state).map_err(port_error)?;
+    let host = landfall_local::host::Host::new(state, aws.secrets()).map_err(port_error)?;
     Ok(Platform {
         orchestrator: aws.orchestrator(),
         load_balancer: aws.load_balancer(),

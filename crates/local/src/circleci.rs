@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use landfall_model::app::{CircleCi, HookAction};
 use landfall_model::step::RunHook;
+use landfall_ports::secrets::SecretStore;
 use landfall_ports::steps::HookState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -53,10 +54,10 @@ pub(crate) fn triggered(base: &Path) -> Option<Record> {
 }
 
 /// Triggers, where that was not done, and follows to the end where the hook says so.
-pub(crate) async fn run(http: &reqwest::Client, hook: &RunHook, base: &Path) -> HookState {
+pub(crate) async fn run(http: &reqwest::Client, store: &dyn SecretStore, hook: &RunHook, base: &Path) -> HookState {
     let HookAction::CircleCi(wanted) = &hook.action else { return failed(hook, None, "is no pipeline") };
     let work = async {
-        let token = secrets::resolve(&wanted.token).map_err(|error| (None, error.to_string()))?;
+        let token = secrets::read(store, &wanted.token).await.map_err(|error| (None, error.to_string()))?;
         let api = Api { http, host: &wanted.host, token: &token };
         let pipeline = match triggered(base).and_then(|record| record.pipeline) {
             Some(pipeline) => pipeline,

@@ -118,7 +118,7 @@ fn hook(dir: &Path, host: &str, wait: bool) -> RunHook {
 }
 
 fn hooks(dir: &Path) -> LocalHooks {
-    LocalHooks::new(crate::http::http(), dir).unwrap()
+    LocalHooks::new(crate::http::http(), Arc::new(crate::secrets::LocalSecrets::new(dir)), dir).unwrap()
 }
 
 async fn finish(hooks: &LocalHooks, key: &str) -> HookState {

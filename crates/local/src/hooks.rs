@@ -1,5 +1,8 @@
 //! Command and HTTP hooks, and CircleCI's pipelines, run on this machine in the background under a key.
 //!
+//! Their secrets are references until they are sent: read from this machine, or from where the environment's own are kept, and taken
+//! out of everything that is kept of an answer.
+//!
 //! A command gets a process group of its own, which is killed whole at the timeout or on cancel. Its output goes to a file.
 //! The group's id is kept beside it: when a crash left the command running and the same key starts again, the old group is
 //! killed first, so that two never run at once.
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use landfall_model::app::HookAction;
 use landfall_model::step::RunHook;
+use landfall_ports::secrets::SecretStore;
 use landfall_ports::steps::{HookRunner, HookState};
 use landfall_ports::{PortError, PortResult, chain};
 use rustix::process::Signal;
@@ -37,6 +41,8 @@ const KEEP_RESULT: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) struct LocalHooks {
     http: Http,
+    /// What `ssm` and `secrets_manager` refer to.
+    secrets: Arc<dyn SecretStore>,
     /// `STATE/hooks`
     pub directory: PathBuf,
     running: Arc<Mutex<HashMap<String, Running>>>,
@@ -55,10 +61,10 @@ struct Group {
 }
 
 impl LocalHooks {
-    pub(crate) fn new(http: Http, state_dir: &Path) -> PortResult<Self> {
+    pub(crate) fn new(http: Http, secrets: Arc<dyn SecretStore>, state_dir: &Path) -> PortResult<Self> {
         let directory = state_dir.join("hooks");
         state::create_private_dir(&directory)?;
-        Ok(Self { http, directory, running: Arc::default() })
+        Ok(Self { http, secrets, directory, running: Arc::default() })
     }
 }
 
@@ -142,7 +148,13 @@ async fn command(
     }
 }
 
-async fn http_call(client: &reqwest::Client, hook: &RunHook, base: &Path, cancel: &CancellationToken) -> HookState {
+async fn http_call(
+    client: &reqwest::Client,
+    store: &dyn SecretStore,
+    hook: &RunHook,
+    base: &Path,
+    cancel: &CancellationToken,
+) -> HookState {
     let HookAction::Http { url, method, headers, secret, secret_headers } = &hook.action else {
         return failed(None, format!("hook {} is no HTTP call", hook.name), Vec::new());
     };
@@ -163,7 +175,7 @@ async fn http_call(client: &reqwest::Client, hook: &RunHook, base: &Path, cancel
     for (name, reference) in
         secret_headers.iter().map(|(name, of)| (Some(name), of)).chain(secret.iter().map(|of| (None, of)))
     {
-        let value = match secrets::resolve(reference) {
+        let value = match secrets::read(store, reference).await {
             Ok(value) => value,
             Err(error) => return fail(error.to_string()),
         };
@@ -268,6 +280,7 @@ impl LocalHooks {
 
     fn spawn(&self, key: &str, hook: &RunHook, base: PathBuf, cancel: CancellationToken) {
         let (running, key, hook, http) = (Arc::clone(&self.running), key.to_owned(), hook.clone(), self.http.clone());
+        let secrets = Arc::clone(&self.secrets);
         tokio::spawn(async move {
             let state = match &hook.action {
                 HookAction::Command { argv, directory } => {
@@ -276,12 +289,12 @@ impl LocalHooks {
                 action => match (http.get(), action) {
                     (Err(error), _) => failed(None, format!("hook {}: {error}", hook.name), Vec::new()),
                     (Ok(http), HookAction::CircleCi(_)) => {
-                        let ended = cancel.run_until_cancelled(circleci::run(http, &hook, &base)).await;
+                        let ended = cancel.run_until_cancelled(circleci::run(http, &*secrets, &hook, &base)).await;
                         let cancelled =
                             || format!("hook {} was cancelled; a pipeline that was triggered goes on", hook.name);
                         ended.unwrap_or_else(|| failed(None, cancelled(), Vec::new()))
                     }
-                    (Ok(http), _) => http_call(http, &hook, &base, &cancel).await,
+                    (Ok(http), _) => http_call(http, &*secrets, &hook, &base, &cancel).await,
                 },
             };
             if let Some(entry) = locked(&running).get_mut(&key) {
@@ -321,7 +334,7 @@ mod tests {
     }
 
     fn hooks(dir: &Path) -> LocalHooks {
-        LocalHooks::new(crate::http::http(), dir).unwrap()
+        LocalHooks::new(crate::http::http(), Arc::new(secrets::LocalSecrets::new(dir)), dir).unwrap()
     }
 
     #[tokio::test]
@@ -394,17 +407,27 @@ mod tests {
         let token = dir.path().join("token");
         std::fs::write(&token, "t0ken\n").unwrap();
         let secret = Some(landfall_model::task::SecretRef::File(token.to_string_lossy().into_owned()));
-        let secret_headers = BTreeMap::from([("X-Api-Key".to_owned(), secret.clone().unwrap())]);
-        let action =
+        let key = landfall_model::task::SecretRef::Ssm("/shop/key".to_owned());
+        let kept = secrets::LocalSecrets::new(dir.path());
+        kept.write(&key, &landfall_ports::secrets::SecretValue::new("k3y")).await.unwrap();
+        let secret_headers = BTreeMap::from([("X-Api-Key".to_owned(), key)]);
+        let mut action =
             HookAction::Http { url, method: "post".to_owned(), headers: BTreeMap::new(), secret, secret_headers };
         hooks.start("ok", &hook(action.clone(), 10)).await.unwrap();
         assert_eq!(finish(&hooks, "ok").await, HookState::Succeeded { code: 200, tail: vec!["-***".to_owned()] });
-        hooks.start("bad", &hook(action, 10)).await.unwrap();
+        hooks.start("bad", &hook(action.clone(), 10)).await.unwrap();
         assert!(matches!(finish(&hooks, "bad").await, HookState::Failed { code: Some(500), .. }));
+        // Without one of its secrets nothing is sent.
+        if let HookAction::Http { secret, .. } = &mut action {
+            *secret = Some(landfall_model::task::SecretRef::SecretsManager("shop:none".to_owned()));
+        }
+        hooks.start("lacks", &hook(action, 10)).await.unwrap();
+        let HookState::Failed { message, .. } = finish(&hooks, "lacks").await else { panic!("not failed") };
+        assert!(message.starts_with("hook h: secret shop:none is not where"), "{message}");
         let seen = server.await.unwrap();
         assert!(seen[0].starts_with("POST /hook"), "{}", seen[0]);
         let sent = seen[0].to_lowercase();
-        assert!(sent.contains("authorization: bearer t0ken") && sent.contains("x-api-key: t0ken"), "{sent}");
+        assert!(sent.contains("authorization: bearer t0ken") && sent.contains("x-api-key: k3y"), "{sent}");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use landfall_model::inventory::{Listing, OwnedResource};
 use landfall_model::step::{AwaitImage, BuildImage};
 use landfall_ports::images::{BuildState, Images};
+use landfall_ports::secrets::SecretStore;
 use landfall_ports::steps::HookRunner;
 use landfall_ports::{PortError, PortResult};
 use landfall_registry::Client;
@@ -24,9 +25,9 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(state_dir: &Path) -> PortResult<Self> {
-        let http = http::http();
-        let hooks = Arc::new(LocalHooks::new(http, state_dir)?);
+    /// `secrets`: where those of these environments are kept.
+    pub fn new(state_dir: &Path, secrets: Arc<dyn SecretStore>) -> PortResult<Self> {
+        let hooks = Arc::new(LocalHooks::new(http::http(), secrets, state_dir)?);
         Ok(Self { hooks, images: Arc::new(RegistryImages { registries: registries() }) })
     }
 }

@@ -25,6 +25,7 @@ use crate::logs;
 use crate::scheduler::actor::{self, ServiceCell};
 use crate::scheduler::decide;
 use crate::scheduler::service::ServiceState;
+use crate::secrets::LocalSecrets;
 use crate::task::record::{Stop, TaskRecord};
 use crate::{definitions, host, housekeeping, http, images, labels, state, supervisor};
 
@@ -82,7 +83,8 @@ impl LocalPlatform {
         let http = http::http();
         let images =
             LocalImages::new(Arc::clone(&core), host::registries(), &options.state_dir, options.concurrent_builds)?;
-        let hooks = LocalHooks::new(http.clone(), &options.state_dir)?;
+        let secrets = Arc::new(LocalSecrets::new(&options.state_dir));
+        let hooks = LocalHooks::new(http.clone(), secrets, &options.state_dir)?;
         let balancer = LocalBalancer { core: Arc::clone(&core), http };
         Ok(Self { core, balancer: Arc::new(balancer), images: Arc::new(images), hooks: Arc::new(hooks) })
     }

@@ -206,10 +206,24 @@ pub(crate) fn resolve(reference: &SecretRef) -> PortResult<String> {
             }
             Ok(text)
         }
-        SecretRef::Ssm(name) | SecretRef::SecretsManager(name) => {
-            Err(PortError::Invalid(format!("{name} is on AWS, and this is read from `env` or `file` only")))
-        }
+        SecretRef::Ssm(_) | SecretRef::SecretsManager(_) => Err(PortError::Bug("a store has this one".to_owned())),
     }
+}
+
+/// A hook's: of this machine, or from where the environment's secrets are kept.
+///
+/// # Errors
+/// Names the reference, never the value.
+pub(crate) async fn read(store: &dyn SecretStore, reference: &SecretRef) -> PortResult<String> {
+    let (kind, name) = match reference {
+        SecretRef::Env(_) | SecretRef::File(_) => return resolve(reference),
+        SecretRef::Ssm(name) => ("parameter", name),
+        SecretRef::SecretsManager(name) => ("secret", name),
+    };
+    let value = store.read(reference).await?;
+    value.map(|value| value.expose().to_owned()).ok_or_else(|| {
+        PortError::NotFound(format!("{kind} {name} is not where this environment's secrets are kept (docs/secrets.md)"))
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::app::HookAction;
 use crate::task::{ContainerSettings, SecretRef};
 
 /// Stands for the environment's name in references and paths.
@@ -40,6 +41,30 @@ impl ContainerSettings {
         }
         for path in &mut self.secret_paths {
             *path = in_environment(path, environment).into_owned();
+        }
+    }
+}
+
+impl HookAction {
+    /// What is looked up when it runs.
+    pub fn secrets(&self) -> Vec<&SecretRef> {
+        match self {
+            Self::Http { secret, secret_headers, .. } => secret.iter().chain(secret_headers.values()).collect(),
+            Self::CircleCi(circle) => vec![&circle.token],
+            Self::Command { .. } | Self::Task { .. } | Self::Lambda { .. } => Vec::new(),
+        }
+    }
+
+    /// Its references become those of the environment with this name.
+    pub fn refer_to(&mut self, environment: &str) {
+        match self {
+            Self::Http { secret, secret_headers, .. } => {
+                for secret in secret.iter_mut().chain(secret_headers.values_mut()) {
+                    *secret = secret.in_environment(environment);
+                }
+            }
+            Self::CircleCi(circle) => circle.token = circle.token.in_environment(environment),
+            Self::Command { .. } | Self::Task { .. } | Self::Lambda { .. } => {}
         }
     }
 }

@@ -142,7 +142,10 @@ impl World {
             self.aws.fake.call(service, operation, input).unwrap_or_else(|error| panic!("{operation}: {error:?}"))
         };
         for environment in ["prod", "preview"] {
-            let secret = json!({"key": self.of("manager"), "other": self.of("managerother")}).to_string();
+            let secret = json!({
+                "key": self.of("manager"), "other": self.of("managerother"), "hook": self.of("managerhook"),
+            })
+            .to_string();
             call(
                 "secretsmanager",
                 "CreateSecret",
@@ -153,11 +156,9 @@ impl World {
                 call("ssm", "PutParameter", json!({"Name": name, "Type": "SecureString", "Value": self.of("before")}));
             }
         }
-        call(
-            "ssm",
-            "PutParameter",
-            json!({"Name": "/shop/signing", "Type": "SecureString", "Value": self.of("signing")}),
-        );
+        for (name, canary) in [("/shop/signing", "signing"), ("/shop/hooks/preview", "parameterhook")] {
+            call("ssm", "PutParameter", json!({"Name": name, "Type": "SecureString", "Value": self.of(canary)}));
+        }
         self.plant("value", &self.of("file"));
         self.plant("prod.env", &format!("ENV_FILE='{}'\n", self.of("envfile")));
         self.plant("npmrc", &self.of("buildfile"));
@@ -219,7 +220,10 @@ previews:
         http:
           url: "{hook}"
           secret: {{ env: HOOK_TOKEN }}
-          secret_headers: {{ X-Api-Key: {{ env: HOOK_HEADER }} }}
+          secret_headers:
+            X-Api-Key: {{ env: HOOK_HEADER }}
+            X-Parameter: {{ ssm: "/shop/hooks/{{environment}}" }}
+            X-Secret: {{ secrets_manager: "shop/{{environment}}:hook" }}
 notifications:
   chat: {{ slack: {{ url_secret: {{ env: SLACK_URL }} }} }}
   dead: {{ slack: {{ url_secret: {{ env: DEAD_URL }} }} }}
@@ -557,7 +561,7 @@ fn no_server_shows_a_secret() {
     for request in world.receiver.heard() {
         let path = request.split(' ').nth(1).unwrap();
         let may: &[&str] = match path {
-            "/hook" => &["hooktoken", "hookheader"],
+            "/hook" => &["hooktoken", "hookheader", "managerhook", "parameterhook"],
             "/signed" => &[],
             path if path.starts_with("/refused/") => &["refusedurl"],
             _ => &["slackurl"],

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use landfall_model::app::{Hook, HookAction, HookFailure, HookPoint, Previews};
 use landfall_model::ids::StepId;
 use landfall_model::inventory::Tags;
+use landfall_model::secret::PREVIEW;
 use landfall_model::step::{Input, RunHook, RunTask, StepParams};
 use landfall_workflow::FailurePolicy;
 
@@ -56,9 +57,11 @@ fn params(hook: &Hook, cx: &HookContext<'_>) -> Option<StepParams> {
     environment.insert("LANDFALL_HOOK".to_owned(), hook.name.clone());
     Some(match &hook.run {
         HookAction::Command { .. } | HookAction::Http { .. } | HookAction::Lambda { .. } | HookAction::CircleCi(_) => {
+            let mut action = hook.run.clone();
+            action.refer_to(PREVIEW);
             StepParams::RunHook(RunHook {
                 name: hook.name.clone(),
-                action: hook.run.clone(),
+                action,
                 environment,
                 timeout: hook.timeout,
                 rerunnable: hook.rerunnable,
