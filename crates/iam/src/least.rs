@@ -63,6 +63,8 @@ pub enum Unfit {
     NoPlace(String, String),
     #[error("no image of the manifest is pushed to ECR")]
     NothingPushed,
+    #[error("no image of the manifest is awaited in ECR")]
+    NothingAwaited,
 }
 
 /// An account and region, for ARNs.
@@ -77,7 +79,7 @@ pub(crate) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn new(ask: &Ask<'a>, target: &'a AwsTarget) -> Self {
+    pub(crate) fn new(ask: &Ask<'a>, target: &'a AwsTarget) -> Self {
         let part = |arn: &str, at: usize| {
             arn.strip_prefix("arn:")
                 .and_then(|rest| rest.split(':').nth(at))
@@ -148,7 +150,7 @@ pub fn least(ask: &Ask<'_>) -> Result<Least, Unfit> {
     Ok(Least { policy, notes })
 }
 
-fn notes(ask: &Ask<'_>, place: &Place<'_>) -> Vec<String> {
+pub(crate) fn notes_of_place(place: &Place<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     if place.account == "*" {
         notes.push("the account is not known, so ARNs hold `*`: give --account or `aws.*.account`".to_owned());
@@ -162,6 +164,11 @@ fn notes(ask: &Ask<'_>, place: &Place<'_>) -> Vec<String> {
             role.arn
         ));
     }
+    notes
+}
+
+fn notes(ask: &Ask<'_>, place: &Place<'_>) -> Vec<String> {
+    let mut notes = notes_of_place(place);
     if statements::services(ask).iter().any(|service| service.documents.is_some()) {
         notes.push(
             "what an ecspresso project's templates look up is not in it: ssm:GetParameter, secretsmanager:DescribeSecret, \

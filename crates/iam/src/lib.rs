@@ -10,6 +10,7 @@ mod policy;
 mod push;
 mod secrets;
 mod statements;
+mod stock;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,5 +21,6 @@ pub use least::{Ask, Least, StateBucket, Unfit, least};
 pub use names::Names;
 pub use policy::{Condition, Effect, Policy, Statement};
 pub use push::{push, pushed};
+pub use stock::{prune, releases};
 pub use table::{ACTIONS, Action, Level, action};
 pub use trust::{TrustKind, trust};

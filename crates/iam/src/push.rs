@@ -1,7 +1,9 @@
 //! What `landfall build` and `landfall push` need in ECR: a login, and of each repository that the manifest's images go to what its
 //! registry asks a push for. No environment has these rights: whoever deploys need not push.
 
-use landfall_model::app::{App, ImageSource};
+use std::collections::BTreeSet;
+
+use landfall_model::app::{App, AwaitSource, ImageSource};
 
 use crate::least::{Least, Unfit};
 use crate::policy::{Policy, Statement};
@@ -22,15 +24,22 @@ const PUSH: &[&str] = &[
 
 /// ARNs of the repositories in ECR that images of the manifest are pushed to, sorted.
 pub fn pushed(app: &App) -> Vec<String> {
+    repositories(app, |image| image.build.is_some())
+}
+
+/// Of all that are awaited, whoever pushes them.
+pub(crate) fn awaited(app: &App) -> Vec<String> {
+    repositories(app, |_| true)
+}
+
+fn repositories(app: &App, of: impl Fn(&AwaitSource) -> bool) -> Vec<String> {
     let containers = app.services.values().flat_map(|service| &service.containers);
     let images = containers.filter_map(|container| match &container.image {
-        ImageSource::Await(awaited) if awaited.build.is_some() => repository(&awaited.image, &app.project),
+        ImageSource::Await(awaited) if of(awaited) => repository(&awaited.image, &app.project),
         _ => None,
     });
-    let mut all: Vec<String> = images.collect();
-    all.sort();
-    all.dedup();
-    all
+    let all: BTreeSet<String> = images.collect();
+    all.into_iter().collect()
 }
 
 /// The policy of whoever pushes. `create`: also what `landfall push --create-repository` needs.

@@ -6,6 +6,7 @@
 
 use landfall_model::app::{HookAction, ImageSource, NotificationTarget, Routing, Service, UrlOrSecret};
 use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION};
+use landfall_model::secret::PREVIEW;
 use landfall_model::step::RouteTarget;
 use landfall_model::strategy::LifecycleAction;
 use landfall_model::task::SecretRef;
@@ -366,17 +367,20 @@ fn around(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
         _ => None,
     });
     push(all, "ReadOwnParameters", "ssm:GetParameter", parameters.collect());
-    if let Some(state) = &ask.state {
-        let bucket = format!("arn:{}:s3:::{}", place.partition, state.bucket);
-        let keys = if state.prefix.is_empty() { "*".to_owned() } else { format!("{}/*", state.prefix) };
-        let list = Statement::allow("ListState", &["s3:ListBucket"], [bucket.clone()]);
-        all.push(match state.prefix.is_empty() {
-            true => list,
-            false => list.when("StringLike", "s3:prefix", [keys.clone()]),
-        });
-        let actions = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"];
-        all.push(Statement::allow("KeepState", &actions, [format!("{bucket}/{keys}")]));
-    }
+    state(ask, place.partition, all);
+}
+
+pub(crate) fn state(ask: &Ask<'_>, partition: &str, all: &mut Vec<Statement>) {
+    let Some(state) = &ask.state else { return };
+    let bucket = format!("arn:{partition}:s3:::{}", state.bucket);
+    let keys = if state.prefix.is_empty() { "*".to_owned() } else { format!("{}/*", state.prefix) };
+    let list = Statement::allow("ListState", &["s3:ListBucket"], [bucket.clone()]);
+    all.push(match state.prefix.is_empty() {
+        true => list,
+        false => list.when("StringLike", "s3:prefix", [keys.clone()]),
+    });
+    let actions = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"];
+    all.push(Statement::allow("KeepState", &actions, [format!("{bucket}/{keys}")]));
 }
 
 fn push(all: &mut Vec<Statement>, sid: &str, action: &str, resources: Vec<String>) {
@@ -394,24 +398,21 @@ fn is_home(ask: &Ask<'_>, place: &Place<'_>) -> bool {
 }
 
 /// Of notifications, and of what only the server of previews needs: webhooks, hooks and commands from a chat.
-fn own_secrets<'a>(ask: &Ask<'a>) -> Vec<&'a SecretRef> {
-    let mut own: Vec<&SecretRef> = Vec::new();
+fn own_secrets(ask: &Ask<'_>) -> Vec<SecretRef> {
+    let mut own: Vec<SecretRef> = Vec::new();
     for notification in &ask.app.notifications {
         match &notification.to {
             NotificationTarget::Webhook { secret: Some(secret), .. }
-            | NotificationTarget::Slack { url: UrlOrSecret::Secret(secret), .. } => own.push(secret),
+            | NotificationTarget::Slack { url: UrlOrSecret::Secret(secret), .. } => own.push(secret.clone()),
             _ => {}
         }
     }
     if ask.environment.is_none() {
-        own.extend(&ask.app.webhook_secrets);
-        own.extend(hooks(ask).into_iter().flat_map(|hook| match hook {
-            HookAction::Http { secret, secret_headers, .. } => secret.iter().chain(secret_headers.values()).collect(),
-            HookAction::CircleCi(circle) => vec![&circle.token],
-            _ => Vec::new(),
-        }));
+        own.extend(ask.app.webhook_secrets.iter().cloned());
+        own.extend(hooks(ask).into_iter().flat_map(HookAction::secrets).map(|secret| secret.in_environment(PREVIEW)));
         let slack = ask.app.chatops.as_ref().and_then(|chatops| chatops.slack.as_ref());
-        own.extend(slack.into_iter().flat_map(|slack| [&slack.signing_secret, &slack.outgoing_token]).flatten());
+        let slack = slack.into_iter().flat_map(|slack| [&slack.signing_secret, &slack.outgoing_token]);
+        own.extend(slack.flatten().cloned());
     }
     own
 }

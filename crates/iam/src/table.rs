@@ -83,6 +83,8 @@ pub const ACTIONS: &[Action] = &[
     row("ecr:GetAuthorizationToken", Read, NONE, NONE, NONE),
     row("ecr:GetDownloadUrlForLayer", Read, REPOSITORY, RESOURCE_TAG, NONE),
     row("ecr:InitiateLayerUpload", Write, REPOSITORY, RESOURCE_TAG, NONE),
+    // ECR's registries ask for it where tags are listed over their HTTP API.
+    row("ecr:ListImages", List, REPOSITORY, RESOURCE_TAG, NONE),
     row("ecr:PutImage", Write, REPOSITORY, RESOURCE_TAG, NONE),
     row("ecr:UploadLayerPart", Write, REPOSITORY, RESOURCE_TAG, NONE),
     row("ecs:ContinueServiceDeployment", Write, DEPLOYMENT, OF_CLUSTER, NONE),

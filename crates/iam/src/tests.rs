@@ -3,7 +3,7 @@
 use landfall_model::app::App;
 use serde_json::{Value, json};
 
-use crate::{Ask, Least, StateBucket, Statement, Unfit, action, least, push};
+use crate::{Ask, Least, Level, StateBucket, Statement, Unfit, action, least, prune, push, releases};
 
 fn hook(name: &str, run: &Value) -> Value {
     json!({"name": name, "when": "after_create", "run": run, "timeout": 60, "on_failure": "fail", "rerunnable": true})
@@ -153,7 +153,8 @@ fn every_statement_is_one_that_iam_takes() {
             all.extend(least.policy.statement);
         }
     }
-    all.extend(push(&hosts, true).unwrap().policy.statement);
+    let others = [push(&hosts, true), prune(&ask(&hosts)), releases(&ask(&hosts))];
+    all.extend(others.into_iter().flat_map(|least| least.unwrap().policy.statement));
     all.iter().for_each(takes);
     // No row of the table is without use, but for what nobody is denied, and what belongs to another principal.
     let used: Vec<&String> = all.iter().flat_map(|statement| &statement.action).collect();
@@ -162,15 +163,9 @@ fn every_statement_is_one_that_iam_takes() {
     assert_eq!(unused, UNUSED);
 }
 
-/// CloudFormation is asked for outputs that an ecspresso project's templates name, which no manifest has. Deleting images is a
-/// person's command, and no job's.
-const UNUSED: [&str; 5] = [
-    "cloudformation:DescribeStacks",
-    "cloudformation:ListExports",
-    "ecr:BatchDeleteImage",
-    "sts:AssumeRole",
-    "sts:GetCallerIdentity",
-];
+/// CloudFormation is asked for outputs that an ecspresso project's templates name, which no manifest has.
+const UNUSED: [&str; 4] =
+    ["cloudformation:DescribeStacks", "cloudformation:ListExports", "sts:AssumeRole", "sts:GetCallerIdentity"];
 
 #[test]
 fn the_policy_of_previews_by_host() {
@@ -446,6 +441,51 @@ fn who_pushes_has_what_a_push_takes_and_who_deploys_has_none_of_it() {
     assert_eq!(push(&found, false), Err(Unfit::NothingPushed));
     let elsewhere = app(|app| app.pointer_mut(image).unwrap()["image"] = json!("ghcr.io/acme/shop"));
     assert_eq!(push(&elsewhere, false), Err(Unfit::NothingPushed));
+}
+
+#[test]
+fn who_prunes_sees_every_cluster_and_deletes_images_only() {
+    let all = app(|app| {
+        app["environments"]["other"] = json!({"name": "other", "on": "second", "services": [], "variables": {}})
+    });
+    assert_eq!(prune(&ask(&all)), Err(Unfit::NoPlace("an environment runs".to_owned(), "second".to_owned())));
+    let all = app(|app| {
+        app["environments"]["other"] = json!({"name": "other", "on": "second", "services": [], "variables": {}});
+        let mut second = app["aws"]["main"].clone();
+        (second["name"], second["region"], second["account"], second["cluster"]) =
+            (json!("second"), json!("us-east-1"), json!("444455556666"), json!("two"));
+        app["aws"]["second"] = second;
+    });
+    let found = prune(&Ask { state: StateBucket::parse("s3://bucket"), ..ask(&all) }).unwrap();
+    let repository = ["arn:aws:ecr:eu-west-1:111122223333:repository/team/shop-web"];
+    assert_eq!(
+        (&find(&found, "SeeImages").resource[..], &find(&found, "DeleteImages").resource[..]),
+        (&repository.map(str::to_owned)[..], &repository.map(str::to_owned)[..])
+    );
+    let clusters = ["eu-west-1:111122223333:cluster/previews", "us-east-1:444455556666:cluster/two"];
+    assert_eq!(
+        find(&found, "ListServicesAndTasks").condition["ArnLike"]["ecs:cluster"],
+        clusters.map(|rest| format!("arn:aws:ecs:{rest}"))
+    );
+    let writes = found
+        .policy
+        .statement
+        .iter()
+        .flat_map(|one| &one.action)
+        .filter(|name| action(name).unwrap().level == Level::Write);
+    assert_eq!(writes.collect::<Vec<_>>(), ["ecr:BatchDeleteImage", "s3:DeleteObject", "s3:PutObject"]);
+    found.policy.statement.iter().for_each(takes);
+
+    let found = releases(&ask(&all)).unwrap();
+    assert_eq!(find(&found, "ReadReleases").resource, repository);
+    found.policy.statement.iter().for_each(takes);
+    let nowhere = app(|app| {
+        app.pointer_mut("/services/web/containers/0/image/await").unwrap()["image"] = json!("ghcr.io/acme/shop")
+    });
+    assert_eq!(
+        (prune(&ask(&nowhere)), releases(&ask(&nowhere))),
+        (Err(Unfit::NothingAwaited), Err(Unfit::NothingAwaited))
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Output, Stdio};
 
-use common::fake::FakeAws;
+use common::fake::{FakeAws, actions, without};
 use common::text;
 use landfall_testkit::registry::layout;
 use serde_json::{Value, json};
@@ -111,25 +111,6 @@ impl World {
     }
 }
 
-fn actions(policy: &Value) -> BTreeSet<String> {
-    let statements = policy["Statement"].as_array().unwrap().iter();
-    let words = statements.flat_map(|statement| match &statement["Action"] {
-        Value::Array(all) => all.clone(),
-        one => vec![one.clone()],
-    });
-    words.map(|word| word.as_str().unwrap().to_owned()).collect()
-}
-
-fn without(policy: &Value, action: &str) -> Value {
-    let mut less = policy.clone();
-    for statement in less["Statement"].as_array_mut().unwrap() {
-        let left: Vec<String> =
-            actions(&json!({"Statement": [statement]})).into_iter().filter(|own| own != action).collect();
-        statement["Action"] = json!(left);
-    }
-    less
-}
-
 /// Asked for where somebody pushed the same commit before, and for rules that ECR keeps by itself.
 const LOOKS: [&str; 2] = ["ecr:DescribeRepositories", "ecr:GetDownloadUrlForLayer"];
 
@@ -166,4 +147,21 @@ fn the_place_s_role_is_taken_for_its_account_s_registry() {
     let calls = world.aws.fake.calls();
     let by = |operation: &str| calls.iter().filter(|call| call.operation == operation).count();
     assert!(by("AssumeRole") >= 1 && by("GetAuthorizationToken") >= 1, "{}", calls.len());
+}
+
+#[test]
+fn reading_releases_takes_the_rights_of_its_policy_and_no_other() {
+    let world = World::new("");
+    let policy = |what: &str| -> Value { serde_json::from_str(&world.expect(&["iam", what])).unwrap() };
+    let (pushes, reads) = (policy("push"), actions(&policy("releases")));
+    // What was pushed stays as long as the registry's policy does.
+    let both: Vec<String> = actions(&pushes).into_iter().chain(reads.iter().cloned()).collect();
+    world.aws.write("policy", &both.join("\n"));
+    world.expect(&["build"]);
+    world.expect(&["push"]);
+    world.aws.fake.clear_calls();
+    world.aws.write("log", "");
+    assert!(world.expect(&["release", "show"]).contains(&"1".repeat(40)));
+    assert!(world.expect(&["release", "list"]).contains("1111111"));
+    assert_eq!(world.used(), reads);
 }

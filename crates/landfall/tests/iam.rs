@@ -359,6 +359,7 @@ fn every_call_in_the_source_is_in_the_table_and_nothing_else_is() {
         "ecr:CompleteLayerUpload",
         "ecr:GetDownloadUrlForLayer",
         "ecr:InitiateLayerUpload",
+        "ecr:ListImages",
         "ecr:PutImage",
         "ecr:UploadLayerPart",
         "elasticloadbalancing:AddTags",

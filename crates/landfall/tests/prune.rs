@@ -7,7 +7,7 @@ mod common;
 use std::process::Output;
 
 use common::ends;
-use common::fake::FakeAws;
+use common::fake::{FakeAws, actions, without};
 use common::registry::{World, layout_of};
 use landfall_awsfake::faults::{Fault, FaultError};
 use serde_json::{Value, json};
@@ -141,7 +141,15 @@ fn in_ecr_an_index_goes_before_its_images_and_what_is_refused_is_told() {
     let deployed = put(&index(&[&parts[0], &parts[1]]), Some(&commit(1)));
     put(&index(&[&parts[1], &parts[2], &parts[3]]), Some(&commit(2)));
     shop.deploy(1);
+    // Under the policy that `iam prune` prints, and not without any right of it.
+    let policy: Value = serde_json::from_str(&ends(&shop.run(&["iam", "prune"]), 0, &[])).unwrap();
+    for action in actions(&policy) {
+        shop.aws.fake.script("POST", "policy", &without(&policy, &action)).unwrap();
+        ends(&shop.prune(&["--yes"]), 77, &[&action]);
+    }
+    shop.aws.fake.script("POST", "policy", &policy).unwrap();
     let output = shop.prune(&["--yes"]);
+    shop.aws.fake.script("DELETE", "policy", &Value::Null).unwrap();
     assert_eq!(gone(&output), [commit(2)]);
     ends(&output, 0, &["3 of 3 deleted"]);
     let left = ask("DescribeImages", json!({"repositoryName": "team/web"}));

@@ -4,8 +4,9 @@ use clap::{Args, ValueEnum};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct IamArgs {
-    /// A long-lived environment, `previews`, or `push`: what pushing the manifest's images to ECR takes
-    #[arg(value_name = "ENV|previews|push")]
+    /// A long-lived environment or `previews`; or what takes rights of its own in ECR: `push`, `prune` (`landfall images prune`),
+    /// `releases` (reading them: `landfall release`, `--release`)
+    #[arg(value_name = "ENV|previews|push|prune|releases")]
     pub(crate) what: String,
     /// Account of the resources, where the manifest does not say
     #[arg(long, value_name = "ID", value_parser = account)]

@@ -1,7 +1,7 @@
 //! `iam`: the policy that the credentials need for what the manifest can do, and the trust policy of their role. Nothing is
 //! asked of AWS.
 
-use landfall_iam::{Ask, Least, Policy, StateBucket, TrustKind, Unfit, least, push, trust};
+use landfall_iam::{Ask, Least, Policy, StateBucket, TrustKind, Unfit, least, prune, push, releases, trust};
 use landfall_model::app::App;
 
 use crate::cli::{Global, IamArgs, Trust};
@@ -27,9 +27,6 @@ pub(crate) fn run(args: &IamArgs, global: &Global, printer: &Printer) -> CliResu
 }
 
 fn policy(app: &App, args: &IamArgs, global: &Global, region: Option<&str>) -> CliResult<Least> {
-    if args.what == "push" && !app.environments.contains_key("push") {
-        return push(app, args.create_repository).map_err(|unfit| refused(&unfit, app));
-    }
     let ask = Ask {
         app,
         environment: (args.what != "previews").then_some(args.what.as_str()),
@@ -40,7 +37,14 @@ fn policy(app: &App, args: &IamArgs, global: &Global, region: Option<&str>) -> C
         secrets: args.secrets,
         state: global.state.as_deref().and_then(|state| StateBucket::parse(state.to_str()?)),
     };
-    least(&ask).map_err(|unfit| refused(&unfit, app))
+    let policy = match args.what.as_str() {
+        name if app.environments.contains_key(name) => least(&ask),
+        "push" => push(app, args.create_repository),
+        "prune" => prune(&ask),
+        "releases" => releases(&ask),
+        _ => least(&ask),
+    };
+    policy.map_err(|unfit| refused(&unfit, app))
 }
 
 pub(crate) fn refused(unfit: &Unfit, app: &App) -> CliError {
@@ -53,6 +57,8 @@ pub(crate) fn refused(unfit: &Unfit, app: &App) -> CliError {
         Unfit::Here(_) => CliError::new(ExitCode::Usage, unfit.to_string()).hint("`on` names a place under `aws`"),
         Unfit::NothingPushed => CliError::new(ExitCode::NotFound, unfit.to_string())
             .hint("an image is, whose container has `await` with `image` in ECR and `build` (docs/images.md)"),
+        Unfit::NothingAwaited => CliError::new(ExitCode::NotFound, unfit.to_string())
+            .hint("an image is, whose container has `await` with `image` in ECR (docs/images.md)"),
         Unfit::NoPlace(..) => CliError::new(ExitCode::InvalidManifest, unfit.to_string()),
     }
 }

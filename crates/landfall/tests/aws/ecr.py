@@ -23,6 +23,8 @@ LOGIN = "Basic " + base64.b64encode(b"AWS:fake").decode()
 
 
 def actions(method, path):
+    if path.split("?")[0].endswith("/tags/list"):
+        return ["ListImages"]
     if "/manifests/" in path:
         return ["PutImage"] if method == "PUT" else ["BatchGetImage"]
     if "/blobs/uploads/" in path:
@@ -90,7 +92,10 @@ class Registry(BaseHTTPRequestHandler):
         if "/blobs/" in path:
             found = state["blobs"].get(name)
             return self.answer(200, [], found) if found is not None else self.error(404, "BLOB_UNKNOWN", name)
-        repository = re.match("/v2/(.*)/manifests/", path).group(1)
+        repository = re.match("/v2/(.*)/(manifests|tags)/", path).group(1)
+        if path.endswith("/tags/list"):
+            tags = [version for of, version in state["manifests"] if of == repository and ":" not in version]
+            return self.answer(200, [("content-type", "application/json")], json.dumps({"name": repository, "tags": tags}).encode())
         if self.command == "PUT":
             manifest = json.loads(body)
             missing = [one["digest"] for one in [manifest["config"], *manifest["layers"]] if one["digest"] not in state["blobs"]]

@@ -1,10 +1,11 @@
 //! The real binary against our fake of AWS, in an environment of its own: nothing of whoever runs the tests gets in.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use landfall_awsfake::{Fake, Handle};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) const V1: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000001";
@@ -88,4 +89,25 @@ pub(crate) fn visitor() -> u16 {
         }
     });
     port
+}
+
+/// All that a policy allows.
+pub(crate) fn actions(policy: &Value) -> BTreeSet<String> {
+    let statements = policy["Statement"].as_array().unwrap().iter();
+    let words = statements.flat_map(|statement| match &statement["Action"] {
+        Value::Array(all) => all.clone(),
+        one => vec![one.clone()],
+    });
+    words.map(|word| word.as_str().unwrap().to_owned()).collect()
+}
+
+/// The policy, but for this one.
+pub(crate) fn without(policy: &Value, action: &str) -> Value {
+    let mut less = policy.clone();
+    for statement in less["Statement"].as_array_mut().unwrap() {
+        let left: Vec<String> =
+            actions(&json!({"Statement": [statement]})).into_iter().filter(|own| own != action).collect();
+        statement["Action"] = json!(left);
+    }
+    less
 }
