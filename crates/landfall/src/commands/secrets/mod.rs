@@ -167,6 +167,7 @@ struct List {
     environment: String,
     place: String,
     secrets: Vec<Listed>,
+    exit_code: u8,
 }
 
 async fn list(args: &ListArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
@@ -174,6 +175,9 @@ async fn list(args: &ListArgs, global: &Global, printer: &Printer) -> CliResult<
     let scene = Scene::open(&args.environment, &app, global).await?;
     let looks = futures_util::stream::iter(&scene.all).map(|one| scene.look(&one.reference)).buffered(AT_ONCE);
     let looks: Vec<_> = looks.collect().await;
+    // The first one's reason: most often all have the same.
+    let unknown = looks.iter().find_map(|look| look.as_ref().err());
+    let code = unknown.map_or(ExitCode::Ok, |error| port_error(error.clone()).code);
     let row = |(one, look): (&Wanted, Result<Option<SecretInfo>, PortError>)| {
         let (kind, reference) = wanted::shown(&one.reference);
         let (present, info) = match look {
@@ -192,7 +196,7 @@ async fn list(args: &ListArgs, global: &Global, printer: &Printer) -> CliResult<
         }
     };
     let secrets: Vec<Listed> = scene.all.iter().zip(looks).map(row).collect();
-    let list = List { environment: scene.name.clone(), place: scene.whereabouts(), secrets };
+    let list = List { environment: scene.name.clone(), place: scene.whereabouts(), secrets, exit_code: code as u8 };
     printer.emit(&list, |list| list_text(list, Timestamp::now()))?;
     let unknown = list.secrets.iter().filter(|one| one.present.is_none());
     unknown.filter_map(|one| one.remark.as_ref()).take(REASONS).for_each(|why| printer.warn(why));
@@ -202,15 +206,16 @@ async fn list(args: &ListArgs, global: &Global, printer: &Printer) -> CliResult<
         all => match (count(Some(false)), count(None)) {
             (0, 0) => format!("{} of {} there, on {}", manifest::plural(all, "secret"), scene.name, list.place),
             (0, unknown) => format!("{unknown} of {} could not be looked at", manifest::plural(all, "secret")),
-            (missing, _) => format!(
-                "{missing} of {} missing: `landfall secrets set {} NAME`",
+            (missing, unknown) => format!(
+                "{missing} of {} missing{}: `landfall secrets set {} NAME`",
                 manifest::plural(all, "secret"),
+                if unknown > 0 { format!(", {unknown} could not be looked at") } else { String::new() },
                 scene.name
             ),
         },
     };
     printer.note(whole);
-    Ok(ExitCode::Ok)
+    Ok(code)
 }
 
 fn list_text(list: &List, now: Timestamp) -> String {
