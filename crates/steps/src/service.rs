@@ -287,8 +287,8 @@ impl Steps {
         self.platform.orchestrator.adopt_service(&params.name, &params.tags).await.map_err(port)
     }
 
-    /// What ran before this execution. Without a record of it: what the deployment before ours ran. Only where this execution
-    /// registered the definition that runs now is it certain that the deployment is ours; otherwise nothing was changed.
+    /// What ran before this execution. Without a record of it: what the deployment before ours ran. Ours it is where the token says so, or
+    /// where this execution registered the definition that runs now; otherwise nothing was changed.
     async fn before(
         &self,
         cx: &StepContext,
@@ -304,11 +304,18 @@ impl Steps {
         if service.task_definition != ours {
             return Ok(None);
         }
-        let orchestrator = &self.platform.orchestrator;
-        let listing = orchestrator.list_owned(Some(cx.environment.as_str()), &[ResourceKind::TaskDefinition]).await;
-        let made = self.made_by(cx, listing, ResourceKind::TaskDefinition)?;
-        if !made.iter().any(|definition| definition.id == ours) {
-            return Ok(None);
+        let begun = [token, output].into_iter().flatten().find_map(|of| of["deployment"].as_str());
+        if !begun.is_some_and(|begun| service.deployments.iter().any(|deployment| deployment.id == begun)) {
+            // Those of a lasting environment are not named after it, and whoever deploys there has no right to list them.
+            if params.adopt {
+                return Ok(None);
+            }
+            let orchestrator = &self.platform.orchestrator;
+            let listing = orchestrator.list_owned(Some(cx.environment.as_str()), &[ResourceKind::TaskDefinition]).await;
+            let made = self.made_by(cx, listing, ResourceKind::TaskDefinition)?;
+            if !made.iter().any(|definition| definition.id == ours) {
+                return Ok(None);
+            }
         }
         let previous = service.deployments.iter().find(|deployment| deployment.task_definition != ours);
         Ok(previous.map(|previous| Before {

@@ -3,8 +3,10 @@
 use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, TAKEN_OVER, Tags};
 use landfall_model::step::*;
 use landfall_model::task::{ContainerDefinition, ContainerSettings, TaskDefinition};
+use landfall_ports::PortError;
 use landfall_ports::orchestrator::{Orchestrator, PutService, ServiceDescription, StopDeployment};
 use landfall_ports::steps::{Progress, StepExecutor};
+use landfall_testkit::platform::{Fault, When};
 use landfall_workflow::event::StepError;
 use serde_json::Value;
 
@@ -305,6 +307,26 @@ fn one_that_somebody_stopped_says_so() {
     let error = now(steps.poll(&at.cx, &at.params, &token)).unwrap_err();
     assert_eq!(error.code, "LF-SERVICE-DEPLOYMENT-STOPPED");
     assert!(error.message.contains("stopped by somebody"), "{}", error.message);
+}
+
+/// As where a service came to be between the look and the change: what ran before it is no record, and task definitions, which may not
+/// be listed for a lasting environment, are not.
+#[test]
+fn an_update_of_ours_goes_back_without_a_record_and_without_a_listing() {
+    let world = World::new();
+    world.deploy(&world.at(MAKER, world.params("good:1"))).unwrap();
+    let before = world.service();
+    let update = world.at(NEXT, DeployService { adopt: true, ..world.params("good:2") });
+    let output = world.deploy(&update).unwrap();
+    assert_ne!(world.service().task_definition, before.task_definition);
+    let denied = || PortError::Denied("ecs:ListTaskDefinitions".into());
+    world.place.fake.fail(Fault { method: "list_owned", nth: 1, when: When::Before, error: denied() });
+    let nothing = serde_json::json!({"service": WEB, "created": false});
+    undo(&world.place, &update, Some(&nothing)).unwrap();
+    assert_ne!(world.service().task_definition, before.task_definition, "nobody knows whose it is");
+    let ours = serde_json::json!({"service": WEB, "created": false, "deployment": output["deployment"]});
+    undo(&world.place, &update, Some(&ours)).unwrap();
+    assert_eq!(world.service().task_definition, before.task_definition);
 }
 
 /// Whoever scales says how many there are, and not of what.
