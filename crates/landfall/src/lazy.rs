@@ -164,8 +164,17 @@ impl Orchestrator for LazyLocal {
         self.connect().await?.orchestrator.task_log_tail(task, lines).await
     }
 
-    async fn follow_logs(&self, environment: &str, history: usize) -> PortResult<Box<dyn LogStream>> {
-        self.connect().await?.orchestrator.follow_logs(environment, history).await
+    async fn tasks_of(&self, services: &[String]) -> PortResult<Vec<String>> {
+        self.connect().await?.orchestrator.tasks_of(services).await
+    }
+
+    async fn follow_logs(
+        &self,
+        environment: &str,
+        services: &[String],
+        history: usize,
+    ) -> PortResult<Box<dyn LogStream>> {
+        self.connect().await?.orchestrator.follow_logs(environment, services, history).await
     }
 
     async fn documents(&self, service: &str) -> PortResult<Option<Documents>> {

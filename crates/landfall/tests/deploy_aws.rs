@@ -309,6 +309,41 @@ fn log_lines_of_an_environment_are_followed_across_a_deployment() {
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
 }
 
+/// A service that others made passes no tags on to its tasks: they are found by its name, before it is taken over and after.
+#[test]
+fn log_lines_of_a_service_that_others_made_are_found_by_its_name() {
+    let world = World::new();
+    let logs = vec!["theirs listens".to_owned()];
+    world.aws.fake.image(ImageRule { image: image(0), logs, ..ImageRule::default() });
+    world.manifest(&image(0));
+    let ask = |operation: &str, input: Value| world.aws.fake.call("ecs", operation, input).unwrap();
+    let options = json!({"awslogs-group": "/shop", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "theirs"});
+    let log = json!({"logDriver": "awslogs", "options": options});
+    let container = json!({"name": "app", "image": image(0), "memory": 64, "logConfiguration": log});
+    ask("RegisterTaskDefinition", json!({"family": "theirs", "containerDefinitions": [container]}));
+    for (service, count) in [("shop-prod-web", 1), ("shop-staging-web", 1)] {
+        ask(
+            "CreateService",
+            json!({"cluster": "main", "serviceName": service, "taskDefinition": "theirs", "desiredCount": count}),
+        );
+    }
+    eventually("its line", Duration::from_secs(30), || {
+        let output = world.aws.landfall(&["logs", "prod"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        // And no other service's.
+        if said.matches("app | theirs listens").count() == 1 { Ok(()) } else { Err(format!("{output:?}")) }
+    });
+    let path = world.aws.path().join("followed");
+    let file = std::fs::File::create(&path).unwrap();
+    let mut following = world.aws.landfall(&["logs", "prod", "--follow"]).stdout(file).spawn().unwrap();
+    eventually("its line is followed", Duration::from_secs(30), || {
+        let lines = std::fs::read_to_string(&path).unwrap();
+        if lines.matches("theirs listens").count() == 1 { Ok(()) } else { Err(lines) }
+    });
+    signal(following.id(), "INT");
+    assert_eq!(following.wait().unwrap().code(), Some(0));
+}
+
 /// Begun and ended, each once, through the same topic as previews; a failure with its cause.
 #[test]
 fn every_change_of_a_lasting_environment_is_told() {

@@ -423,7 +423,7 @@ mod tests {
         }
         hooks.start("lacks", &hook(action, 10)).await.unwrap();
         let HookState::Failed { message, .. } = finish(&hooks, "lacks").await else { panic!("not failed") };
-        assert!(message.starts_with("hook h: secret shop:none is not where"), "{message}");
+        assert!(message.starts_with("hook h: not found: secret shop:none is not where"), "{message}");
         let seen = server.await.unwrap();
         assert!(seen[0].starts_with("POST /hook"), "{}", seen[0]);
         let sent = seen[0].to_lowercase();

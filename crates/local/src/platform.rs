@@ -336,7 +336,12 @@ impl Orchestrator for LocalPlatform {
         logs::tail(&self.core, task, lines).await
     }
 
-    async fn follow_logs(&self, environment: &str, history: usize) -> PortResult<Box<dyn LogStream>> {
+    async fn follow_logs(
+        &self,
+        environment: &str,
+        _services: &[String],
+        history: usize,
+    ) -> PortResult<Box<dyn LogStream>> {
         Ok(Box::new(logs::Followed(LocalPlatform::follow_logs(self, environment, None, history))))
     }
 

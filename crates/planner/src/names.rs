@@ -120,6 +120,11 @@ pub fn lasting_name(app: &App, environment: &LongLivedEnvironment, service: &str
     given.cloned().unwrap_or_else(|| format!("{}-{}-{service}", app.project, environment.name))
 }
 
+/// The names of all its services.
+pub fn lasting_services(app: &App, environment: &LongLivedEnvironment) -> Vec<String> {
+    environment.services.iter().map(|service| lasting_name(app, environment, service)).collect()
+}
+
 /// As [`lasting_name`], at most 32 characters.
 pub fn lasting_target_group(app: &App, environment: &LongLivedEnvironment, service: &str) -> String {
     let whole = format!("{}-{}-{service}", app.project, environment.name);

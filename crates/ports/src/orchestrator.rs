@@ -62,10 +62,21 @@ pub trait Orchestrator: Send + Sync {
     async fn stop_task(&self, task: &str, reason: &str) -> PortResult<()>;
     /// The last `lines` lines of a task's containers, oldest first, each prefixed with its container's name.
     async fn task_log_tail(&self, task: &str, lines: usize) -> PortResult<Vec<String>>;
-    /// Lines of all tasks of an environment: the last `history` of each container that runs, then new ones as they are
-    /// written, also of tasks that start later. `Invalid` where the platform cannot.
-    async fn follow_logs(&self, environment: &str, history: usize) -> PortResult<Box<dyn LogStream>> {
-        let _ = (environment, history);
+    /// Tasks of these services that have not stopped, where the platform gives tasks no tags of ours: those of services that others
+    /// made. Where all of ours have tags there are no others.
+    async fn tasks_of(&self, services: &[String]) -> PortResult<Vec<String>> {
+        let _ = services;
+        Ok(Vec::new())
+    }
+    /// Lines of all tasks of an environment and of these services of it: the last `history` of each container that runs, then new ones
+    /// as they are written, also of tasks that start later. `Invalid` where the platform cannot.
+    async fn follow_logs(
+        &self,
+        environment: &str,
+        services: &[String],
+        history: usize,
+    ) -> PortResult<Box<dyn LogStream>> {
+        let _ = (environment, services, history);
         Err(PortError::Invalid("logs of this environment cannot be followed from here".to_owned()))
     }
 

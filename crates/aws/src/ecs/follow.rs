@@ -59,6 +59,7 @@ impl LogStream for Followed {
 struct Follower {
     ecs: Ecs,
     environment: String,
+    services: Vec<String>,
     history: usize,
     /// By task and container.
     sources: HashMap<(String, String), Source>,
@@ -69,10 +70,11 @@ struct Follower {
 
 impl Ecs {
     /// What is refused is told at once; what fails later is tried again.
-    pub(crate) async fn follow(&self, environment: &str, history: usize) -> PortResult<Followed> {
+    pub(crate) async fn follow(&self, environment: &str, services: &[String], history: usize) -> PortResult<Followed> {
         let mut follower = Follower {
             ecs: self.clone(),
             environment: environment.to_owned(),
+            services: services.to_vec(),
             history,
             sources: HashMap::new(),
             done: HashSet::new(),
@@ -110,12 +112,19 @@ impl Ecs {
     }
 }
 
+/// Whether one of these services started it: tags of a service are passed on to its tasks only where it says so.
+pub(super) fn is_of(task: &ecs::Task, services: &[String]) -> bool {
+    let service = task.group().and_then(|group| group.strip_prefix("service:"));
+    service.is_some_and(|service| services.iter().any(|name| name == service))
+}
+
 impl Follower {
     async fn poll(&mut self) -> PortResult<Vec<LogLine>> {
         let tasks = self.ecs.all_tasks().await?;
         let instance = self.ecs.core.options.instance.clone();
         let ours = |task: &&std::sync::Arc<ecs::Task>| {
             tags::ours(&super::from_tags(task.tags()), &instance, Some(&self.environment))
+                || is_of(task, &self.services)
         };
         let tasks: Vec<_> = tasks.iter().filter(ours).cloned().collect();
         for source in self.sources.values_mut() {

@@ -262,8 +262,19 @@ impl Orchestrator for Ecs {
         self.log_tail(task, lines).await
     }
 
-    async fn follow_logs(&self, environment: &str, history: usize) -> PortResult<Box<dyn LogStream>> {
-        Ok(Box::new(self.follow(environment, history).await?))
+    async fn tasks_of(&self, services: &[String]) -> PortResult<Vec<String>> {
+        let tasks = self.all_tasks().await?;
+        let of = tasks.iter().filter(|task| follow::is_of(task, services));
+        Ok(of.filter_map(|task| task.task_arn.as_deref().map(|arn| tasks::task_id(arn).to_owned())).collect())
+    }
+
+    async fn follow_logs(
+        &self,
+        environment: &str,
+        services: &[String],
+        history: usize,
+    ) -> PortResult<Box<dyn LogStream>> {
+        Ok(Box::new(self.follow(environment, services, history).await?))
     }
 
     async fn documents(&self, service: &str) -> PortResult<Option<Documents>> {

@@ -417,7 +417,7 @@ async fn log_lines_are_followed_also_of_tasks_that_start_later() {
     world.fake.image(ImageRule { image: "good".to_owned(), logs: lines, ..ImageRule::default() });
     let first = world.deploy("good").await;
     world.end(&first).await;
-    let mut followed = world.orchestrator.follow_logs("web", 2).await.unwrap();
+    let mut followed = world.orchestrator.follow_logs("web", &[], 2).await.unwrap();
     let mut next = async || {
         let line = tokio::time::timeout(Duration::from_secs(20), followed.next()).await.unwrap().unwrap();
         (line.task, line.container, line.line)
@@ -432,5 +432,5 @@ async fn log_lines_are_followed_also_of_tasks_that_start_later() {
         assert_eq!(line, expected);
         assert_ne!(later, task);
     }
-    assert!(world.orchestrator.follow_logs("another", 5).await.is_ok(), "it may begin later");
+    assert!(world.orchestrator.follow_logs("another", &[], 5).await.is_ok(), "it may begin later");
 }

@@ -47,7 +47,7 @@ fn logs_are_told_over_the_engine_when_its_files_cannot_be_read() {
         }
 
         // Of the container that has ended, too, as much of what was as was asked for.
-        let mut lines = Orchestrator::follow_logs(&world.platform, &world.environment, 2).await.unwrap();
+        let mut lines = Orchestrator::follow_logs(&world.platform, &world.environment, &[], 2).await.unwrap();
         let mut history = Vec::new();
         for _ in 0..4 {
             history.push(next(&mut lines).await);
@@ -85,7 +85,7 @@ fn a_reader_that_stands_still_misses_nothing() {
             "/bin/busybox seq 1 {LINES}; /bin/busybox touch /done; trap 'exit 0' TERM; \
              while :; do /bin/busybox sleep 0.1; done"
         );
-        let mut lines = Orchestrator::follow_logs(&world.platform, &world.environment, 10).await.unwrap();
+        let mut lines = Orchestrator::follow_logs(&world.platform, &world.environment, &[], 10).await.unwrap();
         let task = world.run(vec![container("app", &script)]).await;
         assert_eq!(next(&mut lines).await, of("app", "1"));
         let app = member(&world, "app").await;

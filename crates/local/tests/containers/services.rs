@@ -185,7 +185,7 @@ fn logs_are_followed_across_tasks() {
     with_world(|world| async move {
         let script = "echo before; echo first; echo second; while :; do /bin/busybox sleep 1; done";
         let definition = world.register(vec![container("app", script)]).await;
-        let mut lines = Orchestrator::follow_logs(&world.platform, &world.environment, 100).await.unwrap();
+        let mut lines = Orchestrator::follow_logs(&world.platform, &world.environment, &[], 100).await.unwrap();
         let told = async |lines: &mut Box<dyn LogStream>, expected: &[&str]| {
             for expected in expected {
                 let line = tokio::time::timeout(Duration::from_secs(20), lines.next()).await.unwrap().unwrap();
@@ -202,7 +202,7 @@ fn logs_are_followed_across_tasks() {
             world.stopped(&task).await;
         }
         // Who comes later is told as much of what was as was asked for.
-        let mut later = Orchestrator::follow_logs(&world.platform, &world.environment, 2).await.unwrap();
+        let mut later = Orchestrator::follow_logs(&world.platform, &world.environment, &[], 2).await.unwrap();
         told(&mut later, &["first", "second"]).await;
 
         // Over the engine's API, for those who cannot read its files: ends with the container.

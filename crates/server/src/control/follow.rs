@@ -69,7 +69,8 @@ async fn relay(
     if inner.records.get(id).is_none() && !id.is_long_lived() {
         return Err(ControlError::NotFound(format!("no preview `{id}`; `landfall preview list` shows them")));
     }
-    let opened = inner.platform_of(id)?.orchestrator.follow_logs(id.as_str(), history).await;
+    let services = inner.services_of(id);
+    let opened = inner.platform_of(id)?.orchestrator.follow_logs(id.as_str(), &services, history).await;
     let mut lines: Box<dyn LogStream> = opened.map_err(|error| match error {
         PortError::Invalid(_) => ControlError::Invalid(error.to_string()),
         other => other.into(),

@@ -304,10 +304,14 @@ fn rests(record: &EnvironmentRecord) -> bool {
 
 async fn logs(inner: &Inner, id: &EnvironmentId, lines: usize) -> Answer<Vec<String>> {
     let orchestrator = &inner.platform_of(id)?.orchestrator;
-    let tasks = orchestrator.list_owned(Some(id.as_str()), &[ResourceKind::Task]).await?;
+    let owned = orchestrator.list_owned(Some(id.as_str()), &[ResourceKind::Task]).await?;
+    let owned = owned.items.into_iter().filter(|task| task.kind == ResourceKind::Task).map(|task| task.id);
+    let mut tasks: Vec<String> = owned.collect();
+    let others = orchestrator.tasks_of(&inner.services_of(id)).await?;
+    tasks.extend(others.into_iter().filter(|other| !tasks.contains(other)).collect::<Vec<_>>());
     let mut out = Vec::new();
-    for task in tasks.items.iter().filter(|task| task.kind == ResourceKind::Task) {
-        match orchestrator.task_log_tail(&task.id, lines).await {
+    for task in &tasks {
+        match orchestrator.task_log_tail(task, lines).await {
             Ok(tail) => out.extend(tail),
             // It ended while we looked.
             Err(PortError::NotFound(_)) => {}

@@ -21,6 +21,7 @@ use landfall_model::app::LongLivedEnvironment;
 use landfall_model::aws::AwsTarget;
 use landfall_model::ids::{EnvironmentId, ExecutionId};
 use landfall_planner::PlanError;
+use landfall_planner::names::lasting_services;
 use landfall_planner::plan::{Following, ImageOverride, Release};
 use landfall_ports::Platform;
 use landfall_ports::orchestrator::{ServiceDescription, TaskDescription};
@@ -220,5 +221,11 @@ impl Inner {
     /// Where an environment of either kind runs.
     pub(crate) fn platform_of(&self, id: &EnvironmentId) -> Answer<&Platform> {
         if id.is_long_lived() { Ok(place(self, id.as_str())?.platform) } else { Ok(&self.platform) }
+    }
+
+    /// What the services of a lasting environment are called, which others may have made. Those of previews are all our own.
+    pub(crate) fn services_of(&self, id: &EnvironmentId) -> Vec<String> {
+        let place = id.is_long_lived().then(|| place(self, id.as_str()).ok()).flatten();
+        place.map_or_else(Vec::new, |place| lasting_services(&self.app, place.environment))
     }
 }

@@ -223,7 +223,12 @@ impl Orchestrator for FakePlatform {
         })
     }
 
-    async fn follow_logs(&self, environment: &str, _history: usize) -> PortResult<Box<dyn LogStream>> {
+    async fn follow_logs(
+        &self,
+        environment: &str,
+        _services: &[String],
+        _history: usize,
+    ) -> PortResult<Box<dyn LogStream>> {
         self.call("follow_logs", |world| {
             let (to, lines) = unbounded_channel();
             world.followers.push((environment.to_owned(), to));

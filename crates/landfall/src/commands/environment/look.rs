@@ -78,7 +78,8 @@ async fn followed_directly(args: &LogsArgs, global: &Global, printer: &Printer) 
         return Ok(None);
     };
     let Reached { backend, orchestrator } = reach(&app, environment, global, printer).await?;
-    let followed = orchestrator.follow_logs(environment.id(&app.project).as_str(), args.tail).await;
+    let services = landfall_planner::names::lasting_services(&app, environment);
+    let followed = orchestrator.follow_logs(environment.id(&app.project).as_str(), &services, args.tail).await;
     let ended = match followed {
         Ok(mut stream) => lines::follow(async || stream.next().await.map(Ok), printer).await,
         Err(error) => Err(port_error(error)),
