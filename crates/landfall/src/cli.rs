@@ -171,12 +171,12 @@ pub(crate) enum Command {
     Deploy(environment::DeployArgs),
     /// What a deployment would change, and the steps that it would take; 2 where something differs
     #[command(after_help = "Examples:\n  landfall plan prod --commit 1a2b3c4\n  landfall plan prod --output json")]
-    Plan(diff::DiffArgs),
+    Plan(environment::WhatArgs),
     /// What a deployment would change in task definitions and services; 2 where something differs
     #[command(
         after_help = "Examples:\n  landfall diff prod\n  landfall diff prod --image app=registry.example/app:v2\n\nWhat AWS fills in by itself is no difference: docs/diff.md lists it."
     )]
-    Diff(diff::DiffArgs),
+    Diff(environment::WhatArgs),
     /// What was changed since the last release, by somebody else; 2 where something differs
     #[command(after_help = "Examples:\n  landfall drift prod || echo 'somebody was there'")]
     Drift(diff::DriftArgs),
@@ -282,12 +282,15 @@ pub(crate) struct RouterArgs {
 pub(crate) struct UpArgs {
     /// The service to run
     pub(crate) service: Option<String>,
-    /// Port of the URL; any free one if not given
-    #[arg(long, short, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
+    /// Port of the URL; any free one if not given. With --repository what the container listens at, too: HOST:CONTAINER
+    #[arg(long, short, value_name = "PORT[:PORT]", value_parser = ports)]
+    pub(crate) port: Option<(u16, u16)>,
     /// Run what was pushed instead of the working tree: latest, the highest version among tags, a commit or a tag
     #[arg(long, value_name = "latest|highest|COMMIT|TAG")]
     pub(crate) from: Option<String>,
+    /// Run this repository's image, without a manifest
+    #[arg(long, value_name = "REPOSITORY", requires = "from", conflicts_with = "service")]
+    pub(crate) repository: Option<String>,
     /// Variables for the service's own containers, as NAME=VALUE lines; over the manifest's. May be given several times
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) env_file: Vec<PathBuf>,

@@ -151,13 +151,13 @@ impl Shop {
     }
 
     /// The member and the pause container of the one task that runs, as the engine has them.
-    fn task(&self, up: &mut Running) -> (Value, Value) {
+    fn task(&self, up: &mut Running, environment: &str) -> (Value, Value) {
         eventually("the task runs", LIMIT, || {
             if up.child.try_wait().unwrap().is_some() || !up.output().contains("web is up") {
                 return Err(up.output());
             }
-            let state = self.path("state/up").join(format!("{}-web", self.project));
-            let all = common::engine::containers(&state, &format!("landfall={}-web", self.project));
+            let state = self.path("state/up").join(environment);
+            let all = common::engine::containers(&state, &format!("landfall={environment}"));
             let member = all.iter().find(|one| one["Config"]["Labels"]["landfall.container"] == "app").cloned();
             let pause = all.iter().find(|one| one["Config"]["Labels"]["landfall.container"].is_null()).cloned();
             member.zip(pause).ok_or_else(|| format!("{all:?}"))
@@ -177,6 +177,33 @@ impl Drop for Sweep<'_> {
                 .env("CONTAINERS_REGISTRIES_CONF", self.0)
                 .output();
         }
+    }
+}
+
+/// As whoever only uses a service runs it: with its repository's name and nothing else.
+#[test]
+fn without_a_manifest_a_repository_will_do() {
+    let shop = Shop::new();
+    let digest = shop.push("plain", &["latest", "v1"]);
+    let name = shop.registry.image("team/web");
+    let _sweep = Sweep(&shop.conf, vec![format!("{name}@{digest}")]);
+    std::fs::remove_file(&shop.sandbox.manifest).unwrap();
+    std::fs::write(shop.path("local.env"), "B=a file\n").unwrap();
+    let run = |arguments: &[&str]| shop.command(&[&["up"], arguments].concat()).output().unwrap();
+    ends(&run(&["--repository", &name]), 64, &["--from"]);
+    ends(&run(&["--repository", &format!("{name}:v1"), "--from", "v1"]), 64, &["not a repository", "--from says"]);
+    ends(&run(&["--repository", &name, "--from", "v9"]), 66, &["there is no v9"]);
+    let [port] = free_ports();
+    let (env_file, published) = (shop.path("local.env"), format!("{port}:3000"));
+    let more = ["latest", "--repository", &name, "--env-file", env_file.to_str().unwrap(), "--port", &published];
+    let mut up = shop.up(&more);
+    let (member, pause) = shop.task(&mut up, "up-team-web");
+    assert!(member["Config"]["Env"].to_string().contains("B=a file"), "{member}");
+    let bound = &pause["HostConfig"]["PortBindings"]["3000/tcp"][0];
+    assert_eq!((&bound["HostIp"], &bound["HostPort"]), (&json!("127.0.0.1"), &json!(port.to_string())));
+    let said = up.interrupted();
+    for wanted in [format!("{name}@{digest}"), format!("http://127.0.0.1:{port}/")] {
+        assert!(said.contains(&wanted), "{said}");
     }
 }
 
@@ -202,7 +229,8 @@ fn what_was_pushed_runs_by_its_digest_with_variables_and_a_port() {
     let env_file = shop.path("local.env");
     let published = format!("{debugger}:9229");
     let mut up = shop.up(&["1a2b3c4", "--env-file", env_file.to_str().unwrap(), "--debug-port", &published]);
-    let (member, pause) = shop.task(&mut up);
+    let environment = format!("{}-web", shop.project);
+    let (member, pause) = shop.task(&mut up, &environment);
     let variables = member["Config"]["Env"].to_string();
     for wanted in ["A=manifest", "B=a file", "C=secret-canary"] {
         assert!(variables.contains(wanted), "{variables}");
@@ -219,7 +247,7 @@ fn what_was_pushed_runs_by_its_digest_with_variables_and_a_port() {
     let id = member["Image"].as_str().unwrap().to_owned();
     assert!(common::engine::tag(&id, &name, "v1.10.0"));
     let mut up = shop.up(&["highest"]);
-    shop.task(&mut up);
+    shop.task(&mut up, &environment);
     let said = up.interrupted();
     assert!(said.contains(&format!("{name}:v1.10.0 was another image here, and is dropped")), "{said}");
     assert!(said.contains(&format!("{name}@{new}")), "{said}");

@@ -7,6 +7,7 @@ mod common;
 use std::io::{Read as _, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, Output, Stdio};
 
+use common::fake::FakeAws;
 use common::registry::{World, layout};
 use common::{ends, landfall};
 use serde_json::{Value, json};
@@ -184,4 +185,35 @@ fn up_asks_for_a_login_where_there_is_a_terminal_and_nobody_knows_one() {
     };
     asked("canary-5f3a", 66, "there is no v9");
     asked("wrong-canary", 77, "LF-REGISTRY-DENIED");
+}
+
+/// `plan`, `diff` and `verify` compare with the release's images, also where the commit's tag has moved since.
+#[test]
+fn what_a_release_would_change_is_told_beforehand() {
+    let (aws, registry) = (FakeAws::new(), World::new());
+    let web = registry.image("team/web");
+    let manifest = format!(
+        "project: shop\n{}services:\n  web:\n    cpu: 256\n    memory: 512\n    containers:\n      app: {{ await: {{ image: \
+         \"{web}:{{commit}}\" }} }}\nenvironments:\n  prod: {{ on: cloud, services: [web] }}\n",
+        aws.place()
+    );
+    aws.write("landfall.yml", &manifest);
+    let run = |arguments: &[&str]| aws.landfall(arguments).env("LANDFALL_COMMIT", COMMIT).output().unwrap();
+    let push = |text: &str| {
+        let directory = aws.path().join(text);
+        let digest = layout(&directory, text);
+        ends(&run(&["push", "--from", directory.to_str().unwrap(), &format!("{web}:{COMMIT}")]), 0, &[]);
+        digest
+    };
+    let released = push("one");
+    ends(&run(&["release", "create"]), 0, &[]);
+    push("two");
+    let image = format!("{web}@{released}");
+    for (verb, code) in [("plan", 2), ("diff", 2), ("verify", 0)] {
+        let said =
+            ends(&run(&[verb, "prod", "--release", &COMMIT[..7], "--output", "json"]), code, &["release sha256:"]);
+        assert!(said.contains(&image), "{verb}: {said}");
+        ends(&run(&[verb, "prod", "--release", OTHER]), 66, &["no release of", "landfall release list"]);
+    }
+    ends(&run(&["verify", "prod", "--probes", "--release", COMMIT]), 64, &["cannot be used with"]);
 }

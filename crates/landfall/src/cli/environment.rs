@@ -7,11 +7,12 @@ use clap::{Args, ValueEnum, ValueHint};
 use landfall_model::step::WaitUntil;
 use landfall_planner::plan::{Following, ImageOverride};
 
+/// What a deployment brings, and what comparisons compare.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct DeployArgs {
+pub(crate) struct WhatArgs {
     /// The environment, as under `environments`; the only one if not given
     pub(crate) environment: Option<String>,
-    /// The commit that images are built from, or named after
+    /// The commit that images are built from, or named after; `plan`, `diff` and `verify` take what runs now without it
     #[arg(long, value_name = "COMMIT")]
     pub(crate) commit: Option<String>,
     /// The images of this release, by digest (docs/releases.md). With --commit too: where there is no such release, that commit's
@@ -23,9 +24,15 @@ pub(crate) struct DeployArgs {
     /// Images as CodePipeline's imagedefinitions.json has them
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) imagedefinitions: Option<PathBuf>,
-    /// Deploy only this service; may be repeated
+    /// This service only; may be repeated
     #[arg(long = "service", value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DeployArgs {
+    #[command(flatten)]
+    pub(crate) what: WhatArgs,
     /// A task definition (JSON or YAML, as ECS has it) instead of the service's own; nothing else of the service changes
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) task_definition: Option<PathBuf>,

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::build::{self, Words};
 use crate::cli::Global;
-use crate::cli::environment::DeployArgs;
+use crate::cli::environment::WhatArgs;
 use crate::cli::release::{CreateArgs, ListArgs, ReleaseCommand, ShowArgs};
 use crate::commands::push::{client, client_of};
 use crate::commands::{manifest, port_error};
@@ -150,11 +150,12 @@ fn cannot_be(error: &CliError) -> bool {
     refused || matches!(error.code, ExitCode::Usage | ExitCode::NotFound | ExitCode::InvalidManifest)
 }
 
-/// For `deploy --release`: the commit, and its images instead of the manifest's. `None`: there is no such release, and a commit was given
+/// For `--release` of `deploy`, `plan`, `diff` and `verify`: the commit, and its images instead of the manifest's. `None`: there is no such
+/// release, and a commit was given
 /// to go by then.
 pub(crate) async fn deployable(
     wanted: &str,
-    args: &DeployArgs,
+    args: &WhatArgs,
     global: &Global,
     printer: &Printer,
 ) -> CliResult<Option<(String, Vec<ImageOverride>)>> {

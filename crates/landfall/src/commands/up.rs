@@ -33,7 +33,20 @@ use crate::progress::{Mark, Progress};
 const ROUTER_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(args: &UpArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    let app = manifest::load(&global.config, printer)?;
+    let app = match &args.repository {
+        Some(repository) => from::application(repository)?,
+        None => manifest::load(&global.config, printer)?,
+    };
+    // A manifest says where the container listens, and a load balancer is before it.
+    let published = args.port.filter(|_| args.repository.is_some());
+    if let (Some((host, container)), None) = (args.port, published)
+        && host != container
+    {
+        return Err(CliError::new(
+            ExitCode::Usage,
+            "the manifest says what the container listens at: write --port PORT",
+        ));
+    }
     let service = choose(&app, args.service.as_deref())?;
     let environment = format!("{}-{}", app.project, service.name);
     let state = paths::state_dir(global.state.clone())?.join("up").join(&environment);
@@ -52,7 +65,7 @@ pub(crate) async fn run(args: &UpArgs, global: &Global, printer: &Printer) -> Cl
     let options = LocalOptions {
         engine: engine_options(),
         router: Some(Arc::new(move || router_command(&router_state))),
-        ports: args.debug_ports.clone(),
+        ports: args.debug_ports.iter().copied().chain(published).collect(),
         ..LocalOptions::new(&state, &instance)
     };
     let local = LocalPlatform::connect(options).await.map_err(port_error)?;
@@ -61,7 +74,7 @@ pub(crate) async fn run(args: &UpArgs, global: &Global, printer: &Printer) -> Cl
         Up { platform: local.ports(), local, service, environment, instance, variables, pushed, printer: *printer };
     up.clear(false).await;
     let result = tokio::select! {
-        result = up.work(&root, args.port) => result,
+        result = up.work(&root, args.port.map(|(host, _)| host), published.is_some()) => result,
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
     printer.note("going down");
@@ -145,7 +158,7 @@ impl Up<'_> {
     }
 
     /// Until it fails; it never ends well by itself.
-    async fn work(&self, root: &Path, port: Option<u16>) -> CliResult<()> {
+    async fn work(&self, root: &Path, port: Option<u16>, published: bool) -> CliResult<()> {
         let progress = Progress::new(self.printer);
         let mut containers = Vec::new();
         for template in &self.service.containers {
@@ -213,7 +226,10 @@ impl Up<'_> {
         };
         let registered =
             self.platform.orchestrator.register_task_definition(&definition, &self.tags()).await.map_err(port_error)?;
-        let url = self.route(port).await?;
+        let url = match port {
+            Some(port) if published => Some(format!("http://127.0.0.1:{port}/")),
+            port => self.route(port).await?,
+        };
         let since = Instant::now();
         let mut lines = self.local.follow_logs(&self.environment, None, 100);
         let request = PutService {

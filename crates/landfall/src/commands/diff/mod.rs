@@ -9,20 +9,21 @@ use landfall_server::deploy::{Against, Comparison};
 
 use crate::assemble::Purpose;
 use crate::cli::Global;
-use crate::cli::diff::{DiffArgs, DriftArgs, VerifyArgs};
-use crate::commands::environment::image_definitions;
+use crate::cli::diff::{DriftArgs, VerifyArgs};
+use crate::cli::environment::WhatArgs;
+use crate::commands::environment::commit_and_images;
 use crate::commands::link::{Link, unexpected};
 use crate::commands::verify::probes;
 use crate::error::CliResult;
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 
-pub(crate) async fn plan(args: &DiffArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+pub(crate) async fn plan(args: &WhatArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     let comparison = of_manifest(args, false, global, printer).await?;
     print::differences(&comparison, true, printer)
 }
 
-pub(crate) async fn diff(args: &DiffArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+pub(crate) async fn diff(args: &WhatArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     let comparison = of_manifest(args, false, global, printer).await?;
     print::differences(&comparison, false, printer)
 }
@@ -43,12 +44,9 @@ pub(crate) async fn verify(args: &VerifyArgs, global: &Global, printer: &Printer
     print::findings(&comparison, printer)
 }
 
-async fn of_manifest(args: &DiffArgs, look: bool, global: &Global, printer: &Printer) -> CliResult<Comparison> {
-    let mut images = args.images.clone();
-    if let Some(file) = &args.imagedefinitions {
-        images.extend(image_definitions(file)?);
-    }
-    let against = Against::Manifest { commit: args.commit.clone(), images, services: args.services.clone() };
+async fn of_manifest(args: &WhatArgs, look: bool, global: &Global, printer: &Printer) -> CliResult<Comparison> {
+    let (commit, images) = commit_and_images(args, global, printer).await?;
+    let against = Against::Manifest { commit, images, services: args.services.clone() };
     compared(args.environment.as_ref(), against, look, global, printer).await
 }
 

@@ -11,7 +11,9 @@ use landfall_server::deploy::{Begun, Change, EnvironmentDetail};
 
 use crate::assemble::Purpose;
 use crate::cli::Global;
-use crate::cli::environment::{DeployArgs, LockArgs, RollbackArgs, ScaleArgs, UnlockArgs, WaitArgs, WaitingArgs};
+use crate::cli::environment::{
+    DeployArgs, LockArgs, RollbackArgs, ScaleArgs, UnlockArgs, WaitArgs, WaitingArgs, WhatArgs,
+};
 use crate::commands::ecspresso::task_definition;
 use crate::commands::link::{Link, actor, unexpected};
 use crate::commands::release;
@@ -41,6 +43,23 @@ fn named(environment: Option<&String>) -> String {
 }
 
 pub(crate) async fn deploy(args: &DeployArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    let (commit, images) = commit_and_images(&args.what, global, printer).await?;
+    let change = Change::Deploy {
+        commit,
+        images,
+        services: args.what.services.clone(),
+        following: args.following.following(),
+        task_definition: args.task_definition.as_deref().map(|file| task_definition(file, printer)).transpose()?,
+    };
+    changed(&named(args.what.environment.as_ref()), change, &args.waiting, global, printer).await
+}
+
+/// What is to run: an image that is named wins over its release's, and a release over the manifest.
+pub(crate) async fn commit_and_images(
+    args: &WhatArgs,
+    global: &Global,
+    printer: &Printer,
+) -> CliResult<(Option<String>, Vec<ImageOverride>)> {
     let mut images = args.images.clone();
     if let Some(file) = &args.imagedefinitions {
         images.extend(image_definitions(file)?);
@@ -52,14 +71,7 @@ pub(crate) async fn deploy(args: &DeployArgs, global: &Global, printer: &Printer
         commit = Some(of);
         images.extend(released);
     }
-    let change = Change::Deploy {
-        commit,
-        images,
-        services: args.services.clone(),
-        following: args.following.following(),
-        task_definition: args.task_definition.as_deref().map(|file| task_definition(file, printer)).transpose()?,
-    };
-    changed(&named(args.environment.as_ref()), change, &args.waiting, global, printer).await
+    Ok((commit, images))
 }
 
 pub(crate) async fn rollback(args: &RollbackArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {

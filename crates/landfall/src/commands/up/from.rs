@@ -21,6 +21,9 @@ use crate::exit::ExitCode;
 use crate::printer::Printer;
 use crate::release;
 
+/// Of a name that comes from a repository's.
+const MOST: usize = 40;
+
 /// A version, by digest.
 pub(super) struct Pinned {
     /// `REPOSITORY@DIGEST`
@@ -28,6 +31,28 @@ pub(super) struct Pinned {
     /// As it was asked for, where a tag names it: the engine may have another image of that name.
     named: Option<String>,
     login: Option<Login>,
+}
+
+/// What runs where there is no manifest: one container of the repository's image.
+pub(super) fn application(repository: &str) -> CliResult<App> {
+    let reference = Reference::parse(repository).map_err(port_error)?;
+    if reference.tag.is_some() || reference.digest.is_some() {
+        return Err(CliError::new(ExitCode::Usage, format!("{repository} names an image and not a repository"))
+            .hint("--from says which one"));
+    }
+    let slug = landfall_model::names::slug(&reference.repository.name);
+    let name = if slug.starts_with(|c: char| c.is_ascii_alphabetic()) { slug } else { format!("image-{slug}") };
+    let name = name.get(..MOST).map_or(name.as_str(), |cut| cut.trim_end_matches('-'));
+    let image = format!("{}:{{commit}}", reference.repository.full_name());
+    let manifest = serde_json::json!({"project": "up", "services": {name: {"launch_type": "local", "containers": {"app": {
+        "await": {"image": image},
+    }}}}});
+    let source = landfall_manifest::SourceFile::new(repository, manifest.to_string());
+    let loaded = landfall_manifest::load(&source, &|_| None);
+    loaded.map(|loaded| loaded.app).map_err(|found| {
+        let why = found.first().map_or_else(String::new, |found| found.message.clone());
+        CliError::new(ExitCode::Usage, format!("{repository} cannot be run: {why}"))
+    })
 }
 
 /// The pushed images of a service's containers, by container. Nothing is pulled yet.
