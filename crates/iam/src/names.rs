@@ -173,7 +173,7 @@ mod tests {
             let names = given.map(|given| (service.clone(), given)).into_iter().collect();
             let environment = LongLivedEnvironment {
                 name, on: None, services: vec![service.clone()], variables: BTreeMap::new(), names, routing: None,
-                target_groups: BTreeMap::new(), desired_count: BTreeMap::new(), verify: None, stack: None,
+                target_groups: BTreeMap::new(), desired_count: BTreeMap::new(), verify: None, stack: None, schedules: BTreeMap::new(),
             };
             app.environments.insert(environment.name.clone(), environment.clone());
             let patterns = Names::of_environment(&app, &environment);
