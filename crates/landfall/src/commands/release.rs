@@ -151,8 +151,7 @@ fn cannot_be(error: &CliError) -> bool {
 }
 
 /// For `--release` of `deploy`, `plan`, `diff` and `verify`: the commit, and its images instead of the manifest's. `None`: there is no such
-/// release, and a commit was given
-/// to go by then.
+/// release, and a commit was given to go by then.
 pub(crate) async fn deployable(
     wanted: &str,
     args: &WhatArgs,

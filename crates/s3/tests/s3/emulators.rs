@@ -5,9 +5,9 @@ use landfall_ports::journal::{Created, Journal, JournalError};
 use landfall_ports::store::Store;
 use landfall_s3::{Address, Failure, S3Store};
 use landfall_testkit::conformance::fixtures::{TTL_MS, batch, claimed, execution, finished, last, step_done};
+use landfall_testkit::emulator;
 use landfall_workflow::event::Signal;
 
-use crate::emulator;
 use crate::support::{BUCKET, REGION, prefix, sdk};
 
 /// A call that the product never makes; emulators route by the scope and check no signature of `test`.
@@ -79,13 +79,15 @@ async fn writers_at_once_lose_nothing(endpoint: String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ministack_is_a_state() {
-    two_machines_share_a_state(emulator::ministack()).await;
-    writers_at_once_lose_nothing(emulator::ministack()).await;
+    let ministack = emulator::ministack(&[]);
+    two_machines_share_a_state(ministack.url.clone()).await;
+    writers_at_once_lose_nothing(ministack.url.clone()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn moto_is_a_state() {
-    two_machines_share_a_state(emulator::moto()).await;
+    let moto = emulator::moto();
+    two_machines_share_a_state(moto.url.clone()).await;
 }
 
 fn element(xml: &str, name: &str) -> String {
@@ -96,8 +98,9 @@ fn element(xml: &str, name: &str) -> String {
 /// The policy of docs/state-s3.md is enough, and signatures are right; another secret, or a right less, is refused and named.
 #[tokio::test(flavor = "multi_thread")]
 async fn signatures_and_rights_are_checked() {
-    let endpoint = emulator::checking_ministack();
-    bucket(&endpoint).await;
+    let ministack = emulator::ministack(&[("AUTH", "true")]);
+    let endpoint = ministack.url.as_str();
+    bucket(endpoint).await;
     let iam = async |fields: &str| {
         let body = format!("UserName=runner&Version=2010-05-08&{fields}");
         raw(reqwest::Method::POST, &format!("{endpoint}/"), "iam", body).await
@@ -115,7 +118,7 @@ async fn signatures_and_rights_are_checked() {
     let (key, secret) = (element(&key, "AccessKeyId"), element(&key, "SecretAccessKey"));
     let open = |prefix: &str, secret: &str| {
         let address = Address::parse(&format!("s3://{BUCKET}/{prefix}")).unwrap();
-        S3Store::open_with(address, Some(sdk(&endpoint, REGION, &key, secret)))
+        S3Store::open_with(address, Some(sdk(endpoint, REGION, &key, secret)))
     };
     let store = open("rights", &secret).await.unwrap();
     let lease = claimed(&store, "a b+ü~").await;

@@ -5,10 +5,6 @@
 
 mod conformance;
 mod edges;
-// Starts and ends the emulators' processes.
-#[path = "../../../aws/tests/emulators/emulator.rs"]
-#[allow(dead_code, reason = "credentials and accounts are not of use here")]
-mod emulator;
 mod emulators;
 mod faults;
 mod runners;
