@@ -203,6 +203,21 @@ fn manifest(config: &Config, options: &Options, changes: &mut Changes) -> String
     service(&format!("{account}.dkr.ecr.{region}.amazonaws.com/{project}"), &mut out);
     out.line(0, "");
     environments(&mut out);
+    out.line(0, "");
+    pipelines(config, &mut out);
+    let topic = format!("arn:aws:sns:{region}:{account}:{project}-approvals");
+    out.line(0, "");
+    out.line(0, "notifications:");
+    out.line(1, "approvals:");
+    out.line(2, format!("sns: {{on: prod, topic: {}}}", quoted(&topic)));
+    changes.pending(
+        "stagingValidationEmail",
+        format!(
+            "the topic `{project}-approvals` is to be made, with `{}` subscribed to it: `aws sns create-topic`, `aws sns subscribe \
+             --protocol email`. For CodePipeline the exported stack makes both",
+            config.email.escape_default()
+        ),
+    );
     let repositories = format!("`{project}-app` and `{project}-nginx`");
     changes.pending(
         "images",
@@ -246,6 +261,26 @@ fn environments(out: &mut Lines) {
         out.line(6, "up: {cron: \"0 0/2 * * *\", min: 2}");
         out.line(6, "down: {cron: \"0 1/2 * * *\", min: 1}");
     }
+}
+
+/// Both of the original's: dev at every push; staging, somebody's yes, and prod with the same release.
+fn pipelines(config: &Config, out: &mut Lines) {
+    out.line(0, "pipelines:");
+    out.line(1, "dev:");
+    out.line(2, format!("on: {{branches: [{}]}}", quoted(&config.dev_branch)));
+    out.line(2, "stages:");
+    out.line(3, "- environment: dev");
+    let own = "/{project}/{environment}/{service}/image-tag";
+    out.line(4, format!("image_tag: [{}, {}]", quoted(&config.parameter), quoted(own)));
+    out.line(1, "staging-prod:");
+    out.line(2, "on: {after: dev}");
+    out.line(2, "stages:");
+    out.line(3, "- environment: staging");
+    out.line(3, "- environment: prod");
+    out.line(4, "approval:");
+    out.line(5, format!("by: [{}]", quoted(&config.owner)));
+    out.line(5, "self_approval: true");
+    out.line(5, "notify: [approvals]");
 }
 
 #[cfg(test)]

@@ -5,8 +5,13 @@ use super::Config;
 use crate::Changes;
 
 pub(super) fn add(config: &Config, changes: &mut Changes) {
-    let Config { dev_branch, prod_branch, token, parameter, email, .. } = config;
+    let Config { dev_branch, prod_branch, token, parameter, .. } = config;
     let mut say = |number: u8, text: &str| changes.differs(number.to_string(), text);
+    say(
+        1,
+        "the image tag was published before dev was deployed, and staging took its template from another branch than its images; now it is \
+         published once dev is healthy, and what is promoted is one release: images by digest and manifest of one commit",
+    );
     say(
         2,
         "traffic went to the task's first container (`app:3000`) and past nginx; now it goes to nginx, and nginx's health is what counts",
@@ -22,7 +27,7 @@ pub(super) fn add(config: &Config, changes: &mut Changes) {
     );
     say(
         5,
-        "nothing was checked after a deployment, and one that failed stayed; now a circuit breaker rolls back. HTTPS: give a `certificate` \
+        "nothing was checked after a deployment, and one that failed stayed; now a circuit breaker rolls back, what was deployed is asked whether it answers, and who approves sees the release, what it changes and where to look at it. HTTPS: give a `certificate` \
          or a `zone` (docs/stacks.md)",
     );
     say(
@@ -30,6 +35,23 @@ pub(super) fn add(config: &Config, changes: &mut Changes) {
         "the documented teardown left the application stacks, whose imports keep the clusters from being deleted; now an environment is one \
          stack. DevCluster, ProdCluster, DevPipelineStack, StagingProdPipelineStack, DevAppStack, StagingAppStack and ProdAppStack stay as \
          they are until you delete them: the three application stacks first",
+    );
+    say(
+        7,
+        &format!(
+            "`{}` was one tag for everything, and whoever wrote last won; it is still written, beside one for each service and environment \
+             (`/{{project}}/{{environment}}/{{service}}/image-tag`), and runs of a pipeline go one after another",
+            parameter.escape_default()
+        ),
+    );
+    changes.differs(
+        "gitDevBranch",
+        format!("`{}` was polled; now GitHub's webhook tells of a push (docs/github.md)", dev_branch.escape_default()),
+    );
+    changes.differs(
+        "staging-prod",
+        "was begun by hand; now a release that has passed dev goes on to staging by itself (without `after` it is begun by hand again), and to \
+         prod only with somebody's yes. Who may say it was IAM's matter; now `by` names them, and the owner of the repository is the first",
     );
     changes.differs(
         "clusters",
@@ -50,12 +72,11 @@ pub(super) fn add(config: &Config, changes: &mut Changes) {
             token.escape_default()
         ),
     );
-    for (key, value) in [
-        ("gitDevBranch", dev_branch),
-        ("gitProdBranch", prod_branch),
-        ("ssmImageTagParamName", parameter),
-        ("stagingValidationEmail", email),
-    ] {
-        changes.dropped(key, format!("`{}`: pipelines are not written yet", value.escape_default()));
-    }
+    changes.dropped(
+        "gitProdBranch",
+        format!(
+            "`{}`: what goes to staging and prod is the release that has passed dev, of the commit that it was made of, and no branch's newest",
+            prod_branch.escape_default()
+        ),
+    );
 }

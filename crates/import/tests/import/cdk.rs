@@ -2,6 +2,7 @@ use landfall_import::cdk::{Options, import};
 use landfall_import::{ChangeKind, Failed, Imported};
 use landfall_manifest::SourceFile;
 use landfall_model::app::ImageSource;
+use landfall_model::pipeline::Work;
 
 use crate::{app, problems, shown};
 
@@ -70,13 +71,29 @@ fn traffic_reaches_nginx_and_every_environment_is_a_stack() {
 }
 
 #[test]
+fn both_pipelines_are_there() {
+    let app = app(&imported(EXAMPLE));
+    let (dev, second) = (&app.pipelines["dev"], &app.pipelines["staging-prod"]);
+    assert_eq!(dev.on.branches, ["dev"]);
+    assert_eq!(dev.stages.iter().map(|stage| stage.environment.as_str()).collect::<Vec<_>>(), ["dev"]);
+    let published = Work::Publish {
+        parameters: vec!["penguinapp-imagetag".to_owned(), "/cdk-ecs-cicd/dev/{service}/image-tag".to_owned()],
+    };
+    assert_eq!(dev.stages[0].run, [Work::Deploy {}, Work::Verify {}, published]);
+    assert_eq!(second.on.after.as_deref(), Some("dev"));
+    let asked: Vec<(&str, bool)> =
+        second.stages.iter().map(|stage| (stage.environment.as_str(), stage.approval.is_some())).collect();
+    assert_eq!(asked, [("staging", false), ("prod", true)]);
+}
+
+#[test]
 fn every_key_and_every_weakness_is_named() {
     let result = imported(&format!("{EXAMPLE}export const colour = 'red';\nconst other = {{ port: 80 }};\n"));
     for about in ["awsSecretsGitHubTokenName", "colour", "other.port"] {
         let change = result.changes.iter().find(|change| change.about == about);
         assert_eq!(change.map(|change| change.kind), Some(ChangeKind::NotCarriedOver), "{about}");
     }
-    for number in 2..=6 {
+    for number in 1..=7 {
         let number = number.to_string();
         assert!(result.changes.iter().any(|change| change.about == number), "{number}");
     }

@@ -34,7 +34,7 @@ pub(crate) enum ImportCommand {
         #[command(flatten)]
         to: ImportTo,
     },
-    /// From the config.ts of cdk-ecs-cicd: dev, staging and prod as stacks
+    /// From the config.ts of cdk-ecs-cicd: dev, staging and prod as stacks, and both pipelines
     #[command(
         after_help = "Examples:\n  landfall import cdk-config cdk/config.ts\n  landfall import cdk-config cdk/config.ts --account 123456789012 --region eu-west-1 --to landfall.yml\n\nConstants are read and nothing is worked out: a variable or a call is refused with its place. docs/import.md\nexplains what changes, by its number."
     )]

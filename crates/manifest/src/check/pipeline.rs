@@ -220,10 +220,10 @@ impl<'t> Checker<'_, 't> {
     }
 
     fn no_stack_yet(&mut self, span: crate::diagnostic::Span) {
-        let error = Diagnostic::error(codes::STACK, "a pipeline cannot apply a stack yet")
-            .label(span, "the environment is a stack of CloudFormation")
-            .help("`landfall template` and `aws cloudformation deploy` bring it up; leave it out of the pipeline");
-        self.push(error);
+        let warning = Diagnostic::warning(codes::STACK, "`landfall pipeline run` cannot apply a stack yet")
+            .label(span, "the environment is a stack of CloudFormation: a run fails here")
+            .help("`landfall pipeline export codepipeline` can: its jobs run `landfall deploy`");
+        self.push(warning);
     }
 
     fn stage_task(
