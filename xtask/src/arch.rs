@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("workflow", &["model"]),
     ("planner", &["model", "workflow"]),
     ("ports", &["model", "workflow"]),
-    ("steps", &["model", "workflow", "ports"]),
+    ("steps", &["model", "workflow", "ports", "stack"]),
     ("engine", &["model", "workflow", "ports"]),
     ("testkit", &["model", "workflow", "ports"]),
     ("sqlite", &["model", "workflow", "ports"]),

@@ -48,6 +48,7 @@ pub(crate) enum Family {
     Ec2Read,
     IamRead,
     CloudFormationRead,
+    CloudFormationWrite,
     S3Read,
 }
 
@@ -59,7 +60,7 @@ pub(crate) struct Quota {
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 27] = [
+    pub(crate) const ALL: [Family; 28] = [
         Family::TaskDefinitionModify,
         Family::TaskDefinitionDelete,
         Family::TaskDefinitionRead,
@@ -86,6 +87,7 @@ impl Family {
         Family::Ec2Read,
         Family::IamRead,
         Family::CloudFormationRead,
+        Family::CloudFormationWrite,
         Family::S3Read,
     ];
 
@@ -117,6 +119,7 @@ impl Family {
             Family::Ec2Read => "ec2-read",
             Family::IamRead => "iam-read",
             Family::CloudFormationRead => "cloudformation-read",
+            Family::CloudFormationWrite => "cloudformation-write",
             Family::S3Read => "s3-read",
         }
     }
@@ -135,6 +138,7 @@ impl Family {
                 | Family::SsmWrite
                 | Family::Sns
                 | Family::Lambda
+                | Family::CloudFormationWrite
         )
     }
 
@@ -171,7 +175,7 @@ impl Family {
             Family::LogsRead | Family::Ecr | Family::ScalingRead | Family::IamRead => (10.0, 10.0),
             Family::Ec2Read => (50.0, 10.0),
             // Nothing is published for DescribeStacks; five a second is what goes well.
-            Family::CloudFormationRead => (5.0, 5.0),
+            Family::CloudFormationRead | Family::CloudFormationWrite => (5.0, 5.0),
             Family::S3Read => (100.0, 100.0),
             // PutParameter, unless the account pays for more.
             Family::SsmWrite => (3.0, 3.0),

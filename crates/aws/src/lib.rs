@@ -8,6 +8,7 @@ mod batch;
 mod budget;
 mod call;
 mod clients;
+mod cloudformation;
 mod config;
 mod core;
 mod denial;

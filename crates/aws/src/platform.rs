@@ -13,9 +13,11 @@ use landfall_ports::load_balancer::LoadBalancer;
 use landfall_ports::orchestrator::Orchestrator;
 use landfall_ports::registry::CloudRegistry;
 use landfall_ports::secrets::SecretStore;
+use landfall_ports::stacks::Stacks;
 use landfall_ports::steps::HookRunner;
 use landfall_ports::topic::Topic;
 
+use crate::cloudformation::CloudFormation;
 use crate::core::Core;
 use crate::ecr::Ecr;
 use crate::ecs::Ecs;
@@ -113,6 +115,11 @@ impl AwsPlatform {
     /// Where the containers' secrets are kept.
     pub fn secrets(&self) -> Arc<dyn SecretStore> {
         Arc::new(AwsSecrets::new(Arc::clone(&self.core), Arc::clone(&self.signer)))
+    }
+
+    /// Stacks of CloudFormation.
+    pub fn stacks(&self) -> Arc<dyn Stacks> {
+        Arc::new(CloudFormation::new(Arc::clone(&self.core), Arc::clone(&self.signer)))
     }
 
     /// The value of a secret in SSM or Secrets Manager, for Landfall's own use.

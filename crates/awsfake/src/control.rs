@@ -16,6 +16,7 @@
 //! | `POST force` | an ending; see `world::ecs::forced` |
 //! | `POST target` | `{"group": ARN, "id": …, "fault": "502" \| "timeout" \| "refused" \| null}` |
 //! | `POST roles` | `{"roles": [names that exist], "denied": [patterns a simulation denies]}` |
+//! | `POST stack` | `{"stack": NAME, "script": {"fail": {RESOURCE: REASON}, …}}`; see `world::cloudformation::Script` |
 //! | `POST reset` | an empty world with the rules as they were at the start |
 
 use serde_json::{Value, json};
@@ -155,6 +156,12 @@ impl State {
                 let (account, region) = place(input);
                 let (roles, denied) = (texts(input, "roles"), texts(input, "denied"));
                 self.change(now, Change::Roles { account, region, roles, denied })
+            }
+            ("POST", "stack") => {
+                let (account, region) = place(input);
+                let stack = text(input, "stack").unwrap_or_default().to_owned();
+                let script = Box::new(read(&input["script"])?);
+                self.change(now, Change::Stack { account, region, stack, script })
             }
             ("POST", "reset") => {
                 *self = Self::new(World::new(start.clone(), now), self.clock);

@@ -48,6 +48,7 @@ pub fn family(service: &str, operation: &str) -> &'static str {
         ("monitoring", _) => "cloudwatch",
         ("tagging", _) => "tagging",
         ("iam", _) => "iam",
+        ("cloudformation", _) => "cloudformation",
         _ => "other",
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod export;
 pub(crate) mod pipeline;
 pub(crate) mod secrets;
 pub(crate) mod shim;
+pub(crate) mod stack;
 pub(crate) mod strategy;
 
 use std::path::PathBuf;
@@ -153,6 +154,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  landfall template prod\n  landfall template prod --commit 1a2b3c4 --output json > prod.json\n\nYAML, or JSON with --output json. docs/stacks.md tells the rest."
     )]
     Template(TemplateArgs),
+    /// Environments that are stacks of CloudFormation: plan, apply, look, and lead out of where they are stuck
+    #[command(subcommand)]
+    Stack(stack::StackCommand),
     /// Write a manifest from another tool's files, and say what changes with it
     #[command(subcommand)]
     Import(ImportCommand),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use landfall_model::app::App;
 use landfall_model::environment::Phase;
 use landfall_model::task::SecretRef;
+use landfall_ports::images::Images;
+use landfall_ports::stacks::Stacks;
 use landfall_ports::store::{Store, StoreError};
 use landfall_ports::topic::Topic;
 
@@ -45,6 +47,17 @@ impl Places {
     #[cfg(feature = "aws")]
     pub(crate) fn get(&self, name: &str) -> CliResult<&landfall_aws::AwsPlatform> {
         self.targets.get(name).ok_or_else(|| CliError::internal("a place on AWS that the manifest does not have"))
+    }
+
+    /// CloudFormation there, and the registries that its images are in.
+    pub(crate) fn stacks(&self, name: &str) -> CliResult<(Arc<dyn Stacks>, Arc<dyn Images>)> {
+        #[cfg(feature = "aws")]
+        {
+            let aws = self.get(name)?;
+            Ok((aws.stacks(), aws.images(None)))
+        }
+        #[cfg(not(feature = "aws"))]
+        Err(without(name, "where the stack is"))
     }
 
     /// Where the previews are, in words that change when they would be somewhere else: account, region, cluster, load

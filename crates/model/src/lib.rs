@@ -5,6 +5,7 @@
 pub mod app;
 pub mod aws;
 pub mod ci;
+pub mod cloudformation;
 pub mod cron;
 pub mod documents;
 pub mod environment;

@@ -30,6 +30,12 @@ pub struct Stack {
     pub permissions: BTreeMap<String, Vec<Permission>>,
     /// Days.
     pub log_retention: u32,
+    /// ARN of the role that CloudFormation acts as; `None`: as whoever applies.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// It cannot be deleted before this is taken off.
+    #[serde(default)]
+    pub termination_protection: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

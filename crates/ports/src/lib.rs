@@ -12,6 +12,7 @@ pub mod orchestrator;
 pub mod registry;
 pub mod secrets;
 pub mod source;
+pub mod stacks;
 pub mod steps;
 pub mod store;
 pub mod topic;

@@ -11,12 +11,13 @@ mod build;
 pub mod delivery;
 mod expr;
 mod limits;
+pub mod live;
 mod node;
 mod policy;
 mod resources;
 mod template;
 
-pub use build::{Unfit, template};
+pub use build::{Unfit, filled, template};
 pub use expr::{Expr, Id};
 pub use limits::{BODY, Excess, excess};
 pub use resources::{Properties, Resource};

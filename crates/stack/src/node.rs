@@ -37,6 +37,10 @@ impl Node {
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 
+    pub(crate) fn compact(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     pub(crate) fn yaml(&self) -> String {
         let mut out = String::new();
         block(self, 0, &mut out);

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::expr::{Expr, Id};
+use crate::live::Metadata;
 use crate::node::Node;
 use crate::resources::Resource;
 
@@ -14,6 +15,8 @@ pub struct Template {
     #[serde(rename = "AWSTemplateFormatVersion")]
     pub(crate) version: &'static str,
     pub description: String,
+    /// Which images it is applied with; none where it is only printed.
+    pub(crate) metadata: Option<Metadata>,
     #[serde(serialize_with = "in_order")]
     pub parameters: Vec<(Id, Parameter)>,
     #[serde(serialize_with = "in_order")]
@@ -43,6 +46,11 @@ pub struct Output {
 impl Template {
     pub fn json(&self) -> String {
         Node::of(self).json()
+    }
+
+    /// JSON without a space, as it is sent.
+    pub fn compact(&self) -> String {
+        Node::of(self).compact()
     }
 
     pub fn yaml(&self) -> String {

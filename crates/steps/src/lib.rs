@@ -13,6 +13,7 @@ mod lost;
 mod placed;
 mod routing;
 mod service;
+pub mod stack;
 mod sweep;
 mod task;
 mod task_definition;

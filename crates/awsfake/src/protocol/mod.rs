@@ -112,6 +112,7 @@ pub(crate) fn parse(method: &str, path: &str, query: &str, headers: &HeaderMap, 
                 ("2015-12-01", "elasticloadbalancing"),
                 ("2010-03-31", "sns"),
                 ("2010-05-08", "iam"),
+                ("2010-05-15", "cloudformation"),
                 ("2010-08-01", "monitoring"),
             ];
             let version = input.get("Version").and_then(Value::as_str).unwrap_or_default();
@@ -129,6 +130,7 @@ fn namespace(service: &str) -> &'static str {
         "elasticloadbalancing" => "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
         "sts" => "https://sts.amazonaws.com/doc/2011-06-15/",
         "sns" => "http://sns.amazonaws.com/doc/2010-03-31/",
+        "cloudformation" => "http://cloudformation.amazonaws.com/doc/2010-05-15/",
         "iam" => "https://iam.amazonaws.com/doc/2010-05-08/",
         _ => "http://monitoring.amazonaws.com/doc/2010-08-01/",
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
+use super::cloudformation::Script;
 use super::error::{Answer, AwsError};
 use super::others::access::matches;
 use super::rules::Rules;
@@ -39,6 +40,13 @@ pub enum Change {
         roles: Vec<String>,
         denied: Vec<String>,
     },
+    /// What a stack's operations do from now on.
+    Stack {
+        account: String,
+        region: String,
+        stack: String,
+        script: Box<Script>,
+    },
 }
 
 impl World {
@@ -58,6 +66,10 @@ impl World {
                 let others = &mut self.space(account, region).others;
                 others.roles.clone_from(roles);
                 others.denied.clone_from(denied);
+                Ok(json!({}))
+            }
+            Change::Stack { account, region, stack, script } => {
+                self.space(account, region).set_script(stack, (**script).clone());
                 Ok(json!({}))
             }
         };

@@ -47,7 +47,17 @@ impl Space {
         let balancers: Vec<Value> = (self.elb.load_balancers.values())
             .map(|own| json!({"arn": own.arn, "name": own.name, "dns": own.dns, "tags": self.elb.tags.get(&own.arn)}))
             .collect();
+        let stacks: Vec<Value> = (self.cloudformation.stacks.values())
+            .map(|own| {
+                json!({
+                    "name": own.name, "status": own.status, "parameters": own.parameters, "protected": own.protected,
+                    "resources": own.resources.keys().collect::<Vec<_>>(),
+                    "change_sets": own.change_sets.keys().collect::<Vec<_>>(),
+                })
+            })
+            .collect();
         json!({
+            "stacks": stacks,
             "clusters": clusters,
             "services": services,
             "tasks": tasks,

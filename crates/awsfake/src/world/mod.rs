@@ -3,6 +3,7 @@
 //! eventually consistent reads rests on that (`consistency`).
 
 pub mod change;
+pub mod cloudformation;
 pub mod dump;
 pub mod ecs;
 pub mod elb;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::cloudformation::CloudFormation;
 use super::ecs::Ecs;
 use super::elb::Elb;
 use super::error::{Answer, AwsError};
@@ -49,6 +50,11 @@ pub enum Event {
     LoadBalancer {
         arn: String,
     },
+    /// The next thing happens to a stack.
+    Stack {
+        name: String,
+        generation: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +75,7 @@ pub struct Space {
     pub ecs: Ecs,
     pub elb: Elb,
     pub others: Others,
+    pub cloudformation: CloudFormation,
     queue: BinaryHeap<Reverse<(Millis, u64, Event)>>,
     sequence: u64,
     /// How often a rule with `times` was used, by its place.
@@ -86,6 +93,7 @@ impl Space {
             ecs: Ecs::default(),
             elb: Elb::default(),
             others: Others::default(),
+            cloudformation: CloudFormation::default(),
             queue: BinaryHeap::new(),
             sequence: 0,
             spent: BTreeMap::new(),
@@ -117,6 +125,7 @@ impl Space {
                 Event::ForgetTask { id } => self.forget_task(&id),
                 Event::ForgetService { arn } => self.forget_service(&arn),
                 Event::LoadBalancer { arn } => self.load_balancer_event(&arn),
+                Event::Stack { name, generation } => self.stack_event(&name, generation),
             }
         }
         self.now = self.now.max(to);
@@ -135,6 +144,7 @@ impl Space {
             "lambda" => self.lambda_call(operation, input),
             "monitoring" => self.alarms_call(operation, input),
             "iam" => self.iam_call(operation, input),
+            "cloudformation" => self.cloudformation_call(operation, input),
             "tagging" => self.tagging_call(operation, input),
             _ => Err(AwsError::unknown_operation(service, operation)),
         }

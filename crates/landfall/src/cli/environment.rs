@@ -37,6 +37,8 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) task_definition: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) allow: super::stack::AllowArgs,
+    #[command(flatten)]
     pub(crate) following: FollowingArgs,
     #[command(flatten)]
     pub(crate) waiting: WaitingArgs,

@@ -22,6 +22,7 @@ mod release;
 mod secrets;
 pub(crate) mod serve;
 pub(crate) mod shim;
+pub(crate) mod stack;
 pub(crate) mod state;
 mod strategy;
 mod template;
@@ -126,6 +127,7 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
         Command::Continue(args) => Box::pin(strategy::go_on(&args, global, printer)).await,
         Command::Abort(args) => Box::pin(strategy::abort(&args, global, printer)).await,
         Command::Secrets(command) => Box::pin(secrets::run(command, global, printer)).await,
+        Command::Stack(command) => Box::pin(stack::run(command, global, printer)).await,
         Command::Lock(args) => Box::pin(environment::lock(&args, global, printer)).await,
         Command::Unlock(args) => Box::pin(environment::unlock(&args, global, printer)).await,
         Command::Logs(args) => Box::pin(environment::logs(&args, global, printer)).await,

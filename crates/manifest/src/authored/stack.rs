@@ -30,6 +30,11 @@ pub(crate) struct Stack {
     pub permissions: Map<Vec<StackPermission>>,
     /// Days that logs are kept, of those that CloudWatch knows: 1, 3, 5, 7, 14, 30, 60, 90 … Default: 30.
     pub log_retention: Option<u32>,
+    /// ARN of the role that CloudFormation acts as. Without one it acts with the rights of whoever applies, who then needs all that
+    /// the template makes.
+    pub role: Option<Text>,
+    /// The stack cannot be deleted before this is taken off. Default: true for environments whose name begins with `prod`.
+    pub termination_protection: Option<bool>,
 }
 
 /// Where tasks and load balancer are.

@@ -69,6 +69,7 @@ impl<'t> Checker<'_, 't> {
             self.stack_volumes(&whole, stack_at);
             self.stack_permissions(&whole, stack_at);
             self.stack_logs(&whole, stack_at);
+            self.identifier(stack.role.as_ref(), stack_at.get("role"), "role's ARN", arn::role_arn);
             if at.get("target_groups").is_given() {
                 self.idle(at.get("target_groups").key_span(), "`target_groups`", "a stack makes its own");
             }

@@ -39,6 +39,7 @@ pub(super) fn environment(
         }
         None => None,
     };
+    let stack = environment.stack.map(|one| stack::stack(one, &name, defined));
     LongLivedEnvironment {
         name,
         on,
@@ -50,7 +51,7 @@ pub(super) fn environment(
         desired_count: environment.desired_count,
         verify: environment.verify.map(|one| verify::verify(one, at.get("verify"))),
         schedules: environment.schedules.into_iter().map(|(name, one)| (name, schedule(one, defined))).collect(),
-        stack: environment.stack.map(|one| stack::stack(one, defined)),
+        stack,
     }
 }
 

@@ -24,8 +24,12 @@ pub(super) fn container(
     given.or_else(|| usual_container(services.get(service)?).map(str::to_owned)).unwrap_or_default()
 }
 
-/// `services`: all of the manifest, for containers that are not named.
-pub(super) fn stack(stack: authored::Stack, services: &BTreeMap<String, authored::Service>) -> Stack {
+/// Of this environment. `services`: all of the manifest, for containers that are not named.
+pub(super) fn stack(
+    stack: authored::Stack,
+    environment: &str,
+    services: &BTreeMap<String, authored::Service>,
+) -> Stack {
     let network = match stack.network {
         Some(StackNetwork::Existing(existing)) => {
             Network::Existing { load_balancer_subnets: list(existing.load_balancer_subnets) }
@@ -72,6 +76,8 @@ pub(super) fn stack(stack: authored::Stack, services: &BTreeMap<String, authored
         volumes: volumes.collect(),
         permissions: permissions.collect(),
         log_retention: stack.log_retention.unwrap_or(LOG_RETENTION),
+        role: text(stack.role),
+        termination_protection: stack.termination_protection.unwrap_or_else(|| environment.starts_with("prod")),
     }
 }
 

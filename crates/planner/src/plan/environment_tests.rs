@@ -216,6 +216,8 @@ fn a_stack_changes_through_cloudformation_only() {
         volumes: BTreeMap::new(),
         permissions: BTreeMap::new(),
         log_retention: 30,
+        role: None,
+        termination_protection: false,
     };
     app.environments.get_mut("prod").unwrap().stack = Some(stack);
     let error = deploy(&app, &inputs()).unwrap_err().to_string();

@@ -122,13 +122,17 @@ impl Build<'_> {
 
     /// The image that is awaited for the commit; `None` where something else is needed to know it.
     fn filled(&self, image: &str) -> Option<String> {
-        let commit = self.commit?;
-        let filled = image
-            .replace("{project}", &self.app.project)
-            .replace("{commit}", commit)
-            .replace("{short_commit}", commit.get(..7).unwrap_or(commit));
-        (!filled.contains('{')).then_some(filled)
+        filled(image, &self.app.project, self.commit?)
     }
+}
+
+/// `None`: it has placeholders that only a branch or a tag fills.
+pub fn filled(image: &str, project: &str, commit: &str) -> Option<String> {
+    let filled = image
+        .replace("{project}", project)
+        .replace("{commit}", commit)
+        .replace("{short_commit}", commit.get(..7).unwrap_or(commit));
+    (!filled.contains('{')).then_some(filled)
 }
 
 fn condition(condition: DependencyCondition) -> &'static str {

@@ -10,6 +10,8 @@ mod schedule;
 mod service;
 mod storage;
 
+pub use container::filled;
+
 use std::collections::BTreeMap;
 
 use landfall_model::app::{App, LongLivedEnvironment, Service};
@@ -71,6 +73,7 @@ pub fn template(app: &App, environment: &str, commit: Option<&str>) -> Result<Te
     Ok(Template {
         version: "2010-09-09",
         description: format!("{project}, {name}. Made by `landfall template {name}`: change the manifest, not this."),
+        metadata: None,
         parameters: build.parameters,
         resources: build.resources,
         outputs: build.outputs,

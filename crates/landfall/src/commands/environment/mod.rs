@@ -16,7 +16,7 @@ use crate::cli::environment::{
 };
 use crate::commands::ecspresso::task_definition;
 use crate::commands::link::{Link, actor, unexpected};
-use crate::commands::release;
+use crate::commands::{release, stack};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
@@ -43,6 +43,13 @@ fn named(environment: Option<&String>) -> String {
 }
 
 pub(crate) async fn deploy(args: &DeployArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    if let Some(name) = stack::is_one(args.what.environment.as_deref(), global, printer) {
+        return stack::deploy(&name, args, global, printer).await;
+    }
+    if args.allow.allow_replacement || args.allow.allow_deletion {
+        let message = "--allow-replacement and --allow-deletion are for environments with a `stack`";
+        return Err(CliError::new(ExitCode::Usage, message));
+    }
     let (commit, images) = commit_and_images(&args.what, global, printer).await?;
     let change = Change::Deploy {
         commit,

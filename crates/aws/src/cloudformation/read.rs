@@ -1,0 +1,121 @@
+//! CloudFormation's answers as ours.
+
+use landfall_model::Timestamp;
+use landfall_model::cloudformation::{
+    ChangeSet, PropertyDrift, ResourceChange, ResourceDrift, StackEvent, StackOutput, StackResource, StackState,
+};
+
+use super::xml::Element;
+
+fn time(of: &Element, name: &str) -> Option<Timestamp> {
+    of.get(name)?.parse().ok()
+}
+
+pub(super) fn stack(of: &Element) -> StackState {
+    let parameter = |one: &Element| (one.text("ParameterKey"), one.text("ParameterValue"));
+    let output = |one: &Element| StackOutput {
+        key: one.text("OutputKey"),
+        value: one.text("OutputValue"),
+        description: one.get("Description"),
+        export: one.get("ExportName"),
+    };
+    StackState {
+        id: of.text("StackId"),
+        name: of.text("StackName"),
+        status: of.text("StackStatus"),
+        reason: of.get("StackStatusReason"),
+        parameters: of.members("Parameters").map(parameter).collect(),
+        outputs: of.members("Outputs").map(output).collect(),
+        tags: of.members("Tags").map(|one| (one.text("Key"), one.text("Value"))).collect(),
+        protected: of.text("EnableTerminationProtection") == "true",
+        created: time(of, "CreationTime"),
+        updated: time(of, "LastUpdatedTime"),
+        drift: of.child("DriftInformation").and_then(|drift| drift.get("StackDriftStatus")),
+    }
+}
+
+pub(super) fn resource(of: &Element) -> StackResource {
+    StackResource {
+        resource: of.text("LogicalResourceId"),
+        physical: of.get("PhysicalResourceId"),
+        kind: of.text("ResourceType"),
+        status: of.text("ResourceStatus"),
+        reason: of.get("ResourceStatusReason"),
+        at: time(of, "LastUpdatedTimestamp"),
+    }
+}
+
+/// `None`: it has no time, and so no place among the others.
+pub(super) fn event(of: &Element) -> Option<StackEvent> {
+    Some(StackEvent {
+        id: of.text("EventId"),
+        at: time(of, "Timestamp")?,
+        resource: of.text("LogicalResourceId"),
+        physical: of.get("PhysicalResourceId"),
+        kind: of.text("ResourceType"),
+        status: of.text("ResourceStatus"),
+        reason: of.get("ResourceStatusReason"),
+    })
+}
+
+pub(super) fn change_set(of: &Element) -> ChangeSet {
+    ChangeSet {
+        id: of.text("ChangeSetId"),
+        name: of.text("ChangeSetName"),
+        status: of.text("Status"),
+        execution: of.text("ExecutionStatus"),
+        reason: of.get("StatusReason"),
+        changes: of.members("Changes").filter_map(|one| one.child("ResourceChange")).map(change).collect(),
+    }
+}
+
+fn change(of: &Element) -> ResourceChange {
+    let target = |detail: &Element| detail.child("Target").and_then(|target| target.get("Name"));
+    let mut properties: Vec<String> = of.members("Details").filter_map(target).collect();
+    properties.sort();
+    properties.dedup();
+    ResourceChange {
+        action: of.text("Action"),
+        resource: of.text("LogicalResourceId"),
+        physical: of.get("PhysicalResourceId"),
+        kind: of.text("ResourceType"),
+        replacement: of.get("Replacement"),
+        policy: of.get("PolicyAction"),
+        scope: of.texts("Scope"),
+        properties,
+    }
+}
+
+pub(super) fn drift(of: &Element) -> ResourceDrift {
+    let difference = |one: &Element| PropertyDrift {
+        path: one.text("PropertyPath"),
+        kind: one.text("DifferenceType"),
+        expected: one.get("ExpectedValue"),
+        actual: one.get("ActualValue"),
+    };
+    ResourceDrift {
+        resource: of.text("LogicalResourceId"),
+        physical: of.get("PhysicalResourceId"),
+        kind: of.text("ResourceType"),
+        status: of.text("StackResourceDriftStatus"),
+        differences: of.members("PropertyDifferences").map(difference).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_names_each_property_once() {
+        let text = "<Changes><member><Type>Resource</Type><ResourceChange><Action>Modify</Action><LogicalResourceId>WebService\
+            </LogicalResourceId><ResourceType>AWS::ECS::Service</ResourceType><Replacement>False</Replacement><Scope><member>Properties\
+            </member></Scope><Details><member><Target><Attribute>Properties</Attribute><Name>TaskDefinition</Name></Target></member>\
+            <member><Target><Name>TaskDefinition</Name></Target></member><member><Target><Attribute>Tags</Attribute></Target></member>\
+            </Details></ResourceChange></member></Changes>";
+        let set = change_set(&Element::parse(&format!("<R>{text}</R>")).unwrap());
+        assert_eq!(set.changes[0].properties, ["TaskDefinition"]);
+        assert_eq!(set.changes[0].scope, ["Properties"]);
+        assert_eq!(set.changes[0].replacement.as_deref(), Some("False"));
+    }
+}

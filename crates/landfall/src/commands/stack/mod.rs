@@ -1,0 +1,182 @@
+//! `landfall stack`: an environment that is a stack of CloudFormation, planned, applied, looked at, led out of where it is stuck.
+//!
+//! What is decided is `landfall_stack::live`, what is done `landfall_steps::stack`; here it is shown, asked for and followed. No state
+//! of Landfall's is needed: all there is to know is in the stack.
+
+mod apply;
+mod images;
+mod plan;
+mod watch;
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use landfall_model::app::{App, LongLivedEnvironment};
+use landfall_model::cloudformation::StackState;
+use landfall_ports::images::Images;
+use landfall_ports::stacks::Stacks;
+use landfall_stack::live::{Before, Phase, Unwanted, Wanted, overwritten, stack_name, wanted};
+use landfall_stack::{BODY, Unfit};
+
+use crate::cli::Global;
+use crate::cli::stack::{StackCommand, StackImagesArgs};
+use crate::commands::{manifest, port_error};
+use crate::error::{CliError, CliResult, not_found};
+use crate::exit::ExitCode;
+use crate::places::Places;
+use crate::printer::Printer;
+
+pub(crate) use apply::deploy;
+
+pub(crate) async fn run(command: StackCommand, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    match command {
+        StackCommand::Plan(args) => plan::run(&args, global, printer).await,
+        StackCommand::Apply(args) => apply::run(&args, global, printer).await,
+        _ => Err(CliError::internal("a command without an implementation")),
+    }
+}
+
+/// An environment and the CloudFormation where it is.
+struct Open {
+    app: App,
+    environment: LongLivedEnvironment,
+    /// `shop-prod`
+    name: String,
+    /// `shop@prod`
+    id: String,
+    stacks: Arc<dyn Stacks>,
+    images: Arc<dyn Images>,
+}
+
+impl Open {
+    async fn of(environment: &str, global: &Global, printer: &Printer) -> CliResult<Self> {
+        let app = manifest::load(&global.config, printer)?;
+        let name = environment.strip_prefix(&format!("{}@", app.project)).unwrap_or(environment);
+        let Some(found) = app.environments.get(name).cloned() else {
+            return Err(not_found("environment", name, app.environments.keys().map(String::as_str)));
+        };
+        let (Some(_), Some(on)) = (&found.stack, &found.on) else { return Err(no_stack(name)) };
+        let places = Places::connect(&app, "none").await?;
+        let (stacks, images) = places.stacks(on)?;
+        let (stack, id) = (stack_name(&app.project, name), found.id(&app.project).to_string());
+        Ok(Self { environment: found, name: stack, id, stacks, images, app })
+    }
+
+    async fn describe(&self) -> CliResult<Option<StackState>> {
+        self.stacks.describe(&self.name).await.map_err(port_error)
+    }
+
+    /// What the stack shall be, with images as they are given; what is not given stays.
+    async fn wanted(
+        &self,
+        args: &StackImagesArgs,
+        live: Option<&StackState>,
+        global: &Global,
+        printer: &Printer,
+    ) -> CliResult<Wanted> {
+        let given = images::given(self, args, global, printer).await?;
+        let template = match live {
+            Some(live) => self.stacks.template(&live.id).await.map_err(port_error)?,
+            None => None,
+        };
+        if let Some(live) = live {
+            for one in overwritten(live, template.as_deref()) {
+                if given.parameters.contains_key(&one.parameter) {
+                    let (name, found, set) = (&one.parameter, &one.found, &one.set);
+                    printer.warn(format_args!("somebody set {name} to {found} since Landfall set it to {set}"));
+                }
+            }
+        }
+        let live = live.map(|live| (live, template.as_deref()));
+        wanted(&self.app, &self.environment, &given, live).map_err(|unwanted| self.unwanted(unwanted))
+    }
+
+    fn unwanted(&self, unwanted: Unwanted) -> CliError {
+        let message = unwanted.to_string();
+        let name = &self.environment.name;
+        let give = format!("say it by --release, --commit or --image: `landfall stack apply {name} --release COMMIT`");
+        match unwanted {
+            Unwanted::Unfit(Unfit::NoEnvironment(_) | Unfit::NoStack(_) | Unfit::NoPlace(_)) => {
+                CliError::new(ExitCode::Usage, message)
+            }
+            Unwanted::Unfit(_) | Unwanted::Excess(_) => CliError::new(ExitCode::InvalidManifest, message),
+            Unwanted::Body(_) => CliError::new(ExitCode::InvalidManifest, message).hint(format!(
+                "spread the services over several environments: over {BODY} bytes a template would have to be uploaded first"
+            )),
+            Unwanted::NoContainer { .. } => CliError::new(ExitCode::Usage, message),
+            Unwanted::Missing(_) => {
+                CliError::new(ExitCode::Usage, format!("{message}, and the stack has none yet")).hint(give)
+            }
+            Unwanted::Overwritten(_) => CliError::new(ExitCode::Conflict, message)
+                .hint(format!("nothing was deployed. Which image shall it be? {give}")),
+        }
+    }
+
+    /// Why nothing can be begun.
+    fn held(&self, before: &Before) -> CliError {
+        let (name, stack) = (&self.environment.name, &self.name);
+        match before {
+            Before::Foreign(owner) => {
+                let whose = match owner {
+                    Some(owner) => format!("belongs to {owner}"),
+                    None => format!("was not made by Landfall for {}", self.id),
+                };
+                let id = &self.id;
+                CliError::new(ExitCode::Conflict, format!("stack {stack} {whose}: it is not touched"))
+                    .hint(format!(
+                        "if it is to be {name}'s from now on, say so in CloudFormation: give the stack the tag `landfall` = `{id}`"
+                    ))
+            }
+            Before::Stuck(Phase::Unknown) => {
+                CliError::new(ExitCode::Conflict, format!("stack {stack} is in a state that this version does not know"))
+                    .hint(format!("`landfall stack show {name}` shows it"))
+            }
+            Before::Stuck(phase) => {
+                let why = match phase {
+                    Phase::NeverCame => "could not be made, and cannot be changed",
+                    Phase::RollbackStuck => "is stuck: a change failed, and so did its rollback",
+                    Phase::DeleteStuck => "could not be deleted, and cannot be changed",
+                    _ => "cannot be changed",
+                };
+                CliError::new(ExitCode::Conflict, format!("stack {stack} {why}"))
+                    .hint(format!("`landfall stack recover {name}` says why, and leads out of it"))
+            }
+            Before::Watch(work) => {
+                CliError::new(ExitCode::Conflict, format!("stack {stack} is being {}", work.said()))
+                    .hint(format!("`landfall stack apply {name}` follows it to its end first"))
+            }
+            Before::Create | Before::Update => CliError::internal("a stack that may be changed and is not"),
+        }
+    }
+}
+
+/// The environment's name, where it is a stack; the only one where none is named. What is wrong with the manifest is told by those who go
+/// on.
+pub(crate) fn is_one(environment: Option<&str>, global: &Global, printer: &Printer) -> Option<String> {
+    let quiet = Printer::new(printer.format, printer.color(), true);
+    let app = manifest::load(&global.config, &quiet).ok()?;
+    let name = match environment {
+        Some(name) => name.strip_prefix(&format!("{}@", app.project)).unwrap_or(name),
+        None => app.environments.keys().next().filter(|_| app.environments.len() == 1)?,
+    };
+    app.environments.get(name).filter(|found| found.stack.is_some()).map(|found| found.name.clone())
+}
+
+fn no_stack(name: &str) -> CliError {
+    CliError::new(ExitCode::Usage, format!("environment {name} has no `stack`"))
+        .hint(format!("`landfall deploy {name}` deploys it; docs/stacks.md tells what a stack is"))
+}
+
+/// Whether somebody sits there who can be asked.
+fn somebody_there(printer: &Printer) -> bool {
+    printer.interactive() && std::io::stdin().is_terminal()
+}
+
+/// `y` or `yes`; all else is no.
+fn asked(question: &str) -> bool {
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}

@@ -1,0 +1,193 @@
+//! `landfall stack plan`, and how a plan is shown.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use landfall_model::cloudformation::StackState;
+use landfall_stack::live::{Act, Plan, Row, Wanted};
+use landfall_steps::stack::{Prepared, Purpose, Ready, discard, prepare};
+use owo_colors::OwoColorize as _;
+use serde::Serialize;
+
+use super::Open;
+use crate::cli::Global;
+use crate::cli::stack::StackPlanArgs;
+use crate::commands::port_error;
+use crate::error::{CliError, CliResult};
+use crate::exit::ExitCode;
+use crate::printer::Printer;
+use crate::progress::Progress;
+
+/// A change set takes seconds; of a large stack a minute or two.
+const PATIENCE: Duration = Duration::from_secs(300);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What applying does, as JSON and as text.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    environment: String,
+    stack: String,
+    /// Whether the stack is there.
+    exists: bool,
+    pub(super) different: bool,
+    exit_code: u8,
+    images: Vec<Image>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    termination_protection: Option<bool>,
+    pub(super) plan: Plan,
+}
+
+#[derive(Debug, Serialize)]
+struct Image {
+    parameter: String,
+    from: Option<String>,
+    to: String,
+}
+
+impl Shown {
+    /// `ready`: none where no resource changes.
+    pub(super) fn of(open: &Open, wanted: &Wanted, live: Option<&StackState>, ready: Option<&Ready>) -> Self {
+        let none = BTreeMap::new();
+        let before = live.map_or(&none, |live| &live.parameters);
+        let images = wanted.parameters.iter().filter_map(|(parameter, value)| {
+            let (from, to) = (before.get(parameter), value.as_ref()?);
+            (from != Some(to)).then(|| Image { parameter: parameter.clone(), from: from.cloned(), to: to.clone() })
+        });
+        let protected = live.is_some_and(|live| live.protected);
+        let termination_protection = (protected != wanted.protected).then_some(wanted.protected);
+        let different = ready.is_some() || termination_protection.is_some();
+        Self {
+            environment: open.id.clone(),
+            stack: open.name.clone(),
+            exists: ready.is_none_or(|ready| !ready.create),
+            different,
+            exit_code: if different { ExitCode::Different } else { ExitCode::Ok } as u8,
+            images: images.collect(),
+            termination_protection,
+            plan: ready.map(|ready| ready.plan.clone()).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn protects(&self) -> Option<bool> {
+        self.termination_protection
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut out = String::new();
+        let head = if self.exists { "" } else { " (new)" };
+        out.push_str(&format!("stack {}{head}\n", self.stack));
+        for image in &self.images {
+            let to = short(&image.to);
+            match &image.from {
+                Some(from) => out.push_str(&format!("  image    {}  {} → {to}\n", image.parameter, short(from))),
+                None => out.push_str(&format!("  image    {}  {to}\n", image.parameter)),
+            }
+        }
+        let named = self.plan.rows.iter().map(|row| row.resource.len()).max().unwrap_or_default();
+        for row in &self.plan.rows {
+            out.push_str(&line(row, named));
+        }
+        if let Some(on) = self.termination_protection {
+            let (from, to) = if on { ("off", "on") } else { ("on", "off") };
+            out.push_str(&format!("  termination protection {from} → {to}\n"));
+        }
+        out.push_str(&format!("{}\n", self.summary()));
+        out
+    }
+
+    fn summary(&self) -> String {
+        let count = |of: &[Act]| self.plan.count(|act| of.contains(&act));
+        let counts = [
+            (count(&[Act::Add, Act::Import]), "to add"),
+            (count(&[Act::Change, Act::Revise]), "to change"),
+            (count(&[Act::Release]), "to let go"),
+            (count(&[Act::Replace, Act::MayReplace]), "to replace"),
+            (count(&[Act::Delete]), "to delete"),
+        ];
+        let said: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        match (self.different, said.is_empty()) {
+            (false, _) => "nothing to change".to_owned(),
+            (true, true) => "no resource changes".to_owned(),
+            (true, false) => said.join(", "),
+        }
+    }
+}
+
+fn line(row: &Row, width: usize) -> String {
+    let (sign, word) = match row.act {
+        Act::Add => ("+", "add"),
+        Act::Import => ("+", "import"),
+        Act::Change => ("~", "change"),
+        Act::Revise => ("~", "revise"),
+        Act::Release => ("-", "let go"),
+        Act::MayReplace => ("±", "replace?"),
+        Act::Replace => ("±", "replace"),
+        Act::Delete => ("-", "delete"),
+    };
+    let what = if row.what.is_empty() { String::new() } else { format!("  {}", row.what.join(", ")) };
+    let kind = row.kind.strip_prefix("AWS::").unwrap_or(&row.kind);
+    let text = format!("{sign} {word:<8} {:width$}  {kind}{what}", row.resource);
+    let text = text.trim_end();
+    match row.act {
+        Act::Add | Act::Import => format!("  {}\n", text.green()),
+        Act::Change | Act::Revise | Act::Release => format!("  {text}\n"),
+        Act::MayReplace | Act::Replace | Act::Delete => format!("  {}\n", text.red().bold()),
+    }
+}
+
+/// A digest's first twelve, with the name before it.
+fn short(image: &str) -> String {
+    match image.split_once("@sha256:") {
+        Some((name, digest)) => {
+            format!("{}@{}", name.rsplit('/').next().unwrap_or(name), digest.get(..12).unwrap_or(digest))
+        }
+        None => image.to_owned(),
+    }
+}
+
+pub(super) async fn run(args: &StackPlanArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    let open = Open::of(&args.environment, global, printer).await?;
+    let live = open.describe().await?;
+    let before = landfall_stack::live::before(live.as_ref(), &open.id);
+    if !matches!(before, landfall_stack::live::Before::Create | landfall_stack::live::Before::Update) {
+        return Err(open.held(&before));
+    }
+    let wanted = open.wanted(&args.images, live.as_ref(), global, printer).await?;
+    let ready = made(&open, &wanted, Purpose::Look, printer).await?;
+    if let Some(ready) = &ready {
+        discard(&*open.stacks, &open.name, &ready.set.name).await.map_err(port_error)?;
+    }
+    let shown = Shown::of(&open, &wanted, live.as_ref(), ready.as_ref());
+    printer.emit(&shown, Shown::text)?;
+    Ok(if shown.different { ExitCode::Different } else { ExitCode::Ok })
+}
+
+/// The change set; `None` where there is nothing to change.
+pub(super) async fn made(
+    open: &Open,
+    wanted: &Wanted,
+    purpose: Purpose,
+    printer: &Printer,
+) -> CliResult<Option<Ready>> {
+    let progress = Progress::new(*printer);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match prepare(&*open.stacks, wanted, purpose).await.map_err(port_error)? {
+            Prepared::Ready(ready) => return Ok(Some(*ready)),
+            Prepared::Nothing => return Ok(None),
+            Prepared::Held(before) => return Err(open.held(&before)),
+            Prepared::Refused(reason) => {
+                let reason = landfall_stack::live::told(&reason);
+                let message = format!("CloudFormation refuses the template of {}: {reason}", open.name);
+                return Err(CliError::new(ExitCode::Failed, message).hint("nothing was deployed"));
+            }
+            Prepared::Pending if Instant::now() > deadline => {
+                let message = format!("CloudFormation makes no change set of {} in time", open.name);
+                return Err(CliError::new(ExitCode::TimedOut, message).hint("nothing was deployed: try again"));
+            }
+            Prepared::Pending => progress.running("a change set is being made"),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
