@@ -81,6 +81,9 @@ pub fn needed(caller: &Caller, service: &str, operation: &str, input: &Value) ->
         let of_hooks = hooks.filter_map(|hook| text(hook, "roleArn"));
         all.extend(of_balancers.chain(of_hooks).map(|role| pass(role, "ecs.amazonaws.com")));
     }
+    if service == "cloudformation" {
+        all.extend(text(input, "RoleARN").map(|role| pass(role, "cloudformation.amazonaws.com")));
+    }
     let creates = ["Create", "Register", "RunTask"].iter().any(|verb| operation.starts_with(verb));
     if creates && !tags.is_empty() && matches!(service, "ecs" | "elasticloadbalancing") {
         let (action, key) = match service {
@@ -193,6 +196,11 @@ fn resource(caller: &Caller, service: &str, operation: &str, input: &Value) -> S
         ("logs", _) => {
             text(input, "logGroupName").map_or("*".to_owned(), |name| arn("logs", format!("log-group:{name}:*")))
         }
+        ("cloudformation", "ListImports" | "ListExports" | "DescribeStackDriftDetectionStatus") => "*".to_owned(),
+        ("cloudformation", _) => match text(input, "StackName").unwrap_or("*") {
+            id if id.starts_with("arn:") => id.to_owned(),
+            name => arn(service, format!("stack/{name}/*")),
+        },
         ("iam", "GetRole") => {
             format!("arn:aws:iam::{}:role/{}", caller.account, text(input, "RoleName").unwrap_or("*"))
         }

@@ -169,6 +169,13 @@ pub(crate) fn notes_of_place(place: &Place<'_>) -> Vec<String> {
 
 fn notes(ask: &Ask<'_>, place: &Place<'_>) -> Vec<String> {
     let mut notes = notes_of_place(place);
+    let environment = ask.environment.and_then(|name| ask.app.environments.get(name));
+    if environment.and_then(|environment| environment.stack.as_ref()).is_some_and(|stack| stack.role.is_none()) {
+        notes.push(
+            "CloudFormation acts with these rights too, and what it makes is not in them: name a role that it acts as in `stack.role`"
+                .to_owned(),
+        );
+    }
     if statements::services(ask).iter().any(|service| service.documents.is_some()) {
         notes.push(
             "what an ecspresso project's templates look up is not in it: ssm:GetParameter, secretsmanager:DescribeSecret, \

@@ -9,6 +9,7 @@ mod names;
 mod policy;
 mod push;
 mod secrets;
+mod stack;
 mod statements;
 mod stock;
 mod table;

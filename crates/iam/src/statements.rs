@@ -15,17 +15,28 @@ use crate::least::{Ask, Place};
 use crate::names::Names;
 use crate::policy::Statement;
 use crate::push::repository;
-use crate::secrets;
+use crate::{secrets, stack};
 
 /// On listeners of host rules, which are no environment's (`crates/aws`, elb/routes).
 const TAG_SHARED: (&str, &str) = ("landfall.shared", "host-rules");
+
+/// What is asked of ECS itself where the environment is a stack: by `status`, `logs` and `run`.
+const OF_STACKS: &[&str] =
+    &["ListServicesAndTasks", "ReadServicesAndTasks", "ReadTaskDefinitions", "RunTasks", "StopTasks", "TagTasks"];
 
 pub(crate) fn all(ask: &Ask<'_>, place: &Place<'_>, names: &Names) -> Vec<Statement> {
     let mut all = Vec::new();
     task_definitions(ask, place, names, &mut all);
     services_and_tasks(ask, place, names, &mut all);
-    if place.target.load_balancer.is_some() {
-        load_balancing(ask, place, names, &mut all);
+    let environment = ask.environment.and_then(|name| ask.app.environments.get(name));
+    match environment.and_then(|environment| Some((&environment.name, environment.stack.as_ref()?))) {
+        // CloudFormation changes it; here it is only looked at, and its tasks are run.
+        Some((name, own)) => {
+            all.retain(|statement| OF_STACKS.contains(&statement.sid.as_str()));
+            stack::all(ask, place, name, own, &mut all);
+        }
+        None if place.target.load_balancer.is_some() => load_balancing(ask, place, names, &mut all),
+        None => {}
     }
     around(ask, place, &mut all);
     if ask.checks {

@@ -58,6 +58,7 @@ const RULE: &[&str] = &["listener-rule/app/"];
 const GROUP: &[&str] = &["targetgroup/"];
 const REPOSITORY: &[&str] = &["repository/"];
 const SERVICE: &[&str] = &["service/"];
+const STACK: &[&str] = &["stack/"];
 /// A deployment is authorized on its service and on itself.
 const DEPLOYMENT: &[&str] = &["service/", "service-deployment/"];
 const ADD_TAGS: &[&str] = &["elasticloadbalancing:AddTags"];
@@ -69,8 +70,23 @@ const TAG_AND_PASS: &[&str] = &["ecs:TagResource", "iam:PassRole"];
 pub const ACTIONS: &[Action] = &[
     row("acm:DescribeCertificate", Read, &["certificate/"], RESOURCE_TAG, NONE),
     row("application-autoscaling:DescribeScalableTargets", Read, NONE, NONE, NONE),
-    row("cloudformation:DescribeStacks", List, &["stack/"], RESOURCE_TAG, NONE),
+    row("cloudformation:ContinueUpdateRollback", Write, STACK, RESOURCE_TAG, &["iam:PassRole"]),
+    row("cloudformation:CreateChangeSet", Write, STACK, TAGS, &["iam:PassRole"]),
+    row("cloudformation:DeleteChangeSet", Write, STACK, RESOURCE_TAG, NONE),
+    row("cloudformation:DeleteStack", Write, STACK, RESOURCE_TAG, &["iam:PassRole"]),
+    row("cloudformation:DescribeChangeSet", Read, STACK, RESOURCE_TAG, NONE),
+    row("cloudformation:DescribeStackDriftDetectionStatus", Read, NONE, NONE, NONE),
+    row("cloudformation:DescribeStackEvents", Read, STACK, RESOURCE_TAG, NONE),
+    row("cloudformation:DescribeStackResourceDrifts", Read, STACK, RESOURCE_TAG, NONE),
+    row("cloudformation:DescribeStacks", List, STACK, RESOURCE_TAG, NONE),
+    row("cloudformation:DetectStackDrift", Read, STACK, RESOURCE_TAG, NONE),
+    row("cloudformation:ExecuteChangeSet", Write, STACK, RESOURCE_TAG, NONE),
+    row("cloudformation:GetTemplate", Read, STACK, RESOURCE_TAG, NONE),
+    row("cloudformation:ListChangeSets", List, STACK, RESOURCE_TAG, NONE),
     row("cloudformation:ListExports", List, NONE, NONE, NONE),
+    row("cloudformation:ListImports", List, NONE, NONE, NONE),
+    row("cloudformation:ListStackResources", List, STACK, RESOURCE_TAG, NONE),
+    row("cloudformation:UpdateTerminationProtection", Write, STACK, RESOURCE_TAG, NONE),
     row("ec2:DescribeSecurityGroups", List, NONE, NONE, NONE),
     row("ec2:DescribeSubnets", List, NONE, NONE, NONE),
     row("ecr:BatchCheckLayerAvailability", Read, REPOSITORY, RESOURCE_TAG, NONE),
@@ -166,7 +182,7 @@ mod tests {
         for row in ACTIONS {
             assert_eq!(action(row.name), Some(row));
             assert!(row.beside.iter().all(|name| action(name).is_some()), "{}", row.name);
-            let reads = ["Describe", "List", "Get", "Simulate", "BatchGet", "BatchCheck"]
+            let reads = ["Describe", "Detect", "List", "Get", "Simulate", "BatchGet", "BatchCheck"]
                 .iter()
                 .any(|verb| row.name.contains(&format!(":{verb}")));
             assert_eq!(reads, matches!(row.level, List | Read), "{}", row.name);

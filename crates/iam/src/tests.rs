@@ -136,12 +136,36 @@ fn takes(statement: &Statement) {
     }
 }
 
+fn stack() -> Value {
+    let role = "arn:aws:iam::111122223333:role/cloudformation";
+    json!({"network": {"existing": {"load_balancer_subnets": []}}, "cluster": "existing", "log_retention": 30, "role": role})
+}
+
+/// What CloudFormation changes Landfall does not; it looks, runs tasks, and asks CloudFormation for this one stack.
+#[test]
+fn a_stack_needs_its_own_and_no_right_to_change_services() {
+    let app = app(|app| app["environments"]["prod"]["stack"] = stack());
+    let least = least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
+    let actions: Vec<&String> = least.policy.statement.iter().flat_map(|one| &one.action).collect();
+    let changes = |name: &&&String| {
+        ["ecs:CreateService", "ecs:UpdateService", "ecs:RegisterTaskDefinition"].contains(&name.as_str())
+            || name.starts_with("elasticloadbalancing:")
+    };
+    assert_eq!(actions.iter().find(changes), None);
+    let change = least.policy.statement.iter().find(|one| one.sid == "ChangeStack").unwrap();
+    assert_eq!(change.resource.len(), 1);
+    assert!(change.resource[0].ends_with("-prod/*") && change.resource[0].contains(":cloudformation:"), "{change:?}");
+    let pass = least.policy.statement.iter().find(|one| one.sid == "GiveCloudFormationItsRole").unwrap();
+    assert_eq!(pass.condition["StringEquals"]["iam:PassedToService"], ["cloudformation.amazonaws.com"]);
+}
+
 #[test]
 fn every_statement_is_one_that_iam_takes() {
     let ports = json!({"ports": {"first": 8001, "last": 8050}});
     let (hosts, ports) = (app(|_| {}), app(|app| app["previews"]["routing"] = ports));
+    let stacks = app(|app| app["environments"]["prod"]["stack"] = stack());
     let mut all = Vec::new();
-    for app in [&hosts, &ports] {
+    for app in [&hosts, &ports, &stacks] {
         for environment in [None, Some("prod")] {
             let state = StateBucket::parse("s3://bucket/some/where/");
             let roles = ["arn:aws:iam::111122223333:role/base".to_owned()];
@@ -163,9 +187,8 @@ fn every_statement_is_one_that_iam_takes() {
     assert_eq!(unused, UNUSED);
 }
 
-/// CloudFormation is asked for outputs that an ecspresso project's templates name, which no manifest has.
-const UNUSED: [&str; 4] =
-    ["cloudformation:DescribeStacks", "cloudformation:ListExports", "sts:AssumeRole", "sts:GetCallerIdentity"];
+/// CloudFormation is asked for exports that an ecspresso project's templates name, which no manifest has.
+const UNUSED: [&str; 3] = ["cloudformation:ListExports", "sts:AssumeRole", "sts:GetCallerIdentity"];
 
 #[test]
 fn the_policy_of_previews_by_host() {

@@ -338,7 +338,9 @@ fn every_call_in_the_source_is_in_the_table_and_nothing_else_is() {
     for before in ["read(\"", "write(\"", "read( \"", "write( \"", "elb!(\"", "elb!( \""] {
         find(before, "elasticloadbalancing");
     }
-    find("self.cloudformation(\"", "cloudformation");
+    for before in ["self.cloudformation(\"", "self.call(\"", "self.act(\"", "self.pages(\""] {
+        find(before, "cloudformation");
+    }
     find("ecr!(\"", "ecr");
     let named =
         text.match_indices("service: \"").filter_map(|(at, before)| text[at + before.len()..].split('"').next());

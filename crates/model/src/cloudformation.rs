@@ -67,8 +67,7 @@ impl StackEvent {
     /// Whether it is about the stack itself. `stack`: its ARN.
     pub fn is_of(&self, stack: &str) -> bool {
         let name = stack.split_once(":stack/").and_then(|(_, rest)| rest.split('/').next()).unwrap_or(stack);
-        self.physical.as_deref() == Some(stack)
-            || (self.kind == "AWS::CloudFormation::Stack" && self.resource == name)
+        self.physical.as_deref() == Some(stack) || (self.kind == "AWS::CloudFormation::Stack" && self.resource == name)
     }
 }
 

@@ -135,6 +135,16 @@ pub struct Permission {
     pub resources: Vec<String>,
 }
 
+/// What the stack of an environment is called, `project-environment`: letters, digits and hyphens, from a letter on.
+pub fn stack_name(project: &str, environment: &str) -> String {
+    let name = format!("{project}-{environment}");
+    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    match name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        true => name,
+        false => format!("s-{name}"),
+    }
+}
+
 /// The network's address and the length of its prefix; `None` where it is no block that a VPC can have and be cut into four: /16 to
 /// /26, its address the block's first.
 /// <https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html>
@@ -156,5 +166,12 @@ mod tests {
         for text in ["10.1.0.0", "10.1.0.0/15", "10.1.0.0/27", "10.1.0.1/20", "10.1.0.256/20", "x/20", "10.1.0.0/"] {
             assert_eq!(cidr(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn stacks_have_names_that_cloudformation_takes() {
+        assert_eq!(stack_name("shop", "prod"), "shop-prod");
+        assert_eq!(stack_name("my_shop.de", "prod"), "my-shop-de-prod");
+        assert_eq!(stack_name("1shop", "prod"), "s-1shop-prod");
     }
 }

@@ -45,8 +45,7 @@ pub trait Stacks: Send + Sync {
     async fn delete(&self, stack: &str, retain: &[String], role: Option<&str>, token: &str) -> PortResult<()>;
 
     /// `skip`: logical ids of what is taken as if it had been rolled back.
-    async fn continue_rollback(&self, stack: &str, skip: &[String], role: Option<&str>, token: &str)
-    -> PortResult<()>;
+    async fn continue_rollback(&self, stack: &str, skip: &[String], role: Option<&str>, token: &str) -> PortResult<()>;
 
     async fn protect(&self, stack: &str, on: bool) -> PortResult<()>;
 

@@ -76,6 +76,8 @@ pub async fn prepare(stacks: &dyn Stacks, wanted: &Wanted, purpose: Purpose) -> 
         return match stacks.create_change_set(&new).await {
             // Somebody has made it since we looked, or changes the stack: the next look tells which.
             Ok(()) | Err(PortError::Conflict(_)) => Ok(Prepared::Pending),
+            // CloudFormation says so of the change set that it made; emulators at once.
+            Err(PortError::Invalid(reason)) if changes_nothing(&reason) => Ok(Prepared::Nothing),
             Err(error) => Err(error),
         };
     };

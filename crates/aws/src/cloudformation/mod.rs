@@ -201,10 +201,15 @@ impl Stacks for CloudFormation {
 
     async fn change_sets(&self, stack: &str) -> PortResult<Vec<String>> {
         let mut names = Vec::new();
-        let told = self.pages("ListChangeSets", of(stack), || Form::of(stack), |page| {
-            names.extend(page.members("Summaries").map(|one| one.text("ChangeSetName")));
-            true
-        });
+        let told = self.pages(
+            "ListChangeSets",
+            of(stack),
+            || Form::of(stack),
+            |page| {
+                names.extend(page.members("Summaries").map(|one| one.text("ChangeSetName")));
+                true
+            },
+        );
         if_there(told.await)?;
         Ok(names)
     }
@@ -221,25 +226,35 @@ impl Stacks for CloudFormation {
 
     async fn events(&self, stack: &str, since: Option<&str>) -> PortResult<Vec<StackEvent>> {
         let mut events = Vec::new();
-        let told = self.pages("DescribeStackEvents", of(stack), || Form::of(stack), |page| {
-            for event in page.members("StackEvents").filter_map(read::event) {
-                if since == Some(event.id.as_str()) {
-                    return false;
+        let told = self.pages(
+            "DescribeStackEvents",
+            of(stack),
+            || Form::of(stack),
+            |page| {
+                for event in page.members("StackEvents").filter_map(read::event) {
+                    if since == Some(event.id.as_str()) {
+                        return false;
+                    }
+                    events.push(event);
                 }
-                events.push(event);
-            }
-            true
-        });
+                true
+            },
+        );
         if_there(told.await)?;
         Ok(events)
     }
 
     async fn resources(&self, stack: &str) -> PortResult<Vec<StackResource>> {
         let mut all = Vec::new();
-        let told = self.pages("ListStackResources", of(stack), || Form::of(stack), |page| {
-            all.extend(page.members("StackResourceSummaries").map(read::resource));
-            true
-        });
+        let told = self.pages(
+            "ListStackResources",
+            of(stack),
+            || Form::of(stack),
+            |page| {
+                all.extend(page.members("StackResourceSummaries").map(read::resource));
+                true
+            },
+        );
         if_there(told.await)?;
         Ok(all)
     }
@@ -250,13 +265,7 @@ impl Stacks for CloudFormation {
         self.act("DeleteStack", stack, &form).await
     }
 
-    async fn continue_rollback(
-        &self,
-        stack: &str,
-        skip: &[String],
-        role: Option<&str>,
-        token: &str,
-    ) -> PortResult<()> {
+    async fn continue_rollback(&self, stack: &str, skip: &[String], role: Option<&str>, token: &str) -> PortResult<()> {
         let form = Form::of(stack).list("ResourcesToSkip", skip);
         let form = form.maybe("RoleARN", role).with("ClientRequestToken", token);
         self.act("ContinueUpdateRollback", stack, &form).await

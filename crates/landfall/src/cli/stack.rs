@@ -20,7 +20,10 @@ pub(crate) enum StackCommand {
     )]
     Apply(StackApplyArgs),
     /// The stack's state, outputs, parameters, and resources that are not well
-    #[command(visible_alias = "status", after_help = "Examples:\n  landfall stack show prod\n  landfall stack show prod --output json")]
+    #[command(
+        visible_alias = "status",
+        after_help = "Examples:\n  landfall stack show prod\n  landfall stack show prod --output json"
+    )]
     Show(StackNameArgs),
     /// Lead a stuck stack out: a creation that failed, a rollback that failed, a deletion that failed
     #[command(

@@ -327,8 +327,8 @@ pub fn by_hand(environment: &LongLivedEnvironment) -> Result<(), PlanError> {
     match environment.stack {
         None => Ok(()),
         Some(_) => Err(PlanError::Unplannable(format!(
-            "environment {name} is a stack and changes through it only: `landfall template {name}` prints it, `aws cloudformation \
-             deploy` brings it about"
+            "environment {name} is a stack and changes through it only: `landfall stack apply {name}`, with an earlier --release to go \
+             back; how many tasks run is the manifest's (`stack.scaling`, `desired_count`)"
         ))),
     }
 }

@@ -221,7 +221,7 @@ fn a_stack_changes_through_cloudformation_only() {
     };
     app.environments.get_mut("prod").unwrap().stack = Some(stack);
     let error = deploy(&app, &inputs()).unwrap_err().to_string();
-    assert!(error.contains("prod is a stack") && error.contains("landfall template prod"), "{error}");
+    assert!(error.contains("prod is a stack") && error.contains("landfall stack apply prod"), "{error}");
     let counts = BTreeMap::from([("app".to_owned(), 2)]);
     let scaled = scale(&app, &app.environments["prod"], &counts, &inputs());
     assert_eq!(scaled.map(|_| ()).unwrap_err().to_string(), error);

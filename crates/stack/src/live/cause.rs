@@ -177,7 +177,11 @@ mod tests {
     fn what_blocks_a_deletion_is_told_as_such() {
         let all = events(&[
             ("shop-prod", "DELETE_IN_PROGRESS", "User Initiated"),
-            ("Vpc", "DELETE_FAILED", "The vpc 'vpc-1' has dependencies and cannot be deleted. (Service: Ec2, Status Code: 400, Request ID: 1)"),
+            (
+                "Vpc",
+                "DELETE_FAILED",
+                "The vpc 'vpc-1' has dependencies and cannot be deleted. (Service: Ec2, Status Code: 400, Request ID: 1)",
+            ),
             ("shop-prod", "DELETE_FAILED", "The following resource(s) failed to delete: [Vpc]. "),
         ]);
         let causes = Causes::of(of_operation(&all, STACK), STACK);

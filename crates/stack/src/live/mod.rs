@@ -18,6 +18,4 @@ pub use phase::{Before, Ending, Phase, Work, before, ending, phase};
 pub use plan::{Act, Plan, Row, plan};
 pub use recover::{Blocker, Way, way};
 pub(crate) use wanted::Metadata;
-pub use wanted::{
-    Given, ImageParameter, Overwritten, Unwanted, Wanted, given, images, overwritten, stack_name, wanted,
-};
+pub use wanted::{Given, ImageParameter, Overwritten, Unwanted, Wanted, given, images, overwritten, wanted};

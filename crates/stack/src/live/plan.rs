@@ -44,6 +44,7 @@ pub struct Row {
 /// Sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
+    #[serde(rename = "changes")]
     pub rows: Vec<Row>,
 }
 
@@ -77,6 +78,11 @@ fn row(change: &ResourceChange) -> Row {
         "Dynamic" => Act::MayReplace,
         _ => match change.replacement.as_deref() {
             Some("True" | "Conditional") if change.kind == "AWS::ECS::TaskDefinition" => Act::Revise,
+            // "Update requires: No interruption", whatever the new revision is called
+            // (<https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ecs-service.html>).
+            Some("Conditional") if change.kind == "AWS::ECS::Service" && change.properties == ["TaskDefinition"] => {
+                Act::Change
+            }
             Some("True") => Act::Replace,
             Some("Conditional") => Act::MayReplace,
             _ => Act::Change,
@@ -139,7 +145,9 @@ mod tests {
         );
         assert!(made.replaces() && made.deletes());
         assert_eq!(made.rows[1].what, ["Name", "Tags"]);
-        let release = plan(&[change("Modify", "T", "AWS::ECS::TaskDefinition", "True", "")]);
+        let mut service = change("Modify", "S", "AWS::ECS::Service", "Conditional", "");
+        service.properties = vec!["TaskDefinition".to_owned()];
+        let release = plan(&[change("Modify", "T", "AWS::ECS::TaskDefinition", "True", ""), service]);
         assert!(!release.replaces() && !release.deletes());
     }
 }

@@ -20,21 +20,35 @@ pub struct Blocker {
 pub enum Way {
     Absent,
     /// Nothing to do.
-    Healthy { rolled_back: bool },
+    Healthy {
+        rolled_back: bool,
+    },
     /// It was reviewed and never created: it goes, with its change sets. `foreign`: those that Landfall did not make.
-    Discard { foreign: Vec<String> },
+    Discard {
+        foreign: Vec<String>,
+    },
     /// Its creation failed: it is deleted, and made anew by `apply`.
-    Delete { blocking: Vec<Blocker> },
+    Delete {
+        blocking: Vec<Blocker>,
+    },
     /// What stopped the way back is mended, or skipped.
-    ContinueRollback { blocking: Vec<Blocker> },
+    ContinueRollback {
+        blocking: Vec<Blocker>,
+    },
     /// A change that failed was left as it is: the next one goes on from there.
     Apply,
     /// What could not be deleted is mended, or left where it is.
-    DeleteAgain { blocking: Vec<Blocker> },
+    DeleteAgain {
+        blocking: Vec<Blocker>,
+    },
     /// Something is under way. `on`: what it waits for, the longest first.
-    Wait { on: Vec<StackResource> },
+    Wait {
+        on: Vec<StackResource>,
+    },
     /// Nobody here knows that status.
-    Ask { status: String },
+    Ask {
+        status: String,
+    },
 }
 
 /// `newest_first`: the stack's events. `change_sets`: those that are not ours.
@@ -125,7 +139,9 @@ mod tests {
         assert!(matches!(of("ROLLBACK_FAILED"), Way::Delete { blocking } if names(&blocking) == ["Vpc"]));
         let stuck = of("UPDATE_ROLLBACK_FAILED");
         assert!(matches!(&stuck, Way::ContinueRollback { blocking } if names(blocking) == ["Service"]), "{stuck:?}");
-        assert!(matches!(of("DELETE_FAILED"), Way::DeleteAgain { blocking } if blocking[0].reason == "it has dependencies"));
+        assert!(
+            matches!(of("DELETE_FAILED"), Way::DeleteAgain { blocking } if blocking[0].reason == "it has dependencies")
+        );
         assert_eq!(of("UPDATE_FAILED"), Way::Apply);
         let Way::Wait { on } = of("CREATE_IN_PROGRESS") else { panic!() };
         assert_eq!(on.iter().map(|one| one.resource.as_str()).collect::<Vec<_>>(), ["Early", "Late"]);

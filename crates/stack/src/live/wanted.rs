@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use landfall_model::app::{App, ImageSource, LongLivedEnvironment};
 use landfall_model::cloudformation::StackState;
 use landfall_model::inventory::{TAG_ENVIRONMENT, Tags};
+use landfall_model::stack::stack_name;
 use serde::{Deserialize, Serialize};
 
 use crate::build::{Unfit, template};
@@ -72,7 +73,10 @@ pub enum Unwanted {
 
 fn said(all: &[Overwritten]) -> String {
     let one = |one: &Overwritten| format!("{} was {} and is now {}", one.parameter, one.set, one.found);
-    format!("somebody set parameters of the stack past Landfall: {}", all.iter().map(one).collect::<Vec<_>>().join("; "))
+    format!(
+        "somebody set parameters of the stack past Landfall: {}",
+        all.iter().map(one).collect::<Vec<_>>().join("; ")
+    )
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,16 +91,6 @@ pub(crate) struct Applied {
     pub environment: String,
     /// By parameter.
     pub images: BTreeMap<String, String>,
-}
-
-/// `project-environment`: letters, digits and hyphens, from a letter on.
-pub fn stack_name(project: &str, environment: &str) -> String {
-    let name = format!("{project}-{environment}");
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    match name.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        true => name,
-        false => format!("s-{name}"),
-    }
 }
 
 pub fn images(app: &App, environment: &LongLivedEnvironment) -> Vec<ImageParameter> {
@@ -240,19 +234,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stacks_have_names_that_cloudformation_takes() {
-        assert_eq!(stack_name("shop", "prod"), "shop-prod");
-        assert_eq!(stack_name("my_shop.de", "prod"), "my-shop-de-prod");
-        assert_eq!(stack_name("1shop", "prod"), "s-1shop-prod");
-    }
-
-    #[test]
     fn what_somebody_else_set_is_found_by_what_the_template_says() {
         let stack = StackState {
             parameters: [("A", "1"), ("B", "2")].map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             ..StackState::default()
         };
-        let template = r#"{"Metadata": {"Landfall": {"Environment": "shop@prod", "Images": {"A": "1", "B": "1", "C": "3"}}}}"#;
+        let template =
+            r#"{"Metadata": {"Landfall": {"Environment": "shop@prod", "Images": {"A": "1", "B": "1", "C": "3"}}}}"#;
         let found = overwritten(&stack, Some(template));
         assert_eq!(found, [Overwritten { parameter: "B".into(), set: "1".into(), found: "2".into() }]);
         for nothing in [None, Some("not JSON"), Some("{}"), Some(r#"{"Metadata": {"Other": 1}}"#)] {

@@ -113,7 +113,8 @@ impl Space {
     }
 
     fn changeable(stack: &Stack) -> Result<(), AwsError> {
-        let fine = ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "UPDATE_FAILED"];
+        let fine =
+            ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "UPDATE_FAILED"];
         if fine.contains(&stack.status.as_str()) {
             return Ok(());
         }
@@ -221,7 +222,8 @@ impl Space {
             "ContinueUpdateRollback" => {
                 let stack = self.stack(name()?)?.clone();
                 if stack.status != "UPDATE_ROLLBACK_FAILED" {
-                    let message = format!("Stack:{} is in {} state and can not continue rollback.", stack.id, stack.status);
+                    let message =
+                        format!("Stack:{} is in {} state and can not continue rollback.", stack.id, stack.status);
                     return Err(AwsError::validation(message));
                 }
                 self.begin_continue(&stack.name, &texts(input, "ResourcesToSkip"));
@@ -294,7 +296,9 @@ impl Space {
                 self.cloudformation.stacks.insert(name.to_owned(), stack);
             }
             Some(status) if create && status != "REVIEW_IN_PROGRESS" => {
-                return Err(AwsError::validation(format!("Stack [{name}] already exists and cannot be created again with the changeSet [{set}].")));
+                return Err(AwsError::validation(format!(
+                    "Stack [{name}] already exists and cannot be created again with the changeSet [{set}]."
+                )));
             }
             Some(_) if create => {}
             Some(_) => Self::changeable(self.stack(name)?)?,
@@ -306,9 +310,8 @@ impl Space {
         let wanted = self.wanted(input, Some(&stack))?;
         let changes = changes(&stack, &wanted);
         let refuse = self.cloudformation.scripts.get(&stack.name).and_then(|script| script.refuse.clone());
-        let same = || {
-            "The submitted information didn't contain changes. Submit different information to create a change set."
-        };
+        let same =
+            || "The submitted information didn't contain changes. Submit different information to create a change set.";
         let failed = refuse.or_else(|| changes.is_empty().then(|| same().to_owned()));
         let id = self.arn("cloudformation", &format!("changeSet/{set}/{}", self.ids.clone().uuid()));
         self.ids.uuid();
@@ -366,7 +369,8 @@ impl Space {
     }
 
     fn stack_view(&self, stack: &Stack) -> Value {
-        let template: Value = stack.template.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let template: Value =
+            stack.template.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let parameter = |(key, value): (&String, &String)| json!({"ParameterKey": key, "ParameterValue": value});
         let tag = |(key, value): &(String, String)| json!({"Key": key, "Value": value});
         let drift = match stack.drift {

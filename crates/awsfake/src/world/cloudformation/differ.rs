@@ -115,9 +115,11 @@ fn text(value: &Value, parameters: &BTreeMap<String, String>, there: &BTreeMap<S
             Some((key, Value::String(text))) if key == "Fn::Sub" => {
                 let mut out = text.clone();
                 for name in there.keys().chain(parameters.keys()) {
-                    out = out.replace(&format!("${{{name}}}"), &of(name));
+                    out = out
+                        .replace(&format!("${{{name}}}"), &of(name))
+                        .replace(&format!("${{{name}."), &format!("${{{}.", of(name)));
                 }
-                out
+                out.replace(['$', '{', '}'], "").to_lowercase()
             }
             Some((key, Value::Array(items))) if key == "Fn::GetAtt" => {
                 let part = |at: usize| items.get(at).and_then(Value::as_str).unwrap_or_default();

@@ -115,10 +115,20 @@ pub struct ChangeSet {
 #[derive(Debug, Clone)]
 pub enum Happening {
     /// `kind`: of one that is new.
-    Resource { resource: String, kind: String, status: String, reason: Option<String> },
+    Resource {
+        resource: String,
+        kind: String,
+        status: String,
+        reason: Option<String>,
+    },
     /// The thing is not in the stack any more.
-    Forget { resource: String },
-    Status { status: String, reason: Option<String> },
+    Forget {
+        resource: String,
+    },
+    Status {
+        status: String,
+        reason: Option<String>,
+    },
     /// What was wanted is what there is.
     Commit,
     Gone,

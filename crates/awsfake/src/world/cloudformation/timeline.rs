@@ -168,7 +168,8 @@ impl Space {
         let mut line = Timeline::new(self.now, &script);
         line.stack("DELETE_IN_PROGRESS", Some("User Initiated"));
         let Some(stack) = self.cloudformation.stacks.get(name) else { return };
-        let template: Value = stack.template.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let template: Value =
+            stack.template.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let keeps = |id: &String| template["Resources"][id]["DeletionPolicy"] == "Retain";
         let mut all = Vec::new();
         for (id, resource) in &stack.resources {

@@ -13,22 +13,32 @@ use crate::cli::diff::{DriftArgs, VerifyArgs};
 use crate::cli::environment::WhatArgs;
 use crate::commands::environment::commit_and_images;
 use crate::commands::link::{Link, unexpected};
+use crate::commands::stack;
 use crate::commands::verify::probes;
 use crate::error::CliResult;
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 
 pub(crate) async fn plan(args: &WhatArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    if let Some(name) = stack::is_one(args.environment.as_deref(), global, printer) {
+        return stack::plan(&name, args, global, printer).await;
+    }
     let comparison = of_manifest(args, false, global, printer).await?;
     print::differences(&comparison, true, printer)
 }
 
 pub(crate) async fn diff(args: &WhatArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    if let Some(name) = stack::is_one(args.environment.as_deref(), global, printer) {
+        return stack::plan(&name, args, global, printer).await;
+    }
     let comparison = of_manifest(args, false, global, printer).await?;
     print::differences(&comparison, false, printer)
 }
 
 pub(crate) async fn drift(args: &DriftArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    if let Some(name) = stack::is_one(args.environment.as_deref(), global, printer) {
+        return stack::drift(&name, global, printer).await;
+    }
     let comparison = compared(args.environment.as_ref(), Against::Release, false, global, printer).await?;
     if comparison.release.is_none() {
         printer.note("no release is known here: compared with the manifest and the images that run");

@@ -42,7 +42,8 @@ pub(crate) async fn deploy(
     printer: &Printer,
 ) -> CliResult<ExitCode> {
     if let Some(flag) = meaningless(args) {
-        let message = format!("{flag} means nothing here: environment {environment} is a stack, which changes as a whole");
+        let message =
+            format!("{flag} means nothing here: environment {environment} is a stack, which changes as a whole");
         return Err(CliError::new(ExitCode::Usage, message).hint("leave it out; docs/stacks.md tells the rest"));
     }
     let args = StackApplyArgs {
@@ -121,9 +122,9 @@ fn again(open: &Open) -> String {
 
 async fn executed(open: &Open, ready: &Ready, timeout: u64, printer: &Printer) -> CliResult<Watched> {
     let begun = mark(&*open.stacks, &open.name).await.map_err(port_error)?;
-    execute(&*open.stacks, &begun, &ready.set.id).await.map_err(|error| {
-        port_error(error).hint(format!("nothing was deployed; `{}` plans anew", again(open)))
-    })?;
+    execute(&*open.stacks, &begun, &ready.set.id)
+        .await
+        .map_err(|error| port_error(error).hint(format!("nothing was deployed; `{}` plans anew", again(open))))?;
     watch(open, &begun, timeout, &again(open), printer).await
 }
 

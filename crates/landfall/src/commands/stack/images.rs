@@ -12,12 +12,7 @@ use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 
-pub(super) async fn given(
-    open: &Open,
-    args: &StackImagesArgs,
-    global: &Global,
-    printer: &Printer,
-) -> CliResult<Given> {
+pub(super) async fn given(open: &Open, args: &StackImagesArgs, global: &Global, printer: &Printer) -> CliResult<Given> {
     let mut named = Vec::new();
     let mut commit = args.commit.clone();
     if let Some(wanted) = &args.release {
@@ -46,7 +41,8 @@ pub(super) async fn given(
             CliError::new(ExitCode::Usage, format!("the image of {who} is not named after its commit alone: {awaited}"))
                 .hint(format!("say it: --image {who}=REFERENCE"))
         })?;
-        let found = open.images.resolve(&AwaitImage { image: filled.clone(), label: None }).await.map_err(port_error)?;
+        let found =
+            open.images.resolve(&AwaitImage { image: filled.clone(), label: None }).await.map_err(port_error)?;
         let found = found.ok_or_else(|| {
             CliError::new(ExitCode::NotFound, format!("there is no image {filled} for {who}"))
                 .hint("`landfall push` sends it; nothing was deployed")

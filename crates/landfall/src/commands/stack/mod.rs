@@ -4,8 +4,12 @@
 //! of Landfall's is needed: all there is to know is in the stack.
 
 mod apply;
+mod destroy;
+mod drift;
 mod images;
 mod plan;
+mod recover;
+mod show;
 mod watch;
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
@@ -13,9 +17,10 @@ use std::sync::Arc;
 
 use landfall_model::app::{App, LongLivedEnvironment};
 use landfall_model::cloudformation::StackState;
+use landfall_model::stack::stack_name;
 use landfall_ports::images::Images;
 use landfall_ports::stacks::Stacks;
-use landfall_stack::live::{Before, Phase, Unwanted, Wanted, overwritten, stack_name, wanted};
+use landfall_stack::live::{Before, Phase, Unwanted, Wanted, overwritten, wanted};
 use landfall_stack::{BODY, Unfit};
 
 use crate::cli::Global;
@@ -27,12 +32,17 @@ use crate::places::Places;
 use crate::printer::Printer;
 
 pub(crate) use apply::deploy;
+pub(crate) use drift::of as drift;
+pub(crate) use plan::of as plan;
 
 pub(crate) async fn run(command: StackCommand, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     match command {
         StackCommand::Plan(args) => plan::run(&args, global, printer).await,
         StackCommand::Apply(args) => apply::run(&args, global, printer).await,
-        _ => Err(CliError::internal("a command without an implementation")),
+        StackCommand::Show(args) => show::run(&args, global, printer).await,
+        StackCommand::Recover(args) => recover::run(&args, global, printer).await,
+        StackCommand::Destroy(args) => destroy::run(&args, global, printer).await,
+        StackCommand::Drift(args) => drift::run(&args, global, printer).await,
     }
 }
 
@@ -127,10 +137,11 @@ impl Open {
                         "if it is to be {name}'s from now on, say so in CloudFormation: give the stack the tag `landfall` = `{id}`"
                     ))
             }
-            Before::Stuck(Phase::Unknown) => {
-                CliError::new(ExitCode::Conflict, format!("stack {stack} is in a state that this version does not know"))
-                    .hint(format!("`landfall stack show {name}` shows it"))
-            }
+            Before::Stuck(Phase::Unknown) => CliError::new(
+                ExitCode::Conflict,
+                format!("stack {stack} is in a state that this version does not know"),
+            )
+            .hint(format!("`landfall stack show {name}` shows it")),
             Before::Stuck(phase) => {
                 let why = match phase {
                     Phase::NeverCame => "could not be made, and cannot be changed",
@@ -141,10 +152,8 @@ impl Open {
                 CliError::new(ExitCode::Conflict, format!("stack {stack} {why}"))
                     .hint(format!("`landfall stack recover {name}` says why, and leads out of it"))
             }
-            Before::Watch(work) => {
-                CliError::new(ExitCode::Conflict, format!("stack {stack} is being {}", work.said()))
-                    .hint(format!("`landfall stack apply {name}` follows it to its end first"))
-            }
+            Before::Watch(work) => CliError::new(ExitCode::Conflict, format!("stack {stack} is being {}", work.said()))
+                .hint(format!("`landfall stack apply {name}` follows it to its end first")),
             Before::Create | Before::Update => CliError::internal("a stack that may be changed and is not"),
         }
     }

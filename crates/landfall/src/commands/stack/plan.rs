@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::Open;
 use crate::cli::Global;
-use crate::cli::stack::StackPlanArgs;
+use crate::cli::diff::DiffArgs;
+use crate::cli::stack::{StackImagesArgs, StackPlanArgs};
 use crate::commands::port_error;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -20,7 +21,8 @@ use crate::progress::Progress;
 
 /// A change set takes seconds; of a large stack a minute or two.
 const PATIENCE: Duration = Duration::from_secs(300);
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const FIRST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// What applying does, as JSON and as text.
 #[derive(Debug, Serialize)]
@@ -34,6 +36,7 @@ pub(super) struct Shown {
     images: Vec<Image>,
     #[serde(skip_serializing_if = "Option::is_none")]
     termination_protection: Option<bool>,
+    #[serde(flatten)]
     pub(super) plan: Plan,
 }
 
@@ -146,6 +149,22 @@ fn short(image: &str) -> String {
     }
 }
 
+/// `landfall plan` and `diff` of such an environment are the same; a stack changes as a whole.
+pub(crate) async fn of(environment: &str, args: &DiffArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    if !args.services.is_empty() {
+        let message =
+            format!("--service means nothing here: environment {environment} is a stack, which changes as a whole");
+        return Err(CliError::new(ExitCode::Usage, message).hint("leave it out; docs/stacks.md tells the rest"));
+    }
+    let images = StackImagesArgs {
+        commit: args.commit.clone(),
+        release: None,
+        images: args.images.clone(),
+        imagedefinitions: args.imagedefinitions.clone(),
+    };
+    run(&StackPlanArgs { environment: environment.to_owned(), images }, global, printer).await
+}
+
 pub(super) async fn run(args: &StackPlanArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     let open = Open::of(&args.environment, global, printer).await?;
     let live = open.describe().await?;
@@ -172,6 +191,7 @@ pub(super) async fn made(
 ) -> CliResult<Option<Ready>> {
     let progress = Progress::new(*printer);
     let deadline = Instant::now() + PATIENCE;
+    let mut pause = FIRST;
     loop {
         match prepare(&*open.stacks, wanted, purpose).await.map_err(port_error)? {
             Prepared::Ready(ready) => return Ok(Some(*ready)),
@@ -188,6 +208,7 @@ pub(super) async fn made(
             }
             Prepared::Pending => progress.running("a change set is being made"),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST);
     }
 }

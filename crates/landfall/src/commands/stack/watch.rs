@@ -125,10 +125,14 @@ impl Lines {
             let reason = landfall_stack::live::told(event.reason.as_deref().unwrap_or_default());
             let cancelled = reason.to_ascii_lowercase().contains("cancelled");
             let mark = if cancelled { Mark::Skipped } else { Mark::Failed };
-            let text = if cancelled { format!("{name} cancelled") } else { format!("{name} ({kind}): {reason}") };
+            let text = if cancelled {
+                format!("cancelled {name}  {kind}")
+            } else {
+                format!("failed    {name}  {kind}: {reason}")
+            };
             return self.progress.line(mark, &text, took);
         }
         let mark = if self.back { Mark::Undone } else { Mark::Done };
-        self.progress.line(mark, &format!("{name} {verb}  {kind}"), took);
+        self.progress.line(mark, &format!("{verb:<9} {name}  {kind}"), took);
     }
 }

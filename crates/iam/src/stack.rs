@@ -1,0 +1,47 @@
+//! An environment that is a stack: what CloudFormation is asked for. What it makes it makes with a role of its own, where the manifest
+//! names one; else with the rights of whoever asks, which no template of ours can list.
+
+use landfall_model::stack::{Stack, stack_name};
+
+use crate::least::{Ask, Place};
+use crate::policy::Statement;
+
+const READ: &[&str] = &[
+    "cloudformation:DescribeChangeSet",
+    "cloudformation:DescribeStackEvents",
+    "cloudformation:DescribeStackResourceDrifts",
+    "cloudformation:DescribeStacks",
+    "cloudformation:GetTemplate",
+    "cloudformation:ListChangeSets",
+    "cloudformation:ListStackResources",
+];
+
+const CHANGE: &[&str] = &[
+    "cloudformation:ContinueUpdateRollback",
+    "cloudformation:CreateChangeSet",
+    "cloudformation:DeleteChangeSet",
+    "cloudformation:DeleteStack",
+    "cloudformation:DetectStackDrift",
+    "cloudformation:ExecuteChangeSet",
+    "cloudformation:UpdateTerminationProtection",
+];
+
+pub(crate) fn all(ask: &Ask<'_>, place: &Place<'_>, environment: &str, stack: &Stack, all: &mut Vec<Statement>) {
+    let name = stack_name(&ask.app.project, environment);
+    let own = || [place.arn("cloudformation", &format!("stack/{name}/*"))];
+    all.push(Statement::allow("ReadStack", READ, own()));
+    all.push(Statement::allow("ChangeStack", CHANGE, own()));
+    // These take nothing but `*`.
+    let around = ["cloudformation:DescribeStackDriftDetectionStatus", "cloudformation:ListImports"];
+    all.push(Statement::allow("SeeImportsAndDrift", &around, ["*".to_owned()]));
+    let pass = |sid: &str, to: &str, role: String| {
+        let domain = if place.partition == "aws-cn" { ".cn" } else { "" };
+        let statement = Statement::allow(sid, &["iam:PassRole"], [role]);
+        statement.when("StringEquals", "iam:PassedToService", [format!("{to}.amazonaws.com{domain}")])
+    };
+    if let Some(role) = &stack.role {
+        all.push(pass("GiveCloudFormationItsRole", "cloudformation", role.clone()));
+    }
+    // `landfall run`: CloudFormation names the roles that it makes after the stack.
+    all.push(pass("GiveTasksTheirRoles", "ecs-tasks", place.global("iam", &format!("role/{name}-*"))));
+}
