@@ -29,7 +29,7 @@ impl World {
         world
     }
 
-    /// `more`: of the stack of `dev`.
+    /// `more`: lines of `dev`.
     fn manifest(&self, more: &str) {
         let place = |name: &str| {
             format!(
@@ -50,8 +50,8 @@ aws:
 environments:
   dev:
     on: dev
-    stack: {{ network: {{ new: {{ nat: none }} }}{more} }}
-  prod:
+    stack: {{ network: {{ new: {{ nat: none }} }} }}
+{more}  prod:
     on: prod
     stack: {{ network: {{ new: {{ nat: none }} }} }}
 "#,
@@ -185,7 +185,7 @@ impl World {
 fn what_is_replaced_or_deleted_is_asked_for() {
     let world = World::new();
     world.apply("dev", 1, 0, &[]);
-    world.manifest(", schedules: { nightly: { service: web, cron: \"0 1 * * *\" } }");
+    world.manifest("    schedules: { nightly: { service: web, cron: \"0 1 * * *\" } }\n");
     world.ends(&["stack", "apply", "dev"], 0, &["+ add", "NightlySchedule"]);
     let executed = world.executed();
     // Another block of addresses is another VPC; and the schedule goes.
@@ -365,10 +365,11 @@ fn an_apply_that_was_killed_is_followed_by_the_next() {
     let told = world.ends(&["stack", "apply", "dev", "--image", &given, "--timeout", "0"], 8, &["it goes on"]).1;
     assert!(told.contains("is being created already"), "{told}");
     let mut child = world.aws.landfall(&arguments).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    signal(child.id(), "INT");
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    while !said.contains("made ") && std::io::BufRead::read_line(&mut stderr, &mut said).unwrap() > 0 {}
+    signal(child.id(), "INT");
+    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(130), "{said}");
     assert!(said.contains("CloudFormation goes on with stack shop-dev"), "{said}");

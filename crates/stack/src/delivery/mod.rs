@@ -118,6 +118,7 @@ pub fn codepipeline(ask: &Ask<'_>) -> Result<Exported, Undeliverable> {
             "{project}, {plural} {}. Made by `landfall pipeline export codepipeline`: change the manifest, not this.",
             names.join(" and ")
         ),
+        metadata: None,
         parameters: build.parameters,
         resources: build.resources,
         outputs: build.outputs,

@@ -32,6 +32,9 @@ pub(super) async fn watch(
     again: &str,
     printer: &Printer,
 ) -> CliResult<Watched> {
+    // From the first line on: whoever interrupts is told that it goes on.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let _ = futures_util::poll!(interrupted.as_mut());
     let deadline = Instant::now() + Duration::from_secs(timeout);
     let mut lines = Lines::new(*printer, &begun.stack);
     let mut pause = FIRST;
@@ -49,7 +52,7 @@ pub(super) async fn watch(
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST),
-            _ = tokio::signal::ctrl_c() => {
+            _ = &mut interrupted => {
                 lines.progress.finish();
                 let message = format!("interrupted; CloudFormation goes on with stack {}", open.name);
                 return Err(CliError::new(ExitCode::Interrupted, message).hint(format!("`{again}` follows it further")));
