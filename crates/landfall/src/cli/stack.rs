@@ -1,11 +1,9 @@
 //! Arguments of the commands for environments that are stacks of CloudFormation.
 
-use std::path::PathBuf;
+use clap::{Args, Subcommand};
+use landfall_planner::plan::Following;
 
-use clap::{Args, Subcommand, ValueHint};
-use landfall_planner::plan::{Following, ImageOverride};
-
-use super::environment::{DeployArgs, FollowingArgs, Until, WaitingArgs};
+use super::environment::{DeployArgs, WhatArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StackCommand {
@@ -13,7 +11,7 @@ pub(crate) enum StackCommand {
     #[command(
         after_help = "Examples:\n  landfall stack plan prod\n  landfall stack plan prod --release 1a2b3c4 --output json\n\nReplacements and deletions come last, in red: `apply` asks for them. Images that are not given stay."
     )]
-    Plan(StackPlanArgs),
+    Plan(WhatArgs),
     /// Make or change the stack: show the plan, ask for what may hurt, execute just that, and follow it to its end
     #[command(
         after_help = "Examples:\n  landfall stack apply prod --release 1a2b3c4\n  landfall stack apply dev --image web/app=registry.example/app@sha256:…\n  landfall stack apply prod --allow-replacement --allow-deletion       where nobody can be asked\n\nInterrupted, it goes on; called again, it follows what is under way. What was rolled back ends with 3, and its cause is\nthe last thing printed. docs/stacks.md tells the rest."
@@ -47,55 +45,11 @@ pub(crate) struct StackNameArgs {
     pub(crate) environment: String,
 }
 
-#[derive(Debug, Clone, Args)]
-pub(crate) struct StackImagesArgs {
-    /// The commit that images are named after
-    #[arg(long, value_name = "COMMIT")]
-    pub(crate) commit: Option<String>,
-    /// The images of this release, by digest (docs/releases.md)
-    #[arg(long, value_name = "COMMIT|ID")]
-    pub(crate) release: Option<String>,
-    /// An image for a container; as often as there are some
-    #[arg(long = "image", value_name = "[SERVICE/]CONTAINER=REF", value_parser = super::environment::image)]
-    pub(crate) images: Vec<ImageOverride>,
-    /// Images as CodePipeline's imagedefinitions.json has them
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) imagedefinitions: Option<PathBuf>,
-}
-
-impl StackImagesArgs {
-    /// As `landfall deploy` has them.
-    pub(crate) fn of_deploy(args: &DeployArgs) -> Self {
-        Self {
-            commit: args.commit.clone(),
-            release: args.release.clone(),
-            images: args.images.clone(),
-            imagedefinitions: args.imagedefinitions.clone(),
-        }
-    }
-
-    pub(crate) fn to_deploy(&self, environment: &str) -> DeployArgs {
-        DeployArgs {
-            environment: Some(environment.to_owned()),
-            commit: self.commit.clone(),
-            release: self.release.clone(),
-            images: self.images.clone(),
-            imagedefinitions: None,
-            services: Vec::new(),
-            task_definition: None,
-            allow: AllowArgs::default(),
-            following: FollowingArgs { force: false, wait_until: Until::default(), fail_fast: None },
-            waiting: WaitingArgs { detach: false, timeout: 0 },
-        }
-    }
-}
-
 /// Of `landfall deploy`'s arguments those that mean nothing to a stack.
 pub(crate) fn meaningless(args: &DeployArgs) -> Option<&'static str> {
     let usual = Following::default();
     let following = args.following.following();
     let given = [
-        ("--service", !args.services.is_empty()),
         ("--task-definition", args.task_definition.is_some()),
         ("--force", following.force),
         ("--wait-until", following.wait_until != usual.wait_until),
@@ -106,21 +60,9 @@ pub(crate) fn meaningless(args: &DeployArgs) -> Option<&'static str> {
 }
 
 #[derive(Debug, Clone, Args)]
-pub(crate) struct StackPlanArgs {
-    /// A lasting environment with a `stack`
-    #[arg(value_name = "ENV")]
-    pub(crate) environment: String,
-    #[command(flatten)]
-    pub(crate) images: StackImagesArgs,
-}
-
-#[derive(Debug, Clone, Args)]
 pub(crate) struct StackApplyArgs {
-    /// A lasting environment with a `stack`
-    #[arg(value_name = "ENV")]
-    pub(crate) environment: String,
     #[command(flatten)]
-    pub(crate) images: StackImagesArgs,
+    pub(crate) what: WhatArgs,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
     /// Seconds to follow it; then exit code 8, and it goes on

@@ -20,16 +20,16 @@ use crate::exit::ExitCode;
 use crate::printer::Printer;
 
 pub(crate) async fn plan(args: &WhatArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    if let Some(name) = stack::is_one(args.environment.as_deref(), global, printer) {
-        return stack::plan(&name, args, global, printer).await;
+    if stack::is_one(args.environment.as_deref(), global, printer).is_some() {
+        return stack::plan(args, global, printer).await;
     }
     let comparison = of_manifest(args, false, global, printer).await?;
     print::differences(&comparison, true, printer)
 }
 
 pub(crate) async fn diff(args: &WhatArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    if let Some(name) = stack::is_one(args.environment.as_deref(), global, printer) {
-        return stack::plan(&name, args, global, printer).await;
+    if stack::is_one(args.environment.as_deref(), global, printer).is_some() {
+        return stack::plan(args, global, printer).await;
     }
     let comparison = of_manifest(args, false, global, printer).await?;
     print::differences(&comparison, false, printer)

@@ -12,7 +12,7 @@ use super::watch::{Watched, watch};
 use super::{Open, asked, somebody_there};
 use crate::cli::Global;
 use crate::cli::environment::DeployArgs;
-use crate::cli::stack::{AllowArgs, StackApplyArgs, StackImagesArgs, meaningless};
+use crate::cli::stack::{AllowArgs, StackApplyArgs, meaningless};
 use crate::commands::port_error;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -46,22 +46,17 @@ pub(crate) async fn deploy(
             format!("{flag} means nothing here: environment {environment} is a stack, which changes as a whole");
         return Err(CliError::new(ExitCode::Usage, message).hint("leave it out; docs/stacks.md tells the rest"));
     }
-    let args = StackApplyArgs {
-        environment: environment.to_owned(),
-        images: StackImagesArgs::of_deploy(args),
-        allow: args.allow,
-        timeout: args.waiting.timeout,
-    };
+    let args = StackApplyArgs { what: args.what.clone(), allow: args.allow, timeout: args.waiting.timeout };
     run(&args, global, printer).await
 }
 
 pub(super) async fn run(args: &StackApplyArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    let open = Open::of(&args.environment, global, printer).await?;
+    let open = Open::of_what(&args.what, global, printer).await?;
     let live = match settled(&open, args.timeout, printer).await? {
         Settled::Stack(live) => live,
         Settled::Ended(watched) => return finished(&open, &watched, None, true, printer).await,
     };
-    let wanted = open.wanted(&args.images, live.as_ref(), global, printer).await?;
+    let wanted = open.wanted(&args.what, live.as_ref(), global, printer).await?;
     let ready = made(&open, &wanted, Purpose::Apply, printer).await?;
     let shown = Shown::of(&open, &wanted, live.as_ref(), ready.as_ref());
     if !shown.different {

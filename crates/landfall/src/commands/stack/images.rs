@@ -5,29 +5,15 @@ use landfall_stack::live::{Given, given as of_named, images};
 
 use super::Open;
 use crate::cli::Global;
-use crate::cli::stack::StackImagesArgs;
-use crate::commands::environment::image_definitions;
-use crate::commands::{port_error, release};
+use crate::cli::environment::WhatArgs;
+use crate::commands::environment::commit_and_images;
+use crate::commands::port_error;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 
-pub(super) async fn given(open: &Open, args: &StackImagesArgs, global: &Global, printer: &Printer) -> CliResult<Given> {
-    let mut named = Vec::new();
-    let mut commit = args.commit.clone();
-    if let Some(wanted) = &args.release {
-        let deploy = args.to_deploy(&open.environment.name);
-        if let Some((of, released)) = release::deployable(wanted, &deploy, global, printer).await? {
-            // All of it is in the release; what is not there stays as it is.
-            commit = None;
-            let _ = of;
-            named.extend(released);
-        }
-    }
-    if let Some(file) = &args.imagedefinitions {
-        named.extend(image_definitions(file)?);
-    }
-    named.extend(args.images.iter().cloned());
+pub(super) async fn given(open: &Open, args: &WhatArgs, global: &Global, printer: &Printer) -> CliResult<Given> {
+    let (commit, named) = commit_and_images(args, global, printer).await?;
     let named: Vec<_> = named.into_iter().map(|one| (one.service, one.container, one.image)).collect();
     let mut given = of_named(&open.app, &open.environment, &named).map_err(|unwanted| open.unwanted(unwanted))?;
     let Some(commit) = commit else { return Ok(given) };

@@ -24,7 +24,9 @@ use landfall_stack::live::{Before, Phase, Unwanted, Wanted, overwritten, wanted}
 use landfall_stack::{BODY, Unfit};
 
 use crate::cli::Global;
-use crate::cli::stack::{StackCommand, StackImagesArgs};
+use crate::cli::environment::WhatArgs;
+use crate::cli::stack::StackCommand;
+use crate::commands::diff::direct::environment;
 use crate::commands::{manifest, port_error};
 use crate::error::{CliError, CliResult, not_found};
 use crate::exit::ExitCode;
@@ -33,7 +35,7 @@ use crate::printer::Printer;
 
 pub(crate) use apply::deploy;
 pub(crate) use drift::of as drift;
-pub(crate) use plan::of as plan;
+pub(crate) use plan::run as plan;
 
 pub(crate) async fn run(command: StackCommand, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     match command {
@@ -76,10 +78,22 @@ impl Open {
         self.stacks.describe(&self.name).await.map_err(port_error)
     }
 
+    /// Of what is to run. A stack changes as a whole.
+    async fn of_what(args: &WhatArgs, global: &Global, printer: &Printer) -> CliResult<Self> {
+        let app = manifest::load(&global.config, &Printer::new(printer.format, printer.color(), true))?;
+        let name = environment(&app, args.environment.as_deref().unwrap_or_default())?.name.clone();
+        if !args.services.is_empty() {
+            let message =
+                format!("--service means nothing here: environment {name} is a stack, which changes as a whole");
+            return Err(CliError::new(ExitCode::Usage, message).hint("leave it out; docs/stacks.md tells the rest"));
+        }
+        Self::of(&name, global, printer).await
+    }
+
     /// What the stack shall be, with images as they are given; what is not given stays.
     async fn wanted(
         &self,
-        args: &StackImagesArgs,
+        args: &WhatArgs,
         live: Option<&StackState>,
         global: &Global,
         printer: &Printer,

@@ -11,8 +11,7 @@ use serde::Serialize;
 
 use super::Open;
 use crate::cli::Global;
-use crate::cli::diff::DiffArgs;
-use crate::cli::stack::{StackImagesArgs, StackPlanArgs};
+use crate::cli::environment::WhatArgs;
 use crate::commands::port_error;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -149,30 +148,15 @@ fn short(image: &str) -> String {
     }
 }
 
-/// `landfall plan` and `diff` of such an environment are the same; a stack changes as a whole.
-pub(crate) async fn of(environment: &str, args: &DiffArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    if !args.services.is_empty() {
-        let message =
-            format!("--service means nothing here: environment {environment} is a stack, which changes as a whole");
-        return Err(CliError::new(ExitCode::Usage, message).hint("leave it out; docs/stacks.md tells the rest"));
-    }
-    let images = StackImagesArgs {
-        commit: args.commit.clone(),
-        release: None,
-        images: args.images.clone(),
-        imagedefinitions: args.imagedefinitions.clone(),
-    };
-    run(&StackPlanArgs { environment: environment.to_owned(), images }, global, printer).await
-}
-
-pub(super) async fn run(args: &StackPlanArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    let open = Open::of(&args.environment, global, printer).await?;
+/// `landfall plan` and `diff` of such an environment are the same.
+pub(crate) async fn run(args: &WhatArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    let open = Open::of_what(args, global, printer).await?;
     let live = open.describe().await?;
     let before = landfall_stack::live::before(live.as_ref(), &open.id);
     if !matches!(before, landfall_stack::live::Before::Create | landfall_stack::live::Before::Update) {
         return Err(open.held(&before));
     }
-    let wanted = open.wanted(&args.images, live.as_ref(), global, printer).await?;
+    let wanted = open.wanted(args, live.as_ref(), global, printer).await?;
     let ready = made(&open, &wanted, Purpose::Look, printer).await?;
     if let Some(ready) = &ready {
         discard(&*open.stacks, &open.name, &ready.set.name).await.map_err(port_error)?;
