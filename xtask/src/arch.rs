@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aws", &["model", "ports", "deploy"]),
     ("github", &["model", "ports"]),
     ("notify", &["model", "ports"]),
-    ("server", &["model", "workflow", "planner", "ports", "engine", "github"]),
+    ("server", &["model", "workflow", "deploy", "pipeline", "planner", "ports", "engine", "github"]),
     ("telemetry", &[]),
     ("awsfake", &[]),
     (
@@ -45,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ci",
             "workflow",
             "planner",
+            "pipeline",
             "ports",
             "steps",
             "engine",

@@ -83,6 +83,20 @@ impl AwsSecrets {
         Ok(if before.is_some() { Written::Changed } else { Written::Created })
     }
 
+    async fn put_open(&self, name: &str, value: &str) -> PortResult<()> {
+        let resource = format!("parameter {name}");
+        let before = secrets::described_parameter(&self.core, &self.signer, name).await?;
+        if let Some(kind) = before.as_ref().and_then(|before| before["Type"].as_str()).filter(|kind| *kind != "String")
+        {
+            return Err(PortError::Conflict(format!(
+                "{resource} is a {kind}, and SSM changes no parameter's type: delete it, or give the tag another name"
+            )));
+        }
+        let body = json!({"Name": name, "Value": value, "Type": "String", "Overwrite": before.is_some()});
+        let call = Call { service: "ssm", action: "PutParameter", family: Family::SsmWrite, resource: &resource };
+        self.ssm(call, region_of(name, &self.core.region), &body).await.map(drop)
+    }
+
     async fn put_secret(&self, text: &str, value: &str) -> PortResult<Written> {
         let secret = SecretId::parse(text);
         let resource = format!("secret {}", secret.id);
@@ -140,6 +154,10 @@ impl AwsSecrets {
 
 #[async_trait]
 impl SecretStore for AwsSecrets {
+    async fn write_open(&self, name: &str, value: &str) -> PortResult<()> {
+        self.put_open(name, value).await
+    }
+
     async fn look(&self, reference: &SecretRef) -> PortResult<Option<SecretInfo>> {
         match reference {
             SecretRef::Ssm(name) => {

@@ -252,6 +252,7 @@ impl Driver {
                 url: draft.url,
                 cause: draft.cause,
                 at: now,
+                to: Vec::new(),
             })
             .collect();
         let finished = append.iter().any(|event| matches!(event, Event::Finished { .. }));

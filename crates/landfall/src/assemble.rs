@@ -23,6 +23,7 @@ use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::opened::Opened;
+use crate::outside::Beyond;
 use crate::paths::State;
 use crate::places::{Places, same_place};
 use crate::secrets;
@@ -190,6 +191,7 @@ impl Assembly {
             Some((environment.id(&app.project), environments.get(&environment.name)?.clone()))
         });
 
+        let outside = Arc::new(Beyond::new(&app, directory, &places)?);
         let metrics = Metrics::new();
         let owner = format!("{}:{}:{:08x}", host_name(), std::process::id(), clock.entropy() as u32);
         let steps = Arc::new(landfall_steps::PlacedSteps::new(platform.clone(), lasting));
@@ -212,14 +214,15 @@ impl Assembly {
             platform,
             places: environments,
             branches: Arc::new(GitListing),
+            outside,
             clock,
             metrics,
             instance,
         };
-        let config = match listener {
-            Some(_) => ServiceConfig::default(),
-            None => ServiceConfig { reconcile_every: None, ..ServiceConfig::default() },
-        };
+        let mut config = ServiceConfig { public_url: env_vars::get(env_vars::PUBLIC_URL), ..ServiceConfig::default() };
+        if listener.is_none() {
+            config.reconcile_every = None;
+        }
         let service = Service::new(parts, config).await.map_err(unavailable)?;
         let (cancel, notifier) = (CancellationToken::new(), Arc::new(notifier));
         let loops = tokio::spawn({

@@ -146,7 +146,7 @@ pub(crate) enum Command {
     /// Releases in the registry: what a commit is, in images by digest, and where it comes from
     #[command(subcommand)]
     Release(release::ReleaseCommand),
-    /// Pipelines: one release through environment after environment
+    /// Take one release from environment to environment, with people's approval: runs of the manifest's pipelines
     #[command(subcommand)]
     Pipeline(pipeline::PipelineCommand),
     /// Print a lasting environment as a template of CloudFormation: network, cluster, load balancer, services and all around them

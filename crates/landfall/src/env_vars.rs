@@ -34,6 +34,8 @@ env_vars! {
     /// The secret that signs GitHub webhooks, where the manifest names none. While rotating: the old and the new one, separated
     /// by a comma.
     WEBHOOK_SECRET = "LANDFALL_WEBHOOK_SECRET";
+    /// Where people reach the server's pages: `https://landfall.example`. Notices then hold links to approve by.
+    PUBLIC_URL = "LANDFALL_PUBLIC_URL";
     /// The container engine's socket: `unix:///var/run/docker.sock`. Wins over `DOCKER_HOST` and `CONTAINER_HOST`.
     ENGINE = "LANDFALL_ENGINE";
     /// The container engine's socket, as the docker command reads it.

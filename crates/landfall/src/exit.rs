@@ -45,6 +45,8 @@ exit_codes! {
     Waiting = 10, "waiting";
     /// The demonstration found something left behind.
     TraceLeft = 11, "trace_left";
+    /// `landfall pipeline`: somebody said no, or nobody said yes in time.
+    Rejected = 12, "rejected";
     /// The command line makes no sense.
     Usage = 64, "usage";
     /// The manifest is not valid; every problem was printed.

@@ -20,6 +20,7 @@ mod lines;
 mod logging;
 mod meter;
 mod opened;
+mod outside;
 mod paths;
 mod places;
 mod printer;

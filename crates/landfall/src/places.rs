@@ -90,6 +90,14 @@ impl Places {
         Err(without(home, &format!("{secret:?}")))
     }
 
+    /// Parameters and secrets of a place.
+    pub(crate) fn secrets(&self, on: &str) -> CliResult<Arc<dyn landfall_ports::secrets::SecretStore>> {
+        #[cfg(feature = "aws")]
+        return Ok(self.get(on)?.secrets());
+        #[cfg(not(feature = "aws"))]
+        Err(without(on, "a parameter"))
+    }
+
     pub(crate) fn topic(&self, on: &str, arn: &str) -> CliResult<Arc<dyn Topic>> {
         #[cfg(feature = "aws")]
         return self.get(on)?.topic(arn).map_err(|error| refused(on, error));

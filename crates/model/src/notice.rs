@@ -16,9 +16,13 @@ pub struct Notice {
     /// One line, without markup.
     pub text: String,
     pub url: Option<String>,
-    /// The root cause of a failure: stopped reason, failed check, last log lines.
+    /// The root cause of a failure: stopped reason, failed check, last log lines. Of an approval that is asked for: what there is
+    /// to know before it.
     pub cause: Option<String>,
     pub at: Timestamp,
+    /// Notifications by name that it is for; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]

@@ -107,6 +107,7 @@ mod tests {
             url: Some("http://test123.my-project.localhost:8080/".into()),
             cause: None,
             at: Timestamp::UNIX_EPOCH,
+            to: Vec::new(),
         }
     }
 

@@ -117,7 +117,13 @@ impl Notifier {
     async fn one_target(&self, name: String, rows: Vec<OutboxRow>) -> StoreResult<usize> {
         let mut settled = 0;
         for row in rows {
-            let wanted = self.targets.get(&name).filter(|t| t.on.is_empty() || t.on.contains(&row.notice.kind));
+            let (to, kind) = (&row.notice.to, &row.notice.kind);
+            // One that is for some is for those, whatever kinds they want otherwise.
+            let wants = |t: &&Target| match to.is_empty() {
+                true => t.on.is_empty() || t.on.contains(kind),
+                false => to.contains(&t.name),
+            };
+            let wanted = self.targets.get(&name).filter(wants);
             let result = match wanted {
                 Some(target) => send::send(&self.client, target, &row.notice).await,
                 // A target that left the manifest, or a kind that it does not want.

@@ -181,6 +181,12 @@ fn list(previews: &Previews) -> String {
     if quoted.is_empty() { "no pattern at all".to_owned() } else { quoted.join(", ") }
 }
 
+/// Whether a push to this branch begins a run of the pipeline.
+pub fn begins(pipeline: &landfall_model::pipeline::Pipeline, branch: &str) -> bool {
+    let on = &pipeline.on;
+    matching(&on.branches, branch).is_some() && matching(&on.ignore, branch).is_none()
+}
+
 /// The first pattern that matches. `*` stops at `/`, `**` does not; a pattern that is no glob matches nothing (the
 /// manifest refuses those).
 fn matching<'a>(patterns: &'a [String], branch: &str) -> Option<&'a str> {

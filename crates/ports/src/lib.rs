@@ -9,6 +9,7 @@ pub mod images;
 pub mod journal;
 pub mod load_balancer;
 pub mod orchestrator;
+pub mod pipelines;
 pub mod registry;
 pub mod secrets;
 pub mod source;

@@ -59,6 +59,15 @@ pub trait SecretStore: Send + Sync {
     /// `Invalid` for what cannot be written so: a pinned version, bytes that are not text, a value that is too long. `Conflict` for
     /// what is there in another form.
     async fn write(&self, reference: &SecretRef, value: &SecretValue) -> PortResult<Written>;
+
+    /// Makes a parameter of SSM that anybody who may read it reads in the open, or gives it another value. For what is no secret.
+    /// Natural.
+    ///
+    /// # Errors
+    /// `Conflict` where a secret is kept under that name.
+    async fn write_open(&self, name: &str, value: &str) -> PortResult<()> {
+        self.write(&SecretRef::Ssm(name.to_owned()), &SecretValue::new(value)).await.map(drop)
+    }
 }
 
 /// One key of a JSON object, as ECS gives it to a container.

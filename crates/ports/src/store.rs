@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use landfall_model::Timestamp;
 use landfall_model::environment::{EnvironmentRecord, EnvironmentWrite};
-use landfall_model::ids::{DeliveryId, EnvironmentId};
+use landfall_model::ids::{DeliveryId, EnvironmentId, RunId};
 use landfall_model::notice::Notice;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,33 @@ pub struct OutboxRow {
     pub attempts: u32,
 }
 
+/// A run of a pipeline that begins.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    pub id: RunId,
+    pub pipeline: String,
+    /// Two with the same key are one run.
+    pub dedup_key: String,
+    pub at: Timestamp,
+    /// Its first record, as `landfall-pipeline` writes it. Stores know nothing of what records say.
+    pub record: serde_json::Value,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredRun {
+    pub id: RunId,
+    pub pipeline: String,
+    /// Its place among the runs of its pipeline, from 1.
+    pub number: u64,
+    pub records: Vec<serde_json::Value>,
+    pub finished: bool,
+}
+
+fn keeps_no_runs<T>() -> StoreResult<T> {
+    let message = "this state keeps no runs of pipelines: use a state directory, with `landfall serve` where several machines ask";
+    Err(StoreError::Unavailable(message.to_owned()))
+}
+
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Durable when it returns; many at once share one commit.
@@ -120,6 +147,29 @@ pub trait Store: Send + Sync {
         self.meta_put(key, value).await?;
         Ok(true)
     }
+    /// The run of this key: the new one, or the one that was there.
+    async fn create_run(&self, _new: NewRun) -> StoreResult<RunId> {
+        keeps_no_runs()
+    }
+    /// All or nothing, and durable when it returns. `false`: it has other than `expect` records by now, and nothing was written.
+    async fn append_run(
+        &self,
+        _id: &RunId,
+        _expect: u64,
+        _records: Vec<serde_json::Value>,
+        _finished: bool,
+        _notices: Vec<Notice>,
+    ) -> StoreResult<bool> {
+        keeps_no_runs()
+    }
+    async fn run(&self, _id: &RunId) -> StoreResult<Option<StoredRun>> {
+        Ok(None)
+    }
+    /// All that have not finished, and the newest `limit` of the others; newest first.
+    async fn runs(&self, _limit: u32) -> StoreResult<Vec<RunId>> {
+        Ok(Vec::new())
+    }
+
     /// Whether other processes write it too: what is kept in memory must then be read again now and then.
     fn is_shared(&self) -> bool {
         false

@@ -12,6 +12,7 @@ use landfall_planner::{Verdict, apply, environment_names, route};
 use landfall_ports::store::{Delivery, DeliveryOutcome, NewDelivery, Received, StoreError, StoreResult};
 use tokio_util::sync::CancellationToken;
 
+use crate::pipelines;
 use crate::service::Inner;
 
 /// The event name of intents of our own; never accepted from outside.
@@ -70,8 +71,13 @@ async fn round(inner: &Inner, cancel: &CancellationToken) -> StoreResult<usize> 
 }
 
 async fn finish(inner: &Inner, delivery: &Delivery) -> StoreResult<()> {
+    // Before the outcome: a death in between begins them again, and they are there already.
+    let begun = pipelines::pushed(inner, &delivery.delivery).await?;
     loop {
-        let judged = judge(inner, &delivery.delivery);
+        let mut judged = judge(inner, &delivery.delivery);
+        if let (false, DeliveryOutcome::Ignored { .. }) = (begun.is_empty(), &judged.outcome) {
+            judged.outcome = DeliveryOutcome::Applied { what: format!("began {}", begun.join(", ")) };
+        }
         let outcome = judged.outcome.clone();
         match inner.records.finish_delivery(delivery.seq, outcome, judged.records, judged.notices).await {
             Ok(()) => {

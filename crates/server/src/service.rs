@@ -11,6 +11,7 @@ use landfall_model::ids::{DeliveryId, EnvironmentId, ExecutionId};
 use landfall_ports::Platform;
 use landfall_ports::clock::Clock;
 use landfall_ports::journal::Journal;
+use landfall_ports::pipelines::Outside;
 use landfall_ports::source::BranchSource;
 use landfall_ports::store::{Store, StoreResult};
 use tokio::sync::watch;
@@ -18,9 +19,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::pipelines::Pipelines;
 use crate::records::Records;
 use crate::sleepers::Sleepers;
-use crate::{controller, inbox, reconcile, schedules, sleepers};
+use crate::{controller, inbox, pipelines, reconcile, schedules, sleepers};
 
 /// What a service is made of; all of it chosen by the caller.
 pub struct ServiceParts {
@@ -33,6 +35,8 @@ pub struct ServiceParts {
     /// Where lasting environments run, by name.
     pub places: BTreeMap<String, Platform>,
     pub branches: Arc<dyn BranchSource>,
+    /// What stages of pipelines need beside the platforms.
+    pub outside: Arc<dyn Outside>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     /// As [`instance_id`] gives it.
@@ -47,11 +51,18 @@ pub struct ServiceConfig {
     pub parallel: usize,
     /// The longest that the controller goes without looking at what it may have missed.
     pub look_again: Duration,
+    /// Where people reach the pages; `None`: nowhere, and notices name commands instead of links.
+    pub public_url: Option<String>,
 }
 
 impl Default for ServiceConfig {
     fn default() -> Self {
-        Self { reconcile_every: Some(Duration::from_secs(60)), parallel: 16, look_again: Duration::from_secs(5) }
+        Self {
+            reconcile_every: Some(Duration::from_secs(60)),
+            parallel: 16,
+            look_again: Duration::from_secs(5),
+            public_url: None,
+        }
     }
 }
 
@@ -69,6 +80,8 @@ pub(crate) struct Inner {
     pub platform: Platform,
     pub places: BTreeMap<String, Platform>,
     pub branches: Arc<dyn BranchSource>,
+    /// What stages of pipelines need beside the platforms.
+    pub outside: Arc<dyn Outside>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub instance: String,
@@ -89,6 +102,7 @@ pub(crate) struct Inner {
     /// Held by who begins a change of that lasting environment.
     deploying: Mutex<BTreeMap<EnvironmentId, Arc<tokio::sync::Mutex<()>>>>,
     pub sleepers: Sleepers,
+    pub pipelines: Pipelines,
 }
 
 impl Service {
@@ -105,6 +119,7 @@ impl Service {
                 platform: parts.platform,
                 places: parts.places,
                 branches: parts.branches,
+                outside: parts.outside,
                 clock: parts.clock,
                 metrics: parts.metrics,
                 instance: parts.instance,
@@ -119,6 +134,7 @@ impl Service {
                 waiting: Mutex::default(),
                 deploying: Mutex::default(),
                 sleepers: Sleepers::default(),
+                pipelines: Pipelines::default(),
             }),
         })
     }
@@ -140,6 +156,8 @@ impl Service {
         loops.spawn(async move { sleepers::run(&inner, &token).await });
         let (inner, token) = (self.inner.clone(), stop.clone());
         loops.spawn(async move { schedules::run(&inner, &token).await });
+        let (service, token) = (self.clone(), stop.clone());
+        loops.spawn(async move { pipelines::run(&service, &token).await });
         let (engine, token) = (self.inner.engine.clone(), stop.clone());
         loops.spawn(async move { engine.serve(token).await });
         loop {

@@ -23,6 +23,7 @@ pub mod lock;
 mod outbox;
 mod reader;
 mod retention;
+mod runs;
 mod schema;
 mod store;
 mod writer;

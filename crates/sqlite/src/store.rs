@@ -5,16 +5,17 @@ use std::path::Path;
 use async_trait::async_trait;
 use landfall_model::Timestamp;
 use landfall_model::environment::{EnvironmentRecord, EnvironmentWrite};
-use landfall_model::ids::{DeliveryId, EnvironmentId};
+use landfall_model::ids::{DeliveryId, EnvironmentId, RunId};
 use landfall_model::notice::Notice;
 use landfall_ports::store::{
-    Delivery, DeliveryOutcome, DeliverySummary, NewDelivery, OutboxRow, Received, Store, StoreError, StoreResult,
+    Delivery, DeliveryOutcome, DeliverySummary, NewDelivery, NewRun, OutboxRow, Received, Store, StoreError,
+    StoreResult, StoredRun,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::codec::{from_json, from_ns, from_sql, to_json, to_ns, to_sql};
 use crate::error::Failure;
-use crate::{SqliteStore, backup, outbox};
+use crate::{SqliteStore, backup, outbox, runs};
 
 type Step<T> = Result<T, Failure<StoreError>>;
 
@@ -148,6 +149,39 @@ impl Store for SqliteStore {
                 Ok(())
             })
             .await
+    }
+
+    async fn create_run(&self, new: NewRun) -> StoreResult<RunId> {
+        let id = self.inner.writer.transact(move |connection| runs::create(connection, &new)).await?;
+        self.announce(false, true);
+        Ok(id)
+    }
+
+    async fn append_run(
+        &self,
+        id: &RunId,
+        expect: u64,
+        records: Vec<serde_json::Value>,
+        finished: bool,
+        notices: Vec<Notice>,
+    ) -> StoreResult<bool> {
+        let id = id.clone();
+        let written = self
+            .inner
+            .writer
+            .transact(move |connection| runs::append(connection, &id, expect, &records, finished, &notices))
+            .await?;
+        self.announce(false, true);
+        Ok(written)
+    }
+
+    async fn run(&self, id: &RunId) -> StoreResult<Option<StoredRun>> {
+        let id = id.clone();
+        self.inner.readers.read(move |connection| runs::load(connection, &id)).await
+    }
+
+    async fn runs(&self, limit: u32) -> StoreResult<Vec<RunId>> {
+        self.inner.readers.read(move |connection| runs::list(connection, limit)).await
     }
 
     async fn backup(&self, to: &Path) -> StoreResult<()> {

@@ -9,6 +9,7 @@ mod inbox;
 mod leases;
 mod outbox;
 mod retention;
+mod runs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +111,13 @@ pub async fn store<S: Subject>(make: impl AsyncFn() -> S) {
     outbox::a_refused_transaction_tells_nobody(&make().await).await;
 }
 
+/// The promises about runs of pipelines, of stores that keep them.
+pub async fn runs<S: Subject>(make: impl AsyncFn() -> S) {
+    runs::a_run_is_made_once_for_its_key(&make().await).await;
+    runs::appends_expect_what_was_read(&make().await).await;
+    runs::listing_keeps_what_has_not_finished(&make().await).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +130,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn memory_keeps_the_stores_promises() {
         store(async || Arc::new(Mem::default())).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_keeps_the_promises_about_runs() {
+        runs(async || Arc::new(Mem::default())).await;
     }
 }

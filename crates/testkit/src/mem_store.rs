@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use landfall_model::Timestamp;
 use landfall_model::environment::{EnvironmentRecord, EnvironmentWrite};
-use landfall_model::ids::EnvironmentId;
+use landfall_model::ids::{EnvironmentId, RunId};
 use landfall_model::notice::Notice;
 use landfall_ports::store::{
-    Delivery, DeliveryOutcome, DeliverySummary, NewDelivery, OutboxRow, Received, Store, StoreError, StoreResult,
+    Delivery, DeliveryOutcome, DeliverySummary, NewDelivery, NewRun, OutboxRow, Received, Store, StoreError,
+    StoreResult, StoredRun,
 };
 
 use crate::mem::Mem;
@@ -24,6 +25,8 @@ pub(crate) struct StoreTables {
     outbox: BTreeMap<u64, Outgoing>,
     next_outgoing: u64,
     meta: BTreeMap<String, String>,
+    /// With their keys, oldest first.
+    runs: Vec<(String, StoredRun)>,
     coming: Option<Coming>,
     full: bool,
 }
@@ -225,6 +228,52 @@ impl Store for Mem {
         store.writable()?;
         store.meta.insert(key.to_owned(), value.to_owned());
         Ok(())
+    }
+
+    async fn create_run(&self, new: NewRun) -> StoreResult<RunId> {
+        let runs = &mut self.lock().store;
+        runs.writable()?;
+        if let Some((_, known)) = runs.runs.iter().find(|(key, _)| *key == new.dedup_key) {
+            return Ok(known.id.clone());
+        }
+        let number = runs.runs.iter().filter(|(_, run)| run.pipeline == new.pipeline).count() as u64 + 1;
+        let NewRun { id, pipeline, dedup_key, record, .. } = new;
+        let run = StoredRun { id: id.clone(), pipeline, number, records: vec![record], finished: false };
+        runs.runs.push((dedup_key, run));
+        self.changed.notify_waiters();
+        Ok(id)
+    }
+
+    async fn append_run(
+        &self,
+        id: &RunId,
+        expect: u64,
+        records: Vec<serde_json::Value>,
+        finished: bool,
+        notices: Vec<Notice>,
+    ) -> StoreResult<bool> {
+        let tables = &mut self.lock().store;
+        tables.writable()?;
+        let Some((_, run)) = tables.runs.iter_mut().find(|(_, run)| run.id == *id) else { return Ok(false) };
+        if run.records.len() as u64 != expect {
+            return Ok(false);
+        }
+        run.records.extend(records);
+        run.finished = finished;
+        tables.add_notices(notices);
+        self.changed.notify_waiters();
+        Ok(true)
+    }
+
+    async fn run(&self, id: &RunId) -> StoreResult<Option<StoredRun>> {
+        Ok(self.lock().store.runs.iter().find(|(_, run)| run.id == *id).map(|(_, run)| run.clone()))
+    }
+
+    async fn runs(&self, limit: u32) -> StoreResult<Vec<RunId>> {
+        let tables = self.lock();
+        let newest = tables.store.runs.iter().rev().enumerate();
+        let listed = newest.filter(|(index, (_, run))| *index < limit as usize || !run.finished);
+        Ok(listed.map(|(_, (_, run))| run.id.clone()).collect())
     }
 
     async fn backup(&self, _to: &std::path::Path) -> StoreResult<()> {

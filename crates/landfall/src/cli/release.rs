@@ -20,6 +20,16 @@ pub(crate) enum ReleaseCommand {
         after_help = "Examples:\n  landfall release list\n  landfall release list registry.example/team/app --limit 5 --output json"
     )]
     List(ListArgs),
+    /// What is released in an environment, and what its parameters of SSM say
+    #[command(
+        after_help = "Examples:\n  landfall release current prod\n  landfall release current dev --output json\n\nA parameter that somebody else has written since is warned about."
+    )]
+    Current(CurrentArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CurrentArgs {
+    pub(crate) environment: String,
 }
 
 #[derive(Debug, Clone, Args)]

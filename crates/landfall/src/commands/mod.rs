@@ -14,6 +14,7 @@ mod import;
 pub(crate) mod link;
 mod logs;
 pub(crate) mod manifest;
+mod pipeline;
 mod preview;
 mod prune;
 mod publish;
@@ -27,7 +28,7 @@ pub(crate) mod state;
 mod strategy;
 mod template;
 mod up;
-mod verify;
+pub(crate) mod verify;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -138,6 +139,7 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
         Command::Doctor(args) => Box::pin(doctor::run(&args, global, printer)).await,
         Command::Build(args) => Box::pin(build::run(&args, global, printer)).await,
         Command::Images(command) => Box::pin(images::run(command, global, printer)).await,
+        Command::Pipeline(command) => Box::pin(pipeline::run(command, global, printer)).await,
         Command::Release(command) => Box::pin(release::run(command, global, printer)).await,
         Command::Push(args) => Box::pin(push::run(&args, global, printer)).await,
         Command::Gc(args) => Box::pin(state::gc(&args, global, printer)).await,

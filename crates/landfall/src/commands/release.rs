@@ -9,6 +9,7 @@ use std::time::Instant;
 use comfy_table::Cell;
 use landfall_model::Timestamp;
 use landfall_model::app::App;
+use landfall_model::pipeline::PipelineRelease;
 use landfall_planner::plan::ImageOverride;
 use landfall_registry::watch::Quiet;
 use landfall_registry::{Client, Digest, Reference, Repository};
@@ -19,7 +20,7 @@ use crate::cli::Global;
 use crate::cli::environment::WhatArgs;
 use crate::cli::release::{CreateArgs, ListArgs, ReleaseCommand, ShowArgs};
 use crate::commands::push::{client, client_of};
-use crate::commands::{manifest, port_error};
+use crate::commands::{manifest, pipeline, port_error};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::paths::root;
@@ -35,6 +36,7 @@ pub(crate) async fn run(command: ReleaseCommand, global: &Global, printer: &Prin
         ReleaseCommand::Create(args) => create(&args, global, printer).await,
         ReleaseCommand::Show(args) => show(&args, global, printer).await,
         ReleaseCommand::List(args) => list(&args, global, printer).await,
+        ReleaseCommand::Current(args) => pipeline::current(&args.environment, global, printer).await,
     }
 }
 
@@ -209,6 +211,28 @@ pub(crate) async fn deployable(
         }
     }
     Ok(Some((release.commit, images)))
+}
+
+/// For `pipeline run --release`: its images, by digest.
+pub(crate) async fn promoted(wanted: &str, global: &Global, printer: &Printer) -> CliResult<PipelineRelease> {
+    let app = manifest::load(&global.config, &Printer::new(printer.format, printer.color(), true))?;
+    let words = build::words(&app.project, &root(&global.config)?);
+    let repositories = own(&app, &words)?;
+    let client = client_of(&app, Arc::new(Quiet));
+    let found = release::find(&client, &repositories, Some(&app.project), wanted).await?;
+    let found = found.ok_or_else(|| none(wanted, &repositories))?;
+    let images = found.release.services.iter().map(|(service, part)| {
+        let own = app.services.get(service).map(|own| own.containers.as_slice()).unwrap_or_default();
+        // Of what the manifest has no more, nothing is deployed.
+        let here = part.containers.iter().filter(|(name, _)| own.iter().any(|container| container.name == **name));
+        (service.clone(), here.map(|(name, shipped)| (name.clone(), shipped.image.clone())).collect())
+    });
+    Ok(PipelineRelease {
+        id: Some(found.id.to_string()),
+        commit: Some(found.release.commit.clone()),
+        branch: found.release.branch.clone(),
+        images: images.filter(|(service, _)| app.services.contains_key(service)).collect(),
+    })
 }
 
 fn unknown_commit(code: ExitCode) -> CliError {

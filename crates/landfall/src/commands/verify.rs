@@ -137,7 +137,12 @@ async fn until_right(
     Outcome { probe: probe.name.clone(), url: target(base, &probe.path, None).0, ok, tries, duration_ms, wrong, answer }
 }
 
-async fn get(client: &reqwest::Client, url: &str, host: Option<&str>, timeout: Duration) -> Result<Answer, String> {
+pub(crate) async fn get(
+    client: &reqwest::Client,
+    url: &str,
+    host: Option<&str>,
+    timeout: Duration,
+) -> Result<Answer, String> {
     let said = |error: reqwest::Error| chain(&error);
     let began = Instant::now();
     let mut request = client.get(url).timeout(timeout);
@@ -164,7 +169,7 @@ async fn get(client: &reqwest::Client, url: &str, host: Option<&str>, timeout: D
 }
 
 /// Redirects are answers like any other.
-fn client() -> CliResult<reqwest::Client> {
+pub(crate) fn client() -> CliResult<reqwest::Client> {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .build()

@@ -95,7 +95,7 @@ impl<'t> Checker<'_, 't> {
                     self.statuses(&status.0, at.get("status"));
                 }
             }
-            for (name, alarms) in &requires.quiet {
+            for name in requires.quiet.keys() {
                 let at = at.get("quiet").get(name);
                 let own = manifest.environments.get(name);
                 match own {
@@ -113,10 +113,12 @@ impl<'t> Checker<'_, 't> {
                             .label(at.key_span(), "the environment is on this machine, without `on`");
                         self.push(error);
                     }
-                    Some(_) if alarms.is_empty() => {
-                        self.error(codes::BAD_VALUE, at, "no alarm is named", "empty");
+                    Some(_) => {
+                        let error = Diagnostic::error(codes::BAD_VALUE, "this version does not look at alarms")
+                            .label(at.key_span(), "the stage would never be entered")
+                            .help("`checks` may ask whoever watches them; the deployment's own `alarms` end a rollout");
+                        self.push(error);
                     }
-                    Some(_) => {}
                 }
             }
         }

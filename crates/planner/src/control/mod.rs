@@ -170,5 +170,6 @@ fn notice(record: &EnvironmentRecord, kind: NoticeKind, word: &str, text: String
         url: record.url.clone(),
         cause: None,
         at: now,
+        to: Vec::new(),
     }
 }

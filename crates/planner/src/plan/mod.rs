@@ -24,6 +24,7 @@ pub mod release;
 mod schedule;
 mod sleep;
 mod step;
+mod task;
 mod teardown;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ pub use preview::preview;
 pub use release::{Attempt, NoRelease, Release, Released};
 pub use schedule::scheduled;
 pub use sleep::{sleep, wake};
+pub use task::only_task;
 pub use teardown::destroy;
 
 /// Version of the plan's shape, for readers of old journals.

@@ -19,7 +19,7 @@ use super::{
     SettledReport, Submitted, Target, follow,
 };
 use crate::service::{Inner, Service};
-use crate::{deploy, inbox, reconcile};
+use crate::{deploy, inbox, pipelines, reconcile};
 
 const DECIDED_WITHIN: Duration = Duration::from_secs(30);
 const LONGEST_POLL: Duration = Duration::from_secs(60);
@@ -145,6 +145,7 @@ impl Control for Service {
                 inner.store.backup(&to).await?;
                 ControlResponse::Backup
             }
+            ControlRequest::Pipeline(request) => ControlResponse::Pipeline(pipelines::answer(inner, request).await?),
             ControlRequest::Shutdown => {
                 inner.shutdown.cancel();
                 ControlResponse::Shutdown

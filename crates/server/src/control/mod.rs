@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use client::ControlClient;
 
 use crate::deploy::{Against, Begun, Change, Comparison, EnvironmentDetail, LockState, ReleaseSummary, TaskReport};
+use crate::pipelines::{PipelineRequest, PipelineResponse};
 pub use follow::LogLines;
 
 /// Answers control requests: a [`Service`](crate::Service) in this process, or a [`ControlClient`] of another.
@@ -143,6 +144,8 @@ pub enum ControlRequest {
     Backup {
         to: PathBuf,
     },
+    /// Of pipelines and their runs.
+    Pipeline(PipelineRequest),
     /// Ends the server as SIGTERM does.
     Shutdown,
 }
@@ -168,6 +171,7 @@ impl ControlRequest {
             | Self::Unlock { .. }
             | Self::TaskOutput { .. } => true,
             Self::Gc { dry_run } => *dry_run,
+            Self::Pipeline(request) => request.begins_nothing(),
             Self::Submit { .. }
             | Self::Deploy { .. }
             | Self::RunTask { .. }
@@ -226,6 +230,7 @@ pub enum ControlResponse {
     TaskOutput(Box<TaskReport>),
     StopTask,
     Backup,
+    Pipeline(PipelineResponse),
     Shutdown,
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use landfall_engine::{EngineError, NewPlan};
 use landfall_model::ids::{ExecutionId, SYSTEM_ACTOR};
+use landfall_model::pipeline::TaskWork;
 use landfall_planner::plan::{self, EnvironmentInputs, NoRelease, release};
 use landfall_planner::{Planned, lint};
 use landfall_ports::journal::ExecutionSummary;
@@ -17,16 +18,18 @@ use crate::service::Inner;
 const MAKES_WAY_WITHIN: Duration = Duration::from_secs(60);
 /// Others that begin at the same moment, in other processes.
 const RIVALS: usize = 5;
+/// Executions among which one that was begun before a death is looked for: it is the newest, or nearly.
+const LOOKED_BACK: u32 = 10;
 
 pub(crate) async fn begin(inner: &Inner, name: &str, change: Change, by: String) -> Answer<Begun> {
     let place = place(inner, name)?;
-    lock::refuse(inner, &place.id, &place.environment.name).await?;
+    lock::refuse(inner, &place.id, &place.environment.name, &by).await?;
     let alone = inner.deploying(&place.id);
     let _alone = alone.lock().await;
     let mut superseded = Vec::new();
     for _ in 0..RIVALS {
         // Others may have kept this waiting for minutes.
-        unlocked(inner, &place, &superseded).await?;
+        unlocked(inner, &place, &by, &superseded).await?;
         let under_way = inner.journal.list(Some(&place.id), true, 100).await?;
         if !under_way.is_empty() {
             refuse(&change, &under_way, name)?;
@@ -56,8 +59,8 @@ fn refuse(change: &Change, under_way: &[ExecutionSummary], name: &str) -> Answer
 
 /// # Errors
 /// `Locked`; also who has made way by then, and so is half done.
-async fn unlocked(inner: &Inner, place: &Place<'_>, superseded: &[ExecutionId]) -> Answer<()> {
-    let refused = lock::refuse(inner, &place.id, &place.environment.name).await;
+async fn unlocked(inner: &Inner, place: &Place<'_>, by: &str, superseded: &[ExecutionId]) -> Answer<()> {
+    let refused = lock::refuse(inner, &place.id, &place.environment.name, by).await;
     refused.map_err(|error| half_done(error, superseded))
 }
 
@@ -129,12 +132,12 @@ async fn once(
     let title = planned.plan.title.clone();
     let new =
         NewPlan { id: Some(execution), dedup_key, plan: planned.plan, intent: by.to_owned(), notices: Vec::new() };
-    unlocked(inner, place, superseded).await?;
+    unlocked(inner, place, by, superseded).await?;
     let submitted = inner.engine.submit(new).await?;
     if submitted.existing {
         return Ok(None);
     }
-    if let Err(ControlError::Locked(why)) = unlocked(inner, place, superseded).await {
+    if let Err(ControlError::Locked(why)) = unlocked(inner, place, by, superseded).await {
         match inner.engine.signal(&submitted.id, SYSTEM_ACTOR, Signal::Abort).await {
             Ok(()) => return Err(ControlError::Locked(format!("{why}; {} is taken back", submitted.id))),
             // It has ended already: that is what is told.
@@ -207,4 +210,39 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
 
 fn no_release(error: &NoRelease, environment: &landfall_model::app::LongLivedEnvironment) -> ControlError {
     ControlError::NotFound(format!("{}: {error}; `landfall releases {0}` lists them", environment.name))
+}
+
+/// The execution that was begun for exactly this, if it was: what asked may have died before it could keep its id.
+pub(crate) async fn begun_by(inner: &Inner, name: &str, by: &str) -> Answer<Option<ExecutionId>> {
+    let place = place(inner, name)?;
+    for summary in inner.journal.list(Some(&place.id), false, LOOKED_BACK).await? {
+        if inner.engine.recall(&summary.id).await?.intent == by {
+            return Ok(Some(summary.id));
+        }
+    }
+    Ok(None)
+}
+
+/// A one-off task of a service as it would be deployed with these images, as an execution of its own. Nothing makes way for it.
+pub(crate) async fn begin_task(
+    inner: &Inner,
+    name: &str,
+    task: &TaskWork,
+    change: &Change,
+    by: &str,
+) -> Answer<ExecutionId> {
+    let place = place(inner, name)?;
+    lock::refuse(inner, &place.id, name, by).await?;
+    let execution = inner.engine.new_id(inner.clock.now());
+    let mut planned = planned(inner, &place, change, &execution).await?;
+    plan::only_task(&mut planned.plan, task).map_err(refused)?;
+    lint::check(&planned.plan).map_err(ControlError::Invalid)?;
+    let new = NewPlan {
+        id: Some(execution),
+        dedup_key: by.to_owned(),
+        plan: planned.plan,
+        intent: by.to_owned(),
+        notices: Vec::new(),
+    };
+    Ok(inner.engine.submit(new).await?.id)
 }

@@ -31,10 +31,10 @@ use serde::{Deserialize, Serialize};
 use crate::control::ControlError;
 use crate::service::Inner;
 
-pub(crate) use begin::begin;
+pub(crate) use begin::{begin, begin_task, begun_by};
 pub(crate) use compare::answer as compare_here;
 pub use compare::{Against, Compared, Comparison, PlannedStep, Scene, compare};
-pub(crate) use lock::{lock, unlock};
+pub(crate) use lock::{lock, lock_of, unlock, unlock_if};
 pub(crate) use status::{releases, status, watch};
 pub(crate) use task::{output, run, stop};
 
@@ -178,7 +178,7 @@ pub(crate) fn place<'a>(inner: &'a Inner, name: &str) -> Answer<Place<'a>> {
 }
 
 /// Where it runs, with what URLs of its load balancer name.
-async fn target(inner: &Inner, place: &Place<'_>) -> Answer<Option<AwsTarget>> {
+pub(crate) async fn target(inner: &Inner, place: &Place<'_>) -> Answer<Option<AwsTarget>> {
     let Some(mut target) = place.environment.on.as_ref().and_then(|on| inner.app.aws.get(on)).cloned() else {
         return Ok(None);
     };

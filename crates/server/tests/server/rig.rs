@@ -16,6 +16,7 @@ use landfall_model::app::{App, Repository};
 use landfall_model::ids::RepositoryKey;
 use landfall_model::inventory::Listing;
 use landfall_ports::clock::Clock;
+use landfall_ports::pipelines::{Nowhere, Outside};
 use landfall_ports::source::{Branch, BranchSource};
 use landfall_ports::store::{DeliveryOutcome, Store};
 use landfall_ports::{PortError, PortResult};
@@ -86,6 +87,7 @@ pub(crate) struct Rig {
     pub(crate) world: FakePlatform,
     pub(crate) forge: FakeForge,
     pub(crate) chat: Option<Chat>,
+    pub(crate) outside: Arc<dyn Outside>,
     pub(crate) reconcile_every: Option<Duration>,
     pub(crate) clock: Arc<SystemClock>,
 }
@@ -117,6 +119,7 @@ impl Rig {
             world: FakePlatform::default(),
             forge: FakeForge::default(),
             chat: None,
+            outside: Arc::new(Nowhere),
             reconcile_every: None,
             clock: Arc::new(SystemClock::new()),
         }
@@ -136,6 +139,7 @@ impl Rig {
             platform: self.world.platform(),
             places: self.app.environments.keys().map(|name| (name.clone(), self.world.platform())).collect(),
             branches: Arc::new(self.forge.clone()),
+            outside: self.outside.clone(),
             clock: self.clock.clone(),
             metrics,
             instance: "test-instance".to_owned(),

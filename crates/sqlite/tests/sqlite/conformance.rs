@@ -15,6 +15,11 @@ async fn the_stores_promises() {
     conformance::store(async || Clocked::new()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_promises_about_runs() {
+    conformance::runs(async || Clocked::new()).await;
+}
+
 #[tokio::test]
 async fn a_lease_ends_at_its_time_on_the_boot_clock() {
     let subject = Clocked::new();

@@ -1,0 +1,97 @@
+//! What people are told of runs, through the outbox that everything else goes through, and the links to decide by.
+
+use std::time::Duration;
+
+use landfall_model::Timestamp;
+use landfall_model::notice::Notice;
+use landfall_pipeline::link::{Claim, PURPOSE, mint};
+use landfall_pipeline::{NoticeDraft, Run};
+use landfall_ports::store::StoreResult;
+
+use crate::service::Inner;
+
+/// Where the page of a run is, under the server's public URL: followed by the run's id and `?token=`.
+pub const PAGE: &str = "/pipelines/runs/";
+const KEY: &str = "pipeline.link_key";
+/// A link of an approval without a deadline.
+const LINK_LIVES: Duration = Duration::from_secs(7 * 86_400);
+
+/// The installation's key that signs links, made once and kept in the store.
+///
+/// # Errors
+/// Of the store.
+pub async fn link_key(inner: &crate::Service) -> StoreResult<Vec<u8>> {
+    key(&inner.inner).await
+}
+
+pub(crate) async fn key(inner: &Inner) -> StoreResult<Vec<u8>> {
+    if let Some(text) = inner.store.meta_get(KEY).await? {
+        return Ok(text.into_bytes());
+    }
+    let text: String = (0..4).map(|_| format!("{:016x}", inner.clock.entropy())).collect();
+    if inner.store.meta_swap(KEY, None, &text).await? {
+        return Ok(text.into_bytes());
+    }
+    Ok(inner.store.meta_get(KEY).await?.unwrap_or(text).into_bytes())
+}
+
+pub(super) async fn notices(
+    inner: &Inner,
+    run: &Run,
+    drafts: Vec<NoticeDraft>,
+    now: Timestamp,
+) -> StoreResult<Vec<Notice>> {
+    let mut all = Vec::new();
+    for draft in drafts {
+        let mut details = draft.details.clone();
+        if let Some(fingerprint) = draft.fingerprint.clone().filter(|_| !draft.approvers.is_empty()) {
+            let links = links(inner, run, &draft, &fingerprint, now).await?;
+            details = Some(format!("{}\n\n{links}", details.unwrap_or_default()));
+        }
+        let environment = inner.app.environments.get(&draft.environment);
+        let id = environment.map_or_else(|| draft.environment.as_str().into(), |one| one.id(&inner.app.project));
+        all.push(Notice {
+            id: format!("{}/{}", run.id(), draft.key),
+            kind: draft.kind,
+            environment: id,
+            execution: None,
+            text: draft.text,
+            url: None,
+            cause: details,
+            at: now,
+            to: draft.to,
+        });
+    }
+    Ok(all)
+}
+
+/// A line for each who may decide. Where the server has no public URL, the command.
+async fn links(
+    inner: &Inner,
+    run: &Run,
+    draft: &NoticeDraft,
+    fingerprint: &str,
+    now: Timestamp,
+) -> StoreResult<String> {
+    let Some(public) = &inner.config.public_url else {
+        return Ok(format!("landfall pipeline show {0}\nlandfall pipeline approve {0}", run.id()));
+    };
+    let key = key(inner).await?;
+    let lives = jiff::SignedDuration::try_from(LINK_LIVES).unwrap_or_default();
+    let expires = draft.expires.unwrap_or_else(|| now.checked_add(lives).unwrap_or(Timestamp::MAX));
+    let mut lines = Vec::new();
+    for approver in &draft.approvers {
+        let claim = Claim {
+            purpose: PURPOSE.to_owned(),
+            run: run.id().clone(),
+            stage: draft.environment.clone(),
+            fingerprint: fingerprint.to_owned(),
+            approver: approver.clone(),
+            expires,
+            nonce: format!("{:016x}", inner.clock.entropy()),
+        };
+        let base = public.trim_end_matches('/');
+        lines.push(format!("{approver}: {base}{PAGE}{}?token={}", run.id(), mint(&key, &claim)));
+    }
+    Ok(lines.join("\n"))
+}

@@ -1,0 +1,252 @@
+//! What a stage does. Deployments, tasks and roll-backs are ordinary executions of the engine, found again by the key that they were
+//! begun for; the rest is small, natural, and done again after a death.
+
+use std::collections::BTreeMap;
+
+use landfall_engine::EngineError;
+use landfall_model::app::ImageSource;
+use landfall_model::ids::{ExecutionId, SYSTEM_ACTOR};
+use landfall_model::pipeline::{Stage, TaskWork, Work};
+use landfall_pipeline::{Call, Report, Run};
+use landfall_planner::control::short_commit;
+use landfall_planner::plan::Following;
+use landfall_ports::PortError;
+use landfall_workflow::{ExecutionState, Outcome, Signal};
+use serde_json::json;
+
+use super::look;
+use crate::control::ControlError;
+use crate::deploy::{self, Against, Change};
+use crate::service::Inner;
+
+/// Between two looks at an execution, and at what does not answer yet.
+const POLL_MS: u64 = 500;
+/// After a call that failed and may work later.
+const RETRY_MS: u64 = 3_000;
+
+fn failed(message: impl Into<String>) -> Report {
+    Report::Failed { message: message.into(), undone: false }
+}
+
+/// Nothing was begun; perhaps later.
+fn later(call: &Call, why: String) -> Report {
+    Report::Pending { token: call.token.clone().unwrap_or_else(|| json!({})), after_ms: RETRY_MS, note: Some(why) }
+}
+
+/// Whether asking again may help.
+fn passes(error: &ControlError) -> bool {
+    matches!(error, ControlError::Unavailable(_) | ControlError::Throttled(_))
+}
+
+pub(super) async fn work(inner: &Inner, run: &Run, call: &Call) -> Report {
+    let (stage, environment) = match look::here(inner, run, call.stage) {
+        Ok(found) => found,
+        Err(why) => return failed(why),
+    };
+    match &call.work {
+        Some(Work::Deploy {}) => {
+            let Against::Manifest { commit, images, services } = look::against(run, stage, environment) else {
+                return failed("a deployment is of the manifest");
+            };
+            let change =
+                Change::Deploy { commit, images, services, following: Following::default(), task_definition: None };
+            executed(inner, call, Begun::Change(change)).await
+        }
+        Some(Work::Task(task)) => {
+            let Against::Manifest { commit, images, .. } = look::against(run, stage, environment) else {
+                return failed("a task is of the manifest");
+            };
+            let change = Change::Deploy {
+                commit,
+                images,
+                services: vec![task.service.clone()],
+                following: Following::default(),
+                task_definition: None,
+            };
+            executed(inner, call, Begun::Task(task.clone(), change)).await
+        }
+        Some(Work::Verify {}) => verify(inner, call).await,
+        Some(Work::Copy { .. }) => copy(inner, stage, call).await,
+        Some(Work::Publish { parameters }) => publish(inner, call, parameters).await,
+        Some(Work::Stack {}) => failed("a pipeline cannot apply a stack yet"),
+        None => failed("this version does not know that work"),
+    }
+}
+
+/// Back to the release that was there.
+pub(super) async fn rollback(inner: &Inner, _run: &Run, call: &Call) -> Report {
+    let change = Change::Rollback { to: call.to.clone(), following: Following::default() };
+    executed(inner, call, Begun::Change(change)).await
+}
+
+enum Begun {
+    Change(Change),
+    Task(TaskWork, Change),
+}
+
+async fn executed(inner: &Inner, call: &Call, what: Begun) -> Report {
+    let by = format!("pipeline:{}", call.key);
+    let known = call.token.as_ref().and_then(|token| token["execution"].as_str()).map(ExecutionId::from);
+    let id = match known {
+        Some(id) => id,
+        None => match begun(inner, call, &by, what).await {
+            Ok(Some(id)) => id,
+            Ok(None) => return Report::Failed { message: "stopped before it was begun".to_owned(), undone: true },
+            Err(error) if passes(&error) => return later(call, error.to_string()),
+            Err(error) => return failed(error.to_string()),
+        },
+    };
+    let view = match inner.engine.view(&id).await {
+        Ok(view) => view,
+        Err(error) => return later(call, error.to_string()),
+    };
+    let Some(outcome) = view.outcome else {
+        if call.stop {
+            match inner.engine.signal(&id, SYSTEM_ACTOR, Signal::Abort).await {
+                Ok(()) | Err(EngineError::Rejected(_)) => {}
+                Err(error) => return later(call, error.to_string()),
+            }
+        }
+        let note = match view.state {
+            ExecutionState::Paused => Some(format!(
+                "waits for an operator: {}; `landfall executions show {id}`",
+                view.message.as_deref().unwrap_or("paused")
+            )),
+            _ => view.message,
+        };
+        return Report::Pending { token: json!({ "execution": id }), after_ms: POLL_MS, note };
+    };
+    let mut output = BTreeMap::from([("execution".to_owned(), id.to_string())]);
+    output.extend(view.url.clone().map(|url| ("url".to_owned(), url)));
+    let cause = view.cause.as_ref().map(|cause| format!("{}: {}", cause.title, cause.error.message));
+    let why = cause.or_else(|| view.message.clone()).unwrap_or_else(|| "it failed".to_owned());
+    let message = format!("{why} (`landfall executions show {id}`)");
+    match outcome {
+        Outcome::Succeeded => Report::Done { output },
+        Outcome::RolledBack | Outcome::Aborted => Report::Failed { message, undone: true },
+        Outcome::Superseded => failed(format!("a newer request took over ({id})")),
+        Outcome::Failed | Outcome::RollbackFailed | Outcome::NeedsReplan => failed(message),
+    }
+}
+
+/// The execution for this key: the one that was begun before, or a new one. `None`: it is to stop, and was never begun.
+async fn begun(inner: &Inner, call: &Call, by: &str, what: Begun) -> Result<Option<ExecutionId>, ControlError> {
+    if let Some(id) = deploy::begun_by(inner, &call.environment, by).await? {
+        return Ok(Some(id));
+    }
+    if call.stop {
+        return Ok(None);
+    }
+    Ok(Some(match what {
+        Begun::Change(change) => deploy::begin(inner, &call.environment, change, by.to_owned()).await?.execution,
+        Begun::Task(task, change) => deploy::begin_task(inner, &call.environment, &task, &change, by).await?,
+    }))
+}
+
+/// One try of every probe; they have the time that the environment gives them.
+async fn verify(inner: &Inner, call: &Call) -> Report {
+    if call.stop {
+        return failed("stopped");
+    }
+    let Some(environment) = inner.app.environments.get(&call.environment) else {
+        return failed(format!("the manifest has no environment {} any more", call.environment));
+    };
+    let verify = environment.verify.clone().unwrap_or_default();
+    let Some(url) = look::url(inner, &call.environment).await else {
+        return failed(format!(
+            "where {} is reached is not known: give it `routing` or `verify: {{url: …}}`",
+            call.environment
+        ));
+    };
+    // A URL that somebody gave is meant as it is.
+    let place = environment.on.as_ref().and_then(|on| inner.app.aws.get(on));
+    let through = place.filter(|_| verify.url.is_none()).and_then(|place| place.probe_through.clone());
+    let mut wrong = Vec::new();
+    for probe in &verify.probes {
+        let at = format!("{}/{}", url.trim_end_matches('/'), probe.path.trim_start_matches('/'));
+        if let Err(why) = inner.outside.probe(&at, through.as_deref(), probe).await {
+            wrong.push(format!("{}: GET {at}: {why}", probe.name));
+        }
+    }
+    if wrong.is_empty() {
+        return Report::Done { output: BTreeMap::from([("url".to_owned(), url)]) };
+    }
+    let spent = inner.clock.now().as_millisecond().saturating_sub(call.started_at.as_millisecond());
+    if spent >= i64::from(verify.deadline).saturating_mul(1_000) {
+        return failed(format!("{} after {} s", wrong.join("; "), verify.deadline));
+    }
+    Report::Pending { token: json!({}), after_ms: POLL_MS, note: None }
+}
+
+async fn copy(inner: &Inner, stage: &Stage, call: &Call) -> Report {
+    let mut output = BTreeMap::new();
+    for image in call.release.images.values().flat_map(BTreeMap::values) {
+        let Some(wanted) = look::copied(stage, image) else { continue };
+        if output.contains_key(&format!("image.{image}")) {
+            continue;
+        }
+        if call.stop {
+            return failed("stopped");
+        }
+        let to = wanted.split('@').next().unwrap_or_default();
+        match inner.outside.copy(image, to).await {
+            Ok(made) if made == wanted => drop(output.insert(format!("image.{image}"), made)),
+            Ok(made) => return failed(format!("{image} became {made}: it is not the same image, and is not deployed")),
+            Err(PortError::NotFound(_)) => {
+                return failed(format!("{image} is not in its registry any more: push it again, or begin a new run"));
+            }
+            Err(error @ (PortError::Unavailable(_) | PortError::Throttled { .. })) => {
+                let spent = inner.clock.now().as_millisecond().saturating_sub(call.started_at.as_millisecond());
+                return if spent > 600_000 { failed(error.to_string()) } else { later(call, error.to_string()) };
+            }
+            Err(error) => return failed(error.to_string()),
+        }
+    }
+    Report::Done { output }
+}
+
+async fn publish(inner: &Inner, call: &Call, parameters: &[String]) -> Report {
+    let mut output = BTreeMap::new();
+    for (name, value) in published(inner, call, parameters) {
+        let Some(value) = value else {
+            return failed(format!("{name}: the release has no tag: its commit is not known"));
+        };
+        match inner.outside.put_parameter(&call.environment, &name, &value).await {
+            Ok(()) => drop(output.insert(name, value)),
+            Err(error @ (PortError::Unavailable(_) | PortError::Throttled { .. })) => {
+                let spent = inner.clock.now().as_millisecond().saturating_sub(call.started_at.as_millisecond());
+                return if spent > 600_000 { failed(error.to_string()) } else { later(call, error.to_string()) };
+            }
+            Err(error) => return failed(format!("parameter {name} is not written: {error}")),
+        }
+    }
+    Report::Done { output }
+}
+
+/// Parameter and value: one for each service where the name says so, else the first service's.
+fn published(inner: &Inner, call: &Call, parameters: &[String]) -> Vec<(String, Option<String>)> {
+    let commit = call.release.commit.as_deref();
+    let Some(environment) = inner.app.environments.get(&call.environment) else { return Vec::new() };
+    let mut all = Vec::new();
+    for name in parameters {
+        let services = environment.services.iter().take(if name.contains("{service}") { usize::MAX } else { 1 });
+        for service in services {
+            all.push((name.replace("{service}", service), image_tag(inner, service, commit)));
+        }
+    }
+    all
+}
+
+/// The tag that the service's awaited image was pushed with; the commit where the manifest does not tell one.
+pub(super) fn image_tag(inner: &Inner, service: &str, commit: Option<&str>) -> Option<String> {
+    let commit = commit?;
+    let containers = inner.app.services.get(service).map(|own| own.containers.as_slice()).unwrap_or_default();
+    let tag = containers.iter().find_map(|container| match &container.image {
+        ImageSource::Await(wait) => {
+            let (_, tag) = wait.image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))?;
+            Some(tag.replace("{commit}", commit).replace("{short_commit}", short_commit(commit)))
+        }
+        _ => None,
+    });
+    Some(tag.filter(|tag| !tag.contains('{')).unwrap_or_else(|| commit.to_owned()))
+}
