@@ -260,12 +260,23 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DemoArgs {
+    /// What is shown
+    #[arg(value_enum, default_value_t = DemoKind::Preview)]
+    pub(crate) what: DemoKind,
     /// Leave server, load balancer and preview running, and say how to use and stop them
     #[arg(long)]
     pub(crate) keep: bool,
     /// Seconds that one stage may take
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DemoKind {
+    /// A branch comes up behind a URL, changes, and goes without a trace
+    Preview,
+    /// One release goes through dev and staging, waits for a person's yes, and goes to prod
+    Pipeline,
 }
 
 #[derive(Debug, Clone, Args)]

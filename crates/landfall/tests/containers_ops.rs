@@ -8,9 +8,10 @@ mod common;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use common::running::Running;
 use common::{Sandbox, ends, engine, eventually, github, http, text};
 use serde_json::{Value, json};
 
@@ -84,55 +85,6 @@ fn outside() -> Sandbox {
     outside.two_container_manifest(&[], "");
     assert_eq!(outside.json(&["preview", "list"]), json!([]));
     outside
-}
-
-/// A command that runs beside the test, its output in a file.
-struct Running {
-    child: Child,
-    log: std::path::PathBuf,
-}
-
-impl Running {
-    fn start(mut command: Command, log: &Path) -> Self {
-        let file = std::fs::File::create(log).unwrap();
-        let errors = file.try_clone().unwrap();
-        let child = command.stdout(Stdio::from(file)).stderr(Stdio::from(errors)).spawn().unwrap();
-        Self { child, log: log.to_owned() }
-    }
-
-    fn output(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
-    }
-
-    fn wait(&mut self, limit: Duration) -> ExitStatus {
-        let deadline = Instant::now() + limit;
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "does not end:\n{}", self.output());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // An assertion failed: asked first, so that it takes down what it started.
-        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            common::signal(self.child.id(), "INT");
-            let deadline = Instant::now() + Duration::from_secs(20);
-            while self.child.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
 }
 
 /// Three ports in a row that are free now, the first one held; below those that the kernel hands out by itself.

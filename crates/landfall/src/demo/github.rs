@@ -15,15 +15,16 @@ use crate::http::{Ask, send};
 pub(super) struct GitHub {
     pub(super) server: SocketAddr,
     pub(super) secret: String,
+    pub(super) project: &'static str,
     pub(super) branch: String,
 }
 
 impl GitHub {
-    fn repository(pushed_at: i64) -> Value {
+    fn repository(&self, pushed_at: i64) -> Value {
         json!({
             "id": 123_456_789,
-            "name": "my-project",
-            "full_name": "acme/my-project",
+            "name": self.project,
+            "full_name": format!("acme/{}", self.project),
             "private": true,
             "owner": { "login": "acme" },
             "default_branch": "main",
@@ -34,7 +35,7 @@ impl GitHub {
     pub(super) async fn create(&self, now: i64) -> CliResult<()> {
         let payload = json!({
             "ref": self.branch, "ref_type": "branch", "master_branch": "main", "pusher_type": "user",
-            "repository": Self::repository(now), "sender": { "login": "octocat" },
+            "repository": self.repository(now), "sender": { "login": "octocat" },
         });
         self.deliver("create", &payload).await
     }
@@ -43,7 +44,7 @@ impl GitHub {
         let payload = json!({
             "ref": format!("refs/heads/{}", self.branch), "before": before, "after": after,
             "created": false, "deleted": false, "forced": false,
-            "repository": Self::repository(now), "sender": { "login": "octocat" },
+            "repository": self.repository(now), "sender": { "login": "octocat" },
         });
         self.deliver("push", &payload).await
     }
@@ -51,7 +52,7 @@ impl GitHub {
     pub(super) async fn delete(&self, now: i64) -> CliResult<()> {
         let payload = json!({
             "ref": self.branch, "ref_type": "branch", "pusher_type": "user",
-            "repository": Self::repository(now), "sender": { "login": "octocat" },
+            "repository": self.repository(now), "sender": { "login": "octocat" },
         });
         self.deliver("delete", &payload).await
     }

@@ -29,6 +29,16 @@ pub(super) fn context(program: &Path, maps: &str) -> io::Result<Vec<u8>> {
     tar.into_inner()
 }
 
+/// The files of a directory as a build context.
+pub(super) fn archive(directory: &Path) -> io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        append(&mut tar, Path::new(&entry.file_name()), &std::fs::read(entry.path())?, 0o644)?;
+    }
+    tar.into_inner()
+}
+
 fn append(tar: &mut tar::Builder<Vec<u8>>, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);

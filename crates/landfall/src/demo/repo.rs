@@ -11,11 +11,17 @@ pub(super) struct Repo {
 }
 
 impl Repo {
-    /// `main` with a Dockerfile on top of the base image.
-    pub(super) fn create(path: PathBuf, base_image: &str) -> CliResult<Self> {
+    /// An empty one, on `main`.
+    pub(super) fn init(path: PathBuf) -> CliResult<Self> {
         std::fs::create_dir_all(&path).map_err(|error| CliError::io("cannot make the repository", &error))?;
         let repo = Self { path };
         repo.git(&["init", "--quiet", "--initial-branch=main"])?;
+        Ok(repo)
+    }
+
+    /// `main` with a Dockerfile on top of the base image.
+    pub(super) fn create(path: PathBuf, base_image: &str) -> CliResult<Self> {
+        let repo = Self::init(path)?;
         let dockerfile = format!(
             "FROM {base_image}\nCOPY text.txt /text.txt\nENV DEMO_TEXT_FILE=/text.txt\n\
              ENTRYPOINT [\"/landfall\", \"demo-app\", \"web\"]\n"
@@ -37,7 +43,10 @@ impl Repo {
     }
 
     pub(super) fn write(&self, file: &str, text: &str) -> CliResult<()> {
-        std::fs::write(self.path.join(file), text).map_err(|error| CliError::io(format!("cannot write {file}"), &error))
+        let path = self.path.join(file);
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        made.and_then(|()| std::fs::write(path, text))
+            .map_err(|error| CliError::io(format!("cannot write {file}"), &error))
     }
 
     /// Everything in the working tree; returns the commit's id.

@@ -16,7 +16,13 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(manifest: &Path, state: &Path, listen: SocketAddr, secret: &str) -> CliResult<Self> {
+    pub(super) fn start(
+        manifest: &Path,
+        state: &Path,
+        listen: SocketAddr,
+        secret: &str,
+        variables: &[(&str, String)],
+    ) -> CliResult<Self> {
         let start = || {
             let log = manifest.with_file_name("server.log");
             let file = File::create(&log)?;
@@ -30,6 +36,7 @@ impl Server {
                 .arg("--listen")
                 .arg(listen.to_string())
                 .env(env_vars::WEBHOOK_SECRET, secret)
+                .envs(variables.iter().map(|(name, value)| (name, value)))
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(file)

@@ -11,6 +11,7 @@ pub(crate) mod http;
 #[path = "../../src/demo/image.rs"]
 mod image;
 pub(crate) mod registry;
+pub(crate) mod running;
 pub(crate) mod tally;
 
 use std::fs::File;
