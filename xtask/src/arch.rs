@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aws", &["model", "ports", "deploy"]),
     ("github", &["model", "ports"]),
     ("notify", &["model", "ports"]),
-    ("server", &["model", "workflow", "deploy", "pipeline", "planner", "ports", "engine", "github"]),
+    ("server", &["model", "workflow", "deploy", "pipeline", "planner", "ports", "engine", "github", "pages"]),
     ("telemetry", &[]),
     ("awsfake", &[]),
     (

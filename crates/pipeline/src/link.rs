@@ -11,6 +11,8 @@ use sha2::Sha256;
 
 /// What a link may be used for. Another purpose of ours never takes the place of this one.
 pub const PURPOSE: &str = "pipeline.approval";
+/// Of a link that shows the page of a run to who asked for it by command; it decides for no stage.
+pub const PURPOSE_PAGE: &str = "pipeline.page";
 /// Longer ones are nobody's: a claim is some hundred bytes.
 const LONGEST: usize = 4096;
 
@@ -55,6 +57,10 @@ pub fn mint(key: &[u8], claim: &Claim) -> String {
 /// # Errors
 /// In this order: malformed, forged, for something else, expired. Of a forged one nothing is believed.
 pub fn verify(key: &[u8], text: &str, now: Timestamp) -> Result<Claim, LinkError> {
+    verified(key, text, |purpose| purpose == PURPOSE, now)
+}
+
+fn verified(key: &[u8], text: &str, purpose: impl Fn(&str) -> bool, now: Timestamp) -> Result<Claim, LinkError> {
     if text.len() > LONGEST {
         return Err(LinkError::Malformed);
     }
@@ -64,7 +70,7 @@ pub fn verify(key: &[u8], text: &str, now: Timestamp) -> Result<Claim, LinkError
     signature(key, body.as_bytes()).ok_or(LinkError::Forged)?.verify_slice(&given).map_err(|_| LinkError::Forged)?;
     let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|_| LinkError::Malformed)?;
     let claim: Claim = serde_json::from_slice(&bytes).map_err(|_| LinkError::Malformed)?;
-    if claim.purpose != PURPOSE {
+    if !purpose(&claim.purpose) {
         return Err(LinkError::OtherPurpose(claim.purpose));
     }
     if claim.expires <= now {
@@ -78,7 +84,21 @@ pub fn verify(key: &[u8], text: &str, now: Timestamp) -> Result<Claim, LinkError
 /// # Errors
 /// As `verify`, and where the link is for another run.
 pub fn verify_for(key: &[u8], text: &str, run: &RunId, now: Timestamp) -> Result<Claim, LinkError> {
-    let claim = verify(key, text, now)?;
+    verify_any(key, text, |purpose| purpose == PURPOSE, run, now)
+}
+
+/// As `verify_for`, for links of any purpose that `purpose` takes.
+///
+/// # Errors
+/// As there.
+pub fn verify_any(
+    key: &[u8],
+    text: &str,
+    purpose: impl Fn(&str) -> bool,
+    run: &RunId,
+    now: Timestamp,
+) -> Result<Claim, LinkError> {
+    let claim = verified(key, text, purpose, now)?;
     if claim.run != *run {
         return Err(LinkError::OtherRun(claim.run));
     }

@@ -17,6 +17,7 @@ pub mod deploy;
 mod inbox;
 mod listen;
 pub mod metrics;
+mod pages;
 pub mod pipelines;
 pub mod public;
 mod reconcile;

@@ -1,5 +1,5 @@
 //! The public listener: `POST /webhooks/github`, `GET /healthz`, `GET /metrics`, Slack's commands where the manifest takes them
-//! (`crate::chat`), and nothing else.
+//! (`crate::chat`), pages for whoever has a signed link (`crate::pages`), and nothing else.
 //!
 //! A delivery is answered 202 only after it is durable. In order: whether it claims to be signed (401), size (413) and time
 //! (408), signature over the raw bytes (401), headers (400), a look at whether the body is whole (400 too, but kept), the inbox.
@@ -76,6 +76,7 @@ pub async fn serve(
     *service.inner.listen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(address.to_string());
     let ends = service.shutdown_token();
     let chat = chat.map(|chat| Arc::new(chat::Listener::new(service.clone(), chat)));
+    let pages = crate::pages::router(service.clone());
     let mut router = Router::new()
         .route("/webhooks/github", post(webhook))
         .route("/healthz", get(health))
@@ -92,6 +93,7 @@ pub async fn serve(
             .route("/webhooks/slack/outgoing", post(chat::outgoing));
         router = router.merge(commands.with_state(chat));
     }
+    router = router.merge(pages);
     let stop = CancellationToken::new();
     let ending = async {
         tokio::select! {

@@ -42,6 +42,18 @@ pub(crate) enum PipelineCommand {
     /// The manifest's pipelines for those who let somebody else run them
     #[command(subcommand)]
     Export(ExportCommand),
+    /// Print a link to a run's page, for whoever asks; it lives for twelve hours
+    #[command(
+        after_help = "Examples:\n  landfall pipeline open main            its newest run\n  xdg-open \"$(landfall pipeline open main#12)\""
+    )]
+    Open(OpenArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OpenArgs {
+    /// By id, by number (`main#12`), or by its pipeline, which means its newest; the only pipeline if not given
+    #[arg(value_name = "RUN", default_value = "")]
+    pub(crate) run: String,
 }
 
 #[derive(Debug, Clone, Args)]

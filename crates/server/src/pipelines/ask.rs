@@ -8,7 +8,7 @@ use landfall_model::pipeline::{PipelineRelease, Work};
 use landfall_pipeline::{Input, RunState, RunSummary, RunView, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::{Begin, begin, handle, read, work};
+use super::{Begin, begin, handle, read, tell, work};
 use crate::control::ControlError;
 use crate::deploy::{self, ReleaseSummary};
 use crate::service::Inner;
@@ -46,6 +46,11 @@ pub enum PipelineRequest {
         version: u64,
         timeout_ms: u64,
     },
+    /// A link to the run's page, for who asks.
+    Open {
+        run: String,
+        by: String,
+    },
     /// What is released in an environment, and what its parameters say.
     Current {
         environment: String,
@@ -54,7 +59,7 @@ pub enum PipelineRequest {
 
 impl PipelineRequest {
     pub(crate) fn begins_nothing(&self) -> bool {
-        !matches!(self, Self::Run { .. } | Self::Signal { .. })
+        !matches!(self, Self::Run { .. } | Self::Signal { .. } | Self::Open { .. })
     }
 }
 
@@ -68,6 +73,9 @@ pub enum PipelineResponse {
     Signal {
         run: Box<RunView>,
         message: String,
+    },
+    Open {
+        url: String,
     },
     Current(Box<Current>),
 }
@@ -130,10 +138,28 @@ pub(crate) async fn answer(inner: &Inner, request: PipelineRequest) -> Answer<Pi
         PipelineRequest::Watch { run, version, timeout_ms } => {
             PipelineResponse::Run(Box::new(watch(inner, &run, version, timeout_ms).await?))
         }
+        PipelineRequest::Open { run, by } => PipelineResponse::Open { url: open(inner, &run, &by).await? },
         PipelineRequest::Current { environment } => {
             PipelineResponse::Current(Box::new(current(inner, &environment).await?))
         }
     })
+}
+
+/// Who may ask this may decide by command too: the link is for who asked, and shows one run.
+async fn open(inner: &Inner, run: &str, by: &str) -> Answer<String> {
+    let id = find(inner, run)?.id;
+    let listens = inner.listen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let base = match (&inner.config.public_url, listens) {
+        (Some(url), _) => url.trim_end_matches('/').to_owned(),
+        (None, Some(address)) => format!("http://{address}"),
+        (None, None) => {
+            let message = "no server listens here: `landfall serve` has the pages".to_owned();
+            return Err(ControlError::Invalid(message));
+        }
+    };
+    let key = tell::key(inner).await?;
+    let token = crate::pages::sign_in(&key, &id, by, inner.clock.now(), inner.clock.entropy());
+    Ok(format!("{base}{}{id}?token={token}", tell::PAGE))
 }
 
 /// By name; the manifest's only one where none is given.

@@ -10,6 +10,7 @@ mod deploy;
 mod intake;
 mod locking;
 mod others;
+mod pages;
 mod pipelines;
 mod rig;
 mod schedules;

@@ -85,7 +85,7 @@ fn approval() -> Approval {
 }
 
 /// dev, then a yes, then prod; images named after the commit.
-fn rig() -> (Rig, Arc<Told>) {
+pub(crate) fn rig() -> (Rig, Arc<Told>) {
     let mut rig = prod(&[&format!("r.example/app:{COMMIT}"), "r.example/app:old"]);
     let mut dev = rig.app.environments["prod"].clone();
     dev.name = "dev".to_owned();
@@ -108,14 +108,14 @@ fn rig() -> (Rig, Arc<Told>) {
     (rig, told)
 }
 
-async fn pipeline(server: &Server, request: PipelineRequest) -> Result<PipelineResponse, ControlError> {
+pub(crate) async fn pipeline(server: &Server, request: PipelineRequest) -> Result<PipelineResponse, ControlError> {
     match server.service.call(ControlRequest::Pipeline(request)).await? {
         ControlResponse::Pipeline(response) => Ok(response),
         other => panic!("{other:?}"),
     }
 }
 
-async fn run(server: &Server) -> RunView {
+pub(crate) async fn run(server: &Server) -> RunView {
     let release = PipelineRelease { commit: Some(COMMIT.to_owned()), ..PipelineRelease::default() };
     let request = PipelineRequest::Run { pipeline: "main".to_owned(), release, by: "cli:carl".to_owned() };
     match pipeline(server, request).await.unwrap() {
@@ -124,14 +124,14 @@ async fn run(server: &Server) -> RunView {
     }
 }
 
-async fn show(server: &Server, id: &RunId) -> RunView {
+pub(crate) async fn show(server: &Server, id: &RunId) -> RunView {
     match pipeline(server, PipelineRequest::Show { run: id.to_string() }).await.unwrap() {
         PipelineResponse::Run(view) => *view,
         other => panic!("{other:?}"),
     }
 }
 
-async fn reaches(server: &Server, id: &RunId, state: RunState) -> RunView {
+pub(crate) async fn reaches(server: &Server, id: &RunId, state: RunState) -> RunView {
     let what = format!("{id} is {}", state.word());
     eventually(&what, async || {
         let view = show(server, id).await;

@@ -28,6 +28,7 @@ pub(crate) async fn run(command: PipelineCommand, global: &Global, printer: &Pri
         PipelineCommand::Run(args) => begin(&args, global, printer).await,
         PipelineCommand::Status(args) => status(args.pipeline, global, printer).await,
         PipelineCommand::List(args) => list(args.pipeline, args.limit, global, printer).await,
+        PipelineCommand::Open(args) => open(&args.run, global, printer).await,
         PipelineCommand::Show(args) => show(&args.run, global, printer).await,
         PipelineCommand::Approve(args) => decide(&args, true, global, printer).await,
         PipelineCommand::Reject(args) => decide(&args, false, global, printer).await,
@@ -40,6 +41,17 @@ pub(crate) async fn run(command: PipelineCommand, global: &Global, printer: &Pri
             say(&args.run, Signal::Retry { by: actor() }, &args.waiting, global, printer).await
         }
     }
+}
+
+/// Only a server has pages.
+async fn open(run: &str, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+        let request = PipelineRequest::Open { run: run.to_owned(), by: actor() };
+        let PipelineResponse::Open { url } = ask(link, request).await? else { return Err(another()) };
+        printer.emit(&serde_json::json!({ "url": url }), |_| url.clone())?;
+        Ok(ExitCode::Ok)
+    })
+    .await
 }
 
 async fn ask(link: &Link, request: PipelineRequest) -> CliResult<PipelineResponse> {
