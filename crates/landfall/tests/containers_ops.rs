@@ -8,8 +8,8 @@ mod common;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Output;
+use std::time::Duration;
 
 use common::running::Running;
 use common::{Sandbox, ends, engine, eventually, github, http, text};
@@ -481,7 +481,7 @@ fn up_runs_the_working_tree_until_it_is_interrupted() {
     let second = sandbox.run(&["up"]);
     ends(&second, 75, &["another `landfall up`"]);
 
-    common::signal(up.child.id(), "INT");
+    up.signal("INT");
     let status = up.wait(LIMIT);
     assert_eq!(status.code(), Some(0), "{}", up.output());
     assert_eq!(owned(), [""; 0]);

@@ -281,6 +281,23 @@ fn a_deletion_that_fails_says_what_is_in_the_way_and_who_imports() {
 }
 
 #[test]
+fn what_is_locked_stays_as_it_is() {
+    let world = World::new();
+    world.apply("dev", 1, 0, &[]);
+    let executed = world.executed();
+    world.ends(&["lock", "dev", "--reason", "the sale is on"], 0, &[]);
+    let given = format!("app={}", image(2));
+    for command in [&["stack", "apply", "dev", "--image", &given][..], &["deploy", "dev", "--image", &given]] {
+        let (_, told) = world.ends(command, 76, &[]);
+        assert!(told.contains("the sale is on") && told.contains("landfall unlock dev"), "{told}");
+    }
+    world.ends(&["stack", "destroy", "dev", "--yes"], 76, &[]);
+    assert_eq!((world.executed(), world.status("shop-dev")), (executed, "CREATE_COMPLETE".to_owned()));
+    world.ends(&["unlock", "dev"], 0, &[]);
+    world.apply("dev", 2, 0, &[]);
+}
+
+#[test]
 fn production_is_protected_from_deletion() {
     let world = World::new();
     world.apply("prod", 1, 0, &["termination protection off → on", "termination protection is on"]);

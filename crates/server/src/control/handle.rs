@@ -125,6 +125,9 @@ impl Control for Service {
             ControlRequest::Lock { environment, reason, actor } => {
                 ControlResponse::Lock(deploy::lock(inner, &environment, reason, actor).await?)
             }
+            ControlRequest::LockOf { environment } => {
+                ControlResponse::LockOf(deploy::lock_of(inner, &environment).await?)
+            }
             ControlRequest::Unlock { environment } => {
                 ControlResponse::Unlock(deploy::unlock(inner, &environment).await?)
             }

@@ -116,6 +116,10 @@ pub enum ControlRequest {
     Unlock {
         environment: String,
     },
+    /// Whether somebody locked it, without a look at what runs there.
+    LockOf {
+        environment: String,
+    },
     /// Waits until the execution has records after `version`, has finished or waits for somebody; at most `timeout_ms` (and
     /// at most 60 s a call).
     Watch {
@@ -169,6 +173,7 @@ impl ControlRequest {
             | Self::Watch { .. }
             | Self::Lock { .. }
             | Self::Unlock { .. }
+            | Self::LockOf { .. }
             | Self::TaskOutput { .. } => true,
             Self::Gc { dry_run } => *dry_run,
             Self::Pipeline(request) => request.begins_nothing(),
@@ -225,6 +230,7 @@ pub enum ControlResponse {
     Lock(LockState),
     /// The lock that was removed, if there was one.
     Unlock(Option<LockState>),
+    LockOf(Option<LockState>),
     Watch(Box<ExecutionView>),
     RunTask(Box<TaskReport>),
     TaskOutput(Box<TaskReport>),

@@ -52,6 +52,7 @@ pub(crate) async fn deploy(
 
 pub(super) async fn run(args: &StackApplyArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     let open = Open::of_what(&args.what, global, printer).await?;
+    open.unlocked(global, printer).await?;
     let live = match settled(&open, args.timeout, printer).await? {
         Settled::Stack(live) => live,
         Settled::Ended(watched) => return finished(&open, &watched, None, true, printer).await,
@@ -68,7 +69,12 @@ pub(super) async fn run(args: &StackApplyArgs, global: &Global, printer: &Printe
     let protects = shown.protects();
     let watched = match &ready {
         Some(ready) => {
-            if let Err(refused) = allowed(&shown, args.allow, printer) {
+            // Whoever was asked may have thought for long.
+            let may = match allowed(&shown, args.allow, printer) {
+                Ok(()) => open.unlocked(global, printer).await,
+                refused => refused,
+            };
+            if let Err(refused) = may {
                 discard(&*open.stacks, &open.name, &ready.set.name).await.map_err(port_error)?;
                 return Err(refused);
             }

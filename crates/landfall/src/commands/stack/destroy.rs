@@ -17,6 +17,7 @@ use crate::printer::Printer;
 
 pub(super) async fn run(args: &StackDestroyArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     let open = Open::of(&args.environment, global, printer).await?;
+    open.unlocked(global, printer).await?;
     let live = open.describe().await?;
     let again = format!("landfall stack destroy {} --yes", open.environment.name);
     let live = match (live, before(open.describe().await?.as_ref(), &open.id)) {

@@ -1,7 +1,7 @@
 //! `landfall stack`: an environment that is a stack of CloudFormation, planned, applied, looked at, led out of where it is stuck.
 //!
 //! What is decided is `landfall_stack::live`, what is done `landfall_steps::stack`; here it is shown, asked for and followed. No state
-//! of Landfall's is needed: all there is to know is in the stack.
+//! of Landfall's is needed: all there is to know is in the stack, but whether somebody locked the environment.
 
 mod apply;
 mod destroy;
@@ -20,16 +20,21 @@ use landfall_model::cloudformation::StackState;
 use landfall_model::stack::stack_name;
 use landfall_ports::images::Images;
 use landfall_ports::stacks::Stacks;
+use landfall_server::control::{ControlRequest, ControlResponse};
+use landfall_server::deploy::LockState;
 use landfall_stack::live::{Before, Phase, Unwanted, Wanted, overwritten, wanted};
 use landfall_stack::{BODY, Unfit};
 
+use crate::assemble::Purpose;
 use crate::cli::Global;
 use crate::cli::environment::WhatArgs;
 use crate::cli::stack::StackCommand;
 use crate::commands::diff::direct::environment;
+use crate::commands::link::{Link, unexpected};
 use crate::commands::{manifest, port_error};
 use crate::error::{CliError, CliResult, not_found};
 use crate::exit::ExitCode;
+use crate::paths::State;
 use crate::places::Places;
 use crate::printer::Printer;
 
@@ -72,6 +77,30 @@ impl Open {
         let (stacks, images) = places.stacks(on)?;
         let (stack, id) = (stack_name(&app.project, name), found.id(&app.project).to_string());
         Ok(Self { environment: found, name: stack, id, stacks, images, app })
+    }
+
+    /// # Errors
+    /// Somebody locked the environment. Where there is no state of Landfall's, nobody has.
+    async fn unlocked(&self, global: &Global, printer: &Printer) -> CliResult<()> {
+        if let State::Directory(directory) = State::of(global.state.clone())?
+            && !directory.exists()
+        {
+            return Ok(());
+        }
+        let quiet = Printer::new(printer.format, printer.color(), true);
+        let link = Link::open(global, &quiet, Purpose::LookAtEnvironment).await?;
+        let answer = link.call(ControlRequest::LockOf { environment: self.environment.name.clone() }).await;
+        link.close().await;
+        match answer? {
+            ControlResponse::LockOf(None) => Ok(()),
+            ControlResponse::LockOf(Some(LockState { reason, by, at })) => {
+                let name = &self.environment.name;
+                let message = format!("environment {name} was locked by {by} at {at:.0}: {reason}");
+                Err(CliError::new(ExitCode::EnvironmentLocked, message)
+                    .hint(format!("nothing was changed; `landfall unlock {name}` opens it")))
+            }
+            other => Err(unexpected(&other)),
+        }
     }
 
     async fn describe(&self) -> CliResult<Option<StackState>> {

@@ -68,7 +68,12 @@ pub(super) async fn run(args: &StackRecoverArgs, global: &Global, printer: &Prin
         return Err(CliError::new(ExitCode::Usage, misplaced));
     }
     let ending = match &live {
-        Some(live) => done(&open, live, &way, &imported, args, printer).await?,
+        Some(live) => {
+            if !matches!(way, Way::Absent | Way::Healthy { .. } | Way::Apply | Way::Wait { .. }) {
+                open.unlocked(global, printer).await?;
+            }
+            done(&open, live, &way, &imported, args, printer).await?
+        }
         None => None,
     };
     let code = match (&ending, &way) {
