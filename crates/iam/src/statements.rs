@@ -4,8 +4,11 @@
 //! names of rules and listeners say nothing, to the tag `landfall`, whose value is the environment. Creating asks for the
 //! tag in the request, changing and deleting for the tag on the thing.
 
+use std::collections::BTreeSet;
+
 use landfall_model::app::{HookAction, ImageSource, NotificationTarget, Routing, Service, UrlOrSecret};
 use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION};
+use landfall_model::pipeline::Work;
 use landfall_model::secret::PREVIEW;
 use landfall_model::step::RouteTarget;
 use landfall_model::strategy::LifecycleAction;
@@ -336,6 +339,23 @@ fn route(ask: &Ask<'_>) -> Option<Route> {
     }
 }
 
+/// Parameters that a pipeline writes once the environment's stage has come out well.
+fn image_tags(ask: &Ask<'_>) -> BTreeSet<String> {
+    let Some(environment) = ask.environment.and_then(|name| ask.app.environments.get(name)) else {
+        return BTreeSet::new();
+    };
+    let stages = ask.app.pipelines.values().flat_map(|pipeline| &pipeline.stages);
+    let work = stages.filter(|stage| stage.environment == environment.name).flat_map(|stage| &stage.run);
+    let names = work.filter_map(|work| match work {
+        Work::Publish { parameters } => Some(parameters),
+        _ => None,
+    });
+    let services = |name: &String| {
+        environment.services.iter().map(|service| name.replace("{service}", service)).collect::<Vec<_>>()
+    };
+    names.flatten().flat_map(services).collect()
+}
+
 /// Images, logs, secrets, functions, topics, the state.
 fn around(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
     let containers = || services(ask).into_iter().flat_map(|service| &service.containers);
@@ -351,8 +371,13 @@ fn around(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
         _ => None,
     });
     push(all, "FindSecrets", "secretsmanager:DescribeSecret", named.collect());
-    if !secrets::paths(ask).is_empty() {
+    let tags = image_tags(ask);
+    if !secrets::paths(ask).is_empty() || !tags.is_empty() {
         all.push(Statement::allow("FindParameters", &["ssm:DescribeParameters"], everything()));
+    }
+    if !tags.is_empty() {
+        let tags = tags.iter().map(|name| parameter_arn(place, name));
+        all.push(Statement::allow("PublishImageTags", &["ssm:GetParameter", "ssm:PutParameter"], tags));
     }
     let groups = place.target.log_group.iter().map(|group| place.arn("logs", &format!("log-group:{group}:*")));
     push(all, "ReadLogs", "logs:GetLogEvents", groups.collect());

@@ -1,6 +1,7 @@
 //! What policies grant, and that every statement is one that IAM takes as it is meant.
 
 use landfall_model::app::App;
+use landfall_model::pipeline::{OnFailure, Pipeline, Requires, Stage, Trigger, Work};
 use serde_json::{Value, json};
 
 use crate::{Ask, Least, Level, StateBucket, Statement, Unfit, action, least, prune, push, releases};
@@ -509,6 +510,33 @@ fn who_prunes_sees_every_cluster_and_deletes_images_only() {
         (prune(&ask(&nowhere)), releases(&ask(&nowhere))),
         (Err(Unfit::NothingAwaited), Err(Unfit::NothingAwaited))
     );
+}
+
+#[test]
+fn a_pipeline_writes_the_image_tags_of_its_stages() {
+    let stage = |name: &str, parameters: &[&str]| Stage {
+        environment: name.to_owned(),
+        requires: Requires::default(),
+        approval: None,
+        run: vec![
+            Work::Deploy {},
+            Work::Publish { parameters: parameters.iter().map(|name| (*name).to_owned()).collect() },
+        ],
+        on_failure: OnFailure::Stop,
+    };
+    let mut app = app(|_| {});
+    let stages = vec![stage("prod", &["/shop/prod/{service}", "shop-imagetag"]), stage("other", &["/other"])];
+    let pipeline = Pipeline { name: "main".to_owned(), on: Trigger::default(), stages };
+    app.pipelines.insert("main".to_owned(), pipeline);
+    let found = least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
+    let services = &app.environments["prod"].services;
+    let names = services.iter().map(|service| format!("/shop/prod/{service}")).chain(["/shop-imagetag".to_owned()]);
+    let mut wanted: Vec<String> =
+        names.map(|name| format!("arn:aws:ssm:eu-west-1:111122223333:parameter{name}")).collect();
+    wanted.sort();
+    assert_eq!(find(&found, "PublishImageTags").resource, wanted);
+    assert_eq!(find(&found, "FindParameters").action, ["ssm:DescribeParameters"]);
+    found.policy.statement.iter().for_each(takes);
 }
 
 #[test]
