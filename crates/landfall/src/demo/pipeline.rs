@@ -137,6 +137,7 @@ pub(super) fn keep(world: &World, printer: &Printer) {
          cd {directory}\n  \
          curl http://staging.shop.localhost:{port}/\n  \
          {exe} pipeline show {PIPELINE}\n  \
+         {exe} pipeline open {PIPELINE}       a link to its page\n  \
          {exe} pipeline approve {PIPELINE}\n  \
          curl http://prod.shop.localhost:{port}/\n",
         state = world.state().display(),
