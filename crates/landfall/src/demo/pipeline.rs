@@ -25,6 +25,8 @@ const PROXY: &str = include_str!("../../../../examples/pipeline/proxy/Dockerfile
 const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 const PIPELINE: &str = "main";
 const ENVIRONMENTS: [&str; 3] = ["dev", "staging", "prod"];
+/// A stage that `--keep` leaves out.
+const REJECTED: &str = "anna's no: prod stays as it was";
 /// Who pushes, and who may approve.
 const PUSHER: &str = "github:octocat";
 const APPROVER: &str = "cli:anna";
@@ -116,15 +118,21 @@ pub(super) async fn story(world: &mut World, stages: &mut Stages, keep: bool) ->
     signal(world, &run, no).await.map_err(|error| unexpected(&error))?;
     let run = until(world, 2, |run| run.state == RunState::Rejected).await?;
     says(world, "prod", TEXT.trim()).await?;
-    stages.end("anna's no: prod stays as it was", true, Some(run.message));
+    stages.end(REJECTED, true, Some(run.message));
     Ok(())
 }
 
-pub(super) fn summary(_stages: &Stages) -> String {
-    "One release went through dev and staging, waited for a yes, and is the same in prod; the next was rejected. Nothing of it is left.\n\
-     Next: examples/pipeline/landfall.yml is what was run, docs/pipelines.md explains it, `landfall demo pipeline --keep` waits at the \
-     question."
-        .to_owned()
+pub(super) fn summary(stages: &Stages) -> String {
+    let told = if stages.done.iter().any(|stage| stage.what == REJECTED) {
+        "One release went through dev and staging, waited for a yes, and is the same in prod; the next was rejected."
+    } else {
+        "One release went through dev and staging and waited for a yes."
+    };
+    format!(
+        "{told} Nothing of it is left.\n\
+         Next: examples/pipeline/landfall.yml is what was run, docs/pipelines.md explains it, `landfall demo pipeline --keep` waits at \
+         the question."
+    )
 }
 
 pub(super) fn keep(world: &World, printer: &Printer) {
