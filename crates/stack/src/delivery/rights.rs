@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use landfall_iam::{Level, StateBucket, action};
+use landfall_model::app::App;
 
 use super::{Build, Undeliverable};
 use crate::expr::Expr;
@@ -264,8 +265,10 @@ impl Build<'_> {
             statements.extend(self.state());
             return Ok(statements);
         }
+        // Image tags are written by a job of their own.
+        let app = App { pipelines: BTreeMap::new(), ..self.ask.app.clone() };
         let ask = landfall_iam::Ask {
-            app: self.ask.app,
+            app: &app,
             environment: Some(environment),
             account: self.ask.account,
             region: self.ask.region,
