@@ -1,6 +1,7 @@
 //! The command line, as data. Nothing here decides or does anything; `commands` does.
 
 pub(crate) mod ci;
+pub(crate) mod cluster;
 pub(crate) mod diff;
 pub(crate) mod environment;
 pub(crate) mod export;
@@ -157,6 +158,9 @@ pub(crate) enum Command {
     /// Environments that are stacks of CloudFormation: plan, apply, look, and lead out of where they are stuck
     #[command(subcommand)]
     Stack(stack::StackCommand),
+    /// Clusters of EC2 instances that tasks run on: what they cost, and what a scaler would make of them
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Write a manifest from another tool's files, and say what changes with it
     #[command(subcommand)]
     Import(ImportCommand),

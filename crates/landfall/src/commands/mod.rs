@@ -2,6 +2,7 @@
 
 mod build;
 mod ci;
+mod cluster;
 mod diff;
 mod doctor;
 mod ecspresso;
@@ -86,6 +87,7 @@ fn ours(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
         Command::Init(args) => manifest::init(&args, &printer),
         Command::Iam(args) => iam::run(&args, &global, &printer),
         Command::Pipeline(PipelineCommand::Export(command)) => export::run(&command, &global, &printer),
+        Command::Cluster(command) => cluster::run(&command, &printer),
         Command::Template(args) => template::run(&args, &global, &printer),
         Command::Import(command) => import::run(command, &printer),
         Command::DemoApp(app) => demo_app::run(app),

@@ -1,0 +1,46 @@
+//! `cluster`: clusters of EC2 instances. What only computes needs no runtime and asks nobody.
+
+mod cost;
+
+use landfall_scaler::price::{PriceError, Prices};
+
+use crate::cli::cluster::{ClusterCommand, PricesArgs};
+use crate::error::{CliError, CliResult, not_found};
+use crate::exit::ExitCode;
+use crate::printer::Printer;
+
+pub(crate) fn run(command: &ClusterCommand, printer: &Printer) -> CliResult<ExitCode> {
+    match command {
+        ClusterCommand::Cost(args) => cost::run(args, printer),
+    }
+}
+
+/// The table in the binary, or the file that was given instead.
+fn prices(args: &PricesArgs) -> CliResult<Prices> {
+    let Some(path) = &args.prices else {
+        return Prices::embedded().map_err(|error| CliError::internal("the embedded table of prices").cause(&error));
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| CliError::io(format!("cannot read {}", path.display()), &error))?;
+    Prices::parse(&text).map_err(|error| {
+        CliError::new(ExitCode::Usage, format!("{}: {error}", path.display()))
+            .hint("docs/clusters.md shows what a table of prices holds")
+    })
+}
+
+fn price_error(error: &PriceError, prices: &Prices) -> CliError {
+    match error {
+        PriceError::NoType(name) => {
+            not_found("instance type in the table of prices", name, prices.types.iter().map(|kind| kind.name.as_str()))
+                .hint("--prices FILE gives another table: docs/clusters.md")
+        }
+        other => CliError::new(ExitCode::Usage, other.to_string()),
+    }
+}
+
+fn dollars(amount: f64) -> String {
+    match amount {
+        amount if amount < 10.0 => format!("${amount:.4}"),
+        amount => format!("${amount:.2}"),
+    }
+}

@@ -1,0 +1,9 @@
+//! How many instances a cluster needs, of which types, and which of them can go: whole tasks packed on whole instances, a
+//! scaler that says why, a simulator that shows what it is worth beside others, and what it all costs. Everything here is a
+//! function of what it is given: no clock, no randomness, no AWS.
+
+pub mod cost;
+pub mod price;
+mod resources;
+
+pub use resources::Resources;
