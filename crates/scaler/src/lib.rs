@@ -2,8 +2,16 @@
 //! scaler that says why, a simulator that shows what it is worth beside others, and what it all costs. Everything here is a
 //! function of what it is given: no clock, no randomness, no AWS.
 
+pub mod cluster;
+pub mod compatible;
+pub mod constraint;
 pub mod cost;
+pub mod decide;
+pub mod pack;
 pub mod price;
+mod random;
 mod resources;
+pub mod shape;
 
+pub use random::Random;
 pub use resources::Resources;

@@ -1,0 +1,112 @@
+//! The packer beside first-fit decreasing, written as everybody writes it: instances and time, as Markdown tables.
+//!
+//! `cargo run --release -p landfall-scaler --example pack`
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+// It measures.
+#![allow(clippy::disallowed_methods)]
+
+#[path = "../tests/scaler/naive.rs"]
+mod naive;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use landfall_scaler::constraint::Constraint;
+use landfall_scaler::pack::{need, place};
+use landfall_scaler::shape::{Host, HostPort, Kind, Shape};
+use landfall_scaler::{Random, Resources};
+
+fn kind(capacity: Resources) -> Kind {
+    Kind {
+        name: "one".to_owned(),
+        capacity,
+        ports: [22, 2375, 2376, 51_678, 51_679, 51_680].map(HostPort::tcp).into(),
+        attributes: BTreeMap::from([
+            ("ecs.instance-type".to_owned(), "m5.large".to_owned()),
+            ("ecs.availability-zone".to_owned(), "us-east-1a".to_owned()),
+        ]),
+        price: 1.0,
+        limit: u64::MAX,
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn timed<T>(rounds: usize, mut work: impl FnMut() -> T) -> (f64, T) {
+    let mut last = work();
+    let times = (0..rounds).map(|_| {
+        let began = Instant::now();
+        last = work();
+        began.elapsed().as_secs_f64() * 1e3
+    });
+    (median(times.collect()), last)
+}
+
+fn lower(shapes: &[Shape], counts: &[u64], capacity: Resources) -> f64 {
+    let load = |need: fn(&Resources) -> u64| {
+        shapes.iter().zip(counts).map(|(shape, count)| (need(&shape.need) * count) as f64).sum::<f64>()
+            / need(&capacity) as f64
+    };
+    load(|need| need.cpu).max(load(|need| need.memory))
+}
+
+fn main() {
+    println!(
+        "| 100,000 tasks of 200 shapes | seed | lower bound | first-fit decreasing | landfall | ÷ | naive ms | landfall ms |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for (name, law) in
+        [("uniform, 3 to 35 %", 0), ("independent, 1 to 50 %", 1), ("powers of two", 2), ("CPU against memory", 3)]
+    {
+        for seed in [1, 2, 3] {
+            let mut random = Random::new(seed);
+            let capacity = Resources { tasks: u64::MAX, ..Resources::instance(16_384, 65_536) };
+            let kind = kind(capacity);
+            let mut shapes = Vec::new();
+            for index in 0..200 {
+                let (cpu, memory) = match law {
+                    0 => (random.between(500, 5_700), random.between(2_000, 22_900)),
+                    1 => (random.between(160, 8_192), random.between(650, 32_768)),
+                    2 => (256u64 << random.below(6), 512u64 << random.below(7)),
+                    _ => {
+                        let part = random.unit();
+                        (200 + (part * 8_000.0) as u64, 800 + ((1.0 - part) * 32_000.0) as u64)
+                    }
+                };
+                shapes.push(Shape::new(&format!("s{index}"), Resources::task(cpu, memory)));
+            }
+            let counts = vec![500; 200];
+            let began = Instant::now();
+            let ffd = naive::first_fit(&shapes, &counts, &kind);
+            let slow = began.elapsed().as_secs_f64() * 1e3;
+            let (fast, packing) = timed(5, || need(&shapes, &counts, std::slice::from_ref(&kind)));
+            println!(
+                "| {name} | {seed} | {:.0} | {ffd} | {} | {:.3} | {slow:.0} | {fast:.1} |",
+                lower(&shapes, &counts, capacity),
+                packing.instances(),
+                packing.instances() as f64 / ffd as f64
+            );
+        }
+    }
+    println!("\n| | instances | ms |\n|---|---|---|");
+    let only =
+        Constraint::parse("attribute:ecs.instance-type =~ m5.* and attribute:ecs.availability-zone in [us-east-1a]")
+            .unwrap();
+    let shape = |name: &str, cpu, memory| Shape {
+        constraints: vec![only.clone()],
+        ..Shape::new(name, Resources::task(cpu, memory))
+    };
+    let shapes = [shape("small", 50, 100), shape("large", 95, 190)];
+    let ca = kind(Resources { tasks: 100, ..Resources::instance(1_000, 5_000) });
+    let (ms, packing) = timed(51, || need(&shapes, &[50_000, 1_000], std::slice::from_ref(&ca)));
+    println!("| landfall, 51,000 tasks | {} | {ms:.4} |", packing.instances());
+    let (ms, count) = timed(3, || naive::first_fit(&shapes, &[50_000, 1_000], &ca));
+    println!("| first-fit decreasing | {count} | {ms:.1} |");
+    let hosts = vec![Host { free: Resources::instance(4_096, 16_384), ..kind(Resources::instance(0, 0)).empty() }; 200];
+    let shapes: Vec<Shape> = (0..60).map(|n| shape(&format!("s{n}"), 200 + n * 7, 300 + n * 31)).collect();
+    let (ms, placed) = timed(21, || place(&shapes, &[1_000; 60], &hosts));
+    println!("| schedulable of 60,000 on 200 | {} | {ms:.3} |", 60_000 - placed.left.iter().sum::<u64>());
+}

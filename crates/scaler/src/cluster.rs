@@ -1,0 +1,180 @@
+//! What the scaler is given: a cluster as it was seen at one moment.
+
+use serde::{Deserialize, Serialize};
+
+use crate::price::Purchase;
+use crate::shape::{Host, Kind, Shape};
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cluster {
+    /// Seconds since 1970.
+    pub now: i64,
+    /// Of all tasks below.
+    pub shapes: Vec<Shape>,
+    pub services: Vec<Service>,
+    /// Tasks without an instance, of services and standalone.
+    pub waiting: Vec<Tasks>,
+    pub fleets: Vec<Fleet>,
+    pub instances: Vec<Instance>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Service {
+    pub shape: usize,
+    pub desired: u64,
+}
+
+/// So many tasks of a shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tasks {
+    pub shape: usize,
+    pub count: u64,
+    /// Of no service: nobody starts another one when it is stopped.
+    pub standalone: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    #[default]
+    Active,
+    /// Empties and goes.
+    Inactive,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fleet {
+    pub name: String,
+    pub status: Status,
+    pub min_weight: u64,
+    pub max_weight: u64,
+    pub policy: Policy,
+    /// Before this nothing is done that can wait, as it was written down: see [`crate::compatible::next_permitted`].
+    pub next_permitted: Option<String>,
+    /// Only with [`Metric::Compatible`]: the metric's average over the last four minutes; `None` where there is none.
+    pub signal: Option<f64>,
+    /// In the order of the file, which decides between those that cost the same.
+    pub offers: Vec<Offer>,
+}
+
+/// A type of instance that a fleet may have, bought one way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offer {
+    pub kind: Kind,
+    pub purchase: Purchase,
+    /// What one counts in the fleet's weights.
+    pub weight: u64,
+    /// There was no capacity, or an account's limit was reached: not asked for again before this.
+    pub short_until: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Whole tasks on whole instances.
+    #[default]
+    Whole,
+    /// ecs-cluster-deployer's fractional sum, and its scaler.
+    Compatible,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    pub metric: Metric,
+    /// Instances are added where fewer tasks than this could still be scheduled.
+    pub out_below: u64,
+    /// Instances go where more than this could.
+    pub in_above: u64,
+    /// Weight added for that, at a time.
+    pub out_amount: u64,
+    /// Weight taken away at a time, at most.
+    pub in_amount: u64,
+    /// Seconds between two changes that can wait.
+    pub cooldown: i64,
+    /// On demand where no Spot is to be had.
+    pub on_demand: bool,
+}
+
+impl Default for Policy {
+    /// Room for at least one more of the largest task, and no more than for three.
+    fn default() -> Self {
+        Self {
+            metric: Metric::Whole,
+            out_below: 1,
+            in_above: 3,
+            out_amount: 1,
+            in_amount: u64::MAX,
+            cooldown: 60,
+            on_demand: false,
+        }
+    }
+}
+
+impl Policy {
+    /// ecs-cluster-deployer's: thresholds of its stacks, its amounts and its cooldown.
+    pub fn compatible() -> Self {
+        Self {
+            metric: Metric::Compatible,
+            out_below: 3,
+            in_above: 10,
+            out_amount: 2,
+            in_amount: 1,
+            cooldown: 300,
+            on_demand: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Launched, and not yet registered.
+    Starting,
+    Active,
+    Draining,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// It ends within two minutes.
+    Interruption,
+    /// It is more likely than others to be interrupted.
+    Rebalance,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instance {
+    pub id: String,
+    pub fleet: usize,
+    /// Of the fleet.
+    pub offer: usize,
+    pub state: State,
+    /// What is free; of one that starts, what will be.
+    pub host: Host,
+    pub tasks: Vec<Tasks>,
+    pub notice: Option<Notice>,
+}
+
+impl Instance {
+    pub fn running(&self) -> u64 {
+        self.tasks.iter().map(|tasks| tasks.count).sum()
+    }
+
+    pub fn standalone(&self) -> u64 {
+        self.tasks.iter().filter(|tasks| tasks.standalone).map(|tasks| tasks.count).sum()
+    }
+}
+
+impl Cluster {
+    pub(crate) fn offer(&self, instance: &Instance) -> &Offer {
+        &self.fleets[instance.fleet].offers[instance.offer]
+    }
+
+    /// Whether nothing runs, nothing waits and nothing is wanted.
+    pub fn idle(&self) -> bool {
+        self.services.iter().all(|service| service.desired == 0)
+            && self.waiting.iter().all(|tasks| tasks.count == 0)
+            && self.instances.iter().all(|instance| instance.running() == 0)
+    }
+}

@@ -1,0 +1,256 @@
+//! Placement constraints of type `memberOf`: ECS's cluster query language over attributes of instances.
+//!
+//! `attribute:ecs.instance-type =~ t3.* and attribute:stack != prod`, with `and`, `or`, `not` and parentheses, as the
+//! developer guide has it. Subjects that are not attributes (`task:group`, `runningTasksCount`) change with every placement:
+//! they are told to be not understood rather than guessed at.
+
+use std::collections::BTreeMap;
+
+use regex_lite::Regex;
+
+pub type Attributes = BTreeMap<String, String>;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the placement constraint `{text}`: {what}")]
+pub struct ConstraintError {
+    pub text: String,
+    pub what: String,
+}
+
+/// One that has been read.
+#[derive(Debug, Clone)]
+pub struct Constraint {
+    text: String,
+    tree: Tree,
+}
+
+impl PartialEq for Constraint {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Tree {
+    And(Vec<Tree>),
+    Or(Vec<Tree>),
+    Not(Box<Tree>),
+    Is(String, Test),
+}
+
+#[derive(Debug, Clone)]
+enum Test {
+    Exists,
+    In(Vec<String>),
+    Matches(Regex),
+    /// Ordering: what it may be, and of what.
+    Order(&'static [std::cmp::Ordering], String),
+}
+
+impl Constraint {
+    pub fn parse(text: &str) -> Result<Self, ConstraintError> {
+        let fault = |what: String| ConstraintError { text: text.to_owned(), what };
+        let words = words(text).map_err(fault)?;
+        let mut reader = Reader { words: &words, at: 0 };
+        let tree = reader.or().map_err(fault)?;
+        match reader.words.get(reader.at) {
+            Some(word) => Err(fault(format!("nothing is expected at `{word}`"))),
+            None => Ok(Self { text: text.to_owned(), tree }),
+        }
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether an instance with these attributes may take the task. One without the attribute has no value: it equals
+    /// nothing and matches nothing.
+    pub fn holds(&self, attributes: &Attributes) -> bool {
+        holds(&self.tree, attributes)
+    }
+}
+
+fn holds(tree: &Tree, attributes: &Attributes) -> bool {
+    match tree {
+        Tree::And(parts) => parts.iter().all(|part| holds(part, attributes)),
+        Tree::Or(parts) => parts.iter().any(|part| holds(part, attributes)),
+        Tree::Not(part) => !holds(part, attributes),
+        Tree::Is(name, test) => {
+            let value = attributes.get(name);
+            match test {
+                Test::Exists => value.is_some(),
+                Test::In(those) => value.is_some_and(|value| those.contains(value)),
+                Test::Matches(pattern) => value.is_some_and(|value| pattern.is_match(value)),
+                Test::Order(allowed, other) => value.is_some_and(|value| allowed.contains(&order(value, other))),
+            }
+        }
+    }
+}
+
+/// Numbers as numbers.
+fn order(a: &str, b: &str) -> std::cmp::Ordering {
+    match (a.parse::<f64>(), b.parse::<f64>()) {
+        (Ok(x), Ok(y)) => x.total_cmp(&y),
+        _ => a.cmp(b),
+    }
+}
+
+/// Brackets, commas and quoted text are words of their own; everything else ends at white space.
+fn words(text: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let (word, left) = match first {
+            '(' | ')' | '[' | ']' | ',' => (first.to_string(), rest.get(1..)),
+            '"' | '\'' => {
+                let inner = rest.get(1..).unwrap_or_default();
+                let end = inner.find(first).ok_or("a quotation is not closed")?;
+                (inner.get(..end).unwrap_or_default().to_owned(), inner.get(end + 1..))
+            }
+            _ => {
+                let end = rest.find(|c: char| c.is_whitespace() || "()[],".contains(c)).unwrap_or(rest.len());
+                (rest.get(..end).unwrap_or_default().to_owned(), rest.get(end..))
+            }
+        };
+        words.push(word);
+        rest = left.unwrap_or_default().trim_start();
+    }
+    Ok(words)
+}
+
+struct Reader<'a> {
+    words: &'a [String],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn is(&mut self, names: &[&str]) -> bool {
+        let found = self.words.get(self.at).is_some_and(|word| names.contains(&word.to_ascii_lowercase().as_str()));
+        self.at += usize::from(found);
+        found
+    }
+
+    fn next(&mut self, what: &str) -> Result<String, String> {
+        let word = self.words.get(self.at).ok_or_else(|| format!("{what} is missing at its end"))?;
+        self.at += 1;
+        Ok(word.clone())
+    }
+
+    fn or(&mut self) -> Result<Tree, String> {
+        let mut parts = vec![self.and()?];
+        while self.is(&["or", "||"]) {
+            parts.push(self.and()?);
+        }
+        Ok(if parts.len() == 1 { parts.remove(0) } else { Tree::Or(parts) })
+    }
+
+    fn and(&mut self) -> Result<Tree, String> {
+        let mut parts = vec![self.unary()?];
+        while self.is(&["and", "&&"]) {
+            parts.push(self.unary()?);
+        }
+        Ok(if parts.len() == 1 { parts.remove(0) } else { Tree::And(parts) })
+    }
+
+    fn unary(&mut self) -> Result<Tree, String> {
+        if self.is(&["not", "!"]) {
+            return Ok(Tree::Not(Box::new(self.unary()?)));
+        }
+        if self.is(&["("]) {
+            let inner = self.or()?;
+            return if self.is(&[")"]) { Ok(inner) } else { Err("`)` is missing".to_owned()) };
+        }
+        let subject = self.next("a subject")?;
+        let Some(name) = subject.strip_prefix("attribute:") else {
+            return Err(format!("only attributes are understood (`attribute:NAME`), not `{subject}`"));
+        };
+        self.test(name)
+    }
+
+    fn test(&mut self, name: &str) -> Result<Tree, String> {
+        use std::cmp::Ordering::{Equal, Greater, Less};
+        let operator = self.next("an operator")?;
+        let is = |test| Tree::Is(name.to_owned(), test);
+        let not = |tree| Tree::Not(Box::new(tree));
+        let orders: &'static [std::cmp::Ordering] = match operator.to_ascii_lowercase().as_str() {
+            "exists" => return Ok(is(Test::Exists)),
+            "!exists" | "not_exists" => return Ok(not(is(Test::Exists))),
+            "==" | "equals" => return Ok(is(Test::In(vec![self.next("a value")?]))),
+            "!=" | "not_equals" => return Ok(not(is(Test::In(vec![self.next("a value")?])))),
+            "in" => return Ok(is(Test::In(self.list()?))),
+            "!in" | "not_in" => return Ok(not(is(Test::In(self.list()?)))),
+            "=~" | "matches" => return Ok(is(Test::Matches(self.pattern()?))),
+            "!~" | "not_matches" => return Ok(not(is(Test::Matches(self.pattern()?)))),
+            ">" | "greater_than" => &[Greater],
+            ">=" | "greater_than_equal" => &[Greater, Equal],
+            "<" | "less_than" => &[Less],
+            "<=" | "less_than_equal" => &[Less, Equal],
+            other => return Err(format!("no operator `{other}`")),
+        };
+        Ok(is(Test::Order(orders, self.next("a value")?)))
+    }
+
+    fn pattern(&mut self) -> Result<Regex, String> {
+        let pattern = self.next("a pattern")?;
+        Regex::new(&format!("^(?:{pattern})$")).map_err(|_| format!("`{pattern}` is no regular expression"))
+    }
+
+    fn list(&mut self) -> Result<Vec<String>, String> {
+        if !self.is(&["["]) {
+            return Err("`[` is missing after `in`".to_owned());
+        }
+        let mut values = Vec::new();
+        while !self.is(&["]"]) {
+            if !values.is_empty() && !self.is(&[","]) {
+                return Err("values of a list are separated by commas".to_owned());
+            }
+            values.push(self.next("`]`")?);
+        }
+        Ok(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn holds(text: &str, attributes: &[(&str, &str)]) -> bool {
+        let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Constraint::parse(text).unwrap().holds(&attributes)
+    }
+
+    #[test]
+    fn the_examples_of_the_developer_guide() {
+        let t2 = [("ecs.instance-type", "t2.small"), ("ecs.availability-zone", "us-east-1a")];
+        assert!(holds("attribute:ecs.instance-type == t2.small", &t2));
+        assert!(holds("attribute:ecs.instance-type =~ t2.*", &t2));
+        assert!(!holds("attribute:ecs.instance-type =~ t2", &t2), "the whole value");
+        assert!(holds("attribute:ecs.availability-zone in [us-east-1a, us-east-1b]", &t2));
+        assert!(holds("attribute:ecs.instance-type =~ t2.* and attribute:ecs.availability-zone != us-east-1d", &t2));
+        assert!(!holds("attribute:ecs.instance-type =~ g2.* or not (attribute:ecs.availability-zone exists)", &t2));
+        assert!(holds("attribute:stack !exists", &t2) && !holds("attribute:stack == prod", &t2));
+        assert!(holds("attribute:size >= 10 && !(attribute:size > 100)", &[("size", "20")]));
+        assert!(holds("attribute:name equals \"two words\"", &[("name", "two words")]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        for (text, why) in [
+            ("task:group == service:web", "only attributes"),
+            ("attribute:a", "an operator is missing"),
+            ("attribute:a ==", "a value is missing"),
+            ("(attribute:a exists", "`)` is missing"),
+            ("attribute:a exists b", "nothing is expected"),
+            ("attribute:a like b", "no operator"),
+            ("attribute:a in b", "`[` is missing"),
+            ("attribute:a =~ [", "no regular expression"),
+            ("attribute:a == \"b", "not closed"),
+            ("", "a subject is missing"),
+        ] {
+            let error = Constraint::parse(text).unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}

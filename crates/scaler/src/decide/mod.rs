@@ -1,0 +1,256 @@
+//! What to do about a cluster's instances, and why. A pure function of what was seen: [`decide`].
+//!
+//! In this order, every time anew:
+//!
+//! 1. Instances with a notice are drained at once; their tasks count as waiting.
+//! 2. What waits is placed on what is there and on what is starting. For the rest instances that drain are taken back, then
+//!    instances are launched, all active fleets' types together, cheapest first. This does not wait for a cooldown: what
+//!    starts counts, so nothing is asked for twice.
+//! 3. Room below the threshold is added to, above it instances go, each fleet by the room on its own instances, once its
+//!    cooldown is over. Those go that have the fewest tasks to move; only where every one of them has room elsewhere.
+//! 4. What has drained is terminated. Inactive fleets drain as far as there is room for their tasks, and are gone when empty.
+//!
+//! Between minimum and maximum stays what neither drains nor has a notice. Standalone tasks are never moved: nobody would
+//! start them again.
+
+mod compat;
+mod inward;
+mod outward;
+mod reason;
+
+use serde::Serialize;
+
+pub use self::reason::Reason;
+use crate::cluster::{Cluster, Instance, Metric, State, Status, Tasks};
+use crate::pack::Rooms;
+use crate::shape::Host;
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Decision {
+    /// One for each fleet, in their order.
+    pub fleets: Vec<Change>,
+    /// How many more of the largest task could be scheduled, on what is there and not about to go.
+    pub schedulable: u64,
+    /// Of each shape of a service or of a waiting task: index and how many.
+    pub schedulable_each: Vec<(usize, u64)>,
+    /// Wanted ÷ (wanted + schedulable), 0 to 1.
+    pub scheduled: f64,
+    /// What concerns no fleet in particular.
+    pub reasons: Vec<Reason>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Change {
+    pub fleet: String,
+    /// The fleet's weight once all this is done.
+    pub target: u64,
+    /// Offer, and how many.
+    pub launch: Vec<(usize, u64)>,
+    pub drain: Vec<String>,
+    /// Draining instances that are active again.
+    pub undrain: Vec<String>,
+    pub terminate: Vec<String>,
+    /// To be written down where it is given: seconds since 1970.
+    pub next_permitted: Option<i64>,
+    /// Nothing is left of it.
+    pub delete: bool,
+    pub reasons: Vec<Reason>,
+}
+
+impl Change {
+    pub fn launched(&self) -> u64 {
+        self.launch.iter().map(|(_, count)| count).sum()
+    }
+}
+
+impl Decision {
+    pub fn is_nothing(&self) -> bool {
+        self.fleets.iter().all(|fleet| {
+            fleet.launch.is_empty()
+                && fleet.drain.is_empty()
+                && fleet.undrain.is_empty()
+                && fleet.terminate.is_empty()
+                && !fleet.delete
+        })
+    }
+}
+
+pub fn decide(cluster: &Cluster) -> Decision {
+    let mut work = Work::new(cluster);
+    work.notices();
+    let waits = work.outward();
+    for fleet in 0..cluster.fleets.len() {
+        let policy = &cluster.fleets[fleet].policy;
+        match (cluster.fleets[fleet].status, policy.metric) {
+            (Status::Inactive, _) => {}
+            (Status::Active, Metric::Compatible) => work.compatible(fleet),
+            (Status::Active, Metric::Whole) => {
+                if !work.little_room(fleet) && !waits {
+                    work.inward(fleet);
+                }
+            }
+        }
+    }
+    work.terminate();
+    work.done()
+}
+
+/// A decision in the making.
+struct Work<'a> {
+    cluster: &'a Cluster,
+    changes: Vec<Change>,
+    reasons: Vec<Reason>,
+    /// What tasks can be placed on: active fleets' instances, those that are there, and then those that start.
+    rooms: Rooms<'a>,
+    /// Of a host in `rooms`, the instance; of an instance, its host in `rooms`.
+    hosts: Vec<usize>,
+    host: Vec<Option<usize>>,
+    /// Instances that stay: they are in the fleet's weight.
+    stays: Vec<bool>,
+    /// What counts for the metric: of services that want tasks, and of what waits.
+    relevant: Vec<usize>,
+    idle: bool,
+}
+
+impl<'a> Work<'a> {
+    fn new(cluster: &'a Cluster) -> Self {
+        let stays = |instance: &Instance| {
+            let active = cluster.fleets[instance.fleet].status == Status::Active;
+            active && instance.notice.is_none() && instance.state != State::Draining
+        };
+        let mut hosts: Vec<usize> =
+            (0..cluster.instances.len()).filter(|index| stays(&cluster.instances[*index])).collect();
+        // The fullest first, as `binpack` has it, so that what can become empty does; what only starts comes last.
+        let key = |index: usize| {
+            let instance = &cluster.instances[index];
+            (instance.state == State::Starting, instance.running() == 0, instance.host.free.memory)
+        };
+        hosts.sort_by(|a, b| {
+            key(*a).cmp(&key(*b)).then_with(|| cluster.instances[*a].id.cmp(&cluster.instances[*b].id))
+        });
+        let mut host = vec![None; cluster.instances.len()];
+        for (at, index) in hosts.iter().enumerate() {
+            host[*index] = Some(at);
+        }
+        let list: Vec<&'a Host> = hosts.iter().map(|index| &cluster.instances[*index].host).collect();
+        let mut relevant: Vec<usize> = cluster
+            .services
+            .iter()
+            .filter(|service| service.desired > 0)
+            .map(|service| service.shape)
+            .chain(cluster.waiting.iter().filter(|tasks| tasks.count > 0).map(|tasks| tasks.shape))
+            .collect();
+        relevant.sort_unstable();
+        relevant.dedup();
+        let changes = cluster.fleets.iter().map(|fleet| Change { fleet: fleet.name.clone(), ..Change::default() });
+        Self {
+            cluster,
+            changes: changes.collect(),
+            reasons: Vec::new(),
+            rooms: Rooms::new(&cluster.shapes, list.into_iter()),
+            hosts,
+            host,
+            stays: cluster.instances.iter().map(stays).collect(),
+            relevant,
+            idle: cluster.idle(),
+        }
+    }
+
+    fn notices(&mut self) {
+        for instance in &self.cluster.instances {
+            if let (Some(notice), true) = (instance.notice, instance.state != State::Draining) {
+                let change = &mut self.changes[instance.fleet];
+                if instance.state == State::Active {
+                    change.drain.push(instance.id.clone());
+                    change.reasons.push(Reason::Notice { instance: instance.id.clone(), notice });
+                }
+            }
+        }
+    }
+
+    /// Of each shape: what waits, and what is about to.
+    fn demand(&self) -> Vec<u64> {
+        let mut demand = vec![0; self.cluster.shapes.len()];
+        for tasks in &self.cluster.waiting {
+            demand[tasks.shape] += tasks.count;
+        }
+        for instance in &self.cluster.instances {
+            // Of those that drain already ECS has started others: they wait by themselves, or run.
+            if instance.state == State::Active && instance.notice.is_some() {
+                Self::moves(instance).for_each(|tasks| demand[tasks.shape] += tasks.count);
+            }
+        }
+        demand
+    }
+
+    /// A fleet's weight once all that is decided so far is done.
+    fn weight(&self, fleet: usize) -> u64 {
+        let stay = self.cluster.instances.iter().zip(&self.stays);
+        let stay = stay.filter(|(instance, stays)| **stays && instance.fleet == fleet);
+        let launched = self.changes[fleet].launch.iter();
+        stay.map(|(instance, _)| self.cluster.offer(instance).weight).sum::<u64>()
+            + launched
+                .map(|(offer, count)| self.cluster.fleets[fleet].offers[*offer].weight.saturating_mul(*count))
+                .sum::<u64>()
+    }
+
+    /// The largest of what counts: what the fewest are schedulable of, on that fleet's instances or on all.
+    fn schedulable(&mut self, fleet: Option<usize>) -> u64 {
+        let each = self.schedulable_each(fleet);
+        each.iter().map(|(_, count)| *count).min().unwrap_or(u64::MAX)
+    }
+
+    fn schedulable_each(&mut self, fleet: Option<usize>) -> Vec<(usize, u64)> {
+        let (cluster, hosts) = (self.cluster, &self.hosts);
+        let mut each = Vec::new();
+        for shape in &self.relevant {
+            let takes = |offers: &[crate::cluster::Offer]| {
+                let shape = &cluster.shapes[*shape];
+                offers
+                    .iter()
+                    .any(|offer| offer.kind.capacity.times(&shape.need) > 0 && shape.allows(&offer.kind.attributes))
+            };
+            // A fleet that could never run it has nothing to do with it.
+            if fleet.is_some_and(|fleet| !takes(&cluster.fleets[fleet].offers)) {
+                continue;
+            }
+            let own = |host: usize| fleet.is_none_or(|fleet| cluster.instances[hosts[host]].fleet == fleet);
+            each.push((*shape, self.rooms.room_on(*shape, own)));
+        }
+        each
+    }
+
+    fn stamp(&mut self, fleet: usize) {
+        let policy = &self.cluster.fleets[fleet].policy;
+        self.changes[fleet].next_permitted = Some(self.cluster.now.saturating_add(policy.cooldown));
+    }
+
+    /// Services' tasks of an instance.
+    fn moves(instance: &Instance) -> impl Iterator<Item = &Tasks> {
+        instance.tasks.iter().filter(|tasks| !tasks.standalone && tasks.count > 0)
+    }
+
+    fn terminate(&mut self) {
+        for instance in &self.cluster.instances {
+            let change = &mut self.changes[instance.fleet];
+            if instance.state == State::Draining && instance.running() == 0 && !change.undrain.contains(&instance.id) {
+                change.terminate.push(instance.id.clone());
+                change.reasons.push(Reason::Drained { instance: instance.id.clone() });
+            }
+        }
+    }
+
+    fn done(mut self) -> Decision {
+        for fleet in 0..self.changes.len() {
+            self.changes[fleet].target = self.weight(fleet);
+        }
+        let schedulable_each = self.schedulable_each(None);
+        let schedulable = schedulable_each.iter().map(|(_, count)| *count).min().unwrap_or(0);
+        let wanted: u64 = self.cluster.services.iter().map(|service| service.desired).sum();
+        let scheduled = match wanted {
+            0 => 0.0,
+            wanted => wanted as f64 / (wanted as f64 + schedulable as f64),
+        };
+        Decision { fleets: self.changes, schedulable, schedulable_each, scheduled, reasons: self.reasons }
+    }
+}

@@ -1,0 +1,252 @@
+//! More: for what waits, for a fleet's minimum, and for room ahead of need.
+
+use super::{Reason, Work};
+use crate::cluster::{Metric, Offer, State, Status};
+use crate::compatible::permitted;
+use crate::pack::{Rooms, need};
+use crate::price::Purchase;
+use crate::shape::{Host, Kind};
+
+impl Work<'_> {
+    /// Places what waits, drains what inactive fleets can let go, and launches for the rest. Whether anything waits for
+    /// more than there is.
+    pub(super) fn outward(&mut self) -> bool {
+        let demand = self.demand();
+        let mut left = self.rooms.put_all(&demand);
+        self.inactive(&mut left);
+        let waits = left.iter().any(|left| *left > 0);
+        if waits {
+            self.take_back(&mut left);
+            self.launch(&mut left);
+            self.not_served(&left);
+        }
+        for fleet in 0..self.cluster.fleets.len() {
+            self.minimum(fleet);
+        }
+        waits
+    }
+
+    /// Every instance of an inactive fleet that can be drained; what has no room yet is added to what is left.
+    fn inactive(&mut self, left: &mut [u64]) {
+        let cluster = self.cluster;
+        for (fleet, _) in cluster.fleets.iter().enumerate().filter(|(_, fleet)| fleet.status == Status::Inactive) {
+            let mut own = cluster.instances.iter().filter(|instance| instance.fleet == fleet).peekable();
+            if own.peek().is_none() {
+                self.changes[fleet].delete = true;
+                self.changes[fleet].reasons.push(Reason::Gone);
+            }
+            for instance in own.filter(|instance| instance.notice.is_none()) {
+                let id = instance.id.clone();
+                match instance.state {
+                    State::Draining => {}
+                    State::Starting => {
+                        self.changes[fleet].terminate.push(id.clone());
+                        self.changes[fleet].reasons.push(Reason::NotNeeded { instance: id });
+                    }
+                    State::Active => {
+                        let mark = self.rooms.mark();
+                        let stay: u64 =
+                            Self::moves(instance).map(|tasks| self.rooms.put(tasks.shape, tasks.count)).sum();
+                        if stay == 0 {
+                            self.changes[fleet].drain.push(id.clone());
+                            self.changes[fleet].reasons.push(Reason::Inactive { instance: id });
+                        } else {
+                            self.rooms.back(mark);
+                            Self::moves(instance).for_each(|tasks| left[tasks.shape] += tasks.count);
+                            self.changes[fleet].reasons.push(Reason::NoRoomElsewhere { instance: id, tasks: stay });
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Instances that drain and need not.
+    fn take_back(&mut self, left: &mut [u64]) {
+        let cluster = self.cluster;
+        let draining: Vec<usize> = (0..cluster.instances.len())
+            .filter(|index| {
+                let instance = &cluster.instances[*index];
+                let fleet = &cluster.fleets[instance.fleet];
+                instance.state == State::Draining
+                    && instance.notice.is_none()
+                    && fleet.status == Status::Active
+                    && fleet.policy.metric == Metric::Whole
+            })
+            .collect();
+        let hosts: Vec<&Host> = draining.iter().map(|index| &cluster.instances[*index].host).collect();
+        let mut rooms = Rooms::new(&cluster.shapes, hosts.into_iter());
+        for (at, index) in draining.iter().enumerate() {
+            let instance = &cluster.instances[*index];
+            let heavier = self.weight(instance.fleet) + cluster.offer(instance).weight;
+            rooms.gone(at, heavier > cluster.fleets[instance.fleet].max_weight);
+            let mark = rooms.mark();
+            for (shape, left) in left.iter_mut().enumerate().filter(|(_, left)| **left > 0) {
+                *left = rooms.put(shape, *left);
+            }
+            // Only this one is there so far.
+            if rooms.used(mark).next().is_some() {
+                self.stays[*index] = true;
+                self.changes[instance.fleet].undrain.push(instance.id.clone());
+                self.changes[instance.fleet].reasons.push(Reason::Needed { instance: instance.id.clone() });
+            }
+            rooms.gone(at, true);
+        }
+    }
+
+    /// Whether it may be asked for now; on demand in the place of Spot only where no Spot is to be had.
+    fn open(&self, fleet: usize, offer: &Offer) -> bool {
+        let now = self.cluster.now;
+        let short = |offer: &Offer| offer.short_until.is_some_and(|until| until > now);
+        let fleet = &self.cluster.fleets[fleet];
+        let mut spot = fleet.offers.iter().filter(|offer| offer.purchase == Purchase::Spot).peekable();
+        let instead = spot.peek().is_none() || fleet.policy.on_demand && spot.all(short);
+        !short(offer) && (offer.purchase == Purchase::Spot || instead)
+    }
+
+    fn launch(&mut self, left: &mut [u64]) {
+        let cluster = self.cluster;
+        let active = (0..cluster.fleets.len()).filter(|fleet| {
+            let fleet = &cluster.fleets[*fleet];
+            fleet.status == Status::Active && fleet.policy.metric == Metric::Whole
+        });
+        let offers: Vec<(usize, usize)> = active
+            .flat_map(|fleet| (0..cluster.fleets[fleet].offers.len()).map(move |offer| (fleet, offer)))
+            .filter(|(fleet, offer)| self.open(*fleet, &cluster.fleets[*fleet].offers[*offer]))
+            .collect();
+        // Fleets' maxima are shared by their types: what goes beyond one is packed again on what remains.
+        for _ in 0..=offers.len() {
+            let mut kinds: Vec<Kind> = Vec::new();
+            for (fleet, offer) in &offers {
+                let Offer { kind, weight, .. } = &cluster.fleets[*fleet].offers[*offer];
+                let more = cluster.fleets[*fleet].max_weight.saturating_sub(self.weight(*fleet)) / (*weight).max(1);
+                let had = self.changes[*fleet].launch.iter().find(|(which, _)| which == offer).map_or(0, |(_, n)| *n);
+                kinds.push(Kind { limit: more.min(kind.limit.saturating_sub(had)), ..kind.clone() });
+            }
+            let packing = need(&cluster.shapes, left, &kinds);
+            if packing.bins.is_empty() {
+                break;
+            }
+            for bin in packing.bins {
+                let (fleet, offer) = offers[bin.kind];
+                let weight = cluster.fleets[fleet].offers[offer].weight;
+                let more = cluster.fleets[fleet].max_weight.saturating_sub(self.weight(fleet)) / weight.max(1);
+                let count = bin.count.min(more);
+                if count == 0 {
+                    continue;
+                }
+                let tasks: u64 = bin.tasks.iter().map(|(_, each)| each * count).sum();
+                bin.tasks.iter().for_each(|(shape, each)| left[*shape] -= each * count);
+                self.ask(fleet, offer, count);
+                let reasons = &mut self.changes[fleet].reasons;
+                match reasons.iter_mut().find_map(|reason| match reason {
+                    Reason::Waiting { tasks, instances } => Some((tasks, instances)),
+                    _ => None,
+                }) {
+                    Some((waiting, instances)) => {
+                        *waiting += tasks;
+                        *instances += count;
+                    }
+                    None => reasons.push(Reason::Waiting { tasks, instances: count }),
+                }
+            }
+            if left.iter().all(|left| *left == 0) {
+                break;
+            }
+        }
+    }
+
+    /// Launches, stamps, and says where it is not what would have been taken otherwise.
+    fn ask(&mut self, fleet: usize, offer: usize, count: u64) {
+        let now = self.cluster.now;
+        let offers = &self.cluster.fleets[fleet].offers;
+        let launch = &mut self.changes[fleet].launch;
+        match launch.iter_mut().find(|(which, _)| *which == offer) {
+            Some((_, more)) => *more += count,
+            None => launch.push((offer, count)),
+        }
+        self.stamp(fleet);
+        let mut add = |reason: Reason| {
+            let reasons = &mut self.changes[fleet].reasons;
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        };
+        let asked = &offers[offer];
+        for other in offers.iter().filter(|other| other.short_until.is_some_and(|until| until > now)) {
+            if other.kind.price <= asked.kind.price || other.purchase == Purchase::Spot {
+                add(Reason::Short { kind: other.kind.name.clone() });
+            }
+        }
+        if asked.purchase == Purchase::OnDemand && offers.iter().any(|offer| offer.purchase == Purchase::Spot) {
+            add(Reason::OnDemand);
+        }
+    }
+
+    fn not_served(&mut self, left: &[u64]) {
+        let cluster = self.cluster;
+        let mut beyond = 0;
+        for (index, left) in left.iter().enumerate().filter(|(_, left)| **left > 0) {
+            let shape = &cluster.shapes[index];
+            let active = cluster.fleets.iter().filter(|fleet| fleet.status == Status::Active);
+            let mut kinds = active.flat_map(|fleet| &fleet.offers).map(|offer| &offer.kind);
+            if kinds.any(|kind| kind.capacity.times(&shape.need) > 0 && shape.allows(&kind.attributes)) {
+                beyond += left;
+            } else {
+                self.reasons.push(Reason::FitsNowhere { shape: shape.name.clone(), tasks: *left });
+            }
+        }
+        if beyond > 0 {
+            self.reasons.push(Reason::AtMaximum { tasks: beyond });
+        }
+    }
+
+    /// Of those that may be asked for, the cheapest for its weight, as often as `weight` takes and the maximum allows; how many.
+    pub(super) fn grow(&mut self, fleet: usize, weight: u64, fits: impl Fn(&Kind) -> bool) -> u64 {
+        let own = &self.cluster.fleets[fleet];
+        let room = own.max_weight.saturating_sub(self.weight(fleet));
+        let open = own.offers.iter().enumerate().filter(|(_, offer)| {
+            self.open(fleet, offer) && (1..=room).contains(&offer.weight) && offer.kind.limit > 0 && fits(&offer.kind)
+        });
+        let per_weight = |offer: &Offer| offer.kind.price / offer.weight as f64;
+        let cheapest = open.min_by(|a, b| per_weight(a.1).total_cmp(&per_weight(b.1)));
+        let Some((index, offer)) = cheapest else { return 0 };
+        let count = weight.div_ceil(offer.weight).min(room / offer.weight).min(offer.kind.limit);
+        if count > 0 {
+            self.ask(fleet, index, count);
+        }
+        count
+    }
+
+    fn minimum(&mut self, fleet: usize) {
+        let own = &self.cluster.fleets[fleet];
+        let (weight, minimum) = (self.weight(fleet), own.min_weight.min(own.max_weight));
+        if own.status == Status::Active && weight < minimum && self.grow(fleet, minimum - weight, |_| true) > 0 {
+            self.changes[fleet].reasons.push(Reason::BelowMinimum { weight, minimum });
+        }
+    }
+
+    /// Whether the fleet has too little room, whatever could be done about it.
+    pub(super) fn little_room(&mut self, fleet: usize) -> bool {
+        if !self.changes[fleet].launch.is_empty() || !self.changes[fleet].undrain.is_empty() {
+            return true;
+        }
+        let own = &self.cluster.fleets[fleet];
+        let each = self.schedulable_each(Some(fleet));
+        let Some((shape, schedulable)) = each.into_iter().min_by_key(|(_, count)| *count) else { return false };
+        let below = own.policy.out_below;
+        if schedulable >= below {
+            return false;
+        }
+        if let Err(until) = permitted(own.next_permitted.as_deref(), self.cluster.now) {
+            self.changes[fleet].reasons.push(Reason::Cooldown { until });
+            return true;
+        }
+        let shape = self.cluster.shapes[shape].clone();
+        let fits = |kind: &Kind| kind.capacity.times(&shape.need) > 0 && shape.allows(&kind.attributes);
+        if self.grow(fleet, own.policy.out_amount, fits) > 0 {
+            self.changes[fleet].reasons.push(Reason::LittleRoom { schedulable, below });
+        }
+        true
+    }
+}

@@ -1,0 +1,357 @@
+//! The scaler on clusters that come as they come: never below the minimum, never above the maximum, never a running task
+//! without a place, and down to nothing when nothing runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_scaler::Resources;
+use landfall_scaler::cluster::{
+    Cluster, Fleet, Instance, Metric, Notice, Offer, Policy, Service, State, Status, Tasks,
+};
+use landfall_scaler::decide::{Decision, Reason, decide};
+use landfall_scaler::pack::place;
+use landfall_scaler::price::Purchase;
+use landfall_scaler::shape::{Host, HostPort, Kind, Shape};
+use proptest::prelude::*;
+
+fn kind(name: &str, capacity: Resources, price: f64) -> Kind {
+    let attributes = BTreeMap::from([("ecs.instance-type".to_owned(), name.to_owned())]);
+    Kind { name: name.to_owned(), capacity, ports: BTreeSet::new(), attributes, price, limit: u64::MAX }
+}
+
+fn spot(kind: Kind, weight: u64) -> Offer {
+    Offer { kind, purchase: Purchase::Spot, weight, short_until: None }
+}
+
+fn fleet(name: &str, min_weight: u64, max_weight: u64) -> Fleet {
+    Fleet {
+        name: name.to_owned(),
+        status: Status::Active,
+        min_weight,
+        max_weight,
+        policy: Policy::default(),
+        next_permitted: None,
+        signal: None,
+        offers: vec![
+            spot(kind("small", Resources::instance(1024, 2048), 1.0), 1),
+            spot(kind("big", Resources::instance(4096, 8192), 2.5), 2),
+        ],
+    }
+}
+
+fn instance(cluster: &Cluster, id: usize, fleet: usize, offer: usize, tasks: &[Tasks]) -> Instance {
+    let mut host = cluster.fleets[fleet].offers[offer].kind.empty();
+    let mut kept = Vec::new();
+    for one in tasks {
+        let shape = &cluster.shapes[one.shape];
+        let most = host.free.times(&shape.need).min(if shape.alone() { 1 } else { u64::MAX });
+        let count = one.count.min(most);
+        if count > 0 && (!shape.alone() || shape.ports.is_disjoint(&host.ports)) {
+            host.free = host.free.less(&shape.need.by(count));
+            host.ports.extend(&shape.ports);
+            kept.push(Tasks { count, ..*one });
+        }
+    }
+    Instance { id: format!("i-{id}"), fleet, offer, state: State::Active, host, tasks: kept, notice: None }
+}
+
+fn shapes() -> Vec<Shape> {
+    let mut web = Shape::new("web", Resources::task(256, 512));
+    web.ports.insert(HostPort::tcp(80));
+    vec![web, Shape::new("api", Resources::task(512, 700)), Shape::new("job", Resources::task(900, 1500))]
+}
+
+fn state() -> impl Strategy<Value = State> {
+    prop_oneof![4 => Just(State::Active), 1 => Just(State::Draining), 1 => Just(State::Starting)]
+}
+
+fn notice() -> impl Strategy<Value = Option<Notice>> {
+    prop_oneof![6 => Just(None), 1 => Just(Some(Notice::Interruption)), 1 => Just(Some(Notice::Rebalance))]
+}
+
+type One = (usize, usize, Vec<(usize, u64, bool)>, State, Option<Notice>);
+
+fn one() -> impl Strategy<Value = One> {
+    (
+        0..2usize,
+        0..2usize,
+        prop::collection::vec((0..3usize, 1..5u64, prop::bool::weighted(0.2)), 0..4),
+        state(),
+        notice(),
+    )
+}
+
+prop_compose! {
+    fn cluster()(
+        bounds in prop::collection::vec((0..4u64, 0..14u64), 2),
+        inactive in prop::bool::weighted(0.3),
+        compatible in prop::bool::weighted(0.2),
+        signal in prop::option::of(0.0..20.0f64),
+        instances in prop::collection::vec(one(), 0..12),
+        waiting in prop::collection::vec((0..3usize, 0..9u64, any::<bool>()), 0..3),
+        amount in prop_oneof![Just(u64::MAX), 1..4u64],
+    ) -> Cluster {
+        let mut cluster = Cluster { now: 1_000, shapes: shapes(), ..Cluster::default() };
+        for (index, (min, more)) in bounds.into_iter().enumerate() {
+            let mut one = fleet(&format!("f{index}"), min, min + more);
+            one.policy.in_amount = amount;
+            one.signal = signal;
+            if compatible {
+                one.policy = Policy { metric: Metric::Compatible, ..Policy::compatible() };
+            }
+            cluster.fleets.push(one);
+        }
+        if inactive {
+            cluster.fleets[1].status = Status::Inactive;
+        }
+        for (id, (fleet, offer, tasks, state, notice)) in instances.into_iter().enumerate() {
+            let tasks: Vec<Tasks> = match state {
+                State::Starting => Vec::new(),
+                _ => tasks.into_iter().map(|(shape, count, standalone)| Tasks { shape, count, standalone }).collect(),
+            };
+            let one = instance(&cluster, id, fleet, offer, &tasks);
+            cluster.instances.push(Instance { state, notice, ..one });
+        }
+        for (shape, count, standalone) in waiting {
+            cluster.waiting.push(Tasks { shape, count, standalone });
+        }
+        let mut desired = [0; 3];
+        for tasks in cluster.instances.iter().flat_map(|instance| &instance.tasks).chain(&cluster.waiting) {
+            desired[tasks.shape] += if tasks.standalone { 0 } else { tasks.count };
+        }
+        cluster.services = desired.iter().enumerate().map(|(shape, desired)| Service { shape, desired: *desired }).collect();
+        cluster
+    }
+}
+
+/// What stays, by what was decided.
+fn stays(cluster: &Cluster, decision: &Decision, fleet: usize) -> Vec<usize> {
+    let change = &decision.fleets[fleet];
+    let own = (0..cluster.instances.len()).filter(|index| cluster.instances[*index].fleet == fleet);
+    own.filter(|index| {
+        let instance = &cluster.instances[*index];
+        let drains = instance.state == State::Draining && !change.undrain.contains(&instance.id);
+        !drains
+            && instance.notice.is_none()
+            && !change.drain.contains(&instance.id)
+            && !change.terminate.contains(&instance.id)
+    })
+    .collect()
+}
+
+fn weight(cluster: &Cluster, decision: &Decision, fleet: usize) -> (u64, u64) {
+    let offers = &cluster.fleets[fleet].offers;
+    let stay = stays(cluster, decision, fleet).iter().map(|index| offers[cluster.instances[*index].offer].weight).sum();
+    (stay, decision.fleets[fleet].launch.iter().map(|(offer, count)| offers[*offer].weight * count).sum())
+}
+
+/// Of notices and of what is over the maximum nobody is asked; everything else that is drained has room elsewhere.
+fn unscheduled(cluster: &Cluster, decision: &Decision) -> u64 {
+    let mut counts = vec![0; cluster.shapes.len()];
+    let drained = decision.fleets.iter().flat_map(|change| &change.drain).collect::<Vec<_>>();
+    for instance in cluster.instances.iter().filter(|one| drained.contains(&&one.id) && one.notice.is_none()) {
+        for tasks in instance.tasks.iter().filter(|tasks| !tasks.standalone) {
+            counts[tasks.shape] += tasks.count;
+        }
+    }
+    let active = (0..cluster.fleets.len()).filter(|fleet| cluster.fleets[*fleet].status == Status::Active);
+    let hosts: Vec<Host> = active
+        .flat_map(|fleet| stays(cluster, decision, fleet))
+        .map(|index| cluster.instances[index].host.clone())
+        .collect();
+    place(&cluster.shapes, &counts, &hosts).left.iter().sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn within_bounds_and_nothing_unscheduled(cluster in cluster()) {
+        let decision = decide(&cluster);
+        for (index, fleet) in cluster.fleets.iter().enumerate() {
+            let (stay, launched) = weight(&cluster, &decision, index);
+            prop_assert_eq!(decision.fleets[index].target, if fleet.status == Status::Active { stay + launched } else { 0 });
+            if fleet.status == Status::Inactive {
+                prop_assert!(decision.fleets[index].launch.is_empty() && decision.fleets[index].undrain.is_empty());
+                continue;
+            }
+            // Launches end at the maximum; what drains never takes it below the minimum.
+            prop_assert!(launched == 0 || stay + launched <= fleet.max_weight, "{:?}", decision);
+            let taken = decision.fleets[index].drain.iter().filter(|id| {
+                cluster.instances.iter().any(|one| one.id == **id && one.notice.is_none())
+            });
+            prop_assert!(taken.count() == 0 || stay >= fleet.min_weight.min(fleet.max_weight), "{:?}", decision);
+        }
+        // Tasks are moved by what fits, not by luck: the same order that the decision was made in finds room again, but for
+        // ports, where the order in which tasks are placed counts.
+        prop_assert!(unscheduled(&cluster, &decision) <= 1, "{:?}", decision);
+        // Nothing with a standalone task is drained but for a notice or an inactive fleet.
+        for (fleet, change) in decision.fleets.iter().enumerate() {
+            for instance in cluster.instances.iter().filter(|one| change.drain.contains(&one.id)) {
+                let free = instance.notice.is_some() || cluster.fleets[fleet].status == Status::Inactive;
+                prop_assert!(free || instance.standalone() == 0);
+            }
+            for instance in cluster.instances.iter().filter(|one| change.terminate.contains(&one.id)) {
+                prop_assert_eq!(instance.running(), 0);
+            }
+        }
+        prop_assert_eq!(&decision, &decide(&cluster));
+    }
+
+    #[test]
+    fn down_to_nothing_when_nothing_runs(mut cluster in cluster()) {
+        cluster.waiting.clear();
+        cluster.services.iter_mut().for_each(|service| service.desired = 0);
+        for fleet in &mut cluster.fleets {
+            (fleet.min_weight, fleet.policy.metric) = (0, Metric::Whole);
+        }
+        let capacities: Vec<Host> = cluster.instances.iter().map(|one| cluster.fleets[one.fleet].offers[one.offer].kind.empty()).collect();
+        for (instance, empty) in cluster.instances.iter_mut().zip(capacities) {
+            (instance.host, instance.tasks) = (empty, Vec::new());
+        }
+        for _ in 0..40 {
+            let decision = decide(&cluster);
+            for change in &decision.fleets {
+                prop_assert!(change.launch.is_empty());
+                cluster.instances.retain(|one| !change.terminate.contains(&one.id));
+            }
+            for instance in &mut cluster.instances {
+                let change = &decision.fleets[instance.fleet];
+                if change.drain.contains(&instance.id) {
+                    instance.state = State::Draining;
+                } else if instance.state == State::Starting {
+                    instance.state = State::Active;
+                }
+            }
+            for (fleet, change) in cluster.fleets.iter_mut().zip(&decision.fleets) {
+                fleet.next_permitted = change.next_permitted.map(|at| at.to_string()).or(fleet.next_permitted.take());
+            }
+            cluster.now += 60;
+        }
+        prop_assert!(cluster.instances.is_empty(), "{:?}", cluster.instances);
+    }
+}
+
+/// One fleet, two instances: one full of `api`, one with a single task.
+fn two() -> Cluster {
+    let mut cluster =
+        Cluster { now: 1_000, shapes: shapes(), fleets: vec![fleet("main", 0, 10)], ..Cluster::default() };
+    let api = |count| Tasks { shape: 1, count, standalone: false };
+    let (a, b) = (instance(&cluster, 0, 0, 1, &[api(2)]), instance(&cluster, 1, 0, 1, &[api(1)]));
+    cluster.instances = vec![a, b];
+    cluster.services = vec![Service { shape: 1, desired: 3 }];
+    cluster
+}
+
+#[test]
+fn what_waits_is_launched_for_at_once_and_not_twice() {
+    let mut cluster = two();
+    cluster.fleets[0].next_permitted = Some("2000".to_owned());
+    cluster.waiting = vec![Tasks { shape: 2, count: 9, standalone: true }];
+    let decision = decide(&cluster);
+    let change = &decision.fleets[0];
+    // The two have room for three of them each: three more want one of the big ones, which costs less than three small ones.
+    assert_eq!(change.launch, [(1, 1)], "{decision:?}");
+    assert!(change.reasons.contains(&Reason::Waiting { tasks: 3, instances: 1 }), "{decision:?}");
+    let starting = instance(&cluster, 2, 0, 1, &[]);
+    cluster.instances.push(Instance { state: State::Starting, ..starting });
+    assert!(decide(&cluster).fleets[0].launch.is_empty());
+}
+
+#[test]
+fn no_capacity_takes_the_next_type_and_then_on_demand_where_allowed() {
+    let mut cluster = two();
+    cluster.instances.clear();
+    cluster.waiting = vec![Tasks { shape: 1, count: 2, standalone: false }];
+    let own = kind("small", Resources::instance(1024, 2048), 9.0);
+    cluster.fleets[0].offers.push(Offer { purchase: Purchase::OnDemand, ..spot(own, 1) });
+    assert_eq!(decide(&cluster).fleets[0].launch, [(0, 1)]);
+    cluster.fleets[0].offers[0].short_until = Some(1_100);
+    let next = decide(&cluster);
+    assert_eq!(next.fleets[0].launch, [(1, 1)]);
+    assert!(next.fleets[0].reasons.contains(&Reason::Short { kind: "small".to_owned() }));
+    cluster.fleets[0].offers[1].short_until = Some(1_100);
+    let none = decide(&cluster);
+    assert!(none.fleets[0].launch.is_empty() && none.reasons == [Reason::AtMaximum { tasks: 2 }], "{none:?}");
+    cluster.fleets[0].policy.on_demand = true;
+    let bought = decide(&cluster);
+    assert_eq!(bought.fleets[0].launch, [(2, 1)]);
+    assert!(bought.fleets[0].reasons.contains(&Reason::OnDemand));
+    cluster.now = 1_100;
+    assert_eq!(decide(&cluster).fleets[0].launch, [(0, 1)], "capacity is asked for again");
+}
+
+#[test]
+fn the_emptier_one_goes_and_its_task_has_room() {
+    let mut cluster = two();
+    let decision = decide(&cluster);
+    assert_eq!(decision.fleets[0].drain, ["i-1"]);
+    assert_eq!(decision.fleets[0].reasons, [Reason::Spare { instance: "i-1".to_owned(), tasks: 1 }]);
+    assert_eq!(decision.fleets[0].next_permitted, Some(1_060));
+    // A standalone task stays where it is.
+    cluster.instances[1].tasks[0].standalone = true;
+    assert_eq!(decide(&cluster).fleets[0].drain, ["i-0"]);
+    cluster.instances[0].tasks[0].standalone = true;
+    assert!(decide(&cluster).fleets[0].drain.is_empty());
+    let mut soon = two();
+    soon.fleets[0].next_permitted = Some("1001".to_owned());
+    assert_eq!(decide(&soon).fleets[0].reasons, [Reason::Cooldown { until: 1_001 }]);
+    soon.fleets[0].next_permitted = Some("boston".to_owned());
+    assert_eq!(decide(&soon).fleets[0].drain, ["i-1"]);
+}
+
+#[test]
+fn a_notice_drains_and_what_has_no_room_is_replaced_before_it_stops() {
+    let mut cluster = two();
+    cluster.instances.remove(1);
+    cluster.instances[0].notice = Some(Notice::Interruption);
+    let decision = decide(&cluster);
+    assert_eq!(decision.fleets[0].drain, ["i-0"]);
+    assert_eq!(decision.fleets[0].launched(), 1);
+    let words: Vec<String> = decision.fleets[0].reasons.iter().map(ToString::to_string).collect();
+    assert_eq!(words, ["i-0 is about to be interrupted: drained", "2 tasks wait for room: 1 instance more"]);
+}
+
+#[test]
+fn an_instance_that_drains_is_taken_back_before_another_is_launched() {
+    let mut cluster = two();
+    cluster.instances[1].state = State::Draining;
+    cluster.waiting = vec![Tasks { shape: 1, count: 8, standalone: false }];
+    let decision = decide(&cluster);
+    assert_eq!((decision.fleets[0].undrain.as_slice(), decision.fleets[0].launched()), (&["i-1".to_owned()][..], 0));
+}
+
+#[test]
+fn an_inactive_fleet_empties_as_far_as_there_is_room_and_is_gone_when_empty() {
+    let mut cluster = two();
+    let api = Tasks { shape: 1, count: 5, standalone: false };
+    cluster.fleets.push(Fleet { status: Status::Inactive, min_weight: 3, ..fleet("old", 0, 9) });
+    let (a, b) = (instance(&cluster, 2, 1, 1, &[api]), instance(&cluster, 3, 1, 1, &[api]));
+    cluster.instances.extend([a, b]);
+    cluster.services[0].desired = 13;
+    cluster.fleets[0].policy.in_above = 99;
+    let decision = decide(&cluster);
+    // Room for 13 in all, 6 and 7 free on what is there.
+    assert_eq!(decision.fleets[1].drain, ["i-2", "i-3"], "{decision:?}");
+    cluster.instances.remove(0);
+    let decision = decide(&cluster);
+    assert_eq!((decision.fleets[1].drain.len(), decision.fleets[0].launched()), (1, 1), "{decision:?}");
+    cluster.instances.retain(|instance| instance.fleet == 0);
+    assert!(decide(&cluster).fleets[1].delete);
+}
+
+#[test]
+fn compatible_takes_the_originals_steps_and_still_drains() {
+    let mut cluster = two();
+    cluster.fleets[0].policy = Policy::compatible();
+    cluster.fleets[0].offers.remove(0);
+    cluster.instances.iter_mut().for_each(|instance| instance.offer = 0);
+    cluster.fleets[0].offers[0].weight = 1;
+    cluster.fleets[0].signal = Some(2.9);
+    assert_eq!(decide(&cluster).fleets[0].launched(), 2);
+    cluster.fleets[0].signal = Some(10.1);
+    let decision = decide(&cluster);
+    assert_eq!((decision.fleets[0].drain.as_slice(), decision.fleets[0].target), (&["i-1".to_owned()][..], 1));
+    assert_eq!(decision.fleets[0].next_permitted, Some(1_300));
+    cluster.fleets[0].signal = None;
+    assert_eq!(decide(&cluster).fleets[0].reasons, [Reason::NoData]);
+}
