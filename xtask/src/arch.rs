@@ -31,7 +31,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aws", &["model", "ports", "deploy"]),
     ("github", &["model", "ports"]),
     ("notify", &["model", "ports"]),
-    ("server", &["model", "workflow", "deploy", "pipeline", "planner", "ports", "engine", "github", "pages"]),
+    (
+        "server",
+        &["model", "workflow", "deploy", "pipeline", "planner", "ports", "engine", "github", "pages", "stack", "steps"],
+    ),
     ("telemetry", &[]),
     ("awsfake", &[]),
     (

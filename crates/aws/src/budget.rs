@@ -50,6 +50,7 @@ pub(crate) enum Family {
     CloudFormationRead,
     CloudFormationWrite,
     S3Read,
+    AlarmsRead,
 }
 
 /// Tokens at most, and tokens that come back each second.
@@ -60,7 +61,7 @@ pub(crate) struct Quota {
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 28] = [
+    pub(crate) const ALL: [Family; 29] = [
         Family::TaskDefinitionModify,
         Family::TaskDefinitionDelete,
         Family::TaskDefinitionRead,
@@ -89,6 +90,7 @@ impl Family {
         Family::CloudFormationRead,
         Family::CloudFormationWrite,
         Family::S3Read,
+        Family::AlarmsRead,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -121,6 +123,7 @@ impl Family {
             Family::CloudFormationRead => "cloudformation-read",
             Family::CloudFormationWrite => "cloudformation-write",
             Family::S3Read => "s3-read",
+            Family::AlarmsRead => "cloudwatch-alarms-read",
         }
     }
 
@@ -176,6 +179,8 @@ impl Family {
             Family::Ec2Read => (50.0, 10.0),
             // Nothing is published for DescribeStacks; five a second is what goes well.
             Family::CloudFormationRead | Family::CloudFormationWrite => (5.0, 5.0),
+            // "CloudWatch service quotas": DescribeAlarms, 9 a second.
+            Family::AlarmsRead => (9.0, 9.0),
             Family::S3Read => (100.0, 100.0),
             // PutParameter, unless the account pays for more.
             Family::SsmWrite => (3.0, 3.0),

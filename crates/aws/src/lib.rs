@@ -4,6 +4,7 @@
 //! error comes out as a `PortError`. The SDK's own retries are off, so that the engine's are the only others. What
 //! decides (mappings, budgets, what an update changes) is pure.
 
+mod alarms;
 mod batch;
 mod budget;
 mod call;
@@ -31,6 +32,7 @@ mod sns;
 mod tags;
 mod transport;
 mod wire;
+mod xml;
 
 pub use ecr::Ecr;
 pub use lookups::ParameterValue;

@@ -117,6 +117,14 @@ impl AwsPlatform {
         Arc::new(AwsSecrets::new(Arc::clone(&self.core), Arc::clone(&self.signer)))
     }
 
+    /// Those of these alarms of CloudWatch that are in ALARM.
+    ///
+    /// # Errors
+    /// `NotFound`: there is none of a name.
+    pub async fn loud_alarms(&self, names: &[String]) -> PortResult<Vec<String>> {
+        crate::alarms::loud(&self.core, &self.signer, names).await
+    }
+
     /// Stacks of CloudFormation.
     pub fn stacks(&self) -> Arc<dyn Stacks> {
         Arc::new(CloudFormation::new(Arc::clone(&self.core), Arc::clone(&self.signer)))

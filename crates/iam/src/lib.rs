@@ -22,6 +22,7 @@ pub use least::{Ask, Least, StateBucket, Unfit, least};
 pub use names::Names;
 pub use policy::{Condition, Effect, Policy, Statement};
 pub use push::{push, pushed};
+pub use stack::APPLIES;
 pub use stock::{prune, releases};
 pub use table::{ACTIONS, Action, Level, action};
 pub use trust::{TrustKind, trust};

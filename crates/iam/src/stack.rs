@@ -6,6 +6,21 @@ use landfall_model::stack::{Stack, stack_name};
 use crate::least::{Ask, Place};
 use crate::policy::Statement;
 
+/// What `landfall deploy` of a stack calls. It deletes nothing but change sets, and an empty stack that was only planned: who may not
+/// leaves that.
+pub const APPLIES: &[&str] = &[
+    "cloudformation:CreateChangeSet",
+    "cloudformation:DeleteChangeSet",
+    "cloudformation:DescribeChangeSet",
+    "cloudformation:DescribeStackEvents",
+    "cloudformation:DescribeStacks",
+    "cloudformation:ExecuteChangeSet",
+    "cloudformation:GetTemplate",
+    "cloudformation:ListChangeSets",
+    "cloudformation:TagResource",
+    "cloudformation:UpdateTerminationProtection",
+];
+
 const READ: &[&str] = &[
     "cloudformation:DescribeChangeSet",
     "cloudformation:DescribeStackEvents",
@@ -23,6 +38,7 @@ const CHANGE: &[&str] = &[
     "cloudformation:DeleteStack",
     "cloudformation:DetectStackDrift",
     "cloudformation:ExecuteChangeSet",
+    "cloudformation:TagResource",
     "cloudformation:UpdateTerminationProtection",
 ];
 
@@ -44,4 +60,16 @@ pub(crate) fn all(ask: &Ask<'_>, place: &Place<'_>, environment: &str, stack: &S
     }
     // `landfall run`: CloudFormation names the roles that it makes after the stack.
     all.push(pass("GiveTasksTheirRoles", "ecs-tasks", place.global("iam", &format!("role/{name}-*"))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_change_a_stack_may_apply_it() {
+        for name in APPLIES {
+            assert!(READ.contains(name) || CHANGE.contains(name), "{name}");
+        }
+    }
 }

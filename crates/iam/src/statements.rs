@@ -356,6 +356,13 @@ fn image_tags(ask: &Ask<'_>) -> BTreeSet<String> {
     names.flatten().flat_map(services).collect()
 }
 
+/// Whether a stage of a pipeline waits for alarms of the environment.
+fn is_watched(ask: &Ask<'_>) -> bool {
+    let Some(name) = ask.environment else { return false };
+    let mut stages = ask.app.pipelines.values().flat_map(|pipeline| &pipeline.stages);
+    stages.any(|stage| stage.requires.quiet.contains_key(name))
+}
+
 /// Images, logs, secrets, functions, topics, the state.
 fn around(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
     let containers = || services(ask).into_iter().flat_map(|service| &service.containers);
@@ -378,6 +385,9 @@ fn around(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
     if !tags.is_empty() {
         let tags = tags.iter().map(|name| parameter_arn(place, name));
         all.push(Statement::allow("PublishImageTags", &["ssm:GetParameter", "ssm:PutParameter"], tags));
+    }
+    if is_watched(ask) {
+        all.push(Statement::allow("LookAtAlarms", &["cloudwatch:DescribeAlarms"], everything()));
     }
     let groups = place.target.log_group.iter().map(|group| place.arn("logs", &format!("log-group:{group}:*")));
     push(all, "ReadLogs", "logs:GetLogEvents", groups.collect());

@@ -71,7 +71,8 @@ pub const ACTIONS: &[Action] = &[
     row("acm:DescribeCertificate", Read, &["certificate/"], RESOURCE_TAG, NONE),
     row("application-autoscaling:DescribeScalableTargets", Read, NONE, NONE, NONE),
     row("cloudformation:ContinueUpdateRollback", Write, STACK, RESOURCE_TAG, &["iam:PassRole"]),
-    row("cloudformation:CreateChangeSet", Write, STACK, TAGS, &["iam:PassRole"]),
+    // Tags of a stack that a change set makes are authorized on the stack (`cloudformation:CreateAction` says by which call).
+    row("cloudformation:CreateChangeSet", Write, STACK, TAGS, &["cloudformation:TagResource", "iam:PassRole"]),
     row("cloudformation:DeleteChangeSet", Write, STACK, RESOURCE_TAG, NONE),
     row("cloudformation:DeleteStack", Write, STACK, RESOURCE_TAG, &["iam:PassRole"]),
     row("cloudformation:DescribeChangeSet", Read, STACK, RESOURCE_TAG, NONE),
@@ -86,7 +87,11 @@ pub const ACTIONS: &[Action] = &[
     row("cloudformation:ListExports", List, NONE, NONE, NONE),
     row("cloudformation:ListImports", List, NONE, NONE, NONE),
     row("cloudformation:ListStackResources", List, STACK, RESOURCE_TAG, NONE),
+    row("cloudformation:TagResource", Tagging, STACK, TAGS, NONE),
     row("cloudformation:UpdateTerminationProtection", Write, STACK, RESOURCE_TAG, NONE),
+    // Scoped to less than `*` it tells nothing of composite alarms
+    // (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html>).
+    row("cloudwatch:DescribeAlarms", List, NONE, NONE, NONE),
     row("ec2:DescribeSecurityGroups", List, NONE, NONE, NONE),
     row("ec2:DescribeSubnets", List, NONE, NONE, NONE),
     row("ecr:BatchCheckLayerAvailability", Read, REPOSITORY, RESOURCE_TAG, NONE),

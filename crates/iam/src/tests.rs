@@ -525,7 +525,8 @@ fn a_pipeline_writes_the_image_tags_of_its_stages() {
         on_failure: OnFailure::Stop,
     };
     let mut app = app(|_| {});
-    let stages = vec![stage("prod", &["/shop/prod/{service}", "shop-imagetag"]), stage("other", &["/other"])];
+    let mut stages = vec![stage("prod", &["/shop/prod/{service}", "shop-imagetag"]), stage("other", &["/other"])];
+    stages[1].requires.quiet.insert("prod".to_owned(), vec!["shop-errors".to_owned()]);
     let pipeline = Pipeline { name: "main".to_owned(), on: Trigger::default(), stages };
     app.pipelines.insert("main".to_owned(), pipeline);
     let found = least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
@@ -536,6 +537,8 @@ fn a_pipeline_writes_the_image_tags_of_its_stages() {
     wanted.sort();
     assert_eq!(find(&found, "PublishImageTags").resource, wanted);
     assert_eq!(find(&found, "FindParameters").action, ["ssm:DescribeParameters"]);
+    // Another stage waits for its alarms to be quiet.
+    assert_eq!(find(&found, "LookAtAlarms").action, ["cloudwatch:DescribeAlarms"]);
     found.policy.statement.iter().for_each(takes);
 }
 

@@ -1,5 +1,6 @@
 //! The wiring: everything that implements a port, put together around the service object. The only place that knows all.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,7 +158,7 @@ impl Assembly {
         let instance = instance_id(&*store, &*clock).await.map_err(unavailable)?;
         write_instance(directory, &instance)
             .map_err(|error| CliError::io("cannot write the installation's id", &error))?;
-        let places = Places::connect(&app, &instance).await?;
+        let places = Arc::new(Places::connect(&app, &instance).await?);
         let webhook_secrets = match &listener {
             Some(_) => secrets::webhook(&app.webhook_secrets, &places).await?,
             None => Vec::new(),
@@ -191,7 +192,14 @@ impl Assembly {
             Some((environment.id(&app.project), environments.get(&environment.name)?.clone()))
         });
 
-        let outside = Arc::new(Beyond::new(&app, directory, &places)?);
+        let mut stacks = BTreeMap::new();
+        for environment in app.environments.values().filter(|environment| environment.stack.is_some()) {
+            // A build without AWS has none, and says so where one is needed.
+            if let Some(Ok((there, _))) = environment.on.as_ref().map(|on| places.stacks(on)) {
+                stacks.insert(environment.name.clone(), there);
+            }
+        }
+        let outside = Arc::new(Beyond::new(&app, directory, places)?);
         let metrics = Metrics::new();
         let owner = format!("{}:{}:{:08x}", host_name(), std::process::id(), clock.entropy() as u32);
         let steps = Arc::new(landfall_steps::PlacedSteps::new(platform.clone(), lasting));
@@ -213,6 +221,7 @@ impl Assembly {
             engine,
             platform,
             places: environments,
+            stacks,
             branches: Arc::new(GitListing),
             outside,
             clock,

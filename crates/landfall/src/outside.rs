@@ -32,10 +32,11 @@ pub(crate) struct Beyond {
     state: PathBuf,
     parameters: BTreeMap<String, Arc<dyn SecretStore>>,
     client: Lazy<reqwest::Client>,
+    places: Arc<Places>,
 }
 
 impl Beyond {
-    pub(crate) fn new(app: &App, state: &Path, places: &Places) -> CliResult<Self> {
+    pub(crate) fn new(app: &App, state: &Path, places: Arc<Places>) -> CliResult<Self> {
         let mut parameters: BTreeMap<String, Arc<dyn SecretStore>> = BTreeMap::new();
         for environment in app.environments.values() {
             let store: Arc<dyn SecretStore> = match &environment.on {
@@ -45,7 +46,7 @@ impl Beyond {
             parameters.insert(environment.name.clone(), store);
         }
         let client = Lazy::new(|| verify::client().map_err(|error| PortError::Bug(error.message)));
-        Ok(Self { app: app.clone(), state: state.to_owned(), parameters, client })
+        Ok(Self { app: app.clone(), state: state.to_owned(), parameters, client, places })
     }
 
     fn store(&self, environment: &str) -> PortResult<&Arc<dyn SecretStore>> {
@@ -81,8 +82,10 @@ impl Outside for Beyond {
         })
     }
 
-    async fn alarms(&self, _environment: &str, _names: &[String]) -> PortResult<Vec<String>> {
-        Err(PortError::Invalid("this version does not look at alarms".to_owned()))
+    async fn alarms(&self, environment: &str, names: &[String]) -> PortResult<Vec<String>> {
+        let on = self.app.environments.get(environment).and_then(|found| found.on.as_deref());
+        let on = on.ok_or_else(|| PortError::Invalid(format!("environment {environment} is not on AWS")))?;
+        self.places.alarms(on, names).await
     }
 
     async fn copy(&self, image: &str, to: &str) -> PortResult<String> {

@@ -9,6 +9,7 @@ use landfall_ports::images::Images;
 use landfall_ports::stacks::Stacks;
 use landfall_ports::store::{Store, StoreError};
 use landfall_ports::topic::Topic;
+use landfall_ports::{PortError, PortResult};
 
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -98,6 +99,22 @@ impl Places {
         Err(without(on, "a parameter"))
     }
 
+    /// Those of these alarms that are in ALARM.
+    #[cfg_attr(not(feature = "aws"), allow(clippy::unused_async))]
+    pub(crate) async fn alarms(&self, on: &str, names: &[String]) -> PortResult<Vec<String>> {
+        #[cfg(feature = "aws")]
+        {
+            let place = self.targets.get(on);
+            let place = place.ok_or_else(|| PortError::Bug(format!("the manifest has no place {on}")))?;
+            place.loud_alarms(names).await
+        }
+        #[cfg(not(feature = "aws"))]
+        Err(PortError::Invalid(format!(
+            "{} are at `{on}`, and this build of landfall is without AWS",
+            names.join(", ")
+        )))
+    }
+
     pub(crate) fn topic(&self, on: &str, arn: &str) -> CliResult<Arc<dyn Topic>> {
         #[cfg(feature = "aws")]
         return self.get(on)?.topic(arn).map_err(|error| refused(on, error));
@@ -139,7 +156,7 @@ pub(crate) async fn same_place(store: &dyn Store, place: &str) -> CliResult<()> 
 }
 
 #[cfg(feature = "aws")]
-pub(crate) fn refused(place: &str, error: landfall_ports::PortError) -> CliError {
+pub(crate) fn refused(place: &str, error: PortError) -> CliError {
     let mut said = crate::commands::port_error(error);
     said.message = format!("{place}: {}", said.message);
     said

@@ -140,6 +140,13 @@ fn a_stack_is_planned_made_changed_and_deleted() {
     assert_eq!(world.status("shop-dev"), "CREATE_COMPLETE");
     assert_eq!(world.stack("shop-dev").unwrap()["Tags"], json!([{"Key": "landfall", "Value": "shop@dev"}]));
 
+    let calls = world.aws.fake.calls();
+    let called = calls.iter().filter(|call| call.service == "cloudformation").map(|call| call.operation.as_str());
+    for operation in called.filter(|operation| *operation != "DeleteStack") {
+        let action = format!("cloudformation:{operation}");
+        assert!(landfall_iam::APPLIES.contains(&action.as_str()), "the export's jobs may not {action}");
+    }
+
     // Images that are not given stay: nothing to change.
     let plan = world.json(&["stack", "plan", "dev"], 0);
     assert_eq!(plan["different"], false);

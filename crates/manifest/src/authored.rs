@@ -25,7 +25,7 @@ pub(crate) use self::aws::{AwsTarget, LambdaHook, SnsTarget};
 pub(crate) use self::chat::{ChatOps, CircleCiHook, SlackCommands, Sleep};
 pub(crate) use self::ci::{Ci, CiRule, CiStep};
 pub(crate) use self::pipeline::{
-    Pipeline, PipelineStage, StageApproval, StageCheck, StageRequires, StageTask, StageWork,
+    Pipeline, PipelineStage, StageApproval, StageCheck, StageRequires, StageStack, StageTask, StageWork,
 };
 pub(crate) use self::stack::{
     NewNetwork, Stack, StackCluster, StackMount, StackNetwork, StackPermission, StackScaling, StackScalingSchedule,

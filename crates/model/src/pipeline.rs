@@ -101,7 +101,13 @@ pub enum Work {
         repositories: BTreeMap<String, String>,
     },
     /// The environment's stack is applied.
-    Stack {},
+    Stack {
+        /// What is replaced or deleted is meant, also where nobody approves it.
+        #[serde(default)]
+        allow_replacement: bool,
+        #[serde(default)]
+        allow_deletion: bool,
+    },
     /// A one-off task of the release's own task definition, such as migrations.
     Task(TaskWork),
     Deploy {},
@@ -128,7 +134,7 @@ impl Work {
     pub fn title(&self) -> String {
         match self {
             Work::Copy { .. } => "copy images".to_owned(),
-            Work::Stack {} => "apply the stack".to_owned(),
+            Work::Stack { .. } => "apply the stack".to_owned(),
             Work::Task(task) => format!("task {}: {}", task.service, task.command.join(" ")),
             Work::Deploy {} => "deploy".to_owned(),
             Work::Verify {} => "verify".to_owned(),

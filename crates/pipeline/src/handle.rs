@@ -371,8 +371,10 @@ impl Choice<'_> {
             return self.finish(Outcome::Cancelled, format!("cancelled by {by} in {environment}: {message}"));
         }
         let done = own.run.iter().zip(&record.work);
-        let deployed =
-            done.filter(|(work, one)| matches!(work, Work::Deploy {}) && one.status == Status::Done).count() > 0;
+        let deployed = done
+            .filter(|(work, one)| matches!(work, Work::Deploy {} | Work::Stack { .. }) && one.status == Status::Done)
+            .count()
+            > 0;
         let message = format!("{environment}: {what} failed: {message}");
         match (own.on_failure, deployed, record.before.clone()) {
             (OnFailure::Rollback, true, Some(to)) => self.add(Event::RollbackStarted { stage, to }),

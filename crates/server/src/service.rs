@@ -13,6 +13,7 @@ use landfall_ports::clock::Clock;
 use landfall_ports::journal::Journal;
 use landfall_ports::pipelines::Outside;
 use landfall_ports::source::BranchSource;
+use landfall_ports::stacks::Stacks;
 use landfall_ports::store::{Store, StoreResult};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,6 +35,8 @@ pub struct ServiceParts {
     pub platform: Platform,
     /// Where lasting environments run, by name.
     pub places: BTreeMap<String, Platform>,
+    /// CloudFormation where lasting environments that are stacks are, by name.
+    pub stacks: BTreeMap<String, Arc<dyn Stacks>>,
     pub branches: Arc<dyn BranchSource>,
     /// What stages of pipelines need beside the platforms.
     pub outside: Arc<dyn Outside>,
@@ -79,6 +82,8 @@ pub(crate) struct Inner {
     pub engine: Engine,
     pub platform: Platform,
     pub places: BTreeMap<String, Platform>,
+    /// CloudFormation where lasting environments that are stacks are, by name.
+    pub stacks: BTreeMap<String, Arc<dyn Stacks>>,
     pub branches: Arc<dyn BranchSource>,
     /// What stages of pipelines need beside the platforms.
     pub outside: Arc<dyn Outside>,
@@ -118,6 +123,7 @@ impl Service {
                 engine: parts.engine,
                 platform: parts.platform,
                 places: parts.places,
+                stacks: parts.stacks,
                 branches: parts.branches,
                 outside: parts.outside,
                 clock: parts.clock,

@@ -10,6 +10,7 @@ pub mod mem;
 pub mod mem_store;
 pub mod platform;
 pub mod registry;
+pub mod stacks;
 pub mod steps;
 
 pub use clock::{SimClock, TestClock};

@@ -1,7 +1,6 @@
 //! CloudFormation behind the port. Signed by hand: its SDK's client takes longer to compile than all else here that speaks to it.
 
 mod read;
-mod xml;
 
 use std::sync::Arc;
 
@@ -12,12 +11,12 @@ use landfall_model::cloudformation::{
 use landfall_ports::stacks::Stacks;
 use landfall_ports::{PortError, PortResult};
 
-use self::xml::Element;
 use crate::budget::Family;
 use crate::call::Call;
 use crate::core::Core;
 use crate::error::Failed;
 use crate::signed::{Request, Signer, percent_encoded};
+use crate::xml::Element;
 
 /// A stack of 500 resources tells a few thousand events in its life; no listing of ours is longer.
 const MOST_PAGES: usize = 200;

@@ -5,7 +5,7 @@ use landfall_model::cloudformation::{
     ChangeSet, PropertyDrift, ResourceChange, ResourceDrift, StackEvent, StackOutput, StackResource, StackState,
 };
 
-use super::xml::Element;
+use crate::xml::Element;
 
 fn time(of: &Element, name: &str) -> Option<Timestamp> {
     of.get(name)?.parse().ok()

@@ -183,12 +183,40 @@ on!(
     secrets_are_read_with_their_key,
     images_are_pinned,
     registries_are_logged_in_to_and_repositories_made,
+    alarms_are_told_apart_and_one_that_is_missing_is_named,
 );
+async fn alarms_are_told_apart_and_one_that_is_missing_is_named(place: Place) {
+    let made = [("shop-errors", "ALARM"), ("shop latency & ü", "OK"), ("shop-idle", "INSUFFICIENT_DATA")];
+    for (name, state) in made {
+        let common = [("Version", "2010-08-01"), ("AlarmName", name)];
+        let put = [
+            ("Action", "PutMetricAlarm"),
+            ("MetricName", "Errors"),
+            ("Namespace", "shop"),
+            ("Statistic", "Sum"),
+            ("Period", "60"),
+            ("EvaluationPeriods", "1"),
+            ("Threshold", "1"),
+            ("ComparisonOperator", "GreaterThanThreshold"),
+        ];
+        place.raw.query("monitoring", &[&common[..], &put].concat()).await;
+        let set = [("Action", "SetAlarmState"), ("StateValue", state), ("StateReason", "told")];
+        place.raw.query("monitoring", &[&common[..], &set].concat()).await;
+    }
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let loud = place.platform.loud_alarms(&names(&["shop-idle", "shop latency & ü", "shop-errors"])).await.unwrap();
+    assert_eq!(loud, ["shop-errors"]);
+    assert_eq!(place.platform.loud_alarms(&names(&["shop latency & ü"])).await.unwrap(), [""; 0]);
+    let missing = place.platform.loud_alarms(&names(&["shop-errors", "shop-erors"])).await.unwrap_err();
+    assert_eq!(missing.to_string(), "not found: there is no alarm shop-erors");
+}
+
 on!(
     ministack: topics_deliver_text_and_envelopes,
     secrets_are_read_with_their_key,
     images_are_pinned,
     registries_are_logged_in_to_and_repositories_made,
+    alarms_are_told_apart_and_one_that_is_missing_is_named,
 );
 
 /// A signature that is wrong anywhere (path, scope, headers, body) would be refused before anything is looked up.

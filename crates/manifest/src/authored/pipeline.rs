@@ -106,13 +106,23 @@ pub(crate) struct StageApproval {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StageWork {
     /// The environment's stack of CloudFormation is applied.
-    pub stack: Option<NoSettings>,
+    pub stack: Option<StageStack>,
     /// A one-off task of the release, such as migrations.
     pub task: Option<StageTask>,
     /// The environment's services, with the release's images.
     pub deploy: Option<NoSettings>,
     /// The environment's probes.
     pub verify: Option<NoSettings>,
+}
+
+/// What applying may do where nobody approves the stage. With an approval, approvers are shown it, and nothing else is done.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct StageStack {
+    /// Replace resources. Default: false, and the stage fails, with nothing changed.
+    pub allow_replacement: bool,
+    /// Delete resources. Default: false.
+    pub allow_deletion: bool,
 }
 
 /// A one-off task. It must end with exit code 0.

@@ -113,12 +113,7 @@ impl<'t> Checker<'_, 't> {
                             .label(at.key_span(), "the environment is on this machine, without `on`");
                         self.push(error);
                     }
-                    Some(_) => {
-                        let error = Diagnostic::error(codes::BAD_VALUE, "this version does not look at alarms")
-                            .label(at.key_span(), "the stage would never be entered")
-                            .help("`checks` may ask whoever watches them; the deployment's own `alarms` end a rollout");
-                        self.push(error);
-                    }
+                    Some(_) => {}
                 }
             }
         }
@@ -195,12 +190,7 @@ impl<'t> Checker<'_, 't> {
         let environment = manifest.environments.get(&stage.environment);
         let run_at = at.get("run");
         let has_stack = environment.is_some_and(|environment| environment.stack.is_some());
-        let Some(run) = &stage.run else {
-            if has_stack {
-                self.no_stack_yet(at.get("environment").span());
-            }
-            return;
-        };
+        let Some(run) = &stage.run else { return };
         if run.is_empty() && run_at.is_given() {
             self.error(codes::BAD_VALUE, run_at, "a stage that does nothing", "empty");
         }
@@ -209,23 +199,26 @@ impl<'t> Checker<'_, 't> {
             if !self.exactly_one("an item of `run`", at, &KINDS) {
                 continue;
             }
-            if work.stack.is_some() {
-                self.no_stack_yet(at.get("stack").key_span());
+            if work.stack.is_some() && environment.is_some() && !has_stack {
+                let name = shorten(&stage.environment);
+                let error = Diagnostic::error(codes::STACK, format!("environment `{name}` has no `stack`"))
+                    .label(at.get("stack").key_span(), "nothing to apply")
+                    .help("`deploy: {}` deploys its services");
+                self.push(error);
             }
-            if work.deploy.is_some() && has_stack {
-                self.no_stack_yet(at.get("deploy").key_span());
+            if work.task.is_some() && has_stack {
+                let error = Diagnostic::error(
+                    codes::STACK,
+                    "a task cannot be run in an environment that is a stack yet",
+                )
+                .label(at.get("task").key_span(), "its task definitions are CloudFormation's")
+                .help("run it in the container before the application starts, or from a stage of another environment");
+                self.push(error);
             }
             if let (Some(task), Some(environment)) = (&work.task, environment) {
                 self.stage_task(manifest, environment, task, at.get("task"));
             }
         }
-    }
-
-    fn no_stack_yet(&mut self, span: crate::diagnostic::Span) {
-        let warning = Diagnostic::warning(codes::STACK, "`landfall pipeline run` cannot apply a stack yet")
-            .label(span, "the environment is a stack of CloudFormation: a run fails here")
-            .help("`landfall pipeline export codepipeline` can: its jobs run `landfall deploy`");
-        self.push(warning);
     }
 
     fn stage_task(

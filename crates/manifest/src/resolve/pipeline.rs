@@ -77,8 +77,8 @@ fn asked(approval: authored::StageApproval) -> Approval {
 
 /// `None` for what a check refused.
 fn one(work: authored::StageWork) -> Option<Work> {
-    Some(if work.stack.is_some() {
-        Work::Stack {}
+    Some(if let Some(authored::StageStack { allow_replacement, allow_deletion }) = work.stack {
+        Work::Stack { allow_replacement, allow_deletion }
     } else if let Some(task) = work.task {
         Work::Task(TaskWork {
             service: task.service,

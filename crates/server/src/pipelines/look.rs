@@ -14,7 +14,7 @@ use landfall_ports::{Platform, PortError};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::holder;
+use super::{holder, stack as stacks};
 use crate::control::ControlError;
 use crate::deploy::{self, Against, Comparison};
 use crate::service::Inner;
@@ -146,7 +146,7 @@ pub(super) async fn survey(inner: &Inner, run: &Run, stage: usize) -> Surveyed {
     if !closed.is_empty() {
         return Surveyed { closed, shown: None };
     }
-    match shown(inner, run, own, environment, stage).await {
+    match shown(inner, run, own, environment, stage, false).await {
         Ok(shown) => Surveyed { closed, shown: Some(shown) },
         Err(why) => Surveyed { closed: vec![why], shown: None },
     }
@@ -170,8 +170,12 @@ pub(super) async fn enter(inner: &Inner, run: &Run, stage: usize) -> Result<(Sho
         if let Some(under_way) = detail.execution.filter(|view| view.outcome.is_none()) {
             return Err(vec![format!("{} ({}) is under way", under_way.title, under_way.id)]);
         }
-        let shown = shown(inner, run, own, environment, stage).await.map_err(|why| vec![why])?;
-        Ok((shown, detail.release.map(|release| release.id.to_string())))
+        let shown = shown(inner, run, own, environment, stage, true).await.map_err(|why| vec![why])?;
+        let before = match environment.stack {
+            Some(_) => stacks::before(inner, environment).await.map_err(|why| vec![why])?,
+            None => detail.release.map(|release| release.id.to_string()),
+        };
+        Ok((shown, before))
     };
     let looked = looked.await;
     if looked.is_err()
@@ -230,6 +234,13 @@ async fn has_run(inner: &Inner, name: &str, release: &PipelineRelease) -> Result
             images.iter().map(move |(name, image)| (service.as_str(), name.as_str(), digest_of(image)))
         })
         .collect();
+    if environment.stack.is_some() {
+        let same = |service: &str, container: &str, image: &str| {
+            let digest = digest_of(image);
+            wanted.iter().any(|one| (one.0, one.1, one.2) == (service, container, digest))
+        };
+        return stacks::runs(inner, environment, same).await.map_err(ControlError::Unavailable);
+    }
     let seen = deploy::releases(inner, name, LOOKED_BACK, false).await?;
     Ok(seen.iter().filter(|one| one.outcome == Some(landfall_workflow::Outcome::Succeeded)).any(|one| {
         wanted.iter().all(|(service, container, digest)| {
@@ -246,9 +257,17 @@ async fn shown(
     own: &Stage,
     environment: &LongLivedEnvironment,
     stage: usize,
+    afresh: bool,
 ) -> Result<Shown, String> {
     let platform = inner.places.get(&own.environment).ok_or_else(|| "it has no place".to_owned())?;
     are_there(platform, own, run.release(), environment).await?;
+    let look_at = match stage.checked_sub(1).and_then(|before| run.pipeline().stages.get(before)) {
+        Some(before) => url(inner, &before.environment).await,
+        None => None,
+    };
+    if environment.stack.is_some() {
+        return Ok(Shown { look_at, ..stacks::shown(inner, run, own, environment, afresh).await? });
+    }
     let comparison = deploy::compare_here(inner, &own.environment, &against(run, own, environment), false).await;
     let comparison =
         comparison.map_err(|error| format!("what would change in {} is not known: {error}", own.environment))?;
@@ -260,10 +279,6 @@ async fn shown(
             .map_or_else(|| "images given by hand".to_owned(), |text| short_commit(text).to_owned());
         format!("{commit} ({})", release.id)
     });
-    let look_at = match stage.checked_sub(1).and_then(|before| run.pipeline().stages.get(before)) {
-        Some(before) => url(inner, &before.environment).await,
-        None => None,
-    };
     let mut shown = told(&comparison);
     for one in images(own, environment, run.release()) {
         shown.images.insert(format!("{}/{}", one.service.unwrap_or_default(), one.container), one.image);
@@ -276,6 +291,9 @@ pub(super) async fn url(inner: &Inner, name: &str) -> Option<String> {
     let place = deploy::place(inner, name).ok()?;
     if let Some(url) = place.environment.verify.as_ref().and_then(|verify| verify.url.clone()) {
         return Some(url);
+    }
+    if place.environment.stack.is_some() {
+        return stacks::url(inner, place.environment).await;
     }
     let target = deploy::target(inner, &place).await.ok()?;
     plan::environment_url(&inner.app, place.environment, target.as_ref())

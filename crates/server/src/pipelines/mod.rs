@@ -9,6 +9,7 @@
 
 mod ask;
 mod look;
+mod stack;
 mod tell;
 mod trigger;
 mod work;
@@ -24,6 +25,7 @@ use landfall_pipeline::{
     Action, Context, Event, Input, Next, Outcome, Peer, Record, Refused, Run, RunSummary, RunView, Transition,
 };
 use landfall_ports::store::{NewRun, StoreError, StoreResult, StoredRun};
+use landfall_stack::live::Plan;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +58,8 @@ pub(crate) struct Pipelines {
     /// Whether runs were read from the store.
     read: tokio::sync::OnceCell<()>,
     changed: watch::Sender<u64>,
+    /// What CloudFormation said that a change set would do, by its name, which follows from what is wanted and from the stack's state.
+    plans: Mutex<BTreeMap<String, Option<Plan>>>,
 }
 
 struct Known {
@@ -71,6 +75,7 @@ impl Default for Pipelines {
             deciding: tokio::sync::Mutex::default(),
             read: tokio::sync::OnceCell::new(),
             changed: watch::Sender::new(0),
+            plans: Mutex::default(),
         }
     }
 }
@@ -78,6 +83,10 @@ impl Default for Pipelines {
 impl Pipelines {
     fn runs(&self) -> MutexGuard<'_, BTreeMap<RunId, Known>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plans(&self) -> MutexGuard<'_, BTreeMap<String, Option<Plan>>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, id: &RunId) -> Option<(Run, Option<Timestamp>)> {

@@ -14,7 +14,7 @@ use landfall_ports::PortError;
 use landfall_workflow::{ExecutionState, Outcome, Signal};
 use serde_json::json;
 
-use super::look;
+use super::{look, stack};
 use crate::control::ControlError;
 use crate::deploy::{self, Against, Change};
 use crate::service::Inner;
@@ -22,9 +22,9 @@ use crate::service::Inner;
 /// Between two looks at an execution, and at what does not answer yet.
 const POLL_MS: u64 = 500;
 /// After a call that failed and may work later.
-const RETRY_MS: u64 = 3_000;
+pub(super) const RETRY_MS: u64 = 3_000;
 
-fn failed(message: impl Into<String>) -> Report {
+pub(super) fn failed(message: impl Into<String>) -> Report {
     Report::Failed { message: message.into(), undone: false }
 }
 
@@ -44,6 +44,10 @@ pub(super) async fn work(inner: &Inner, run: &Run, call: &Call) -> Report {
         Err(why) => return failed(why),
     };
     match &call.work {
+        Some(Work::Deploy {}) if environment.stack.is_some() => {
+            stack::apply(inner, run, stage, environment, call).await
+        }
+        Some(Work::Stack { .. }) => stack::apply(inner, run, stage, environment, call).await,
         Some(Work::Deploy {}) => {
             let Against::Manifest { commit, images, services } = look::against(run, stage, environment) else {
                 return failed("a deployment is of the manifest");
@@ -68,13 +72,19 @@ pub(super) async fn work(inner: &Inner, run: &Run, call: &Call) -> Report {
         Some(Work::Verify {}) => verify(inner, call).await,
         Some(Work::Copy { .. }) => copy(inner, stage, call).await,
         Some(Work::Publish { parameters }) => publish(inner, call, parameters).await,
-        Some(Work::Stack {}) => failed("a pipeline cannot apply a stack yet"),
         None => failed("this version does not know that work"),
     }
 }
 
 /// Back to the release that was there.
-pub(super) async fn rollback(inner: &Inner, _run: &Run, call: &Call) -> Report {
+pub(super) async fn rollback(inner: &Inner, run: &Run, call: &Call) -> Report {
+    let (stage, environment) = match look::here(inner, run, call.stage) {
+        Ok(found) => found,
+        Err(why) => return failed(why),
+    };
+    if environment.stack.is_some() {
+        return stack::back(inner, run, stage, environment, call).await;
+    }
     let change = Change::Rollback { to: call.to.clone(), following: Following::default() };
     executed(inner, call, Begun::Change(change)).await
 }
@@ -154,8 +164,9 @@ async fn verify(inner: &Inner, call: &Call) -> Report {
     let verify = environment.verify.clone().unwrap_or_default();
     let Some(url) = look::url(inner, &call.environment).await else {
         return failed(format!(
-            "where {} is reached is not known: give it `routing` or `verify: {{url: …}}`",
-            call.environment
+            "where {} is reached is not known: give it {} or `verify: {{url: …}}`",
+            call.environment,
+            if environment.stack.is_some() { "a service with a `load_balancer`" } else { "`routing`" }
         ));
     };
     // A URL that somebody gave is meant as it is.

@@ -15,4 +15,5 @@ mod pipelines;
 mod rig;
 mod schedules;
 mod sleep;
+mod stacks;
 mod storm;

@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::deploy::{image, prod};
 use crate::rig::{Post, Rig, Server, eventually};
 
-const COMMIT: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
+pub(crate) const COMMIT: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
 
 /// Answers as it is told to.
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl Outside for Told {
     }
 }
 
-fn stage(environment: &str, approval: Option<Approval>) -> Stage {
+pub(crate) fn stage(environment: &str, approval: Option<Approval>) -> Stage {
     Stage {
         environment: environment.to_owned(),
         requires: Requires::default(),
@@ -73,7 +73,7 @@ fn stage(environment: &str, approval: Option<Approval>) -> Stage {
     }
 }
 
-fn approval() -> Approval {
+pub(crate) fn approval() -> Approval {
     Approval {
         by: vec!["anna".to_owned(), "ben".to_owned()],
         count: 1,
@@ -141,12 +141,12 @@ pub(crate) async fn reaches(server: &Server, id: &RunId, state: RunState) -> Run
     .await
 }
 
-fn fingerprint(view: &RunView) -> String {
+pub(crate) fn fingerprint(view: &RunView) -> String {
     let asked = view.stages.iter().find_map(|stage| stage.approval.as_ref()?.asked.clone());
     asked.expect("somebody is asked").fingerprint
 }
 
-async fn decide(server: &Server, view: &RunView, by: &str, yes: bool) -> Result<String, String> {
+pub(crate) async fn decide(server: &Server, view: &RunView, by: &str, yes: bool) -> Result<String, String> {
     let (by, via, fingerprint, comment, nonce) = (by.to_owned(), Via::Command, fingerprint(view), None, None);
     let signal = match yes {
         true => Signal::Approve { by, via, fingerprint, comment, nonce },
@@ -161,7 +161,7 @@ async fn decide(server: &Server, view: &RunView, by: &str, yes: bool) -> Result<
 }
 
 /// Deployments of an environment that were ever begun.
-async fn deployments(server: &Server, environment: &str) -> usize {
+pub(crate) async fn deployments(server: &Server, environment: &str) -> usize {
     let request = ControlRequest::Releases { environment: environment.to_owned(), limit: 50, all: true };
     match server.service.call(request).await.unwrap() {
         ControlResponse::Releases(all) => all.len(),
@@ -169,7 +169,7 @@ async fn deployments(server: &Server, environment: &str) -> usize {
     }
 }
 
-async fn locked(server: &Server, environment: &str) -> bool {
+pub(crate) async fn locked(server: &Server, environment: &str) -> bool {
     match server.service.call(ControlRequest::Environment { name: environment.to_owned() }).await.unwrap() {
         ControlResponse::Environment(detail) => detail.lock.is_some(),
         other => panic!("{other:?}"),

@@ -18,6 +18,7 @@ use landfall_model::inventory::Listing;
 use landfall_ports::clock::Clock;
 use landfall_ports::pipelines::{Nowhere, Outside};
 use landfall_ports::source::{Branch, BranchSource};
+use landfall_ports::stacks::Stacks;
 use landfall_ports::store::{DeliveryOutcome, Store};
 use landfall_ports::{PortError, PortResult};
 use landfall_server::chat::Chat;
@@ -88,6 +89,7 @@ pub(crate) struct Rig {
     pub(crate) forge: FakeForge,
     pub(crate) chat: Option<Chat>,
     pub(crate) outside: Arc<dyn Outside>,
+    pub(crate) stacks: BTreeMap<String, Arc<dyn Stacks>>,
     pub(crate) reconcile_every: Option<Duration>,
     pub(crate) clock: Arc<SystemClock>,
 }
@@ -120,6 +122,7 @@ impl Rig {
             forge: FakeForge::default(),
             chat: None,
             outside: Arc::new(Nowhere),
+            stacks: BTreeMap::new(),
             reconcile_every: None,
             clock: Arc::new(SystemClock::new()),
         }
@@ -138,6 +141,7 @@ impl Rig {
             engine,
             platform: self.world.platform(),
             places: self.app.environments.keys().map(|name| (name.clone(), self.world.platform())).collect(),
+            stacks: self.stacks.clone(),
             branches: Arc::new(self.forge.clone()),
             outside: self.outside.clone(),
             clock: self.clock.clone(),

@@ -304,13 +304,13 @@ impl<'a> Build<'a> {
                     commands.push(format!("landfall run {name} {service}{container} --timeout {timeout} -- {command}"));
                     minutes += timeout.div_ceil(60);
                 }
-                Work::Stack {} | Work::Deploy {} if !commands.contains(&deploy) => commands.push(deploy.clone()),
+                Work::Stack { .. } | Work::Deploy {} if !commands.contains(&deploy) => commands.push(deploy.clone()),
                 Work::Copy { .. } => {
                     self.note(format!(
                         "{name}: images are not copied to other repositories here (`copy`): ECR's replication does that"
                     ));
                 }
-                Work::Stack {} | Work::Deploy {} | Work::Verify {} | Work::Publish { .. } => {}
+                Work::Stack { .. } | Work::Deploy {} | Work::Verify {} | Work::Publish { .. } => {}
             }
         }
         let commands: Vec<&str> = commands.iter().map(String::as_str).collect();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use landfall_iam::{Level, StateBucket, action};
+use landfall_iam::{APPLIES, Level, StateBucket, action};
 use landfall_model::app::App;
 
 use super::{Build, Undeliverable};
@@ -231,25 +231,9 @@ fn reach(service: &str, stack: &str, zone: Option<&str>) -> (&'static str, Vec<E
     }
 }
 
-/// The stack's own life.
-const STACK: &[&str] = &[
-    "cloudformation:ContinueUpdateRollback",
-    "cloudformation:CreateChangeSet",
-    "cloudformation:DeleteChangeSet",
-    "cloudformation:DescribeChangeSet",
-    "cloudformation:DescribeStackEvents",
-    "cloudformation:DescribeStackResources",
-    "cloudformation:DescribeStacks",
-    "cloudformation:ExecuteChangeSet",
-    "cloudformation:GetTemplate",
-    "cloudformation:ListChangeSets",
-    "cloudformation:TagResource",
-    "cloudformation:UpdateTerminationProtection",
-];
-
 impl Build<'_> {
     pub(super) fn stack_name(&self, environment: &str) -> String {
-        format!("{}-{environment}", self.ask.app.project)
+        landfall_model::stack::stack_name(&self.ask.app.project, environment)
     }
 
     /// `tasks`: one-off tasks are run too.
@@ -346,7 +330,7 @@ impl Build<'_> {
         let template = crate::template(app, environment, None).map_err(wrong)?;
         let name = self.stack_name(environment);
         let own = format!("arn:${{AWS::Partition}}:cloudformation:${{AWS::Region}}:${{AWS::AccountId}}:stack/{name}/*");
-        statements.push(Statement::allow("ChangeStack", STACK, [Expr::sub(own)]));
+        statements.push(Statement::allow("ChangeStack", APPLIES, [Expr::sub(own)]));
         let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (_, resource) in &template.resources {
             for call in calls(&resource.properties) {

@@ -41,6 +41,25 @@ pub struct Row {
     pub what: Vec<String>,
 }
 
+impl Row {
+    /// A line for people. `width`: of the longest resource's name.
+    pub fn line(&self, width: usize) -> String {
+        let (sign, word) = match self.act {
+            Act::Add => ("+", "add"),
+            Act::Import => ("+", "import"),
+            Act::Change => ("~", "change"),
+            Act::Revise => ("~", "revise"),
+            Act::Release => ("-", "let go"),
+            Act::MayReplace => ("±", "replace?"),
+            Act::Replace => ("±", "replace"),
+            Act::Delete => ("-", "delete"),
+        };
+        let what = if self.what.is_empty() { String::new() } else { format!("  {}", self.what.join(", ")) };
+        let kind = self.kind.strip_prefix("AWS::").unwrap_or(&self.kind);
+        format!("{sign} {word:<8} {:width$}  {kind}{what}", self.resource).trim_end().to_owned()
+    }
+}
+
 /// Sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
@@ -59,6 +78,11 @@ impl Plan {
 
     pub fn deletes(&self) -> bool {
         self.count(Act::deletes) > 0
+    }
+
+    /// Of the longest resource's name.
+    pub fn width(&self) -> usize {
+        self.rows.iter().map(|row| row.resource.len()).max().unwrap_or_default()
     }
 }
 

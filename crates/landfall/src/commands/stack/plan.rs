@@ -85,7 +85,7 @@ impl Shown {
                 None => out.push_str(&format!("  image    {}  {to}\n", image.parameter)),
             }
         }
-        let named = self.plan.rows.iter().map(|row| row.resource.len()).max().unwrap_or_default();
+        let named = self.plan.width();
         for row in &self.plan.rows {
             out.push_str(&line(row, named));
         }
@@ -117,20 +117,7 @@ impl Shown {
 }
 
 fn line(row: &Row, width: usize) -> String {
-    let (sign, word) = match row.act {
-        Act::Add => ("+", "add"),
-        Act::Import => ("+", "import"),
-        Act::Change => ("~", "change"),
-        Act::Revise => ("~", "revise"),
-        Act::Release => ("-", "let go"),
-        Act::MayReplace => ("±", "replace?"),
-        Act::Replace => ("±", "replace"),
-        Act::Delete => ("-", "delete"),
-    };
-    let what = if row.what.is_empty() { String::new() } else { format!("  {}", row.what.join(", ")) };
-    let kind = row.kind.strip_prefix("AWS::").unwrap_or(&row.kind);
-    let text = format!("{sign} {word:<8} {:width$}  {kind}{what}", row.resource);
-    let text = text.trim_end();
+    let text = row.line(width);
     match row.act {
         Act::Add | Act::Import => format!("  {}\n", text.green()),
         Act::Change | Act::Revise | Act::Release => format!("  {text}\n"),

@@ -2,7 +2,7 @@
 
 /// An element.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Element {
+pub(crate) struct Element {
     name: String,
     text: String,
     children: Vec<Element>,
@@ -10,7 +10,7 @@ pub(super) struct Element {
 
 impl Element {
     /// `None`: it is no XML.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut open: Vec<Self> = vec![Self::default()];
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('<') {
@@ -51,27 +51,27 @@ impl Element {
     }
 
     /// The first child of that name.
-    pub(super) fn child(&self, name: &str) -> Option<&Self> {
+    pub(crate) fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| child.name == name)
     }
 
     /// Its text; `None` where it is not there, or says nothing.
-    pub(super) fn get(&self, name: &str) -> Option<String> {
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
         self.child(name).map(|child| child.text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
     /// As `get`; nothing is said by an empty text.
-    pub(super) fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.get(name).unwrap_or_default()
     }
 
     /// `<name><member>…</member>…</name>`
-    pub(super) fn members(&self, name: &str) -> impl Iterator<Item = &Self> {
+    pub(crate) fn members(&self, name: &str) -> impl Iterator<Item = &Self> {
         let children = self.child(name).map_or(&[][..], |list| &list.children);
         children.iter().filter(|child| child.name == "member")
     }
 
-    pub(super) fn texts(&self, name: &str) -> Vec<String> {
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
         self.members(name).map(|member| member.text.trim().to_owned()).collect()
     }
 }

@@ -1,0 +1,529 @@
+//! A stage of an environment that is a stack: what applying it would do, as an approver is shown it, and the applying itself.
+//!
+//! **What was shown is what is done.** The change set that is about to be executed is compared with what the stage was entered for,
+//! line by line: images, template, the stack's state, and every resource that it adds, changes, replaces or deletes. One line more, and
+//! nothing is executed.
+//!
+//! **A death loses nothing.** The change set is found again by its name, which follows from what is wanted and from the stack's state.
+//! Before it is executed the run's journal has its id and the stack's newest event; executing it a second time does nothing, and its
+//! end is read from the events after that one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use landfall_model::app::LongLivedEnvironment;
+use landfall_model::cloudformation::StackState;
+use landfall_model::pipeline::{Stage, Work};
+use landfall_model::stack::stack_name;
+use landfall_pipeline::{Call, Differs, Report, Run, Shown};
+use landfall_planner::plan::ImageOverride;
+use landfall_ports::stacks::Stacks;
+use landfall_ports::{PortError, PortResult};
+use landfall_stack::live::{
+    Act, Before, Ending, Phase, Plan, Unwanted, Wanted, Work as UnderWay, change_set_name, given, images as parameters,
+    overwritten, phase, plan_name, told, wanted,
+};
+use landfall_steps::stack::{
+    Begun, Followed, Prepared, Purpose, Ready, discard, execute, follow, mark, prepare, state_of,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::look;
+use super::work::{RETRY_MS, failed};
+use crate::service::Inner;
+
+/// A change set takes seconds; of a large stack a minute.
+const PATIENCE: Duration = Duration::from_secs(60);
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
+/// Between two looks at a change set, and at a stack that changes; longer where every question counts.
+const POLL_MS: u64 = 100;
+/// Resources that are named where something is told of all of them.
+const NAMED: usize = 4;
+/// Plans that are kept in mind: of each environment that is waited before, and a few more.
+pub(super) const PLANS: usize = 32;
+
+/// Why something cannot be told.
+enum Wrong {
+    /// Perhaps it can later.
+    Later(String),
+    Never(String),
+}
+
+impl Wrong {
+    fn why(self) -> String {
+        match self {
+            Self::Later(why) | Self::Never(why) => why,
+        }
+    }
+}
+
+impl From<PortError> for Wrong {
+    fn from(error: PortError) -> Self {
+        match error {
+            PortError::Unavailable(_) | PortError::Throttled { .. } => Self::Later(error.to_string()),
+            other => Self::Never(other.to_string()),
+        }
+    }
+}
+
+/// A stage's stack, whatever it is like.
+struct Place<'a> {
+    stacks: &'a dyn Stacks,
+    environment: &'a LongLivedEnvironment,
+    name: String,
+}
+
+/// A stack, and what it shall be.
+struct Scene<'a> {
+    place: &'a Place<'a>,
+    /// `None`: there is none, or one that was only planned.
+    live: Option<StackState>,
+    template: Option<String>,
+    images: Vec<ImageOverride>,
+    wanted: Wanted,
+}
+
+fn place<'a>(inner: &'a Inner, environment: &'a LongLivedEnvironment) -> Result<Place<'a>, Wrong> {
+    let stacks = inner.stacks.get(&environment.name).map(AsRef::as_ref).ok_or_else(|| {
+        Wrong::Never(format!("environment {} is a stack, and there is no CloudFormation here", environment.name))
+    })?;
+    Ok(Place { stacks, environment, name: stack_name(&inner.app.project, &environment.name) })
+}
+
+impl Place<'_> {
+    async fn live(&self) -> PortResult<Option<StackState>> {
+        Ok(there(self.stacks.describe(&self.name).await?))
+    }
+
+    fn protected(&self) -> bool {
+        self.environment.stack.as_ref().is_some_and(|stack| stack.termination_protection)
+    }
+
+    /// What termination protection is to become.
+    fn protects(&self, live: Option<&StackState>) -> Option<bool> {
+        let protected = live.is_some_and(|live| live.protected);
+        (protected != self.protected()).then_some(self.protected())
+    }
+}
+
+fn there(stack: Option<StackState>) -> Option<StackState> {
+    stack.filter(|stack| !matches!(phase(Some(stack)), Phase::Absent | Phase::Review))
+}
+
+/// `back`: the parameters that it is to have again, instead of the run's images.
+async fn scene<'a>(
+    inner: &Inner,
+    run: &Run,
+    stage: &Stage,
+    place: &'a Place<'a>,
+    back: Option<&BTreeMap<String, String>>,
+) -> Result<Scene<'a>, Wrong> {
+    let environment = place.environment;
+    let live = place.live().await?;
+    let template = match &live {
+        Some(live) => place.stacks.template(&live.id).await?,
+        None => None,
+    };
+    let images = look::images(stage, environment, run.release());
+    let named: Vec<_> =
+        images.iter().map(|one| (one.service.clone(), one.container.clone(), one.image.clone())).collect();
+    let never = |unwanted: Unwanted| Wrong::Never(unwanted.to_string());
+    let mut given = given(&inner.app, environment, &named).map_err(never)?;
+    if let Some(back) = back {
+        for (parameter, image) in &mut given.parameters {
+            let before = back.get(parameter);
+            image.clone_from(before.ok_or_else(|| Wrong::Never(format!("which image {parameter} was is not known")))?);
+        }
+    }
+    let seen = live.as_ref().map(|live| (live, template.as_deref()));
+    let wanted = wanted(&inner.app, environment, &given, seen).map_err(never)?;
+    Ok(Scene { place, live, template, images, wanted })
+}
+
+impl Scene<'_> {
+    /// What an approval is bound to. `plan`: none where no resource changes.
+    fn shown(&self, inner: &Inner, live: Option<&StackState>, plan: Option<&Plan>) -> Shown {
+        let name = &self.wanted.stack;
+        let mut shown = Shown { environment: self.place.environment.name.clone(), ..Shown::default() };
+        for one in &self.images {
+            let who = format!("{}/{}", one.service.as_deref().unwrap_or_default(), one.container);
+            shown.images.insert(who, one.image.clone());
+        }
+        for one in parameters(&inner.app, self.place.environment) {
+            if let Some(image) = live.and_then(|live| live.parameters.get(&one.parameter)) {
+                shown.present.insert(format!("{}/{}", one.service, one.container), image.clone());
+            }
+        }
+        let role = self.wanted.role.as_deref().unwrap_or_default();
+        let mut digest = Sha256::new();
+        for part in [self.wanted.template.as_str(), role, if self.wanted.protected { "protected" } else { "" }] {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        shown.config.insert(name.clone(), hex::encode(digest.finalize()));
+        shown.state.insert(name.clone(), state_of(live));
+        shown.changes = self.changes(live, plan);
+        shown
+    }
+
+    /// What applying does, a line each; what may hurt comes last.
+    fn changes(&self, live: Option<&StackState>, plan: Option<&Plan>) -> Vec<String> {
+        let mut lines = Vec::new();
+        if live.is_none() {
+            lines.push(format!("stack {}: is made", self.wanted.stack));
+        }
+        for one in live.iter().flat_map(|live| overwritten(live, self.template.as_deref())) {
+            lines
+                .push(format!("{} was set to {} past Landfall, which set it to {}", one.parameter, one.found, one.set));
+        }
+        for (parameter, image) in &self.wanted.parameters {
+            let (Some(image), Some(live)) = (image, live) else { continue };
+            match live.parameters.get(parameter) {
+                Some(before) if before == image => {}
+                Some(before) => lines.push(format!("{parameter}: {before} → {image}")),
+                None => lines.push(format!("{parameter}: {image}")),
+            }
+        }
+        if let Some(on) = self.place.protects(live) {
+            lines.push(format!("termination protection → {}", if on { "on" } else { "off" }));
+        }
+        let width = plan.map(Plan::width).unwrap_or_default();
+        lines.extend(plan.iter().flat_map(|plan| &plan.rows).map(|row| row.line(width)));
+        lines
+    }
+
+    /// The plan of a change set that is made to be looked at, and taken away again.
+    async fn planned(&self, inner: &Inner, afresh: bool) -> Result<Option<Plan>, Wrong> {
+        let name = plan_name(&self.wanted, &state_of(self.live.as_ref()));
+        if let Some(known) = inner.pipelines.plans().get(&name).filter(|_| !afresh) {
+            return Ok(known.clone());
+        }
+        let plan = self.looked(inner).await?;
+        let mut plans = inner.pipelines.plans();
+        if plans.len() >= PLANS {
+            plans.clear();
+        }
+        plans.insert(name, plan.clone());
+        Ok(plan)
+    }
+
+    async fn looked(&self, inner: &Inner) -> Result<Option<Plan>, Wrong> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut pause = FIRST_LOOK;
+        loop {
+            match prepare(self.place.stacks, &self.wanted, Purpose::Look).await? {
+                Prepared::Ready(ready) => {
+                    discard(self.place.stacks, &self.wanted.stack, &ready.set.name).await?;
+                    return Ok(Some(ready.plan));
+                }
+                Prepared::Nothing => return Ok(None),
+                Prepared::Refused(reason) => return Err(Wrong::Never(self.refused(&reason))),
+                // The empty stack of a change set that was looked at goes.
+                Prepared::Pending | Prepared::Held(Before::Watch(UnderWay::Delete)) => {}
+                Prepared::Held(before) => return Err(Wrong::Later(self.held(&before))),
+            }
+            if tokio::time::Instant::now() >= deadline || inner.shutdown.is_cancelled() {
+                return Err(Wrong::Later(format!(
+                    "CloudFormation makes no change set of {} in time",
+                    self.wanted.stack
+                )));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_LOOK);
+        }
+    }
+
+    fn refused(&self, reason: &str) -> String {
+        format!("CloudFormation refuses the template of {}: {}", self.wanted.stack, told(reason))
+    }
+
+    fn held(&self, before: &Before) -> String {
+        let (stack, name) = (&self.wanted.stack, &self.place.environment.name);
+        match before {
+            Before::Foreign(Some(owner)) => format!("stack {stack} belongs to {owner}: it is not touched"),
+            Before::Foreign(None) => {
+                format!("stack {stack} was not made by Landfall for {}: it is not touched", self.wanted.environment)
+            }
+            Before::Watch(work) => format!("stack {stack} is being {}", work.said()),
+            Before::Stuck(_) | Before::Create | Before::Update => {
+                format!(
+                    "stack {stack} cannot be changed as it is: `landfall stack recover {name}` says why, and leads out of it"
+                )
+            }
+        }
+    }
+}
+
+/// What would be applied over what. `afresh`: CloudFormation is asked, whatever it said of the same before.
+pub(super) async fn shown(
+    inner: &Inner,
+    run: &Run,
+    stage: &Stage,
+    environment: &LongLivedEnvironment,
+    afresh: bool,
+) -> Result<Shown, String> {
+    let place = place(inner, environment).map_err(Wrong::why)?;
+    let scene = scene(inner, run, stage, &place, None).await.map_err(Wrong::why)?;
+    let plan = scene.planned(inner, afresh).await.map_err(Wrong::why)?;
+    let live = scene.live.as_ref();
+    let from = live.map(|live| {
+        let at = live.updated.or(live.created).map_or_else(String::new, |at| format!(", changed at {at:.0}"));
+        format!("stack {}{at}", live.name)
+    });
+    Ok(Shown { from, ..scene.shown(inner, live, plan.as_ref()) })
+}
+
+async fn live(inner: &Inner, environment: &LongLivedEnvironment) -> Result<Option<StackState>, String> {
+    place(inner, environment).map_err(Wrong::why)?.live().await.map_err(|error| error.to_string())
+}
+
+/// What a rollback goes back to: the images that run, as the stack's parameters. `None`: nothing runs.
+pub(super) async fn before(inner: &Inner, environment: &LongLivedEnvironment) -> Result<Option<String>, String> {
+    Ok(live(inner, environment).await?.map(|live| json!(live.parameters).to_string()))
+}
+
+fn url_of(live: &StackState) -> Option<String> {
+    live.outputs.iter().find(|output| output.key == "Url").map(|output| output.value.clone())
+}
+
+/// Where the stack's load balancer is reached.
+pub(super) async fn url(inner: &Inner, environment: &LongLivedEnvironment) -> Option<String> {
+    url_of(&live(inner, environment).await.ok()??)
+}
+
+/// Whether each image that comes with a release is a `wanted` one (of service and container), and the stack is well.
+pub(super) async fn runs(
+    inner: &Inner,
+    environment: &LongLivedEnvironment,
+    wanted: impl Fn(&str, &str, &str) -> bool,
+) -> Result<bool, String> {
+    let Some(live) = live(inner, environment).await? else { return Ok(false) };
+    let same = parameters(&inner.app, environment).into_iter().all(|one| {
+        let image = live.parameters.get(&one.parameter);
+        image.is_some_and(|image| wanted(&one.service, &one.container, image))
+    });
+    Ok(same && phase(Some(&live)) == Phase::Steady { rolled_back: false })
+}
+
+/// How far applying is, as the run's journal keeps it before it goes on.
+#[derive(Debug, Serialize, Deserialize)]
+struct Token {
+    begun: Begun,
+    set: String,
+    executed: bool,
+}
+
+fn undone(message: impl Into<String>) -> Report {
+    Report::Failed { message: message.into(), undone: true }
+}
+
+fn pending(token: &serde_json::Value, note: Option<String>) -> Report {
+    Report::Pending { token: token.clone(), after_ms: POLL_MS, note }
+}
+
+/// No sooner than the platform bears it.
+fn unhurried(inner: &Inner, environment: &str, report: Report) -> Report {
+    let least = inner.places.get(environment).map_or(0, |place| place.min_poll_ms);
+    match report {
+        // What was written is done at once.
+        Report::Pending { token, after_ms, note } if after_ms > 0 => {
+            Report::Pending { token, after_ms: after_ms.max(least), note }
+        }
+        other => other,
+    }
+}
+
+/// Brings the stack to what the run's stage was entered for.
+pub(super) async fn apply(
+    inner: &Inner,
+    run: &Run,
+    stage: &Stage,
+    environment: &LongLivedEnvironment,
+    call: &Call,
+) -> Report {
+    let may = match &call.work {
+        _ if stage.approval.is_some() => May::Shown,
+        Some(Work::Stack { allow_replacement, allow_deletion }) => {
+            May::Only { replace: *allow_replacement, delete: *allow_deletion }
+        }
+        _ => May::Only { replace: false, delete: false },
+    };
+    stepped(inner, run, stage, environment, call, None, may).await
+}
+
+/// The images that ran before again; all else stays as the manifest says.
+pub(super) async fn back(
+    inner: &Inner,
+    run: &Run,
+    stage: &Stage,
+    environment: &LongLivedEnvironment,
+    call: &Call,
+) -> Report {
+    let to = call.to.as_deref().and_then(|to| serde_json::from_str::<BTreeMap<String, String>>(to).ok());
+    let Some(to) = to else { return failed("what ran before is not known") };
+    stepped(inner, run, stage, environment, call, Some(&to), May::Only { replace: false, delete: false }).await
+}
+
+/// What a change set may do to what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum May {
+    /// All that was shown: somebody has said yes to it.
+    Shown,
+    Only {
+        replace: bool,
+        delete: bool,
+    },
+}
+
+async fn stepped(
+    inner: &Inner,
+    run: &Run,
+    stage: &Stage,
+    environment: &LongLivedEnvironment,
+    call: &Call,
+    back: Option<&BTreeMap<String, String>>,
+    may: May,
+) -> Report {
+    let known = call.token.as_ref().and_then(|token| serde_json::from_value::<Token>(token.clone()).ok());
+    let report = async {
+        let place = place(inner, environment)?;
+        match known {
+            None => begin(inner, &scene(inner, run, stage, &place, back).await?, call, back.is_none(), may).await,
+            Some(token) if token.executed => followed(&place, &token).await,
+            Some(token) => begun(&place, call, token).await,
+        }
+    };
+    match report.await {
+        Ok(report) => unhurried(inner, &environment.name, report),
+        Err(Wrong::Later(why)) => {
+            let token = call.token.clone().unwrap_or_else(|| json!({}));
+            Report::Pending { token, after_ms: RETRY_MS, note: Some(why) }
+        }
+        Err(Wrong::Never(why)) => failed(why),
+    }
+}
+
+/// Nothing is executed yet.
+async fn begin(inner: &Inner, scene: &Scene<'_>, call: &Call, compare: bool, may: May) -> Result<Report, Wrong> {
+    let stack = &scene.wanted.stack;
+    if call.stop {
+        let name = change_set_name(&scene.wanted, &state_of(scene.live.as_ref()));
+        discard(scene.place.stacks, stack, &name).await?;
+        return Ok(undone("stopped before it was begun"));
+    }
+    let ready = match prepare(scene.place.stacks, &scene.wanted, Purpose::Apply).await? {
+        Prepared::Pending => return Ok(pending(&json!({}), Some("a change set is being made".to_owned()))),
+        Prepared::Held(Before::Watch(work)) => return Ok(pending(&json!({}), Some(scene.held(&Before::Watch(work))))),
+        Prepared::Held(before) => return Ok(undone(scene.held(&before))),
+        Prepared::Refused(reason) => return Ok(undone(scene.refused(&reason))),
+        Prepared::Nothing => return done(scene.place, false).await,
+        Prepared::Ready(ready) => ready,
+    };
+    let refused = match &call.shown {
+        Some(shown) if compare => differs(inner, scene, shown, &ready),
+        _ => None,
+    };
+    if let Some(why) = refused.or_else(|| forbidden(&scene.place.environment.name, &ready.plan, may)) {
+        discard(scene.place.stacks, stack, &ready.set.name).await?;
+        return Ok(undone(format!("{why}; nothing was changed")));
+    }
+    let token = Token { begun: mark(scene.place.stacks, stack).await?, set: ready.set.id, executed: false };
+    Ok(Report::Pending { token: json!(token), after_ms: 0, note: None })
+}
+
+/// In what the change set is not what the stage was entered for.
+fn differs(inner: &Inner, scene: &Scene<'_>, shown: &Shown, ready: &Ready) -> Option<String> {
+    let live = there(ready.stack.clone());
+    let now = scene.shown(inner, live.as_ref(), Some(&ready.plan));
+    shown.differs(&now).map(|Differs(why)| why)
+}
+
+/// What would be replaced or deleted, and how that is allowed.
+fn forbidden(environment: &str, plan: &Plan, may: May) -> Option<String> {
+    let May::Only { replace, delete } = may else { return None };
+    let named = |of: fn(Act) -> bool| {
+        let all: Vec<&str> = plan.rows.iter().filter(|row| of(row.act)).map(|row| row.resource.as_str()).collect();
+        let more = all.len().saturating_sub(NAMED);
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{rest}", all.iter().take(NAMED).copied().collect::<Vec<_>>().join(", "))
+    };
+    let replaces = plan.replaces() && !replace;
+    let deletes = plan.deletes() && !delete;
+    let (what, keys) = match (replaces, deletes) {
+        (false, false) => return None,
+        (true, false) => (format!("{} would be replaced", named(Act::replaces)), "allow_replacement: true"),
+        (false, true) => (format!("{} would be deleted", named(Act::deletes)), "allow_deletion: true"),
+        (true, true) => (
+            format!("{} would be replaced, and {} deleted", named(Act::replaces), named(Act::deletes)),
+            "allow_replacement: true, allow_deletion: true",
+        ),
+    };
+    Some(format!(
+        "{what}, and nobody has approved that. If it is meant, give the stage an `approval`, or `run: [{{ stack: {{ {keys} }} }}]`, or \
+         apply it once by `landfall stack apply {environment}`"
+    ))
+}
+
+/// The journal has what is about to be executed, and perhaps was.
+async fn begun(place: &Place<'_>, call: &Call, token: Token) -> Result<Report, Wrong> {
+    if call.stop && follow(place.stacks, &token.begun).await?.events.is_empty() {
+        discard(place.stacks, &place.name, &token.set).await?;
+        return Ok(undone("stopped before it was begun"));
+    }
+    match execute(place.stacks, &token.begun, &token.set).await {
+        Ok(()) => Ok(pending(&json!(Token { executed: true, ..token }), None)),
+        Err(PortError::Conflict(why)) => Ok(undone(why)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn followed(place: &Place<'_>, token: &Token) -> Result<Report, Wrong> {
+    let (stack, name) = (&place.name, &place.environment.name);
+    let look = follow(place.stacks, &token.begun).await?;
+    let Some(ending) = look.ending else { return Ok(pending(&json!(token), note(&look, &token.begun.stack))) };
+    let causes = look.causes(&token.begun.stack);
+    let why = causes.root.or_else(|| causes.blocking.first().cloned()).map_or_else(
+        || "no reason was given".to_owned(),
+        |cause| format!("{} ({}): {}", cause.resource, cause.kind, cause.reason),
+    );
+    Ok(match ending {
+        Ending::Done => return done(place, true).await,
+        Ending::RolledBack if place.live().await?.is_some_and(|live| live.status == "ROLLBACK_COMPLETE") => {
+            undone(format!("{why}; nothing is left of it: `landfall stack recover {name}` clears it away"))
+        }
+        Ending::RolledBack => undone(why),
+        Ending::Gone => failed(format!("stack {stack} is gone: somebody deleted it")),
+        Ending::RollbackFailed | Ending::Failed => {
+            failed(format!("{why}; `landfall stack recover {name}` leads out of it"))
+        }
+    })
+}
+
+/// What is under way: the resources that have begun and not ended.
+fn note(look: &Followed, stack: &str) -> Option<String> {
+    let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+    for event in look.events.iter().filter(|event| !event.is_of(stack)) {
+        last.entry(&event.resource).or_insert(&event.status);
+    }
+    let all: Vec<&str> =
+        last.iter().filter(|(_, status)| status.ends_with("_IN_PROGRESS")).map(|(name, _)| *name).collect();
+    let more = all.len().saturating_sub(NAMED);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!all.is_empty()).then(|| format!("{}{rest}", all.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ")))
+}
+
+async fn done(place: &Place<'_>, changed: bool) -> Result<Report, Wrong> {
+    let live = place.live().await?;
+    if let Some(on) = place.protects(live.as_ref()) {
+        place.stacks.protect(&place.name, on).await?;
+    }
+    let mut output = BTreeMap::from([("stack".to_owned(), place.name.clone())]);
+    if !changed {
+        output.insert("changed".to_owned(), "nothing".to_owned());
+    }
+    output.extend(live.as_ref().and_then(url_of).map(|url| ("url".to_owned(), url)));
+    Ok(Report::Done { output })
+}
