@@ -230,7 +230,7 @@ impl Assembly {
         };
         let mut config = ServiceConfig { public_url: env_vars::get(env_vars::PUBLIC_URL), ..ServiceConfig::default() };
         if listener.is_none() {
-            config.reconcile_every = None;
+            (config.reconcile_every, config.runs) = (None, None);
         }
         let service = Service::new(parts, config).await.map_err(unavailable)?;
         let (cancel, notifier) = (CancellationToken::new(), Arc::new(notifier));

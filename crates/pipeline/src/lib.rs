@@ -6,6 +6,7 @@
 //! - [`Run::next`]: what is to be done now, from the state alone; after a crash it is the same again, with the same key.
 //! - [`Run::view`]: what a person sees; the page and `--output json` show it.
 //! - [`Shown::fingerprint`]: what an approval is bound to; [`link`]: signed expiring links.
+//! - [`retention`]: which finished runs may be forgotten.
 //!
 //! **Approval.** Who is asked is shown a [`Shown`]: the release's digests, what they change, and what the environment runs. An
 //! approval names its fingerprint. When all have said yes, the environment's lock is taken, everything is looked at afresh, and
@@ -22,6 +23,7 @@ mod handle;
 pub mod link;
 mod next;
 mod notices;
+pub mod retention;
 mod run;
 mod shown;
 mod signal;

@@ -169,6 +169,10 @@ pub trait Store: Send + Sync {
     async fn runs(&self, _limit: u32) -> StoreResult<Vec<RunId>> {
         Ok(Vec::new())
     }
+    /// Those of these that have finished are deleted, and their keys with them; how many.
+    async fn forget_runs(&self, _ids: Vec<RunId>) -> StoreResult<usize> {
+        Ok(0)
+    }
 
     /// Whether other processes write it too: what is kept in memory must then be read again now and then.
     fn is_shared(&self) -> bool {

@@ -8,6 +8,7 @@ use landfall_engine::Engine;
 use landfall_model::Timestamp;
 use landfall_model::app::App;
 use landfall_model::ids::{DeliveryId, EnvironmentId, ExecutionId};
+use landfall_pipeline::retention::Retention;
 use landfall_ports::Platform;
 use landfall_ports::clock::Clock;
 use landfall_ports::journal::Journal;
@@ -56,6 +57,8 @@ pub struct ServiceConfig {
     pub look_again: Duration,
     /// Where people reach the pages; `None`: nowhere, and notices name commands instead of links.
     pub public_url: Option<String>,
+    /// Once a day finished runs of pipelines that are older go; `None`: never.
+    pub runs: Option<Retention>,
 }
 
 impl Default for ServiceConfig {
@@ -65,6 +68,7 @@ impl Default for ServiceConfig {
             parallel: 16,
             look_again: Duration::from_secs(5),
             public_url: None,
+            runs: Some(Retention { days: 90, newest: 50 }),
         }
     }
 }

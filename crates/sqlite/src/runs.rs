@@ -83,3 +83,12 @@ pub(crate) fn list(connection: &Connection, limit: u32) -> Step<Vec<RunId>> {
         .collect::<Result<_, _>>()?;
     Ok(ids)
 }
+
+pub(crate) fn forget(connection: &Connection, ids: &[RunId]) -> Step<usize> {
+    let mut delete = connection.prepare_cached("DELETE FROM runs WHERE id = ?1 AND finished = 1")?;
+    let mut gone = 0;
+    for id in ids {
+        gone += delete.execute([id.as_str()])?;
+    }
+    Ok(gone)
+}

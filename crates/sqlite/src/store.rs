@@ -184,6 +184,10 @@ impl Store for SqliteStore {
         self.inner.readers.read(move |connection| runs::list(connection, limit)).await
     }
 
+    async fn forget_runs(&self, ids: Vec<RunId>) -> StoreResult<usize> {
+        self.inner.writer.transact(move |connection| runs::forget(connection, &ids)).await
+    }
+
     async fn backup(&self, to: &Path) -> StoreResult<()> {
         let to = to.to_owned();
         let path = self.inner.path.clone();

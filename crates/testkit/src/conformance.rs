@@ -116,6 +116,7 @@ pub async fn runs<S: Subject>(make: impl AsyncFn() -> S) {
     runs::a_run_is_made_once_for_its_key(&make().await).await;
     runs::appends_expect_what_was_read(&make().await).await;
     runs::listing_keeps_what_has_not_finished(&make().await).await;
+    runs::only_finished_ones_are_forgotten(&make().await).await;
 }
 
 #[cfg(test)]

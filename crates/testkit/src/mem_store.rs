@@ -236,7 +236,8 @@ impl Store for Mem {
         if let Some((_, known)) = runs.runs.iter().find(|(key, _)| *key == new.dedup_key) {
             return Ok(known.id.clone());
         }
-        let number = runs.runs.iter().filter(|(_, run)| run.pipeline == new.pipeline).count() as u64 + 1;
+        let own = runs.runs.iter().filter(|(_, run)| run.pipeline == new.pipeline);
+        let number = own.map(|(_, run)| run.number).max().unwrap_or(0) + 1;
         let NewRun { id, pipeline, dedup_key, record, .. } = new;
         let run = StoredRun { id: id.clone(), pipeline, number, records: vec![record], finished: false };
         runs.runs.push((dedup_key, run));
@@ -267,6 +268,13 @@ impl Store for Mem {
 
     async fn run(&self, id: &RunId) -> StoreResult<Option<StoredRun>> {
         Ok(self.lock().store.runs.iter().find(|(_, run)| run.id == *id).map(|(_, run)| run.clone()))
+    }
+
+    async fn forget_runs(&self, ids: Vec<RunId>) -> StoreResult<usize> {
+        let runs = &mut self.lock().store.runs;
+        let before = runs.len();
+        runs.retain(|(_, run)| !run.finished || !ids.contains(&run.id));
+        Ok(before - runs.len())
     }
 
     async fn runs(&self, limit: u32) -> StoreResult<Vec<RunId>> {

@@ -8,6 +8,7 @@
 //! stage. A death between the two leaves a lock of a run that no longer holds it: every look gives such locks back.
 
 mod ask;
+mod forget;
 mod look;
 mod stack;
 mod tell;
@@ -270,6 +271,7 @@ pub(crate) async fn run(service: &Service, cancel: &CancellationToken) {
     let (mut busy, mut again) = (BTreeSet::<RunId>::new(), BTreeSet::<RunId>::new());
     let mut wakes: BTreeMap<RunId, Timestamp> = BTreeMap::new();
     let mut look = tokio::time::interval(LOOK_AGAIN);
+    let mut forgets = tokio::time::interval(forget::EVERY);
     loop {
         let now = inner.clock.now();
         for id in inner.pipelines.live() {
@@ -303,6 +305,7 @@ pub(crate) async fn run(service: &Service, cancel: &CancellationToken) {
             },
             _ = changed.changed() => dirty = true,
             _ = look.tick() => dirty = true,
+            _ = forgets.tick() => forget::forget(inner).await,
             () = tokio::time::sleep(pause) => {}
         }
         if dirty {

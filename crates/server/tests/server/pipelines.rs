@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
+use landfall_model::Timestamp;
 use landfall_model::app::{AwaitSource, ImageSource};
 use landfall_model::ids::RunId;
 use landfall_model::pipeline::{
     Approval, Check, OnDeadline, OnFailure, Pipeline, PipelineRelease, Requires, Stage, Trigger, Work,
 };
 use landfall_model::probe::Probe;
+use landfall_pipeline::retention::Retention;
 use landfall_pipeline::{Outcome, RunState, RunView, Signal, StageState, Via};
 use landfall_ports::pipelines::Outside;
 use landfall_ports::store::Store as _;
@@ -428,5 +431,36 @@ async fn locks_gates_and_copies() {
     // While a stage is held, nobody else deploys there.
     assert!(matches!(image("r.example/app:old"), Change::Deploy { .. }));
     assert_eq!(rig.mem.runs(10).await.unwrap().len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_runs_are_forgotten_but_for_what_says_what_runs() {
+    let (mut rig, _) = rig();
+    rig.app.pipelines.get_mut("main").unwrap().stages.remove(1);
+    let server = rig.start().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(reaches(&server, &run(&server).await.id, RunState::Passed).await.id);
+    }
+    // The newest has brought nothing anywhere: its image is never pushed.
+    let release = PipelineRelease { commit: Some("3".repeat(40)), ..PipelineRelease::default() };
+    let request = PipelineRequest::Run { pipeline: "main".to_owned(), release, by: "cli:carl".to_owned() };
+    let PipelineResponse::Run(last) = pipeline(&server, request).await.unwrap() else { panic!() };
+    let cancel = Signal::Cancel { by: "cli:carl".to_owned(), comment: None };
+    pipeline(&server, PipelineRequest::Signal { run: last.id.to_string(), signal: cancel }).await.unwrap();
+    assert!(show(&server, &last.id).await.state.is_finished());
+    ids.push(last.id);
+    server.stop().await;
+
+    rig.runs = Some(Retention { days: 30, newest: 1 });
+    rig.clock.set(Timestamp::now() + SignedDuration::from_hours(24 * 31));
+    let server = rig.start().await;
+    eventually("the old ones are gone", async || (rig.mem.runs(10).await.unwrap().len() == 2).then_some(())).await;
+    assert_eq!(rig.mem.runs(10).await.unwrap(), [ids[3].clone(), ids[2].clone()]);
+    let list = PipelineRequest::List { pipeline: None, all: true, limit: 10 };
+    let PipelineResponse::List(list) = pipeline(&server, list).await.unwrap() else { panic!() };
+    assert_eq!(list.iter().map(|one| one.number).collect::<Vec<_>>(), [4, 3]);
+    assert_eq!(run(&server).await.number, 5);
     server.stop().await;
 }

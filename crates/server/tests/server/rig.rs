@@ -15,6 +15,7 @@ use landfall_model::Timestamp;
 use landfall_model::app::{App, Repository};
 use landfall_model::ids::RepositoryKey;
 use landfall_model::inventory::Listing;
+use landfall_pipeline::retention::Retention;
 use landfall_ports::clock::Clock;
 use landfall_ports::pipelines::{Nowhere, Outside};
 use landfall_ports::source::{Branch, BranchSource};
@@ -91,6 +92,7 @@ pub(crate) struct Rig {
     pub(crate) outside: Arc<dyn Outside>,
     pub(crate) stacks: BTreeMap<String, Arc<dyn Stacks>>,
     pub(crate) reconcile_every: Option<Duration>,
+    pub(crate) runs: Option<Retention>,
     pub(crate) clock: Arc<SystemClock>,
 }
 
@@ -124,6 +126,7 @@ impl Rig {
             outside: Arc::new(Nowhere),
             stacks: BTreeMap::new(),
             reconcile_every: None,
+            runs: None,
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -148,9 +151,12 @@ impl Rig {
             metrics,
             instance: "test-instance".to_owned(),
         };
-        Service::new(parts, ServiceConfig { reconcile_every: self.reconcile_every, ..ServiceConfig::default() })
-            .await
-            .unwrap()
+        Service::new(
+            parts,
+            ServiceConfig { reconcile_every: self.reconcile_every, runs: self.runs, ..ServiceConfig::default() },
+        )
+        .await
+        .unwrap()
     }
 
     /// A server on a free port of the loopback, on a runtime of its own: whatever it spawned dies with it.

@@ -63,3 +63,23 @@ pub(super) async fn listing_keeps_what_has_not_finished(subject: &impl Subject) 
     assert!(store.append_run(&"run_1".into(), 2, vec![record(3)], false, Vec::new()).await.unwrap());
     assert_eq!(listed().await, ["run_5", "run_4", "run_2", "run_1"]);
 }
+
+pub(super) async fn only_finished_ones_are_forgotten(subject: &impl Subject) {
+    let store = subject.store();
+    for number in 1..=4 {
+        let id = format!("run_{number}");
+        made(&*store, &id, "main").await;
+        if number != 2 {
+            assert!(store.append_run(&id.as_str().into(), 1, vec![record(2)], true, Vec::new()).await.unwrap());
+        }
+    }
+    let gone = ["run_1", "run_2", "run_9"].map(RunId::new).to_vec();
+    assert_eq!(store.forget_runs(gone).await.unwrap(), 1);
+    assert_eq!(store.run(&"run_1".into()).await.unwrap(), None);
+    let left: Vec<String> = store.runs(9).await.unwrap().into_iter().map(|id| id.0).collect();
+    assert_eq!(left, ["run_4", "run_3", "run_2"]);
+    // Its key is free again; its number is not.
+    assert_eq!(store.create_run(new("run_5", "main", "run_1")).await.unwrap(), RunId::new("run_5"));
+    let five = store.run(&"run_5".into()).await.unwrap().unwrap();
+    assert_eq!((five.number, five.records), (5, vec![record(1)]));
+}
