@@ -16,3 +16,7 @@ codes! {
     NO_FILE = "LF-I005", "A file that is referred to cannot be read";
     MISSING_VALUE = "LF-I006", "A value that a template asks for is not there";
 }
+
+/// Of what is wrong with a value in a file.
+pub(crate) const IN_A_FILE: landfall_manifest::yaml::Codes =
+    landfall_manifest::yaml::Codes { missing: MISSING, bad_value: BAD_VALUE };

@@ -10,9 +10,9 @@ mod service;
 
 use std::collections::BTreeMap;
 
+use landfall_manifest::yaml::{Map, Reader};
 use landfall_manifest::{Diagnostic, SourceFile};
 
-use crate::read::{Map, Reader};
 use crate::write::{Lines, SCHEMA, flow, slug};
 use crate::{Changes, Failed, Files, Imported, codes, verified};
 
@@ -54,7 +54,7 @@ pub fn import(files: &Files, options: &Options) -> Result<Imported, Failed> {
     let mut failed = Vec::new();
     let mut opened = Vec::new();
     for (path, text) in inner.iter().filter(|(path, _)| is_manifest(path)) {
-        match Reader::open(SourceFile::new(format!("{prefix}{path}"), text.clone())) {
+        match Reader::open(SourceFile::new(format!("{prefix}{path}"), text.clone()), codes::IN_A_FILE) {
             Ok((reader, node)) => opened.push(Opened { path: path.clone(), reader, node }),
             Err(one) => failed.push(one),
         }
@@ -239,7 +239,7 @@ fn words(text: &str) -> Vec<String> {
 /// A list, or a line that is split.
 fn argv(map: &Map<'_>, key: &str, out: &mut Lines, depth: usize, name: &str) {
     let at = map.get(key);
-    let values = match crate::read::scalar(at) {
+    let values = match landfall_manifest::yaml::scalar(at) {
         Some(scalar) => words(&scalar.text),
         None => map.texts(key),
     };

@@ -6,10 +6,9 @@
 
 mod weaknesses;
 
-use landfall_manifest::yaml::shorten;
+use landfall_manifest::yaml::{Map, Reader, shorten};
 use landfall_manifest::{Diagnostic, SourceFile, did_you_mean};
 
-use crate::read::{Map, Reader};
 use crate::write::{Lines, SCHEMA, quoted, slug};
 use crate::{Changes, Failed, Imported, codes, verified};
 
@@ -63,7 +62,7 @@ struct Check {
 /// # Errors
 /// Everything that is wrong with the configuration, each with its place.
 pub fn import(conf: SourceFile, options: &Options) -> Result<Imported, Failed> {
-    let (reader, node) = Reader::open(conf).map_err(|failed| Failed { files: vec![failed] })?;
+    let (reader, node) = Reader::open(conf, codes::IN_A_FILE).map_err(|failed| Failed { files: vec![failed] })?;
     let root = Map::root(&reader, &node);
     let mut changes = Changes::default();
     let stage = stage(&root, &options.stage);
@@ -159,7 +158,7 @@ fn config(stage: &Map<'_>, changes: &mut Changes) -> Config {
 /// What Serverless would have replaced is not known here.
 fn serverless(stage: &Map<'_>, key: &str) {
     let at = stage.at.get(key);
-    if crate::read::scalar(at).is_some_and(|scalar| scalar.text.contains("${")) {
+    if landfall_manifest::yaml::scalar(at).is_some_and(|scalar| scalar.text.contains("${")) {
         let error = Diagnostic::error(codes::UNSUPPORTED, format!("`{}` is a variable of Serverless", shorten(key)))
             .label(at.span(), "its value is not known here")
             .help("write the value itself into a copy of the file");

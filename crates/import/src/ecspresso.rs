@@ -9,11 +9,10 @@ mod service;
 mod task;
 mod template;
 
-use landfall_manifest::yaml::{Node, shorten};
+use landfall_manifest::yaml::{Map, Node, Reader, scalar, shorten};
 use landfall_manifest::{Diagnostic, SourceFile};
 
 use self::template::Rendered;
-use crate::read::{Map, Reader, scalar};
 use crate::write::{Lines, SCHEMA, slug, with_variables};
 use crate::{Changes, Failed, Imported, codes, verified};
 
@@ -115,7 +114,8 @@ fn open(source: SourceFile) -> Result<Opened, Failed> {
     if source.path.ends_with(".json") {
         rendered.text = untabbed(&rendered.text);
     }
-    let (reader, node) = Reader::with_text(source, &rendered.text).map_err(|one| Failed { files: vec![one] })?;
+    let (reader, node) =
+        Reader::with_text(source, codes::IN_A_FILE, &rendered.text).map_err(|one| Failed { files: vec![one] })?;
     Ok(Opened { reader, node, rendered })
 }
 

@@ -15,7 +15,6 @@ mod codes;
 pub mod copilot;
 pub mod deity;
 pub mod ecspresso;
-mod read;
 mod write;
 
 use std::collections::BTreeMap;

@@ -23,6 +23,7 @@ mod given;
 pub mod init;
 mod interpolate;
 mod place;
+mod read;
 mod resolve;
 mod scalar;
 mod shape;
@@ -32,6 +33,7 @@ mod tree;
 /// YAML (and JSON) with places, for reading other tools' files: budgets, duplicate keys and bombs are dealt with.
 pub mod yaml {
     pub use crate::diagnostic::finish;
+    pub use crate::read::{Codes, Map, Reader, scalar};
     pub use crate::tree::{At, Data, Key, Node, Scalar, parse, shorten};
 }
 

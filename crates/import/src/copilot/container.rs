@@ -1,8 +1,8 @@
 //! Containers: the service's own and its sidecars have the same keys, but for where the image is.
 
 use super::{Whole, argv};
-use crate::read::{Map, scalar};
 use crate::write::{Lines, flow, quoted, with_variables};
+use landfall_manifest::yaml::{Map, scalar};
 
 /// An image that Copilot built: CI pushes it and Landfall waits for it.
 pub(super) fn awaited(whole: &mut Whole<'_>, service: &str, tag: &str, out: &mut Lines) {

@@ -1,8 +1,8 @@
 //! Environments: `environments/NAME/manifest.yml` → a target and a lasting environment.
 
 use super::{Opened, Whole};
-use crate::read::Map;
 use crate::write::{Lines, slug};
+use landfall_manifest::yaml::Map;
 
 pub(super) fn name(one: &Opened, map: &Map<'_>) -> String {
     map.text("name").unwrap_or_else(|| one.path.split('/').nth(1).unwrap_or_default().to_owned())

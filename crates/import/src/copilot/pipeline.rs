@@ -1,8 +1,8 @@
 //! Pipelines: only where the code is. Stages and approvals have no equivalent yet.
 
 use super::Whole;
-use crate::read::Map;
 use crate::write::Lines;
+use landfall_manifest::yaml::Map;
 
 pub(super) fn write(map: &Map<'_>, path: &str, whole: &mut Whole<'_>, out: &mut Lines) {
     let source = map.map("source");

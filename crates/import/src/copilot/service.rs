@@ -1,11 +1,11 @@
 //! Services and jobs: `NAME/manifest.yml`.
 
 use landfall_manifest::Diagnostic;
+use landfall_manifest::yaml::{Map, scalar};
 
 use super::container::{awaited, depends_on, health_check, port, secrets, sidecar, variables};
 use super::{Whole, argv};
 use crate::codes;
-use crate::read::{Map, scalar};
 use crate::write::{Lines, quoted, slug};
 
 const TYPES: [&str; 6] = [

@@ -3,8 +3,8 @@
 use landfall_model::documents::TASK_DEFINITION_TOLD;
 
 use super::{Values, Whole};
-use crate::read::scalar;
 use crate::write::{Lines, name, with_variables};
+use landfall_manifest::yaml::scalar;
 
 /// What nobody misses, beside what only a describe tells.
 const SILENT: [&str; 2] = ["family", "requiresCompatibilities"];

@@ -4,34 +4,52 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use landfall_manifest::yaml::{At, Data, Node, Scalar, finish, parse, shorten};
-use landfall_manifest::{Diagnostic, Severity, SourceFile, Span};
+use crate::diagnostic::{Diagnostic, Severity, Span, finish};
+use crate::source::SourceFile;
+use crate::tree::{At, Data, Node, Scalar, parse, shorten};
 
-use crate::codes;
+/// What whoever reads calls what can be wrong with a value.
+#[derive(Debug, Clone, Copy)]
+pub struct Codes {
+    pub missing: &'static str,
+    pub bad_value: &'static str,
+}
 
 /// One file while it is read.
-pub(crate) struct Reader {
+pub struct Reader {
     pub source: SourceFile,
+    codes: Codes,
     found: RefCell<Vec<Diagnostic>>,
 }
 
 impl Reader {
-    /// The file's tree, or everything that is wrong with it as YAML.
-    pub(crate) fn open(source: SourceFile) -> Result<(Self, Node), (SourceFile, Vec<Diagnostic>)> {
+    /// The file's tree.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it as YAML.
+    pub fn open(source: SourceFile, codes: Codes) -> Result<(Self, Node), (SourceFile, Vec<Diagnostic>)> {
         let parsed = parse(&source.text);
-        Self::parsed(source, parsed)
+        Self::parsed(source, codes, parsed)
     }
 
     /// A file whose text was made from another: places are those of `source`.
-    pub(crate) fn with_text(source: SourceFile, text: &str) -> Result<(Self, Node), (SourceFile, Vec<Diagnostic>)> {
-        Self::parsed(source, parse(text))
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn with_text(
+        source: SourceFile,
+        codes: Codes,
+        text: &str,
+    ) -> Result<(Self, Node), (SourceFile, Vec<Diagnostic>)> {
+        Self::parsed(source, codes, parse(text))
     }
 
     fn parsed(
         source: SourceFile,
+        codes: Codes,
         parsed: Result<(Node, Vec<Diagnostic>), Vec<Diagnostic>>,
     ) -> Result<(Self, Node), (SourceFile, Vec<Diagnostic>)> {
-        let reader = Self { source, found: RefCell::default() };
+        let reader = Self { source, codes, found: RefCell::default() };
         match parsed {
             Ok((node, notes)) => {
                 reader.found.borrow_mut().extend(notes);
@@ -44,25 +62,25 @@ impl Reader {
         }
     }
 
-    pub(crate) fn report(&self, diagnostic: Diagnostic) {
+    pub fn report(&self, diagnostic: Diagnostic) {
         self.found.borrow_mut().push(diagnostic);
     }
 
-    pub(crate) fn wrong(&self, at: At<'_>, message: impl Into<String>, label: impl Into<String>) {
-        self.report(Diagnostic::error(codes::BAD_VALUE, message).label(at.span(), label));
+    pub fn wrong(&self, at: At<'_>, message: impl Into<String>, label: impl Into<String>) {
+        self.report(Diagnostic::error(self.codes.bad_value, message).label(at.span(), label));
     }
 
-    pub(crate) fn failed(&self) -> bool {
+    pub fn failed(&self) -> bool {
         self.found.borrow().iter().any(|one| one.severity == Severity::Error)
     }
 
-    pub(crate) fn close(self) -> (SourceFile, Vec<Diagnostic>) {
+    pub fn close(self) -> (SourceFile, Vec<Diagnostic>) {
         let found = finish(self.found.into_inner(), &self.source.text);
         (self.source, found)
     }
 }
 
-pub(crate) fn scalar<'t>(at: At<'t>) -> Option<&'t Scalar> {
+pub fn scalar<'t>(at: At<'t>) -> Option<&'t Scalar> {
     match at.node.map(|node| &node.data) {
         Some(Data::Scalar(scalar)) if at.is_given() => Some(scalar),
         _ => None,
@@ -70,7 +88,7 @@ pub(crate) fn scalar<'t>(at: At<'t>) -> Option<&'t Scalar> {
 }
 
 /// A map, where it is in the file, and which of its keys were asked for.
-pub(crate) struct Map<'t> {
+pub struct Map<'t> {
     reader: &'t Reader,
     pub at: At<'t>,
     /// `health_check.` within a message.
@@ -79,11 +97,11 @@ pub(crate) struct Map<'t> {
 }
 
 impl<'t> Map<'t> {
-    pub(crate) fn root(reader: &'t Reader, node: &'t Node) -> Self {
+    pub fn root(reader: &'t Reader, node: &'t Node) -> Self {
         Self::new(reader, At::root(node), String::new())
     }
 
-    pub(crate) fn new(reader: &'t Reader, at: At<'t>, path: String) -> Self {
+    pub fn new(reader: &'t Reader, at: At<'t>, path: String) -> Self {
         if at.is_given() && !at.is_map() {
             let what =
                 if path.is_empty() { "this file".to_owned() } else { format!("`{}`", path.trim_end_matches('.')) };
@@ -92,33 +110,33 @@ impl<'t> Map<'t> {
         Self { reader, at, path, asked: RefCell::default() }
     }
 
-    pub(crate) fn reader(&self) -> &'t Reader {
+    pub fn reader(&self) -> &'t Reader {
         self.reader
     }
 
-    pub(crate) fn path(&self, key: &str) -> String {
+    pub fn path(&self, key: &str) -> String {
         format!("{}{key}", self.path)
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &'t str> {
+    pub fn keys(&self) -> impl Iterator<Item = &'t str> {
         self.at.keys()
     }
 
-    pub(crate) fn get(&self, key: &str) -> At<'t> {
+    pub fn get(&self, key: &str) -> At<'t> {
         self.asked.borrow_mut().insert(key.to_owned());
         self.at.get(key)
     }
 
-    pub(crate) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.get(key).is_given()
     }
 
-    pub(crate) fn map(&self, key: &str) -> Map<'t> {
+    pub fn map(&self, key: &str) -> Map<'t> {
         Map::new(self.reader, self.get(key), format!("{}{key}.", self.path))
     }
 
     /// A scalar as text; empty counts as absent.
-    pub(crate) fn text(&self, key: &str) -> Option<String> {
+    pub fn text(&self, key: &str) -> Option<String> {
         let at = self.get(key);
         match scalar(at) {
             Some(scalar) => Some(scalar.text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -130,7 +148,7 @@ impl<'t> Map<'t> {
         }
     }
 
-    pub(crate) fn required(&self, key: &str) -> String {
+    pub fn required(&self, key: &str) -> String {
         let text = self.text(key);
         if text.is_none() && !(self.at.get(key).is_given() && scalar(self.at.get(key)).is_none()) {
             self.missing(key);
@@ -138,9 +156,9 @@ impl<'t> Map<'t> {
         text.unwrap_or_default()
     }
 
-    pub(crate) fn missing(&self, key: &str) {
+    pub fn missing(&self, key: &str) {
         let place = if self.at.get(key).node.is_some() { self.at.get(key) } else { self.at };
-        let error = Diagnostic::error(codes::MISSING, format!("`{}` is missing", self.path(key)));
+        let error = Diagnostic::error(self.reader.codes.missing, format!("`{}` is missing", self.path(key)));
         // An item of a list has no key; where it begins is enough.
         let span = match place.span() {
             whole if place.is_map() && whole != place.key_span() => Span::new(whole.start, whole.start + 1),
@@ -149,7 +167,7 @@ impl<'t> Map<'t> {
         self.reader.report(error.label(span, format!("needs `{key}`")));
     }
 
-    pub(crate) fn int(&self, key: &str, least: i64, most: i64) -> Option<i64> {
+    pub fn int(&self, key: &str, least: i64, most: i64) -> Option<i64> {
         let text = self.text(key)?;
         match text.parse::<i64>() {
             Ok(number) if (least..=most).contains(&number) => Some(number),
@@ -161,7 +179,7 @@ impl<'t> Map<'t> {
         }
     }
 
-    pub(crate) fn boolean(&self, key: &str) -> Option<bool> {
+    pub fn boolean(&self, key: &str) -> Option<bool> {
         match self.text(key)?.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "enabled" => Some(true),
             "false" | "no" | "off" | "disabled" => Some(false),
@@ -173,7 +191,7 @@ impl<'t> Map<'t> {
     }
 
     /// A list of scalars, or one scalar with commas.
-    pub(crate) fn texts(&self, key: &str) -> Vec<String> {
+    pub fn texts(&self, key: &str) -> Vec<String> {
         let at = self.get(key);
         if let Some(scalar) = scalar(at) {
             return scalar.text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect();
@@ -198,7 +216,7 @@ impl<'t> Map<'t> {
     }
 
     /// Items that are maps.
-    pub(crate) fn items(&self, key: &str) -> Vec<Map<'t>> {
+    pub fn items(&self, key: &str) -> Vec<Map<'t>> {
         let at = self.get(key);
         let items = at.node.map(Node::items).unwrap_or_default();
         if at.is_given() && (at.is_map() || scalar(at).is_some()) {
@@ -210,7 +228,7 @@ impl<'t> Map<'t> {
     }
 
     /// Keys that nobody asked for.
-    pub(crate) fn rest(&self) -> Vec<String> {
+    pub fn rest(&self) -> Vec<String> {
         let asked = self.asked.borrow();
         let mut seen = BTreeSet::new();
         self.at.keys().filter(|key| !asked.contains(*key) && seen.insert(*key)).map(|key| self.path(key)).collect()
