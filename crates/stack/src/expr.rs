@@ -51,6 +51,8 @@ pub enum Expr {
     Pseudo(&'static str),
     /// One of the region's zones, counted from 0.
     Zone(u8),
+    /// What another stack exports under this name.
+    Import(String),
 }
 
 impl Expr {
@@ -71,6 +73,8 @@ impl Expr {
             Self::Sub(text) => text.clone(),
             Self::Pseudo(name) => format!("${{{name}}}"),
             Self::Zone(_) => "${AWS::Region}".to_owned(),
+            // No text holds an import: whoever needs one gives it as a value of its own.
+            Self::Import(name) => name.clone(),
         }
     }
 }
@@ -106,6 +110,7 @@ impl Serialize for Expr {
             Self::Pseudo(name) => one(serializer, "Ref", name),
             Self::Attribute(id, attribute) => one(serializer, "Fn::GetAtt", &[id.as_str(), *attribute]),
             Self::Sub(text) => one(serializer, "Fn::Sub", text),
+            Self::Import(name) => one(serializer, "Fn::ImportValue", name),
             Self::Zone(index) => one(serializer, "Fn::Select", &(index, serde_json::json!({ "Fn::GetAZs": "" }))),
         }
     }

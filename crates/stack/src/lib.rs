@@ -13,12 +13,12 @@ mod expr;
 mod limits;
 pub mod live;
 mod node;
-mod policy;
-mod resources;
+pub mod policy;
+pub mod resources;
 mod template;
 
 pub use build::{Unfit, filled, template};
 pub use expr::{Expr, Id};
 pub use limits::{BODY, Excess, excess};
 pub use resources::{Properties, Resource};
-pub use template::{Output, Parameter, Template};
+pub use template::{Export, Output, Parameter, Template};

@@ -131,6 +131,7 @@ fn short(node: &Node) -> Option<String> {
             let [(name, value)] = entries.as_slice() else { return None };
             let tag = if name == "Ref" { "Ref" } else { name.strip_prefix("Fn::")? };
             let value = match value {
+                Node::Text(text) if literal(text).is_some() => return None,
                 Node::Text(text) => scalar(text),
                 Node::List(items) if tag == "GetAtt" => {
                     let parts = items.iter().map(|item| if let Node::Text(text) = item { text } else { "" });
@@ -275,6 +276,8 @@ mod tests {
     fn several_lines_are_a_block_where_one_gives_them_back() {
         let yaml = |text: &str| Node::of(&json!({ "A": { "B": text } })).yaml();
         assert_eq!(yaml("a: 1\n\n  b: \"x\"\n"), "A:\n  B: |\n    a: 1\n\n      b: \"x\"\n");
+        let function = Node::of(&json!({ "A": { "Fn::Sub": "a\nb\n" } }));
+        assert_eq!(function.yaml(), "A:\n  Fn::Sub: |\n    a\n    b\n");
         for text in ["a\nb", "one\n", " a\nb\n", "a \nb\n", "a\tb\nc\n", "a\n\n", "\na\n", "a\nb\n\n"] {
             assert_eq!(yaml(text), format!("A:\n  B: {}\n", serde_json::to_string(text).unwrap()), "{text:?}");
         }

@@ -32,8 +32,9 @@ pub struct Parameter {
     pub r#type: &'static str,
     pub description: String,
     pub default: Option<String>,
-    pub allowed_pattern: &'static str,
-    pub constraint_description: &'static str,
+    pub allowed_pattern: Option<&'static str>,
+    pub allowed_values: Vec<&'static str>,
+    pub constraint_description: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,9 +42,26 @@ pub struct Parameter {
 pub struct Output {
     pub description: String,
     pub value: Expr,
+    pub export: Option<Export>,
+}
+
+/// Other stacks import it by this name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Export {
+    pub name: Expr,
 }
 
 impl Template {
+    pub fn new(
+        description: String,
+        parameters: Vec<(Id, Parameter)>,
+        resources: Vec<(Id, Resource)>,
+        outputs: Vec<(Id, Output)>,
+    ) -> Self {
+        Self { version: "2010-09-09", description, metadata: None, parameters, resources, outputs }
+    }
+
     pub fn json(&self) -> String {
         Node::of(self).json()
     }

@@ -184,7 +184,7 @@ impl<'a> Build<'a> {
         });
         let group = SecurityGroup {
             group_description: format!("Load balancer of {}", self.prefix()),
-            vpc_id: network.vpc.clone(),
+            vpc_id: Some(network.vpc.clone()),
             security_group_ingress: ports.into_iter().map(ingress).collect(),
             security_group_egress: egress.collect(),
             tags: self.named("load balancer"),

@@ -78,7 +78,7 @@ impl Build<'_> {
     fn capacity(&mut self, instances: &Instances, cluster: &Id, network: &Network) -> Capacity {
         let group = SecurityGroup {
             group_description: format!("Instances of {}", self.prefix()),
-            vpc_id: network.vpc.clone(),
+            vpc_id: Some(network.vpc.clone()),
             security_group_ingress: self.balancer_s_way_in(),
             security_group_egress: Vec::new(),
             tags: self.named("instances"),
@@ -97,11 +97,14 @@ impl Build<'_> {
         let profile = self.add(Id::of(&["InstanceProfile"]), Properties::InstanceProfile(profile));
         let script = format!("#!/bin/sh\necho ECS_CLUSTER=${{{cluster}}} >> /etc/ecs/ecs.config\n");
         let data = LaunchTemplateData {
-            image_id: IMAGE,
-            instance_type: instances.kind.clone(),
+            image_id: Expr::text(IMAGE),
+            instance_type: Some(instances.kind.clone()),
+            key_name: None,
+            block_device_mappings: Vec::new(),
+            tag_specifications: Vec::new(),
             iam_instance_profile: ProfileArn { arn: Expr::Attribute(profile, "Arn") },
             security_group_ids: vec![Expr::from(&group)],
-            metadata_options: MetadataOptions { http_tokens: "required" },
+            metadata_options: MetadataOptions { http_tokens: "required", http_put_response_hop_limit: None },
             user_data: UserData { script: Expr::sub(script) },
         };
         let launch = LaunchTemplate { launch_template_data: data };
@@ -109,24 +112,28 @@ impl Build<'_> {
         let propagated =
             |tag: crate::resources::Tag| PropagatedTag { key: tag.key, value: tag.value, propagate_at_launch: true };
         let instance_group = InstanceGroup {
-            min_size: instances.min.to_string(),
-            max_size: instances.max.to_string(),
+            min_size: Expr::text(instances.min.to_string()),
+            max_size: Expr::text(instances.max.to_string()),
             subnets: network.task_subnets.clone(),
-            launch_template: LaunchTemplateVersion {
+            zones: None,
+            launch_template: Some(LaunchTemplateVersion {
                 version: Expr::Attribute(launch.clone(), "LatestVersionNumber"),
                 launch_template_id: Expr::from(&launch),
-            },
-            new_instances_protected_from_scale_in: true,
+            }),
+            mixed_instances_policy: None,
+            new_instances_protected_from_scale_in: Some(true),
             tags: self.named("instance").into_iter().map(propagated).collect(),
         };
         let ways = network.ways_out.clone();
         let properties = Properties::InstanceGroup(instance_group);
         let instance_group = self.add_after(Id::of(&["InstanceGroup"]), properties, ways);
         let provider = CapacityProvider {
+            name: None,
             auto_scaling_group_provider: GroupProvider {
                 auto_scaling_group_arn: Expr::Attribute(instance_group, "AutoScalingGroupARN"),
                 managed_scaling: ManagedScaling { status: "ENABLED", target_capacity: 100 },
                 managed_termination_protection: "ENABLED",
+                managed_draining: None,
             },
         };
         let provider = self.add(Id::of(&["CapacityProvider"]), Properties::CapacityProvider(provider));

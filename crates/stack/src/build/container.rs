@@ -110,8 +110,9 @@ impl Build<'_> {
                 None => format!("Image of container {name} of service {of}, best by digest"),
             },
             default: awaited.and_then(|image| self.filled(image)),
-            allowed_pattern: "\\S+",
-            constraint_description: "an image reference",
+            allowed_pattern: Some("\\S+"),
+            allowed_values: Vec::new(),
+            constraint_description: Some("an image reference"),
         };
         if self.parameters.iter().any(|(own, _)| *own == id) {
             self.same.get_or_insert_with(|| id.clone());

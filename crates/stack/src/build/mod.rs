@@ -70,14 +70,8 @@ pub fn template(app: &App, environment: &str, commit: Option<&str>) -> Result<Te
         return Err(Unfit::SameId(id));
     }
     let project = &app.project;
-    Ok(Template {
-        version: "2010-09-09",
-        description: format!("{project}, {name}. Made by `landfall template {name}`: change the manifest, not this."),
-        metadata: None,
-        parameters: build.parameters,
-        resources: build.resources,
-        outputs: build.outputs,
-    })
+    let description = format!("{project}, {name}. Made by `landfall template {name}`: change the manifest, not this.");
+    Ok(Template::new(description, build.parameters, build.resources, build.outputs))
 }
 
 struct Build<'a> {
@@ -148,7 +142,7 @@ impl<'a> Build<'a> {
     }
 
     fn output(&mut self, id: &str, description: &str, value: Expr) {
-        self.outputs.push((Id::of(&[id]), Output { description: description.to_owned(), value }));
+        self.outputs.push((Id::of(&[id]), Output { description: description.to_owned(), value, export: None }));
     }
 
     /// `my-project@prod`, as everything of this environment has it.

@@ -51,7 +51,7 @@ impl<'a> Build<'a> {
                 });
                 let group = SecurityGroup {
                     group_description: format!("Tasks of {}", self.full_name(&service.name)),
-                    vpc_id: network.vpc.clone(),
+                    vpc_id: Some(network.vpc.clone()),
                     security_group_ingress: ingress.collect(),
                     security_group_egress: Vec::new(),
                     tags: self.named(&service.name),
@@ -166,6 +166,7 @@ impl<'a> Build<'a> {
             task_role_arn: roles.task.clone(),
             container_definitions,
             volumes: self.task_volumes(name, volumes),
+            placement_constraints: Vec::new(),
             tags: self.tags(),
         };
         self.add(Id::of(&[name, "TaskDefinition"]), Properties::TaskDefinition(properties))

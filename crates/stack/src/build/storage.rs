@@ -98,7 +98,7 @@ impl<'a> Build<'a> {
         });
         let group = SecurityGroup {
             group_description: format!("File system {name} of {}", self.prefix()),
-            vpc_id: network.vpc.clone(),
+            vpc_id: Some(network.vpc.clone()),
             security_group_ingress: ingress.collect(),
             security_group_egress: Vec::new(),
             tags: self.named(name),

@@ -112,17 +112,11 @@ pub fn codepipeline(ask: &Ask<'_>) -> Result<Exported, Undeliverable> {
     let project = &app.project;
     let names: Vec<&str> = build.pipelines.iter().map(|one| one.name.as_str()).collect();
     let plural = if names.len() == 1 { "pipeline" } else { "pipelines" };
-    let template = Template {
-        version: "2010-09-09",
-        description: format!(
-            "{project}, {plural} {}. Made by `landfall pipeline export codepipeline`: change the manifest, not this.",
-            names.join(" and ")
-        ),
-        metadata: None,
-        parameters: build.parameters,
-        resources: build.resources,
-        outputs: build.outputs,
-    };
+    let description = format!(
+        "{project}, {plural} {}. Made by `landfall pipeline export codepipeline`: change the manifest, not this.",
+        names.join(" and ")
+    );
+    let template = Template::new(description, build.parameters, build.resources, build.outputs);
     Ok(Exported { template, notes: build.notes })
 }
 
@@ -220,14 +214,15 @@ impl<'a> Build<'a> {
             r#type: "String",
             description: description.to_owned(),
             default: default.map(str::to_owned),
-            allowed_pattern,
-            constraint_description,
+            allowed_pattern: Some(allowed_pattern),
+            allowed_values: Vec::new(),
+            constraint_description: Some(constraint_description),
         };
         self.parameters.push((Id::of(&[id]), parameter));
     }
 
     fn output(&mut self, id: &str, description: &str, value: Expr) {
-        self.outputs.push((Id::of(&[id]), Output { description: description.to_owned(), value }));
+        self.outputs.push((Id::of(&[id]), Output { description: description.to_owned(), value, export: None }));
     }
 
     fn note(&mut self, text: impl Into<String>) {

@@ -71,6 +71,14 @@ fn calls(properties: &Properties) -> &'static [&'static str] {
             "autoscaling:SetInstanceProtection",
             "autoscaling:UpdateAutoScalingGroup",
         ],
+        Properties::SpotFleet(_) => &[
+            "ec2:CancelSpotFleetRequests",
+            "ec2:DescribeSpotFleetInstances",
+            "ec2:DescribeSpotFleetRequests",
+            "ec2:ModifySpotFleetRequest",
+            "ec2:RequestSpotFleet",
+            "iam:PassRole",
+        ],
         Properties::Cluster(_) => {
             &["ecs:CreateCluster", "ecs:DeleteCluster", "ecs:DescribeClusters", "ecs:TagResource", "ecs:UpdateCluster"]
         }

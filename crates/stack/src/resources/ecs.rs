@@ -17,6 +17,7 @@ pub struct Cluster {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CapacityProvider {
+    pub name: Option<String>,
     pub auto_scaling_group_provider: GroupProvider,
 }
 
@@ -26,6 +27,7 @@ pub struct GroupProvider {
     pub auto_scaling_group_arn: Expr,
     pub managed_scaling: ManagedScaling,
     pub managed_termination_protection: &'static str,
+    pub managed_draining: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -62,7 +64,15 @@ pub struct TaskDefinition {
     pub task_role_arn: Option<Expr>,
     pub container_definitions: Vec<Container>,
     pub volumes: Vec<Volume>,
+    pub placement_constraints: Vec<PlacementConstraint>,
     pub tags: Vec<Tag>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PlacementConstraint {
+    pub r#type: &'static str,
+    pub expression: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -2,11 +2,11 @@
 //! reference (<https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-template-resource-type-ref.html>); what is
 //! `None` or empty is not written.
 
-pub(crate) mod around;
-pub(crate) mod balancer;
-pub(crate) mod delivery;
-pub(crate) mod ecs;
-pub(crate) mod network;
+pub mod around;
+pub mod balancer;
+pub mod delivery;
+pub mod ecs;
+pub mod network;
 
 use serde::Serialize;
 
@@ -52,6 +52,8 @@ pub enum Properties {
     LaunchTemplate(network::LaunchTemplate),
     #[serde(rename = "AWS::AutoScaling::AutoScalingGroup")]
     InstanceGroup(network::InstanceGroup),
+    #[serde(rename = "AWS::EC2::SpotFleet")]
+    SpotFleet(network::SpotFleet),
     #[serde(rename = "AWS::ECS::Cluster")]
     Cluster(ecs::Cluster),
     #[serde(rename = "AWS::ECS::CapacityProvider")]

@@ -79,7 +79,7 @@ pub struct NatGateway {
 #[serde(rename_all = "PascalCase")]
 pub struct SecurityGroup {
     pub group_description: String,
-    pub vpc_id: Expr,
+    pub vpc_id: Option<Expr>,
     pub security_group_ingress: Vec<Ingress>,
     /// Empty: everything.
     pub security_group_egress: Vec<Egress>,
@@ -116,11 +116,15 @@ pub struct LaunchTemplate {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct LaunchTemplateData {
-    pub image_id: &'static str,
-    pub instance_type: String,
+    pub image_id: Expr,
+    /// `None`: whoever launches says.
+    pub instance_type: Option<String>,
+    pub key_name: Option<String>,
     pub iam_instance_profile: ProfileArn,
     pub security_group_ids: Vec<Expr>,
     pub metadata_options: MetadataOptions,
+    pub block_device_mappings: Vec<BlockDevice>,
+    pub tag_specifications: Vec<TagSpecification>,
     pub user_data: UserData,
 }
 
@@ -134,6 +138,31 @@ pub struct ProfileArn {
 #[serde(rename_all = "PascalCase")]
 pub struct MetadataOptions {
     pub http_tokens: &'static str,
+    pub http_put_response_hop_limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BlockDevice {
+    pub device_name: String,
+    pub ebs: Ebs,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Ebs {
+    pub encrypted: bool,
+    pub volume_type: &'static str,
+    /// In GiB; `None`: as large as the image's.
+    pub volume_size: Option<u32>,
+    pub delete_on_termination: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TagSpecification {
+    pub resource_type: &'static str,
+    pub tags: Vec<Tag>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -145,12 +174,16 @@ pub struct UserData {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct InstanceGroup {
-    pub min_size: String,
-    pub max_size: String,
+    pub min_size: Expr,
+    pub max_size: Expr,
     #[serde(rename = "VPCZoneIdentifier")]
     pub subnets: Vec<Expr>,
-    pub launch_template: LaunchTemplateVersion,
-    pub new_instances_protected_from_scale_in: bool,
+    /// Of the default VPC, where no subnets are given.
+    #[serde(rename = "AvailabilityZones")]
+    pub zones: Option<Zones>,
+    pub launch_template: Option<LaunchTemplateVersion>,
+    pub mixed_instances_policy: Option<MixedInstances>,
+    pub new_instances_protected_from_scale_in: Option<bool>,
     pub tags: Vec<PropagatedTag>,
 }
 
@@ -159,4 +192,85 @@ pub struct InstanceGroup {
 pub struct LaunchTemplateVersion {
     pub launch_template_id: Expr,
     pub version: Expr,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Zones {
+    Named(Vec<String>),
+    /// The region's.
+    All(AllZones),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct AllZones {
+    /// Empty: of the region the stack is in.
+    #[serde(rename = "Fn::GetAZs")]
+    of: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MixedInstances {
+    pub launch_template: MixedTemplate,
+    pub instances_distribution: Distribution,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MixedTemplate {
+    pub launch_template_specification: LaunchTemplateVersion,
+    pub overrides: Vec<Override>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Override {
+    pub instance_type: String,
+    /// A number of 1 to 999.
+    pub weighted_capacity: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Distribution {
+    pub on_demand_base_capacity: u32,
+    pub on_demand_percentage_above_base_capacity: u32,
+    pub spot_allocation_strategy: &'static str,
+    /// Dollars an hour for each unit of weight.
+    pub spot_max_price: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SpotFleet {
+    pub spot_fleet_request_config_data: FleetRequest,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FleetRequest {
+    pub iam_fleet_role: Expr,
+    pub allocation_strategy: &'static str,
+    pub target_capacity: Expr,
+    pub r#type: &'static str,
+    pub launch_template_configs: Vec<FleetLaunch>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FleetLaunch {
+    pub launch_template_specification: LaunchTemplateVersion,
+    pub overrides: Vec<FleetOverride>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FleetOverride {
+    pub instance_type: String,
+    /// Dollars an hour for each unit of weight.
+    pub spot_price: String,
+    pub weighted_capacity: u32,
+    pub subnet_id: Option<Expr>,
+    pub availability_zone: Option<String>,
 }
