@@ -1,0 +1,342 @@
+//! The instances of one version: a launch template, and a group or a Spot Fleet of it, for each entry of the file.
+
+use landfall_stack::policy::Policy;
+use landfall_stack::resources::around::Role;
+use landfall_stack::resources::ecs::{CapacityProvider, GroupProvider, ManagedScaling};
+use landfall_stack::resources::network::{
+    AllZones, Distribution, FleetLaunch, FleetOverride, FleetRequest, Ingress, InstanceGroup, LaunchTemplate,
+    LaunchTemplateData, LaunchTemplateVersion, MetadataOptions, MixedInstances, MixedTemplate, Override, ProfileArn,
+    SecurityGroup, SpotFleet, TagSpecification, UserData, Zones,
+};
+use landfall_stack::resources::{PropagatedTag, Properties, Tag};
+use landfall_stack::{Expr, Id, Parameter, Template};
+
+use super::{Around, Build, Unfit, launch, sizes};
+use crate::infra::{Bounds, Capacity, Compatibility, Fleet, Group, Image, Infra};
+use crate::names::{Version, export, provider};
+
+/// The template of a version's stack.
+///
+/// # Errors
+/// Something around it is not known, or does not fit.
+pub fn compute(infra: &Infra, version: &Version, around: &Around) -> Result<Template, Unfit> {
+    let mut build = Build::new(infra, Some(version));
+    let place = build.place(around)?;
+    let image = build.settings();
+    let common = Common { version, image, group: build.instance_group(), place, around };
+    for fleet in &infra.fleets {
+        build.fleet(fleet, &common)?;
+    }
+    for group in &infra.groups {
+        build.group(group, &common)?;
+    }
+    if let Some(id) = build.same {
+        return Err(Unfit::SameId(id));
+    }
+    let name = &infra.name;
+    Ok(build.done(format!(
+        "Instances of cluster {name}, version {version}. Made by `landfall cluster deploy`: change infra.yml, not this."
+    )))
+}
+
+/// What all fleets and groups of a version have in common.
+struct Common<'a> {
+    version: &'a Version,
+    /// Of the parameter.
+    image: Expr,
+    /// The security group of the instances.
+    group: Id,
+    place: Place,
+    around: &'a Around,
+}
+
+#[derive(Clone)]
+enum Place {
+    Subnets(Vec<String>),
+    /// Of the default VPC.
+    Zones(Option<Vec<String>>),
+}
+
+impl Place {
+    fn subnets(&self) -> Vec<Expr> {
+        match self {
+            Self::Subnets(subnets) => subnets.iter().map(Expr::text).collect(),
+            Self::Zones(_) => Vec::new(),
+        }
+    }
+
+    fn zones(&self) -> Option<Zones> {
+        match self {
+            Self::Subnets(_) => None,
+            Self::Zones(Some(named)) => Some(Zones::Named(named.clone())),
+            Self::Zones(None) => Some(Zones::All(AllZones::default())),
+        }
+    }
+}
+
+impl Build<'_> {
+    fn place(&self, around: &Around) -> Result<Place, Unfit> {
+        let network = &self.infra.network;
+        if !network.subnets.is_empty() {
+            return Ok(Place::Subnets(network.subnets.clone()));
+        }
+        match &network.vpc {
+            Some(vpc) if around.subnets.is_empty() => Err(Unfit::Subnets(vpc.clone())),
+            Some(_) => Ok(Place::Subnets(around.subnets.clone())),
+            None => Ok(Place::Zones(Some(network.zones.clone()).filter(|zones| !zones.is_empty()))),
+        }
+    }
+
+    /// Parameters that every compute stack has, and what shows them. The image.
+    fn settings(&mut self) -> Expr {
+        let text = |description: &str| Parameter {
+            r#type: "String",
+            description: description.to_owned(),
+            default: None,
+            allowed_pattern: None,
+            allowed_values: Vec::new(),
+            constraint_description: None,
+        };
+        let default = match &self.infra.image {
+            Image::Ami(id) => Some(id.clone()),
+            Image::AmazonLinux2023 | Image::Bottlerocket => None,
+        };
+        let what = "The instances' image: the same for as long as this version is there";
+        let image = Parameter { r#type: "AWS::EC2::Image::Id", default, ..text(what) };
+        let image = self.parameter(Id::of(&["ImageId"]), image);
+        let what = "Set to active, it is not emptied; set to inactive, it is emptied and deleted";
+        let status = Parameter {
+            default: Some("inactive".to_owned()),
+            allowed_values: vec!["active", "inactive"],
+            ..text(what)
+        };
+        let status = self.parameter(Id::of(&["Status"]), status);
+        let values = vec!["testing", "replacing", "done", "failed"];
+        let what = "How far landfall is with it; not to be set by hand";
+        let roll = Parameter { default: Some("testing".to_owned()), allowed_values: values, ..text(what) };
+        let roll = self.parameter(Id::of(&["Roll"]), roll);
+        self.output("Status", "Whether it is used, or emptied", status);
+        self.output("Roll", "How far landfall is with it", roll);
+        self.output("Image", "The instances' image", image.clone());
+        image
+    }
+
+    fn size(&mut self, name: &str, group: bool, bounds: Bounds) -> Vec<Expr> {
+        let names = sizes::names(self.infra, name, group);
+        let single = names.len() == 1;
+        let sized = names.into_iter().enumerate().map(|(index, id)| {
+            let what = match (single, index) {
+                (true, _) => "Weight",
+                (false, 0) => "At least",
+                (false, _) => "At most",
+            };
+            let unit = if group { "instances" } else { "units of weight" };
+            let parameter = Parameter {
+                r#type: "Number",
+                description: format!("{what}, of {name}, in {unit}"),
+                default: Some(sizes::default(self.infra, bounds, index)),
+                allowed_pattern: None,
+                allowed_values: Vec::new(),
+                constraint_description: None,
+            };
+            (id, parameter)
+        });
+        let sized: Vec<(Id, Parameter)> = sized.collect();
+        sized.into_iter().map(|(id, parameter)| self.parameter(id, parameter)).collect()
+    }
+
+    fn instance_group(&mut self) -> Id {
+        let name = &self.infra.name;
+        let ingress = |who: &str, source: Expr| Ingress {
+            description: who.to_owned(),
+            ip_protocol: "tcp",
+            from_port: 0,
+            to_port: 65_535,
+            cidr_ip: None,
+            source_security_group_id: Some(source),
+        };
+        let mut ways_in = vec![ingress("Load balancers", Expr::Import(export(name, "ALBBadgeSg")))];
+        ways_in.extend(self.infra.ingress.iter().map(|id| ingress("security_group_ingress", Expr::text(id))));
+        let group = SecurityGroup {
+            group_description: format!("Instances of cluster {name}"),
+            vpc_id: self.infra.network.vpc.clone().map(Expr::Text),
+            security_group_ingress: ways_in,
+            security_group_egress: Vec::new(),
+            tags: self.named(format!("{name} instances")),
+        };
+        self.add(Id::of(&["InstanceSg"]), Properties::SecurityGroup(group))
+    }
+
+    fn launch(
+        &mut self,
+        name: &str,
+        kind: &str,
+        timeout: &str,
+        instance_type: Option<String>,
+        common: &Common<'_>,
+    ) -> Result<LaunchTemplateVersion, Unfit> {
+        let infra = self.infra;
+        let script = launch::user_data(infra, common.version, name, timeout, common.around.user_data.as_deref())?;
+        let mut groups =
+            vec![Expr::Attribute(common.group.clone(), "GroupId"), Expr::Import(export(&infra.name, "DBBadgeSg"))];
+        groups.extend(infra.security_groups.iter().map(Expr::text));
+        let arn = match &infra.instance_profile {
+            Some(given) if given.contains("${") => Expr::sub(given),
+            Some(given) => Expr::text(given),
+            None => Expr::Import(export(&infra.name, "InstanceProfile")),
+        };
+        let mut tags = self.named(&infra.name);
+        tags.push(Tag { key: "cluster", value: Expr::text(&infra.name) });
+        let tagged = |resource_type| TagSpecification { resource_type, tags: tags.clone() };
+        let data = LaunchTemplateData {
+            image_id: common.image.clone(),
+            instance_type,
+            key_name: infra.keypair.clone(),
+            iam_instance_profile: ProfileArn { arn },
+            security_group_ids: groups,
+            // One hop: the agent and tasks on the host's network reach it, containers behind a bridge do not.
+            metadata_options: MetadataOptions { http_tokens: "required", http_put_response_hop_limit: Some(1) },
+            block_device_mappings: launch::volumes(infra),
+            tag_specifications: vec![tagged("instance"), tagged("volume")],
+            user_data: UserData { script: Expr::text(script) },
+        };
+        let template = LaunchTemplate { launch_template_data: data };
+        let template = self.add(Id::of(&[name, kind, "Template"]), Properties::LaunchTemplate(template));
+        Ok(LaunchTemplateVersion {
+            version: Expr::Attribute(template.clone(), "LatestVersionNumber"),
+            launch_template_id: Expr::from(&template),
+        })
+    }
+
+    fn fleet(&mut self, fleet: &Fleet, common: &Common<'_>) -> Result<(), Unfit> {
+        let launch = self.launch(&fleet.name, "Fleet", &fleet.timeout, None, common)?;
+        let bounds = Bounds { min: fleet.min, desired: fleet.desired, max: fleet.max };
+        let size = self.size(&fleet.name, false, bounds);
+        match (self.infra.compatibility, size.as_slice()) {
+            (Compatibility::SpotFleets, [target]) => self.request(fleet, launch, target.clone(), &common.place),
+            (_, [min, max]) => {
+                let overrides = fleet.bids.iter().map(|bid| Override {
+                    instance_type: bid.instance_type.clone(),
+                    weighted_capacity: bid.weight.to_string(),
+                });
+                let mixed = MixedInstances {
+                    launch_template: MixedTemplate {
+                        launch_template_specification: launch,
+                        overrides: overrides.collect(),
+                    },
+                    instances_distribution: Distribution {
+                        on_demand_base_capacity: fleet.on_demand.base,
+                        on_demand_percentage_above_base_capacity: fleet.on_demand.percent,
+                        spot_allocation_strategy: "capacity-optimized",
+                        spot_max_price: fleet.bids.iter().map(|bid| bid.price).max().map(|price| price.to_string()),
+                    },
+                };
+                let group = self.instances(&fleet.name, (min, max), &common.place);
+                let group = InstanceGroup { mixed_instances_policy: Some(mixed), ..group };
+                let group = self.add(Id::of(&[&fleet.name, "Fleet"]), Properties::InstanceGroup(group));
+                self.capacity(&fleet.name, group, common.version);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, group: &Group, common: &Common<'_>) -> Result<(), Unfit> {
+        let kind = Some(group.instance_type.clone());
+        let launch = self.launch(&group.name, "Group", "2m", kind, common)?;
+        let bounds = Bounds { min: group.min, desired: group.desired, max: group.max };
+        if let [min, max] = self.size(&group.name, true, bounds).as_slice() {
+            let properties = self.instances(&group.name, (min, max), &common.place);
+            let properties = InstanceGroup { launch_template: Some(launch), ..properties };
+            let id = self.add(Id::of(&[&group.name, "Group"]), Properties::InstanceGroup(properties));
+            self.capacity(&group.name, id, common.version);
+        }
+        Ok(())
+    }
+
+    /// Without the instances that it is of. How many there are between its bounds is not the template's to say: an update would take it
+    /// back to what it was.
+    fn instances(&self, name: &str, (min, max): (&Expr, &Expr), place: &Place) -> InstanceGroup {
+        let own = |tag: Tag| PropagatedTag { key: tag.key, value: tag.value, propagate_at_launch: false };
+        let mut tags = self.named(format!("{} {name}", self.infra.name));
+        tags.push(Tag { key: "landfall:status", value: Expr::from(&Id::of(&["Status"])) });
+        InstanceGroup {
+            min_size: min.clone(),
+            max_size: max.clone(),
+            subnets: place.subnets(),
+            zones: place.zones(),
+            launch_template: None,
+            mixed_instances_policy: None,
+            new_instances_protected_from_scale_in: None,
+            tags: tags.into_iter().map(own).collect(),
+        }
+    }
+
+    /// Drained before it ends what it takes away, and so needs no protection, which would be in the way of deleting the stack.
+    fn capacity(&mut self, name: &str, group: Id, version: &Version) {
+        if self.infra.capacity != Capacity::EcsManaged {
+            return;
+        }
+        let properties = CapacityProvider {
+            name: Some(provider(&self.infra.name, name, version)),
+            auto_scaling_group_provider: GroupProvider {
+                auto_scaling_group_arn: Expr::from(&group),
+                managed_scaling: ManagedScaling { status: "ENABLED", target_capacity: 100 },
+                managed_termination_protection: "DISABLED",
+                managed_draining: Some("ENABLED"),
+            },
+        };
+        self.add(Id::of(&[name, "Capacity"]), Properties::CapacityProvider(properties));
+    }
+
+    fn request(&mut self, fleet: &Fleet, launch: LaunchTemplateVersion, target: Expr, place: &Place) {
+        let role = Id::of(&["SpotFleetRole"]);
+        if !self.resources.iter().any(|(id, _)| *id == role) {
+            let managed = "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonEC2SpotFleetTaggingRole";
+            let properties = Role {
+                description: format!("Spot Fleets of cluster {}", self.infra.name),
+                assume_role_policy_document: Policy::trust("spotfleet"),
+                managed_policy_arns: vec![Expr::sub(managed)],
+                policies: Vec::new(),
+                tags: self.tags(),
+            };
+            self.add(role.clone(), Properties::Role(properties));
+        }
+        // One for each type in each place: nobody says several of either at once.
+        let places: Vec<(Option<Expr>, Option<String>)> = match place {
+            Place::Subnets(subnets) => subnets.iter().map(|id| (Some(Expr::text(id)), None)).collect(),
+            Place::Zones(Some(zones)) => zones.iter().map(|zone| (None, Some(zone.clone()))).collect(),
+            Place::Zones(None) => vec![(None, None)],
+        };
+        let overrides = fleet.bids.iter().flat_map(|bid| {
+            places.iter().map(move |(subnet_id, availability_zone)| FleetOverride {
+                instance_type: bid.instance_type.clone(),
+                spot_price: bid.price.to_string(),
+                weighted_capacity: bid.weight,
+                subnet_id: subnet_id.clone(),
+                availability_zone: availability_zone.clone(),
+            })
+        });
+        let request = FleetRequest {
+            iam_fleet_role: Expr::Attribute(role, "Arn"),
+            allocation_strategy: "diversified",
+            target_capacity: target,
+            r#type: "maintain",
+            launch_template_configs: vec![FleetLaunch {
+                launch_template_specification: launch,
+                overrides: overrides.collect(),
+            }],
+        };
+        let properties = SpotFleet { spot_fleet_request_config_data: request };
+        self.add(Id::of(&[&fleet.name, "Fleet"]), Properties::SpotFleet(properties));
+    }
+}
+
+/// The capacity providers of a version, in the file's order.
+pub fn providers(infra: &Infra, version: &Version) -> Vec<String> {
+    let names = infra.fleets.iter().map(|one| &one.name).chain(infra.groups.iter().map(|one| &one.name));
+    match infra.capacity {
+        Capacity::Landfall => Vec::new(),
+        Capacity::EcsManaged => names.map(|name| provider(&infra.name, name, version)).collect(),
+    }
+}

@@ -1,0 +1,119 @@
+//! How large a compute stack's groups and fleets may be, by what it stands for: the stack's own parameters say it, and nothing else does.
+
+use std::collections::BTreeMap;
+
+use landfall_stack::Id;
+use serde::{Deserialize, Serialize};
+
+use crate::infra::{Bounds, Capacity, Compatibility, Infra};
+
+/// Where a version is on its way; the stack's parameters `Status` and `Roll` hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// New: nobody knows whether it works.
+    Testing,
+    /// It works, and takes the place of others that are still there.
+    Replacing,
+    /// It is one of those that are used.
+    Active,
+    /// It is emptied.
+    Inactive,
+    /// It does not work.
+    Failed,
+}
+
+impl Standing {
+    pub fn status(self) -> &'static str {
+        match self {
+            Self::Replacing | Self::Active => "active",
+            Self::Testing | Self::Inactive | Self::Failed => "inactive",
+        }
+    }
+
+    pub fn roll(self) -> &'static str {
+        match self {
+            Self::Testing => "testing",
+            Self::Replacing => "replacing",
+            Self::Active | Self::Inactive => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// As the parameters say; what somebody set by hand counts as what it comes closest to.
+    pub fn of(status: &str, roll: &str) -> Self {
+        match (status, roll) {
+            ("active", "replacing") => Self::Replacing,
+            ("active", _) => Self::Active,
+            (_, "testing") => Self::Testing,
+            (_, "failed") => Self::Failed,
+            _ => Self::Inactive,
+        }
+    }
+}
+
+/// Of an Auto Scaling group: least and most. Of a request for a Spot Fleet: how much there is.
+pub(super) fn names(infra: &Infra, name: &str, group: bool) -> Vec<Id> {
+    let kind = if group { "Group" } else { "Fleet" };
+    match infra.compatibility {
+        Compatibility::SpotFleets if !group => vec![Id::of(&[name, kind, "Target"])],
+        _ => vec![Id::of(&[name, kind, "Min"]), Id::of(&[name, kind, "Max"])],
+    }
+}
+
+/// Parameters of a compute stack in this standing. `there`: how many units of each fleet and group run now where this version is to take
+/// over, so that it begins with room for what is there.
+pub fn sizes(infra: &Infra, standing: Standing, there: &BTreeMap<String, u32>) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::from([
+        ("Status".to_owned(), standing.status().to_owned()),
+        ("Roll".to_owned(), standing.roll().to_owned()),
+    ]);
+    let bounds = infra.bounds();
+    let kinds =
+        infra.fleets.iter().map(|one| (&one.name, false)).chain(infra.groups.iter().map(|one| (&one.name, true)));
+    // Something has to prove itself, even where nothing is wanted.
+    let none = bounds.values().all(|one| one.desired == 0);
+    for (index, (name, group)) in kinds.enumerate() {
+        let Some(own) = bounds.get(name) else { continue };
+        let prove = u32::from(none && index == 0);
+        let at_work = own.desired.max(prove).max(there.get(name).copied().unwrap_or(0)).min(own.max.max(prove));
+        let (low, high) = match standing {
+            Standing::Testing | Standing::Replacing => (at_work, own.max.max(at_work)),
+            Standing::Active => (own.min, own.max),
+            // What is there stays until it is drained.
+            Standing::Inactive => (0, own.max),
+            Standing::Failed => (0, 0),
+        };
+        let names = names(infra, name, group);
+        match names.as_slice() {
+            [low_name, high_name] => {
+                all.insert(low_name.to_string(), low.to_string());
+                all.insert(high_name.to_string(), high.to_string());
+            }
+            [target] => {
+                let target_size = match standing {
+                    Standing::Testing | Standing::Replacing => at_work,
+                    // The scaler's business, or the drain's.
+                    Standing::Active | Standing::Inactive => {
+                        own.desired.max(there.get(name).copied().unwrap_or(0)).min(own.max)
+                    }
+                    Standing::Failed => 0,
+                };
+                all.insert(target.to_string(), target_size.to_string());
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Bounds as a template's defaults.
+pub(super) fn default(infra: &Infra, bounds: Bounds, index: usize) -> String {
+    // ECS begins with none and grows by what is asked of it.
+    let number = match (infra.capacity, index) {
+        (_, 1) => bounds.max,
+        (Capacity::EcsManaged, _) => bounds.min,
+        (Capacity::Landfall, _) => bounds.desired,
+    };
+    number.to_string()
+}

@@ -1,0 +1,25 @@
+//! Clusters of EC2 and Spot instances out of one file, `infra.yml`, as ecs-cluster-deployer reads it.
+//!
+//! ```text
+//! infra.yml ─ read (places, hints) ─► Infra ─ build ─► cluster stack, health stack, a compute stack for each version
+//! ```
+//!
+//! Everything here is pure: no file is opened, no clock and no variable is read, and the same file gives the same bytes.
+
+mod build;
+mod infra;
+mod names;
+mod price;
+mod read;
+mod word;
+
+pub use build::{Around, Standing, Unfit, cluster, compute, health, providers, sizes, user_data};
+pub use infra::{
+    Bid, Bounds, Capacity, Compatibility, Ebs, Efs, Fleet, Group, Image, Infra, Metric, Network, OnDemand,
+};
+pub use names::{
+    LABEL_CLUSTER, LABEL_PART, LABEL_VERSION, Part, Version, attributes, export, labels, owner, stack_name,
+};
+pub use price::Price;
+pub use read::{Loaded, load};
+pub use word::kind_of_instance;

@@ -1,0 +1,40 @@
+//! Templates before a judge that nobody here wrote: cfn-lint, which has CloudFormation's own schemas.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use landfall_stack::Template;
+use landfall_testkit::emulator;
+
+use super::{BASE, FLEETS, MANAGED, README, REGRESSION, SEVERAL, cluster, health, infra, made};
+
+fn printed(name: &str, template: &Template) -> [PathBuf; 2] {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let files = [directory.join(format!("cluster-{name}.yml")), directory.join(format!("cluster-{name}.json"))];
+    std::fs::write(&files[0], template.yaml()).unwrap();
+    std::fs::write(&files[1], template.json()).unwrap();
+    files
+}
+
+#[test]
+fn cfn_lint_finds_nothing() {
+    let mut all: Vec<PathBuf> = printed("base", &made(BASE)).into();
+    // Its examples of ids are none that EC2 gives.
+    let readme = README.replace("sg-dab3aca", "sg-0dab3aca");
+    let others = [("readme", readme.as_str()), ("several", SEVERAL), ("fleets", FLEETS), ("managed", MANAGED)];
+    all.extend(others.into_iter().map(|(name, text)| printed(name, &made(text))[1].clone()));
+    let providers = ["landfall-managed-main-1".to_owned()];
+    all.extend([
+        printed("cluster", &cluster(&infra(REGRESSION), &[]))[1].clone(),
+        printed("cluster-managed", &cluster(&infra(MANAGED), &providers))[1].clone(),
+        printed("health", &health(&infra(REGRESSION)))[1].clone(),
+    ]);
+    let output = Command::new(emulator::program("cfn-lint", "cfn-lint"))
+        // Zones that are named are those of the file.
+        .args(["--regions", "eu-central-1", "--ignore-checks", "W3010", "--"])
+        .args(&all)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.is_empty(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+}
