@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("iam", &["model"]),
     ("deploy", &["model"]),
     ("stack", &["iam", "model"]),
-    ("cluster", &["manifest", "stack"]),
+    ("cluster", &["manifest", "model", "stack"]),
     ("ci", &["model"]),
     ("pipeline", &["model"]),
     ("scaler", &[]),

@@ -8,6 +8,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use landfall_model::aws::AwsTarget;
 use landfall_model::task::SecretRef;
 use landfall_ports::PortResult;
+use landfall_ports::container_instances::ContainerInstances;
 use landfall_ports::images::Images;
 use landfall_ports::load_balancer::LoadBalancer;
 use landfall_ports::orchestrator::Orchestrator;
@@ -123,6 +124,11 @@ impl AwsPlatform {
     /// `NotFound`: there is none of a name.
     pub async fn loud_alarms(&self, names: &[String]) -> PortResult<Vec<String>> {
         crate::alarms::loud(&self.core, &self.signer, names).await
+    }
+
+    /// The instances of the target's cluster.
+    pub fn container_instances(&self) -> Arc<dyn ContainerInstances> {
+        Arc::new(self.ecs.clone())
     }
 
     /// Stacks of CloudFormation.

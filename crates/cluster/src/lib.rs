@@ -11,6 +11,7 @@ mod infra;
 mod names;
 mod price;
 mod read;
+pub mod roll;
 mod word;
 
 pub use build::{Around, Standing, Unfit, cluster, compute, health, providers, sizes, user_data};

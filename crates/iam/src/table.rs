@@ -59,6 +59,7 @@ const GROUP: &[&str] = &["targetgroup/"];
 const REPOSITORY: &[&str] = &["repository/"];
 const SERVICE: &[&str] = &["service/"];
 const STACK: &[&str] = &["stack/"];
+const INSTANCE: &[&str] = &["container-instance/"];
 /// A deployment is authorized on its service and on itself.
 const DEPLOYMENT: &[&str] = &["service/", "service-deployment/"];
 const ADD_TAGS: &[&str] = &["elasticloadbalancing:AddTags"];
@@ -114,11 +115,13 @@ pub const ACTIONS: &[Action] = &[
     row("ecs:DeleteService", Write, SERVICE, OF_CLUSTER, NONE),
     row("ecs:DeregisterTaskDefinition", Write, NONE, NONE, NONE),
     row("ecs:DescribeClusters", Read, &["cluster/"], RESOURCE_TAG, NONE),
+    row("ecs:DescribeContainerInstances", Read, INSTANCE, OF_CLUSTER, NONE),
     row("ecs:DescribeServiceDeployments", Read, DEPLOYMENT, OF_CLUSTER, NONE),
     row("ecs:DescribeServiceRevisions", Read, &["service/", "service-revision/"], OF_CLUSTER, NONE),
     row("ecs:DescribeServices", Read, SERVICE, OF_CLUSTER, NONE),
     row("ecs:DescribeTaskDefinition", Read, NONE, NONE, NONE),
     row("ecs:DescribeTasks", Read, &["task/"], OF_CLUSTER, NONE),
+    row("ecs:ListContainerInstances", List, &["cluster/"], RESOURCE_TAG, NONE),
     row("ecs:ListServiceDeployments", List, SERVICE, OF_CLUSTER, NONE),
     row("ecs:ListServices", List, NONE, CLUSTER, NONE),
     row("ecs:ListTaskDefinitionFamilies", List, NONE, NONE, NONE),
@@ -131,6 +134,7 @@ pub const ACTIONS: &[Action] = &[
     row("ecs:StopServiceDeployment", Write, DEPLOYMENT, OF_CLUSTER, NONE),
     row("ecs:StopTask", Write, &["task/"], OF_CLUSTER, NONE),
     row("ecs:TagResource", Tagging, &["service/", "task-definition/", "task/"], &["aws:RequestTag", "aws:ResourceTag", "ecs:CreateAction"], NONE),
+    row("ecs:UpdateContainerInstancesState", Write, INSTANCE, OF_CLUSTER, NONE),
     row("ecs:UpdateService", Write, SERVICE, OF_CLUSTER, &["iam:PassRole"]),
     // Tags given in the call that creates are authorized on what is created, `elasticloadbalancing:CreateAction` says by which
     // (<https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/load-balancer-authentication-access-control.html>).

@@ -158,7 +158,7 @@ pub(crate) enum Command {
     /// Environments that are stacks of CloudFormation: plan, apply, look, and lead out of where they are stuck
     #[command(subcommand)]
     Stack(stack::StackCommand),
-    /// Clusters of EC2 instances that tasks run on: what they cost, and what a scaler would make of them
+    /// Clusters of EC2 and Spot instances that tasks run on, of one file, infra.yml: what they are, what they cost
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
     /// Write a manifest from another tool's files, and say what changes with it

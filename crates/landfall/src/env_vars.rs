@@ -70,6 +70,12 @@ env_vars! {
     AWS_DEFAULT_REGION = "AWS_DEFAULT_REGION";
     /// Where AWS is instead: an emulator. Read by the AWS SDK, and for what `travis-ecs-deploy` deploys.
     AWS_ENDPOINT_URL = "AWS_ENDPOINT_URL";
+    /// Of `landfall cluster`: the file that says what the cluster is, as `--values`.
+    VALUES_FILE = "VALUES_FILE";
+    /// Of `landfall cluster`: the version, as `--version`; without it the commit.
+    VERSION = "VERSION";
+    /// Of `landfall cluster`: the instances' image, as `--ami`.
+    AMI = "AMI";
     /// Any value: no colour.
     NO_COLOR = "NO_COLOR";
     /// Base of the default state directory: `$XDG_STATE_HOME/landfall`.

@@ -401,3 +401,29 @@ fn an_environment_is_printed_as_a_template() {
     let none = transcript(directory.path(), &["stack", "plan", "dev"]);
     assert!(none.starts_with("exit 64") && none.contains("environment dev has no `stack`"), "{none}");
 }
+
+#[test]
+fn a_cluster_is_checked_and_made_into_templates_without_aws() {
+    let directory = tempfile::tempdir().unwrap();
+    let readme = include_str!("../../cluster/tests/cluster/files/readme.yml");
+    std::fs::write(directory.path().join("infra.yml"), readme).unwrap();
+    let checked = landfall(directory.path(), &["cluster", "check", "--output", "json"]);
+    let told: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!((checked.status.code(), &told["cluster"]["name"]), (Some(0), &serde_json::json!("dev-cluster")));
+    let notes = told["notes"].to_string();
+    assert!(notes.contains("autoscaling: true, as the README says"), "{notes}");
+    let made = landfall(directory.path(), &["cluster", "template", "--version", "1a2b3c4", "--output", "json"]);
+    let stacks: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    let names: Vec<&String> = stacks.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["dev-cluster-asg-1a2b3c4", "dev-cluster-cluster", "dev-cluster-cluster-health-task"]);
+    let yaml = landfall(directory.path(), &["cluster", "template", "compute", "--version", "1a2b3c4"]);
+    assert!(String::from_utf8_lossy(&yaml.stdout).contains("ECS_CLUSTER=dev-cluster\n"));
+    let wrong = landfall(directory.path(), &["cluster", "template", "compute", "--version", "1.0"]);
+    assert_eq!(wrong.status.code(), Some(64), "{}", String::from_utf8_lossy(&wrong.stderr));
+    std::fs::write(directory.path().join("infra.yml"), readme.replace("max_weight", "max_wieght")).unwrap();
+    let refused = landfall(directory.path(), &["cluster", "check"]);
+    assert_eq!(refused.status.code(), Some(65));
+    assert!(String::from_utf8_lossy(&refused.stdout).contains("did you mean `max_weight`?"));
+    let none = landfall(directory.path(), &["cluster", "check", "--values", "none.yml"]);
+    assert_eq!(none.status.code(), Some(66));
+}

@@ -4,6 +4,7 @@
 
 pub mod changes;
 pub mod clock;
+pub mod container_instances;
 pub mod documents;
 pub mod images;
 pub mod journal;

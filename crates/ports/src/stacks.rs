@@ -16,6 +16,9 @@ pub trait Stacks: Send + Sync {
     /// `None`: there is none of that name.
     async fn describe(&self, stack: &str) -> PortResult<Option<StackState>>;
 
+    /// All of the account and region that are not deleted.
+    async fn list(&self) -> PortResult<Vec<StackState>>;
+
     /// The template as it was given; `None`: the stack has none yet.
     async fn template(&self, stack: &str) -> PortResult<Option<String>>;
 

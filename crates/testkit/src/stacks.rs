@@ -174,6 +174,10 @@ impl Stacks for FakeStacks {
         Ok(self.state(stack))
     }
 
+    async fn list(&self) -> PortResult<Vec<StackState>> {
+        Ok(self.world().stacks.values().map(|stack| stack.state.clone()).collect())
+    }
+
     async fn template(&self, stack: &str) -> PortResult<Option<String>> {
         Ok(self.world().stack(stack).map(|stack| stack.template.clone()))
     }

@@ -155,6 +155,16 @@ impl Stacks for CloudFormation {
         Ok(found.filter(|found| !found.status.is_empty()))
     }
 
+    async fn list(&self) -> PortResult<Vec<StackState>> {
+        let mut all = Vec::new();
+        let told = self.pages("DescribeStacks", "all stacks".to_owned(), Form::default, |page| {
+            all.extend(page.members("Stacks").map(read::stack));
+            true
+        });
+        told.await?;
+        Ok(all)
+    }
+
     async fn template(&self, stack: &str) -> PortResult<Option<String>> {
         let form = Form::of(stack).with("TemplateStage", "Original");
         let answer = if_there(self.call("GetTemplate", &of(stack), &form).await)?;

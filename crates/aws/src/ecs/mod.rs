@@ -9,6 +9,7 @@ mod in_use;
 mod logs;
 mod owned;
 mod past;
+mod pinned;
 mod preflight;
 mod raw;
 mod raw_service;

@@ -193,12 +193,16 @@ fn overrides(request: &RunTaskRequest, definition: &ecs::TaskDefinition) -> Port
 }
 
 /// `RESOURCE:MEMORY`, `RESOURCE:ENI`, `AGENT`, `LOCATION`: nowhere to run it now. Others never pass by themselves.
-fn not_run(call: &Call<'_>, failures: &[ecs::Failure]) -> PortError {
+pub(super) fn failures_said(failures: &[ecs::Failure]) -> Vec<String> {
     let text = |failure: &ecs::Failure| {
         let detail = failure.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
         format!("{}{detail}", failure.reason.as_deref().unwrap_or("no reason given"))
     };
-    let reasons: Vec<String> = failures.iter().map(text).collect();
+    failures.iter().map(text).collect()
+}
+
+fn not_run(call: &Call<'_>, failures: &[ecs::Failure]) -> PortError {
+    let reasons = failures_said(failures);
     let passes = |reason: &str| {
         ["RESOURCE:", "AGENT", "EMPTY CAPACITY PROVIDER", "Capacity is unavailable"]
             .iter()

@@ -2,15 +2,63 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
+
+use crate::env_vars;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
+    /// Check infra.yml: every problem with its place, and what is taken where it says nothing
+    #[command(
+        after_help = "Examples:\n  landfall cluster check\n  VALUES_FILE=infra.prod.yml landfall cluster check --output json\n\nEvery infra.yml of ecs-cluster-deployer is read as it is. docs/clusters.md lists the keys."
+    )]
+    Check(ValuesArgs),
+    /// Print the cluster's stacks as templates of CloudFormation; AWS is not asked
+    #[command(
+        disable_version_flag = true,
+        after_help = "Examples:\n  landfall cluster template\n  landfall cluster template compute --version 1a2b3c4 --output json\n  landfall cluster template cluster --values infra.prod.yml > cluster.yml\n\nWithout a name: all three, as documents of one file; with --output json an object of stacks by name."
+    )]
+    Template(ClusterTemplateArgs),
     /// What instances cost an hour and a month, beside the same vCPUs and memory on Fargate
     #[command(
         after_help = "Examples:\n  landfall cluster cost --instance-type t3.medium --count 3\n  landfall cluster cost --instance-type m5.large --count 10 --spot\n  landfall cluster cost --instance-type c6i.xlarge --prices prices.json --output json\n\nAWS is not asked: prices are a dated table in the binary, and --prices replaces it. docs/clusters.md tells the rest."
     )]
     Cost(CostArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ValuesArgs {
+    /// The file that says what the cluster is
+    #[arg(long, value_name = "FILE", default_value = "infra.yml", env = env_vars::VALUES_FILE, value_hint = ValueHint::FilePath, hide_env_values = true)]
+    pub(crate) values: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct VersionArgs {
+    #[command(flatten)]
+    pub(crate) values: ValuesArgs,
+    /// What tells this version's instances from others'; another one for each change [default: the commit that is checked out]
+    #[arg(long, value_name = "VERSION", env = env_vars::VERSION, hide_env_values = true)]
+    pub(crate) version: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClusterPart {
+    /// The cluster, what its instances may do, and the groups that load balancers and databases wear
+    Cluster,
+    /// The instances of a version
+    Compute,
+    /// The task that proves them
+    Health,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterTemplateArgs {
+    /// One of the stacks
+    #[arg(value_name = "STACK", value_enum)]
+    pub(crate) part: Option<ClusterPart>,
+    #[command(flatten)]
+    pub(crate) version: VersionArgs,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -1,6 +1,8 @@
 //! `cluster`: clusters of EC2 instances. What only computes needs no runtime and asks nobody.
 
 mod cost;
+mod infra;
+mod template;
 
 use landfall_scaler::price::{PriceError, Prices};
 
@@ -11,6 +13,8 @@ use crate::printer::Printer;
 
 pub(crate) fn run(command: &ClusterCommand, printer: &Printer) -> CliResult<ExitCode> {
     match command {
+        ClusterCommand::Check(args) => infra::check(args, printer),
+        ClusterCommand::Template(args) => template::run(args, printer),
         ClusterCommand::Cost(args) => cost::run(args, printer),
     }
 }

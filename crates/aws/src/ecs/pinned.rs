@@ -1,0 +1,182 @@
+//! The cluster's instances, and tasks that are held to some of them.
+
+use async_trait::async_trait;
+use aws_sdk_ecs::types as ecs;
+use landfall_model::Timestamp;
+use landfall_ports::container_instances::{
+    ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed, ServiceCount,
+};
+use landfall_ports::{PortError, PortResult};
+
+use super::rollout::{count, time};
+use super::tasks::failures_said;
+use super::{Ecs, some_of};
+use crate::budget::Family;
+use crate::call::Call;
+use crate::error::Failed;
+
+/// What UpdateContainerInstancesState takes, and what DescribeContainerInstances does.
+const UPDATED: usize = 10;
+const DESCRIBED: usize = 100;
+
+impl Ecs {
+    /// ARNs, of all pages, in this state; none of a cluster that is not there.
+    async fn listed(&self, status: ecs::ContainerInstanceStatus) -> PortResult<Vec<String>> {
+        let resource = format!("instances of cluster {}", self.core.target.cluster);
+        let call = Call::ecs("ListContainerInstances", Family::ClusterResourceRead, &resource);
+        let request = self.core.clients.ecs.list_container_instances().cluster(&self.core.target.cluster);
+        let request = request.status(status).max_results(100);
+        let (mut all, mut next) = (Vec::new(), None);
+        loop {
+            let page = request.clone().set_next_token(next);
+            let answer = match self.core.caller.call(call, || page.clone().send()).await {
+                Ok(answer) => answer,
+                Err(failed) if no_cluster(&failed) => return Ok(Vec::new()),
+                Err(failed) => return Err(failed.into()),
+            };
+            all.extend(answer.container_instance_arns.unwrap_or_default());
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+fn no_cluster(failed: &Failed) -> bool {
+    failed.is("ClusterNotFoundException")
+}
+
+#[async_trait]
+impl ContainerInstances for Ecs {
+    async fn instances(&self) -> PortResult<Vec<ContainerInstance>> {
+        let mut arns = self.listed(ecs::ContainerInstanceStatus::Active).await?;
+        arns.extend(self.listed(ecs::ContainerInstanceStatus::Draining).await?);
+        // One that changes its state between the two listings is in both, or in none: the next look has it.
+        arns.sort();
+        arns.dedup();
+        let mut all = Vec::new();
+        for chunk in arns.chunks(DESCRIBED) {
+            let resource = format!("instances {}", some_of(chunk));
+            let call = Call::ecs("DescribeContainerInstances", Family::ClusterResourceRead, &resource);
+            let request = (self.core.clients.ecs.describe_container_instances())
+                .cluster(&self.core.target.cluster)
+                .set_container_instances(Some(chunk.to_vec()));
+            let answer = self.ecs(call, || request.clone().send()).await?;
+            super::only_missing(&call, answer.failures())?;
+            all.extend(answer.container_instances.unwrap_or_default().iter().map(described));
+        }
+        Ok(all)
+    }
+
+    async fn drain(&self, instances: &[String], on: bool) -> PortResult<()> {
+        let status = if on { ecs::ContainerInstanceStatus::Draining } else { ecs::ContainerInstanceStatus::Active };
+        for chunk in instances.chunks(UPDATED) {
+            let resource = format!("instances {}", some_of(chunk));
+            let call = Call::ecs("UpdateContainerInstancesState", Family::ClusterResourceModify, &resource);
+            let request = (self.core.clients.ecs.update_container_instances_state())
+                .cluster(&self.core.target.cluster)
+                .status(status.clone())
+                .set_container_instances(Some(chunk.to_vec()));
+            let answer = self.ecs(call, || request.clone().send()).await?;
+            super::only_missing(&call, answer.failures())?;
+        }
+        Ok(())
+    }
+
+    async fn run_pinned(&self, task: &PinnedTask) -> PortResult<Placed> {
+        let resource = format!("task of {}", task.task_definition);
+        let call = Call::ecs("RunTask", Family::ClusterResourceModify, &resource);
+        let constraint = ecs::PlacementConstraint::builder()
+            .r#type(ecs::PlacementConstraintType::MemberOf)
+            .expression(&task.expression)
+            .build();
+        let request = (self.core.clients.ecs.run_task())
+            .cluster(&self.core.target.cluster)
+            .task_definition(&task.task_definition)
+            .launch_type(ecs::LaunchType::Ec2)
+            .count(1)
+            .started_by(&task.started_by)
+            .placement_constraints(constraint);
+        let answer = match self.core.caller.call(call, || request.clone().send()).await {
+            Ok(answer) => answer,
+            // "No Container Instances were found in your cluster.": it is a refusal too, in another form.
+            Err(failed) if failed.message.contains("No Container Instances were found") => {
+                return Ok(Placed::Refused("no instance is registered with the cluster".to_owned()));
+            }
+            Err(failed) => return Err(self.explained(failed)),
+        };
+        if let Some(arn) = answer.tasks().first().and_then(|task| task.task_arn.clone()) {
+            return Ok(Placed::Task(arn));
+        }
+        match failures_said(answer.failures()).as_slice() {
+            [] => Err(PortError::Unavailable(format!("{}: the answer names no task", call.what()))),
+            reasons => Ok(Placed::Refused(reasons.join(", "))),
+        }
+    }
+
+    async fn started_by(&self, started_by: &str) -> PortResult<Vec<PinnedTaskState>> {
+        let by = || self.core.clients.ecs.list_tasks().cluster(&self.core.target.cluster).started_by(started_by);
+        let mut arns = self.list_tasks(by(), "tasks by their starter").await?;
+        let stopped = by().desired_status(ecs::DesiredStatus::Stopped);
+        arns.extend(self.list_tasks(stopped, "stopped tasks by their starter").await?);
+        arns.sort();
+        arns.dedup();
+        let tasks = self.tasks(arns).await?;
+        let mut all: Vec<PinnedTaskState> = tasks
+            .iter()
+            .filter(|task| task.started_by.as_deref() == Some(started_by))
+            .map(|task| state(task))
+            .collect();
+        all.sort_by(|a, b| (b.created, &b.arn).cmp(&(a.created, &a.arn)));
+        Ok(all)
+    }
+
+    async fn stop_task(&self, task: &str, reason: &str) -> PortResult<()> {
+        self.stop(task, reason).await
+    }
+
+    async fn services(&self) -> PortResult<Vec<ServiceCount>> {
+        let services = self.all_services().await?;
+        let one = |service: &std::sync::Arc<ecs::Service>| ServiceCount {
+            name: service.service_name.clone().unwrap_or_default(),
+            desired: count(service.desired_count),
+            running: count(service.running_count),
+        };
+        Ok(services.iter().map(one).collect())
+    }
+}
+
+fn described(instance: &ecs::ContainerInstance) -> ContainerInstance {
+    let attribute = |one: &ecs::Attribute| (one.name.clone(), one.value.clone().unwrap_or_default());
+    ContainerInstance {
+        arn: instance.container_instance_arn.clone().unwrap_or_default(),
+        status: instance.status.clone().unwrap_or_default(),
+        connected: instance.agent_connected,
+        attributes: instance.attributes().iter().map(attribute).collect(),
+        tasks: count(instance.running_tasks_count) + count(instance.pending_tasks_count),
+    }
+}
+
+fn state(task: &ecs::Task) -> PinnedTaskState {
+    let some = |at: &Option<aws_smithy_types::DateTime>| -> Option<Timestamp> { at.as_ref().map(|at| time(Some(at))) };
+    let status = task.last_status.clone().unwrap_or_default();
+    let containers = task.containers().iter().filter_map(|container| {
+        let name = container.name.as_deref().unwrap_or("a container");
+        match (container.reason.as_deref().filter(|reason| !reason.is_empty()), container.exit_code) {
+            (Some(reason), _) => Some(format!("{name}: {reason}")),
+            (None, Some(code)) => Some(format!("{name} exited with {code}")),
+            (None, None) => None,
+        }
+    });
+    let mut why: Vec<String> = task.stopped_reason.iter().filter(|reason| !reason.is_empty()).cloned().collect();
+    why.extend(containers);
+    let stops = status == "STOPPED" || task.desired_status.as_deref() == Some("STOPPED");
+    PinnedTaskState {
+        arn: task.task_arn.clone().unwrap_or_default(),
+        status: if stops { "STOPPED".to_owned() } else { status },
+        created: some(&task.created_at),
+        started: some(&task.started_at),
+        stopped: stops.then(|| if why.is_empty() { "ECS does not say why".to_owned() } else { why.join("; ") }),
+    }
+}

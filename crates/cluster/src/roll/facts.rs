@@ -1,0 +1,167 @@
+//! What is observed of a cluster, as it is decided about. Of which cluster and of which version a stack is its tags say, whole: a name that
+//! is a part of another's means nothing.
+
+use std::collections::BTreeMap;
+
+use landfall_model::cloudformation::StackState;
+use landfall_model::inventory::TAG_ENVIRONMENT;
+use landfall_stack::live::{Before, Phase, before};
+use serde::Serialize;
+
+use crate::build::Standing;
+use crate::names::{LABEL_CLUSTER, LABEL_PART, LABEL_VERSION, Part, Version, owner};
+
+/// One look.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The cluster's name.
+    pub name: String,
+    pub cluster: Base,
+    pub health: Base,
+    /// Of this cluster, whatever state they are in.
+    pub computes: Vec<Compute>,
+    pub instances: Vec<Instance>,
+    /// Of the version that is being deployed, the newest first.
+    pub proofs: Vec<Proof>,
+    /// Why no task could be started when it was last tried.
+    pub refused: Option<String>,
+    /// Services with fewer tasks running than they should have.
+    pub unsteady: Vec<String>,
+    /// Seconds since 1970.
+    pub now: i64,
+}
+
+/// A stack that lasts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Base {
+    pub state: State,
+    /// It is what `infra.yml` says.
+    pub current: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    #[default]
+    Absent,
+    Busy,
+    Ready,
+    /// Its creation failed: it can only be deleted.
+    NeverCame,
+    /// It can neither be changed nor is anything under way.
+    Stuck(String),
+    /// One of that name belongs to somebody else, by its tag.
+    Foreign(Option<String>),
+}
+
+impl State {
+    pub fn of(stack: Option<&StackState>, cluster: &str) -> Self {
+        match before(stack, &owner(cluster)) {
+            Before::Create => Self::Absent,
+            Before::Update => Self::Ready,
+            Before::Watch(_) => Self::Busy,
+            Before::Stuck(Phase::NeverCame) => Self::NeverCame,
+            Before::Stuck(_) => Self::Stuck(stack.map(|stack| stack.status.clone()).unwrap_or_default()),
+            Before::Foreign(owner) => Self::Foreign(owner),
+        }
+    }
+}
+
+/// The stack of a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Compute {
+    pub version: Version,
+    /// Its name.
+    pub stack: String,
+    /// Its ARN.
+    pub id: String,
+    pub state: State,
+    pub standing: Standing,
+    /// It is what `infra.yml` says; only of the version that is deployed.
+    pub current: bool,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// The last change of it.
+    pub since: i64,
+}
+
+/// A container instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Instance {
+    pub arn: String,
+    /// By its attribute.
+    pub version: Option<String>,
+    pub fleet: Option<String>,
+    pub draining: bool,
+    /// Its agent is there.
+    pub connected: bool,
+    /// Running and pending.
+    pub tasks: u32,
+}
+
+/// A task that is to show that a version works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    pub task: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    pub state: Proving,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proving {
+    Pending,
+    /// Since when.
+    Running(i64),
+    /// And why.
+    Stopped(String),
+}
+
+/// The compute stacks of this cluster among all stacks of an account and region, oldest first: by what their tags say.
+pub fn computes(cluster: &str, all: &[StackState]) -> Vec<Compute> {
+    let mut found: Vec<Compute> = all.iter().filter_map(|stack| compute(cluster, stack)).collect();
+    found.sort_by(|a, b| (a.created, &a.version).cmp(&(b.created, &b.version)));
+    found
+}
+
+fn compute(cluster: &str, stack: &StackState) -> Option<Compute> {
+    let tag = |key: &str| stack.tags.get(key).map(String::as_str);
+    let ours = tag(TAG_ENVIRONMENT) == Some(&owner(cluster))
+        && tag(LABEL_CLUSTER) == Some(cluster)
+        && tag(LABEL_PART) == Some(Part::Compute.as_str());
+    let version = Version::parse(tag(LABEL_VERSION).filter(|_| ours)?, cluster).ok()?;
+    let state = State::of(Some(stack), cluster);
+    let parameter = |name: &str| stack.parameters.get(name).map(String::as_str).unwrap_or_default();
+    (state != State::Absent).then(|| Compute {
+        version,
+        stack: stack.name.clone(),
+        id: stack.id.clone(),
+        state,
+        standing: Standing::of(parameter("Status"), parameter("Roll")),
+        current: false,
+        created: stack.created.map(|at| at.as_second()).unwrap_or_default(),
+        since: stack.updated.or(stack.created).map(|at| at.as_second()).unwrap_or_default(),
+    })
+}
+
+impl Facts {
+    pub fn of_version(&self, version: &Version) -> impl Iterator<Item = &Instance> {
+        self.instances.iter().filter(move |one| one.version.as_deref() == Some(version.as_str()))
+    }
+
+    /// How many instances each fleet and group has now, of all versions that are used.
+    pub fn at_work(&self) -> BTreeMap<String, u32> {
+        let used = |version: &str| {
+            let of = |one: &&Compute| one.version.as_str() == version;
+            self.computes.iter().find(of).is_some_and(|one| one.standing.status() == "active")
+        };
+        let mut all = BTreeMap::new();
+        for one in self.instances.iter().filter(|one| one.version.as_deref().is_some_and(used)) {
+            if let Some(fleet) = &one.fleet {
+                *all.entry(fleet.clone()).or_default() += 1;
+            }
+        }
+        all
+    }
+}

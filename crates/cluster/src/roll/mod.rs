@@ -1,0 +1,329 @@
+//! What is done next about a cluster, as a function of what is observed. Nothing is remembered between two looks: what has been reached is
+//! in the stacks' parameters, so whoever is killed anywhere goes on from there, and two at once end where one would.
+//!
+//! ```text
+//! cluster, health task ─► new version, testing ─► instances register ─► a task on them runs and stays
+//!   ─► new version active, replacing ─► the others inactive ─► new version done ─► theirs drained, a few at a time ─► empty ─► deleted
+//! ```
+//!
+//! `replacing` is what tells the moment of taking over from the time after it: an old version that somebody sets active again later stays.
+
+mod facts;
+
+pub use facts::{Base, Compute, Facts, Instance, Proof, Proving, State, computes};
+
+use serde::Serialize;
+
+use crate::build::Standing;
+use crate::names::{Part, Version, stack_name};
+
+/// What somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Goal {
+    /// This version instead of all others. `fresh`: it was asked for just now, and so a failure of before counts no more.
+    Deploy { version: Version, fresh: bool },
+    /// What is inactive goes.
+    Settle,
+    /// As `Settle`; and what is drained of this one takes tasks again.
+    Keep(Version),
+    /// Everything goes, the cluster last, and with it whatever runs there: there is nowhere to move it to.
+    Destroy,
+}
+
+/// Seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Until the first instance of a version is registered, and a task can be placed on it.
+    pub registers: i64,
+    /// Until a task that was placed runs.
+    pub starts: i64,
+    /// For which it must run.
+    pub stays: i64,
+}
+
+impl Default for Patience {
+    /// Spot takes minutes; an image is pulled within 240 seconds, as ecs-cluster-deployer waits.
+    fn default() -> Self {
+        Self { registers: 900, starts: 240, stays: 16 }
+    }
+}
+
+/// One thing to do, or to wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "do")]
+pub enum Next {
+    /// Make or change a stack that lasts, to what `infra.yml` says.
+    Apply {
+        part: Part,
+    },
+    /// Make the version's stack, testing.
+    Create {
+        version: Version,
+    },
+    Stand {
+        version: Version,
+        standing: Standing,
+        /// Of a failure.
+        why: Option<String>,
+    },
+    /// Run a task on the version's instances.
+    Prove {
+        version: Version,
+    },
+    StopProof {
+        task: String,
+    },
+    /// No more tasks onto these instances, and those of services elsewhere.
+    Drain {
+        version: Version,
+        instances: Vec<String>,
+    },
+    Undrain {
+        version: Version,
+        instances: Vec<String>,
+    },
+    Delete {
+        stack: String,
+        id: String,
+    },
+    /// Delete a stack that lasts.
+    Leave {
+        part: Part,
+    },
+    Wait {
+        on: Wait,
+    },
+    Done,
+    Failed {
+        why: Failure,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "for")]
+pub enum Wait {
+    /// CloudFormation is at work on it.
+    Stack { stack: String },
+    /// No instance of it is there yet.
+    Register { version: Version },
+    /// The task is placed and does not run yet.
+    Start { task: String },
+    /// It runs, for so many seconds now.
+    Stay { task: String, seconds: i64 },
+    /// Tasks move away from instances.
+    Move { version: Version, instances: usize, tasks: u32 },
+    /// Services that have less than they should.
+    Steady { services: Vec<String> },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case", tag = "what")]
+pub enum Failure {
+    #[error("stack {stack} is {status}, and cannot be changed")]
+    Stuck { stack: String, status: String },
+    #[error("stack {stack} could not be made")]
+    NeverCame { stack: String },
+    #[error("stack {stack} belongs to {}", .owner.as_deref().unwrap_or("somebody else"))]
+    Foreign { stack: String, owner: Option<String> },
+    #[error("version {version} is there already, and made of another infra.yml")]
+    Other { version: Version },
+    #[error("version {version} does not work")]
+    Unproven { version: Version },
+    #[error("version {version} was set inactive while it was deployed")]
+    Overtaken { version: Version },
+}
+
+pub fn next(goal: &Goal, facts: &Facts, patience: Patience) -> Next {
+    let decided = match goal {
+        Goal::Deploy { version, fresh } => deploy(version, *fresh, facts, patience),
+        Goal::Keep(version) => undrain(version, facts),
+        Goal::Settle | Goal::Destroy => None,
+    };
+    decided.or_else(|| empty(goal, facts)).or_else(|| leave(goal, facts)).unwrap_or(Next::Done)
+}
+
+fn base(part: Part, stack: &Base, cluster: &str) -> Option<Next> {
+    let name = stack_name(cluster, part, None);
+    match &stack.state {
+        State::Busy => Some(Next::Wait { on: Wait::Stack { stack: name } }),
+        State::Stuck(status) => Some(failed(Failure::Stuck { stack: name, status: status.clone() })),
+        State::NeverCame => Some(failed(Failure::NeverCame { stack: name })),
+        State::Foreign(owner) => Some(failed(Failure::Foreign { stack: name, owner: owner.clone() })),
+        State::Ready if stack.current => None,
+        State::Ready | State::Absent => Some(Next::Apply { part }),
+    }
+}
+
+fn failed(why: Failure) -> Next {
+    Next::Failed { why }
+}
+
+fn lasting(facts: &Facts) -> Option<Next> {
+    let first = base(Part::Cluster, &facts.cluster, &facts.name);
+    first.or_else(|| base(Part::Health, &facts.health, &facts.name))
+}
+
+/// Until the version is one that is used, and all others are not.
+fn deploy(version: &Version, fresh: bool, facts: &Facts, patience: Patience) -> Option<Next> {
+    if let Some(first) = lasting(facts) {
+        return Some(first);
+    }
+    let stand = |standing, why| Some(Next::Stand { version: version.clone(), standing, why });
+    let Some(own) = facts.computes.iter().find(|one| one.version == *version) else {
+        return Some(Next::Create { version: version.clone() });
+    };
+    match &own.state {
+        State::Busy => return Some(Next::Wait { on: Wait::Stack { stack: own.stack.clone() } }),
+        State::NeverCame if fresh => return Some(Next::Delete { stack: own.stack.clone(), id: own.id.clone() }),
+        State::NeverCame => return Some(failed(Failure::NeverCame { stack: own.stack.clone() })),
+        State::Stuck(status) => {
+            return Some(failed(Failure::Stuck { stack: own.stack.clone(), status: status.clone() }));
+        }
+        State::Foreign(owner) => {
+            return Some(failed(Failure::Foreign { stack: own.stack.clone(), owner: owner.clone() }));
+        }
+        State::Absent | State::Ready => {}
+    }
+    if !own.current {
+        return Some(failed(Failure::Other { version: version.clone() }));
+    }
+    match own.standing {
+        Standing::Failed | Standing::Inactive if fresh => stand(Standing::Testing, None),
+        Standing::Failed => Some(failed(Failure::Unproven { version: version.clone() })),
+        Standing::Inactive => Some(failed(Failure::Overtaken { version: version.clone() })),
+        Standing::Testing => undrain(version, facts).or_else(|| prove(own, facts, patience)),
+        Standing::Replacing => {
+            // A version that began to be tested later than this one takes over by itself, or fails by itself.
+            let yields = |one: &&Compute| match one.standing {
+                Standing::Active | Standing::Replacing => true,
+                Standing::Testing => one.created < own.created,
+                Standing::Inactive | Standing::Failed => false,
+            };
+            let mut others = facts.computes.iter().filter(|one| one.version != *version).filter(yields);
+            match others.find(|one| matches!(one.state, State::Ready | State::Busy)) {
+                Some(one) if one.state == State::Busy => {
+                    Some(Next::Wait { on: Wait::Stack { stack: one.stack.clone() } })
+                }
+                Some(one) => {
+                    Some(Next::Stand { version: one.version.clone(), standing: Standing::Inactive, why: None })
+                }
+                None => stand(Standing::Active, None),
+            }
+        }
+        Standing::Active => {
+            let runs = |proof: &&Proof| !matches!(proof.state, Proving::Stopped(_));
+            facts.proofs.iter().find(runs).map(|proof| Next::StopProof { task: proof.task.clone() })
+        }
+    }
+}
+
+/// Whether a version works: its instances register, and a task that is held to them runs and stays.
+fn prove(own: &Compute, facts: &Facts, patience: Patience) -> Option<Next> {
+    let version = &own.version;
+    let fails =
+        |why: String| Some(Next::Stand { version: version.clone(), standing: Standing::Failed, why: Some(why) });
+    let waits = |on| Some(Next::Wait { on });
+    let late = facts.now - own.since > patience.registers;
+    // Of an earlier try nothing counts; CloudFormation and ECS agree about the time to a second or two.
+    let proof = facts.proofs.iter().find(|proof| proof.created + 5 >= own.since);
+    if let Some(proof) = proof {
+        let task = proof.task.clone();
+        return match &proof.state {
+            Proving::Running(since) if facts.now - since >= patience.stays => {
+                Some(Next::Stand { version: version.clone(), standing: Standing::Replacing, why: None })
+            }
+            Proving::Running(since) => waits(Wait::Stay { task, seconds: facts.now - since }),
+            Proving::Pending if facts.now - proof.created > patience.starts => {
+                fails(format!("the task that proves it does not run after {} s", patience.starts))
+            }
+            Proving::Pending => waits(Wait::Start { task }),
+            Proving::Stopped(why) => fails(format!("the task that proves it stopped: {why}")),
+        };
+    }
+    if !facts.of_version(version).any(|one| one.connected && !one.draining) {
+        return match late {
+            true => fails(format!("no instance of it registered within {} s", patience.registers)),
+            false => waits(Wait::Register { version: version.clone() }),
+        };
+    }
+    match &facts.refused {
+        Some(why) if late => fails(format!("no task can be placed on its instances: {why}")),
+        _ => Some(Next::Prove { version: version.clone() }),
+    }
+}
+
+fn undrain(version: &Version, facts: &Facts) -> Option<Next> {
+    let draining = facts.of_version(version).filter(|one| one.draining);
+    let instances: Vec<String> = draining.map(|one| one.arn.clone()).collect();
+    (!instances.is_empty()).then(|| Next::Undrain { version: version.clone(), instances })
+}
+
+/// Stacks that are not used any more: their instances are drained a few at a time, while services have what they should, and the stack
+/// goes when nothing runs on them.
+fn empty(goal: &Goal, facts: &Facts) -> Option<Next> {
+    let mut waits = None;
+    let goes = |one: &&Compute| {
+        *goal == Goal::Destroy
+            || matches!(one.standing, Standing::Inactive | Standing::Failed)
+            || one.state == State::NeverCame
+    };
+    for one in facts.computes.iter().filter(goes) {
+        match empty_one(goal, one, facts) {
+            Some(Next::Wait { on }) => drop(waits.get_or_insert(on)),
+            Some(next) => return Some(next),
+            None => {}
+        }
+    }
+    waits.map(|on| Next::Wait { on })
+}
+
+fn empty_one(goal: &Goal, one: &Compute, facts: &Facts) -> Option<Next> {
+    match &one.state {
+        State::Busy => return Some(Next::Wait { on: Wait::Stack { stack: one.stack.clone() } }),
+        State::Stuck(status) => {
+            return Some(failed(Failure::Stuck { stack: one.stack.clone(), status: status.clone() }));
+        }
+        State::Absent | State::Foreign(_) => return None,
+        State::Ready | State::NeverCame => {}
+    }
+    let delete = || Some(Next::Delete { stack: one.stack.clone(), id: one.id.clone() });
+    if *goal == Goal::Destroy {
+        return delete();
+    }
+    let all: Vec<&Instance> = facts.of_version(&one.version).collect();
+    let (draining, mut active): (Vec<&Instance>, Vec<&Instance>) = all.iter().partition(|one| one.draining);
+    let tasks: u32 = draining.iter().map(|one| one.tasks).sum();
+    if active.is_empty() && tasks == 0 {
+        return delete();
+    }
+    if tasks > 0 {
+        let instances = draining.iter().filter(|one| one.tasks > 0).count();
+        return Some(Next::Wait { on: Wait::Move { version: one.version.clone(), instances, tasks } });
+    }
+    if !facts.unsteady.is_empty() {
+        return Some(Next::Wait { on: Wait::Steady { services: facts.unsteady.clone() } });
+    }
+    let few = all.len().div_ceil(4);
+    // Those with the fewest tasks first; what is empty costs nothing.
+    active.sort_by(|a, b| (a.tasks, &a.arn).cmp(&(b.tasks, &b.arn)));
+    let instances = active.iter().take(few).map(|one| one.arn.clone()).collect();
+    Some(Next::Drain { version: one.version.clone(), instances })
+}
+
+/// What lasts goes last.
+fn leave(goal: &Goal, facts: &Facts) -> Option<Next> {
+    if *goal != Goal::Destroy || !facts.computes.is_empty() {
+        return None;
+    }
+    [(Part::Health, &facts.health), (Part::Cluster, &facts.cluster)].into_iter().find_map(|(part, stack)| {
+        let name = stack_name(&facts.name, part, None);
+        match &stack.state {
+            State::Absent | State::Foreign(_) => None,
+            State::Busy => Some(Next::Wait { on: Wait::Stack { stack: name } }),
+            State::Stuck(status) if status != "DELETE_FAILED" => {
+                Some(failed(Failure::Stuck { stack: name, status: status.clone() }))
+            }
+            State::Stuck(_) | State::Ready | State::NeverCame => Some(Next::Leave { part }),
+        }
+    })
+}
