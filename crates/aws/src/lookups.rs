@@ -16,7 +16,7 @@ use crate::call::Call;
 use crate::error::{Failed, answered, failed};
 use crate::platform::AwsPlatform;
 use crate::secrets;
-use crate::signed::{Request, endpoint, percent_encoded, region_of, xml};
+use crate::signed::{self, endpoint, percent_encoded, region_of, xml};
 
 /// A parameter in SSM.
 #[derive(Clone, PartialEq, Eq)]
@@ -50,8 +50,8 @@ impl AwsPlatform {
     /// The outputs of a CloudFormation stack.
     pub async fn stack_outputs(&self, stack: &str) -> PortResult<BTreeMap<String, String>> {
         let resource = format!("stack {stack}");
-        let body = format!("Action=DescribeStacks&Version=2010-05-15&StackName={}", percent_encoded(stack));
-        let answer = self.cloudformation("DescribeStacks", &resource, &body).await?;
+        let wanted = [("StackName".to_owned(), stack.to_owned())];
+        let answer = self.cloudformation("DescribeStacks", &resource, &wanted).await?;
         if xml(&answer, "StackName").is_none() {
             return Err(PortError::NotFound(format!("there is no {resource}")));
         }
@@ -61,31 +61,28 @@ impl AwsPlatform {
     /// Everything that stacks of the region export.
     pub async fn stack_exports(&self) -> PortResult<BTreeMap<String, String>> {
         let mut all = BTreeMap::new();
-        let mut next = String::new();
+        let mut next = Vec::new();
         for _ in 0..MOST_PAGES {
-            let body = format!("Action=ListExports&Version=2010-05-15{next}");
-            let answer = self.cloudformation("ListExports", "exports", &body).await?;
+            let answer = self.cloudformation("ListExports", "exports", &next).await?;
             all.extend(members(&answer, "Exports", "Name", "Value"));
             match xml(&answer, "NextToken").filter(|token| !token.is_empty()) {
-                Some(token) => next = format!("&NextToken={}", percent_encoded(&token)),
+                Some(token) => next = vec![("NextToken".to_owned(), token)],
                 None => return Ok(all),
             }
         }
         Err(PortError::Unavailable("cloudformation:ListExports: a listing without an end".to_owned()))
     }
 
-    async fn cloudformation(&self, action: &'static str, resource: &str, body: &str) -> PortResult<String> {
+    async fn cloudformation(
+        &self,
+        action: &'static str,
+        resource: &str,
+        parameters: &[(String, String)],
+    ) -> PortResult<String> {
         let call = Call { service: "cloudformation", action, family: Family::CloudFormationRead, resource };
-        let request = Request {
-            service: "cloudformation",
-            region: &self.core.region,
-            path: "/",
-            headers: &[("content-type", "application/x-www-form-urlencoded")],
-            body: body.as_bytes(),
-            timeout: crate::config::CALL_TIMEOUT,
-        };
-        match self.signer.call(&self.core, call, &request).await {
-            Ok(answer) => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
+        let version = crate::cloudformation::VERSION;
+        match signed::query(&self.signer, &self.core, call, &self.core.region, version, parameters).await {
+            Ok(answer) => Ok(answer),
             // CloudFormation's word for a stack that is not there.
             Err(failed) if failed.message.ends_with("does not exist") => {
                 Err(PortError::NotFound(failed.error.to_string()))

@@ -243,7 +243,7 @@ pub(crate) async fn query(
     region: &str,
     version: &str,
     parameters: &[(String, String)],
-) -> PortResult<String> {
+) -> Result<String, Failed> {
     let mut body = format!("Action={}&Version={version}", call.action);
     for (name, value) in parameters {
         body.push_str(&format!("&{}={}", percent_encoded(name), percent_encoded(value)));

@@ -11,43 +11,15 @@ pub(crate) struct Element {
 impl Element {
     /// `None`: it is no XML.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut open: Vec<Self> = vec![Self::default()];
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('<') {
-            open.last_mut()?.text.push_str(&plain(before));
-            if let Some(after) = after.strip_prefix("![CDATA[") {
-                let (data, after) = after.split_once("]]>")?;
-                open.last_mut()?.text.push_str(data);
-                rest = after;
-                continue;
-            }
-            if let Some(after) = after.strip_prefix("!--") {
-                rest = after.split_once("-->")?.1;
-                continue;
-            }
-            let (tag, after) = after.split_once('>')?;
-            rest = after;
-            if tag.starts_with(['?', '!']) {
-                continue;
-            }
-            if let Some(name) = tag.strip_prefix('/') {
-                let done = open.pop()?;
-                if done.name != name.trim() {
-                    return None;
-                }
-                open.last_mut()?.children.push(done);
-                continue;
-            }
-            let (tag, empty) = tag.strip_suffix('/').map_or((tag, false), |tag| (tag, true));
-            let name = tag.split_ascii_whitespace().next()?.to_owned();
-            let element = Self { name, ..Self::default() };
-            match empty {
-                true => open.last_mut()?.children.push(element),
-                false => open.push(element),
-            }
+        Some(Self::of(roxmltree::Document::parse(text).ok()?.root_element()))
+    }
+
+    fn of(node: roxmltree::Node<'_, '_>) -> Self {
+        Self {
+            name: node.tag_name().name().to_owned(),
+            text: node.children().filter(|child| child.is_text()).filter_map(|text| text.text()).collect(),
+            children: node.children().filter(|child| child.is_element()).map(Self::of).collect(),
         }
-        let mut document = open.pop()?;
-        if open.is_empty() && !document.children.is_empty() { document.children.pop() } else { None }
     }
 
     /// The first child of that name.
@@ -74,36 +46,6 @@ impl Element {
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {
         self.members(name).map(|member| member.text.trim().to_owned()).collect()
     }
-}
-
-/// Entities replaced.
-fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('&') {
-        out.push_str(before);
-        let Some((entity, after)) = after.split_once(';') else {
-            out.push('&');
-            rest = after;
-            continue;
-        };
-        let number = entity.strip_prefix('#').and_then(|number| match number.strip_prefix(['x', 'X']) {
-            Some(hex) => u32::from_str_radix(hex, 16).ok(),
-            None => number.parse().ok(),
-        });
-        match (entity, number.and_then(char::from_u32)) {
-            ("lt", _) => out.push('<'),
-            ("gt", _) => out.push('>'),
-            ("quot", _) => out.push('"'),
-            ("apos", _) => out.push('\''),
-            ("amp", _) => out.push('&'),
-            (_, Some(letter)) => out.push(letter),
-            (other, None) => out.push_str(&format!("&{other};")),
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
 }
 
 #[cfg(test)]

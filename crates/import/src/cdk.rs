@@ -246,6 +246,15 @@ fn service(registry: &str, out: &mut Lines) {
     out.line(2, "load_balancer: {container: nginx}");
 }
 
+/// Two tasks in every other hour, as the original has it.
+const SCALING: [&str; 5] = [
+    "max: 4",
+    "cpu: 50",
+    "schedules:",
+    "  up: {cron: \"0 0/2 * * *\", min: 2}",
+    "  down: {cron: \"0 1/2 * * *\", min: 1}",
+];
+
 fn environments(out: &mut Lines) {
     out.line(0, "environments:");
     for (name, network) in [("dev", "10.1.0.0/20"), ("staging", "10.2.0.0/20"), ("prod", "10.3.0.0/20")] {
@@ -255,11 +264,9 @@ fn environments(out: &mut Lines) {
         out.line(3, format!("network: {{new: {{cidr: {network}}}}}"));
         out.line(3, "scaling:");
         out.line(4, "web:");
-        out.line(5, "max: 4");
-        out.line(5, "cpu: 50");
-        out.line(5, "schedules:");
-        out.line(6, "up: {cron: \"0 0/2 * * *\", min: 2}");
-        out.line(6, "down: {cron: \"0 1/2 * * *\", min: 1}");
+        for line in SCALING {
+            out.line(5, line);
+        }
     }
 }
 

@@ -323,6 +323,13 @@ pub(crate) struct Environment {
     pub stack: Option<Stack>,
 }
 
+impl Environment {
+    /// Where it names none, it runs all services.
+    pub(crate) fn runs(&self, service: &str) -> bool {
+        self.services.as_ref().is_none_or(|all| all.iter().any(|one| one == service))
+    }
+}
+
 /// A one-off task, again and again.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -60,7 +60,7 @@ impl Cron {
             return Err(format!("five fields, minute hour day month weekday; these are {}", given.len()));
         };
         for (field, text) in FIELDS.iter().zip(fields) {
-            field.check(text)?;
+            text.split(',').try_for_each(|part| field.range(part).map(drop))?;
         }
         if fields[2] != "*" && fields[4] != "*" {
             return Err("either a day of the month or a day of the week: AWS takes no two".to_owned());
@@ -79,9 +79,7 @@ impl Cron {
         };
         format!("cron({minute} {hour} {day} {month} {weekday} *)")
     }
-}
 
-impl Cron {
     /// The first time after `now` that the line names in `zone`. A time that the clocks pass over in spring is left out, one that they show
     /// twice in autumn counts the first time. `None`: there is none, 30 February.
     pub fn after(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
@@ -118,9 +116,14 @@ impl Cron {
     fn values(&self) -> [Vec<u32>; 5] {
         let mut all = [const { Vec::new() }; 5];
         for ((field, text), values) in FIELDS.iter().zip(&self.fields).zip(&mut all) {
-            *values = (field.least..=field.most)
-                .filter(|value| text.split(',').any(|part| field.has(part, *value)))
-                .collect();
+            // The line was checked: every part is a range.
+            let ranges: Vec<_> = text.split(',').filter_map(|part| field.range(part).ok()).collect();
+            let named = |value: u32| {
+                ranges
+                    .iter()
+                    .any(|(first, last, by)| (*first..=*last).contains(&value) && (value - first).is_multiple_of(*by))
+            };
+            *values = (field.least..=field.most).filter(|value| named(*value)).collect();
         }
         all
     }
@@ -144,39 +147,24 @@ fn named_days(text: &str) -> String {
 }
 
 impl Field {
-    fn check(&self, text: &str) -> Result<(), String> {
-        for part in text.split(',') {
-            let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
-            if let Some(step) = step
-                && !step.parse::<u32>().is_ok_and(|step| (1..=self.most).contains(&step))
-            {
-                return Err(format!("{}: `/{step}` is no step", self.name));
-            }
-            if range == "*" {
-                continue;
-            }
-            let (first, last) = range.split_once('-').map_or((range, None), |(first, last)| (first, Some(last)));
-            let first = self.value(first)?;
-            if let Some(last) = last
-                && self.value(last)? < first
-            {
-                return Err(format!("{}: `{range}` ends before it begins", self.name));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether `part`, which was checked, names `value`. `5/10`: from 5 on.
-    fn has(&self, part: &str, value: u32) -> bool {
-        let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, step.parse().ok()));
-        let (first, last) = match range.split_once('-') {
-            _ if range == "*" => (Ok(self.least), Ok(self.most)),
-            Some((first, last)) => (self.value(first), self.value(last)),
-            None if step.is_some() => (self.value(range), Ok(self.most)),
-            None => (self.value(range), self.value(range)),
+    /// First, last and step of one part of the list. `5/10`: from 5 on.
+    fn range(&self, part: &str) -> Result<(u32, u32, u32), String> {
+        let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
+        let no_step = |step: &str| format!("{}: `/{step}` is no step", self.name);
+        let by = match step {
+            Some(step) => step.parse().ok().filter(|by| (1..=self.most).contains(by)).ok_or_else(|| no_step(step))?,
+            None => 1,
         };
-        let (Ok(first), Ok(last)) = (first, last) else { return false };
-        (first..=last).contains(&value) && (value - first).is_multiple_of(step.unwrap_or(1).max(1))
+        let (first, last) = match range.split_once('-') {
+            _ if range == "*" => (self.least, self.most),
+            Some((first, last)) => (self.value(first)?, self.value(last)?),
+            None if step.is_some() => (self.value(range)?, self.most),
+            None => (self.value(range)?, self.value(range)?),
+        };
+        if last < first {
+            return Err(format!("{}: `{range}` ends before it begins", self.name));
+        }
+        Ok((first, last, by))
     }
 
     fn value(&self, text: &str) -> Result<u32, String> {
@@ -292,20 +280,24 @@ mod tests {
 
     #[test]
     fn clocks_that_change_leave_out_what_they_pass_over_and_repeat_nothing() {
-        let spring = next("30 2 * * *", "2026-03-28T00:00:00Z", "Europe/Berlin");
-        assert_eq!(
-            spring,
-            ["Sat 2026-03-28 02:30 +01:00", "Mon 2026-03-30 02:30 +02:00", "Tue 2026-03-31 02:30 +02:00"]
-        );
-        let autumn = next("30 2 * * *", "2026-10-24T12:00:00Z", "Europe/Berlin");
-        assert_eq!(
-            autumn,
-            ["Sun 2026-10-25 02:30 +02:00", "Mon 2026-10-26 02:30 +01:00", "Tue 2026-10-27 02:30 +01:00"]
-        );
-        let within = next("*/30 2 * * *", "2026-10-25T00:10:00Z", "Europe/Berlin");
-        assert_eq!(
-            within,
-            ["Sun 2026-10-25 02:30 +02:00", "Mon 2026-10-26 02:00 +01:00", "Mon 2026-10-26 02:30 +01:00"]
-        );
+        for (line, now, times) in [
+            (
+                "30 2 * * *",
+                "2026-03-28T00:00:00Z",
+                ["Sat 2026-03-28 02:30 +01:00", "Mon 2026-03-30 02:30 +02:00", "Tue 2026-03-31 02:30 +02:00"],
+            ),
+            (
+                "30 2 * * *",
+                "2026-10-24T12:00:00Z",
+                ["Sun 2026-10-25 02:30 +02:00", "Mon 2026-10-26 02:30 +01:00", "Tue 2026-10-27 02:30 +01:00"],
+            ),
+            (
+                "*/30 2 * * *",
+                "2026-10-25T00:10:00Z",
+                ["Sun 2026-10-25 02:30 +02:00", "Mon 2026-10-26 02:00 +01:00", "Mon 2026-10-26 02:30 +01:00"],
+            ),
+        ] {
+            assert_eq!(next(line, now, "Europe/Berlin"), times, "{line}");
+        }
     }
 }

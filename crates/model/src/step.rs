@@ -97,6 +97,18 @@ impl StepParams {
             StepParams::VerifyGone(_) => "resources.verify_gone",
         }
     }
+
+    /// What a step of this kind leaves in the world.
+    pub fn creates(&self) -> Option<ResourceKind> {
+        Some(match self {
+            StepParams::BuildImage(_) => ResourceKind::Image,
+            StepParams::RegisterTaskDefinition(_) => ResourceKind::TaskDefinition,
+            StepParams::EnsureTargetGroup(_) => ResourceKind::TargetGroup,
+            StepParams::EnsureRoute(_) => ResourceKind::Rule,
+            StepParams::DeployService(_) => ResourceKind::Service,
+            _ => return None,
+        })
+    }
 }
 
 /// Output: `image`, a reference that the platform can run, pinned (`name@sha256:…` or an image id).

@@ -11,8 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use landfall_engine::NewPlan;
 use landfall_model::cron::{Cron, Schedule};
 use landfall_model::ids::SYSTEM_ACTOR;
-use landfall_planner::names::lasting_name;
-use landfall_planner::plan;
+use landfall_planner::{lint, plan};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::ControlError;
@@ -84,13 +83,7 @@ fn timers(inner: &Inner, now: Timestamp) -> Vec<Timer<'_>> {
 
 async fn begin(inner: &Inner, timer: &Timer<'_>, due: Timestamp) -> Result<(), ControlError> {
     let place = deploy::place(inner, timer.environment)?;
-    let service = lasting_name(&inner.app, place.environment, &timer.schedule.service);
-    let Some(found) = place.platform.orchestrator.describe_service(&service).await? else {
-        let environment = timer.environment;
-        return Err(ControlError::NotFound(format!(
-            "service {service} does not exist yet: `landfall deploy {environment}`"
-        )));
-    };
+    let found = deploy::running(inner, &place, &timer.schedule.service).await?;
     let execution = inner.engine.new_id(inner.clock.now());
     let plan = plan::scheduled(
         &inner.app.project,
@@ -100,6 +93,7 @@ async fn begin(inner: &Inner, timer: &Timer<'_>, due: Timestamp) -> Result<(), C
         &inner.instance,
         &execution,
     );
+    lint::check(&plan).map_err(ControlError::Invalid)?;
     let dedup_key = format!("{}/{due}", plan.environment);
     let title = format!("scheduled task {}", plan.environment);
     let new = NewPlan { id: Some(execution), dedup_key, plan, intent: SYSTEM_ACTOR.to_owned(), notices: Vec::new() };

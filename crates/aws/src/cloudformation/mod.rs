@@ -15,9 +15,11 @@ use crate::budget::Family;
 use crate::call::Call;
 use crate::core::Core;
 use crate::error::Failed;
-use crate::signed::{Request, Signer, percent_encoded};
+use crate::signed::{self, Signer};
 use crate::xml::Element;
 
+/// Of the API.
+pub(crate) const VERSION: &str = "2010-05-15";
 /// A stack of 500 resources tells a few thousand events in its life; no listing of ours is longer.
 const MOST_PAGES: usize = 200;
 
@@ -65,20 +67,8 @@ impl CloudFormation {
         let reads = ["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb));
         let family = if reads { Family::CloudFormationRead } else { Family::CloudFormationWrite };
         let call = Call { service: "cloudformation", action, family, resource };
-        let mut body = format!("Action={action}&Version=2010-05-15");
-        for (name, value) in &form.0 {
-            body.push_str(&format!("&{}={}", percent_encoded(name), percent_encoded(value)));
-        }
-        let request = Request {
-            service: "cloudformation",
-            region: &self.core.region,
-            path: "/",
-            headers: &[("content-type", "application/x-www-form-urlencoded")],
-            body: body.as_bytes(),
-            timeout: crate::config::CALL_TIMEOUT,
-        };
-        let answer = self.signer.call(&self.core, call, &request).await.map_err(told_apart)?;
-        let root = Element::parse(&String::from_utf8_lossy(&answer.body));
+        let answer = signed::query(&self.signer, &self.core, call, &self.core.region, VERSION, &form.0).await;
+        let root = Element::parse(&answer.map_err(told_apart)?);
         let root = root.ok_or_else(|| PortError::Unavailable(format!("{}: the answer is no XML", call.what())))?;
         Ok(root.child(&format!("{action}Result")).cloned().unwrap_or_default())
     }

@@ -6,7 +6,7 @@ use super::Examiner;
 use crate::budget::Family;
 use crate::call::Call;
 use crate::error::Failed;
-use crate::signed::{self, Request, percent_encoded};
+use crate::signed::{self, Request};
 
 fn family(service: &str) -> Family {
     match service {
@@ -31,10 +31,6 @@ impl Examiner {
         resource: &str,
         parameters: &[(String, String)],
     ) -> Result<String, Failed> {
-        let mut form = format!("Action={action}&Version={version}");
-        for (name, value) in parameters {
-            form.push_str(&format!("&{name}={}", percent_encoded(value)));
-        }
         // IAM is one for all regions of a partition, and signed for in one.
         let region = match (service, self.core.region.as_str()) {
             ("iam", region) if region.starts_with("cn-") => "cn-north-1",
@@ -42,17 +38,8 @@ impl Examiner {
             ("iam", _) => "us-east-1",
             (_, region) => region,
         };
-        let request = Request {
-            service,
-            region,
-            path: "/",
-            headers: &[("content-type", "application/x-www-form-urlencoded; charset=utf-8")],
-            body: form.as_bytes(),
-            timeout: crate::config::CALL_TIMEOUT,
-        };
         let call = Call { service, action, family: family(service), resource };
-        let answer = self.signer.call(&self.core, call, &request).await?;
-        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+        signed::query(&self.signer, &self.core, call, region, version, parameters).await
     }
 
     pub(crate) async fn certificate(&self, arn: &str) -> Result<serde_json::Value, Failed> {

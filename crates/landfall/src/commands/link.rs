@@ -52,6 +52,28 @@ impl Link {
         }
     }
 
+    /// Opens the way, works, closes it.
+    pub(crate) async fn with(
+        global: &Global,
+        printer: &Printer,
+        purpose: Purpose,
+        work: impl AsyncFnOnce(&Self) -> CliResult<ExitCode>,
+    ) -> CliResult<ExitCode> {
+        let link = Self::open(global, printer, purpose).await?;
+        let result = work(&link).await;
+        link.close().await;
+        result
+    }
+
+    /// Whether `option` may be given: without a server there is nobody to go on.
+    pub(crate) fn may_leave(&self, leaves: bool, option: &str) -> CliResult<()> {
+        if leaves && !self.is_server() {
+            let message = format!("{option} needs a running server: here there is nobody to go on");
+            return Err(CliError::new(ExitCode::Usage, message).hint("leave it out, or start `landfall serve`"));
+        }
+        Ok(())
+    }
+
     async fn once(global: &Global, printer: &Printer, purpose: Purpose, read: &mut Option<App>) -> CliResult<Self> {
         let state = State::of(global.state.clone())?;
         // A state on S3 has no server: every machine opens it itself.

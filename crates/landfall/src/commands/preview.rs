@@ -129,10 +129,7 @@ async fn told(link: &Link, request: Request) -> CliResult<(String, Option<landfa
 }
 
 async fn change(link: &Link, request: Request, wait: &Wait, printer: &Printer) -> CliResult<ExitCode> {
-    if wait.no_wait && !link.is_server() {
-        return Err(CliError::new(ExitCode::Usage, "--no-wait needs a running server: here there is nobody to go on")
-            .hint("leave it out, or start `landfall serve`"));
-    }
+    link.may_leave(wait.no_wait, "--no-wait")?;
     let (what, environment) = told(link, request).await?;
     printer.note(&what);
     let Some(environment) = environment else { return Ok(ExitCode::Ok) };

@@ -49,7 +49,7 @@ impl<'t> Checker<'_, 't> {
         service: &str,
         at: At<'_>,
     ) -> bool {
-        let runs = |name: &str| environment.services.as_ref().is_none_or(|all| all.iter().any(|one| one == name));
+        let runs = |name: &str| environment.runs(name);
         if manifest.services.contains_key(service) && runs(service) {
             return true;
         }
@@ -75,7 +75,7 @@ impl<'t> Checker<'_, 't> {
         if !service_at.is_given() {
             return;
         }
-        let runs = |name: &str| environment.services.as_ref().is_none_or(|all| all.iter().any(|one| one == name));
+        let runs = |name: &str| environment.runs(name);
         let Some(found) = manifest.services.get(service).filter(|_| runs(service)) else {
             let there = || manifest.services.keys().map(String::as_str).filter(|name| runs(name));
             let error = Diagnostic::error(codes::UNKNOWN_SERVICE, format!("no service {} here", shown_at(service_at)))

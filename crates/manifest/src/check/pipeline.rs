@@ -233,13 +233,12 @@ impl<'t> Checker<'_, 't> {
             self.error(codes::BAD_VALUE, at.get("command"), "a task without a command", "empty");
         }
         let at_service = at.get("service");
-        let here = environment.services.as_ref().is_none_or(|all| all.contains(&task.service));
+        let here = environment.runs(&task.service);
         let Some(service) = manifest.services.get(&task.service).filter(|_| here) else {
             if at_service.is_given() {
                 let there = || {
                     let all = manifest.services.keys();
-                    all.filter(|name| environment.services.as_ref().is_none_or(|own| own.contains(*name)))
-                        .map(String::as_str)
+                    all.filter(|name| environment.runs(name)).map(String::as_str)
                 };
                 let message = format!("no service {} there", shown_at(at_service));
                 let error = Diagnostic::error(codes::UNKNOWN_SERVICE, message)

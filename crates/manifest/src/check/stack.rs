@@ -29,8 +29,7 @@ struct Whole<'m> {
 
 impl Whole<'_> {
     fn services(&self) -> impl Iterator<Item = (&String, &crate::authored::Service)> {
-        let chosen = self.environment.services.as_ref();
-        self.manifest.services.iter().filter(move |(name, _)| chosen.is_none_or(|all| all.contains(name)))
+        self.manifest.services.iter().filter(|(name, _)| self.environment.runs(name))
     }
 }
 

@@ -127,7 +127,7 @@ impl<'t> Checker<'_, 't> {
             }
             for (service, own) in &manifest.services {
                 let kind = own.deployment.as_ref().and_then(|deployment| deployment.strategy).unwrap_or_default();
-                let runs = environment.services.as_ref().is_none_or(|all| all.contains(service));
+                let runs = environment.runs(service);
                 let balanced = own.load_balancer.is_some() && !environment.target_groups.contains_key(service);
                 if !runs || !balanced || kind == StrategyKind::Rolling {
                     continue;
@@ -146,7 +146,7 @@ impl<'t> Checker<'_, 't> {
     fn strategies_here(&mut self, manifest: &Manifest) {
         for (name, environment) in manifest.environments.iter().filter(|(_, environment)| environment.on.is_none()) {
             for (service, own) in &manifest.services {
-                let runs = environment.services.as_ref().is_none_or(|all| all.contains(service));
+                let runs = environment.runs(service);
                 let at = self.root.get("services").get(service).get("deployment");
                 let keys = ["strategy", "lifecycle_hooks", "alarms"];
                 let rolling = |deployment: &Deployment| {

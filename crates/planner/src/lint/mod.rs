@@ -159,7 +159,7 @@ impl<'a> Lint<'a> {
     fn policy(&mut self, step: &Step, params: &StepParams) {
         // Task definitions of what lasts are kept, to go back to.
         let kept = matches!(params, StepParams::RegisterTaskDefinition(_)) && self.plan.environment.is_long_lived();
-        if let Some(kind) = creates(params)
+        if let Some(kind) = params.creates()
             && !step.undo
             && !kept
             && !self.swept_by_an_undo(step, kind)
@@ -241,7 +241,7 @@ impl<'a> Lint<'a> {
                 })
             };
             for (maker, made) in &self.typed {
-                let swept = match creates(made) {
+                let swept = match made.creates() {
                     // Kept by name, which is known before.
                     Some(ResourceKind::Service) | None => false,
                     Some(kind) => params.kinds.contains(&kind),
@@ -260,18 +260,6 @@ impl<'a> Lint<'a> {
     fn of_kind(&self, wanted: impl Fn(&StepParams) -> bool) -> Vec<&'a Step> {
         self.typed.iter().filter(|(_, params)| wanted(params)).map(|(step, _)| *step).collect()
     }
-}
-
-/// What a step of this kind leaves in the world.
-pub(crate) fn creates(params: &StepParams) -> Option<ResourceKind> {
-    Some(match params {
-        StepParams::BuildImage(_) => ResourceKind::Image,
-        StepParams::RegisterTaskDefinition(_) => ResourceKind::TaskDefinition,
-        StepParams::EnsureTargetGroup(_) => ResourceKind::TargetGroup,
-        StepParams::EnsureRoute(_) => ResourceKind::Rule,
-        StepParams::DeployService(_) => ResourceKind::Service,
-        _ => return None,
-    })
 }
 
 fn above<'a>(plan: &'a Plan, step: &'a Step) -> BTreeSet<&'a StepId> {

@@ -86,8 +86,10 @@ impl Lint<'_> {
                 self.wrong(step, format!("tag `{tag}` is missing: no sweep would find what it makes"));
             }
         }
-        let expected =
-            [(TAG_ENVIRONMENT, self.plan.environment.to_string()), (TAG_GENERATION, self.plan.generation.to_string())];
+        let expected = [
+            (TAG_ENVIRONMENT, self.plan.environment.whole().to_string()),
+            (TAG_GENERATION, self.plan.generation.to_string()),
+        ];
         for (tag, expected) in expected {
             if let Some(is) = tags.get(tag).filter(|is| !is.is_empty() && **is != expected) {
                 self.wrong(step, format!("tag `{tag}` is `{is}`, and the plan's is `{expected}`"));

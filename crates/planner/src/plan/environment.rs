@@ -25,7 +25,7 @@ use crate::control::at_commit;
 use crate::names::{lasting_name, lasting_target_group};
 
 /// There is only ever one: a lasting environment is never made anew.
-const GENERATION: u64 = 1;
+pub(super) const GENERATION: u64 = 1;
 
 /// What a plan for a lasting environment is made from besides the manifest.
 #[derive(Debug, Clone)]

@@ -1,13 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use landfall_model::inventory::TAG_EXECUTION;
+use landfall_model::cron::Schedule;
+use landfall_model::inventory::{TAG_EXECUTION, TAG_SERVICE};
+use landfall_model::pipeline::TaskWork;
 use landfall_model::stack::{Cluster, Network, Stack};
-use landfall_model::step::{DeployService, RegisterTaskDefinition, StepParams, WaitUntil};
+use landfall_model::step::{DeployService, RegisterTaskDefinition, RunTask, StepParams, WaitUntil};
 use landfall_workflow::{Outcome, Plan};
 use serde_json::json;
 
 use super::*;
 use crate::fixture;
 use crate::plan::release::{Attempt, NoRelease, rollback_to, state};
+use crate::plan::{only_task, scheduled};
 use crate::{Severity, lint};
 
 /// As the platform calls Landfall's own target group.
@@ -470,3 +473,48 @@ fn names_are_legal_whatever_the_manifest_calls_things() {
 
 #[path = "environment_others_tests.rs"]
 mod others;
+
+fn only_step(plan: &Plan, id: &str) -> RunTask {
+    let step = plan.step(&id.into()).unwrap();
+    match step.typed().unwrap() {
+        StepParams::RunTask(task) => task,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_task_before_the_deployment_is_stopped_by_its_own_undo() {
+    let mut plan = deploy(&app(), &inputs()).unwrap();
+    let (container, command) = (Some("app".to_owned()), vec!["migrate".to_owned()]);
+    let work = TaskWork { service: "app".to_owned(), container, command, timeout: 60 };
+    only_task(&mut plan, &work).unwrap();
+    sound(&plan);
+    assert_eq!(ids(&plan), ["image.app.app", "image.app.proxy", "task_definition.app", "task"]);
+    let undone: Vec<_> = plan.steps.iter().filter(|step| step.undo).map(|step| step.id.as_str()).collect();
+    assert_eq!(undone, ["image.app.app", "task"], "what is registered stays: the deployment finds it");
+    let task = only_step(&plan, "task");
+    assert_eq!(task.tags.get(TAG_EXECUTION).map(String::as_str), Some("exe_2"));
+    // A service's tasks go with their service, and an undo leaves them.
+    assert_eq!(task.tags.get(TAG_SERVICE), None);
+
+    let nowhere = TaskWork { service: "nothing".to_owned(), ..work };
+    assert!(only_task(&mut plan, &nowhere).is_err());
+}
+
+#[test]
+fn a_scheduled_task_is_a_plan_of_its_own() {
+    let app = app();
+    let schedule = Schedule {
+        service: "app".to_owned(),
+        container: String::new(),
+        command: vec!["tidy".to_owned()],
+        cron: "0 3 * * *".to_owned(),
+        time_zone: None,
+    };
+    let environment = &app.environments["prod"];
+    let revision = "my-project-prod-app:7".to_owned();
+    let plan = scheduled("my-project", environment, ("tidy", &schedule), revision, "inst", &ExecutionId::new("exe_3"));
+    sound(&plan);
+    assert_eq!((plan.environment.as_str(), ids(&plan)), ("my-project@prod/tidy", vec!["task"]));
+    assert_eq!(only_step(&plan, "task").container, None, "the service's main one");
+}

@@ -3,12 +3,12 @@
 use landfall_model::app::LongLivedEnvironment;
 use landfall_model::cron::Schedule;
 use landfall_model::ids::ExecutionId;
-use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION, TAG_INSTANCE, TAG_SERVICE, Tags};
 use landfall_model::step::{Input, RunTask, StepParams};
 use landfall_workflow::{FailurePolicy, Plan};
 
-use super::SCHEMA;
+use super::environment::GENERATION;
 use super::step::Builder;
+use super::{SCHEMA, tags_of};
 
 const SCHEDULED: &str = "schedule.run";
 /// A task that runs longer is stopped, in seconds.
@@ -31,12 +31,7 @@ pub fn scheduled(
         command: schedule.command.clone(),
         environment: std::collections::BTreeMap::new(),
         timeout: DAY,
-        tags: Tags::from([
-            (TAG_ENVIRONMENT.to_owned(), id.to_string()),
-            (TAG_INSTANCE.to_owned(), instance.to_owned()),
-            (TAG_EXECUTION.to_owned(), execution.to_string()),
-            (TAG_SERVICE.to_owned(), schedule.service.clone()),
-        ]),
+        tags: tags_of(&id, GENERATION, instance, execution, None),
     };
     let mut builder = Builder::new(FailurePolicy::FailForward);
     let title = format!("Run {name} as a task of service {}", schedule.service);
@@ -47,7 +42,7 @@ pub fn scheduled(
         schema: SCHEMA,
         kind: SCHEDULED.to_owned(),
         environment: id.schedule(name),
-        generation: 0,
+        generation: GENERATION,
         parent: None,
         title: "Scheduled task".to_owned(),
         steps: builder.steps,

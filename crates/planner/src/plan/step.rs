@@ -1,6 +1,5 @@
 //! Steps with the retry policy, idempotency and timeouts that their kind deserves.
 
-use crate::lint::creates;
 use landfall_model::ids::StepId;
 use landfall_model::step::StepParams;
 use landfall_workflow::{FailurePolicy, Idempotency, RetryPolicy, Step};
@@ -64,7 +63,7 @@ impl Builder {
 
     /// The undo of step `id` takes away what all the others make: no other resource's undo is called.
     pub(super) fn leave_undo_to(&mut self, id: &str) {
-        let makes = |step: &Step| step.typed().is_ok_and(|params| creates(&params).is_some());
+        let makes = |step: &Step| step.typed().is_ok_and(|params| params.creates().is_some());
         self.steps.iter_mut().filter(|step| step.id.as_str() != id && makes(step)).for_each(|step| step.undo = false);
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use landfall_model::inventory::TAG_SERVICE;
 use landfall_model::pipeline::TaskWork;
 use landfall_model::step::{Input, RegisterTaskDefinition, RunTask, StepParams};
 use landfall_workflow::{FailurePolicy, Plan};
@@ -20,12 +21,14 @@ pub fn only_task(plan: &mut Plan, task: &TaskWork) -> Result<(), PlanError> {
     let id = format!("task_definition.{}", task.service);
     let definition = plan.steps.iter().find(|step| step.id.as_str() == id);
     let registers = definition.and_then(|step| serde_json::from_value::<StepParams>(step.params.clone()).ok());
-    let Some(StepParams::RegisterTaskDefinition(RegisterTaskDefinition { tags, .. })) = registers else {
+    let Some(StepParams::RegisterTaskDefinition(RegisterTaskDefinition { mut tags, .. })) = registers else {
         return Err(PlanError::Unplannable(format!(
             "service {} has no task definition to run a task of",
             task.service
         )));
     };
+    // With it the task would be the service's, and no undo of this plan would stop it.
+    tags.remove(TAG_SERVICE);
     let needs: Vec<_> = definition.map(|step| step.needs.clone()).unwrap_or_default();
     plan.steps.retain(|step| step.id.as_str() == id || needs.contains(&step.id));
     let mut builder = Builder::new(FailurePolicy::Unwind);
@@ -42,7 +45,7 @@ pub fn only_task(plan: &mut Plan, task: &TaskWork) -> Result<(), PlanError> {
     // Who runs it ends it at its own time; the step's is only there for one who does not.
     builder.timeout_s(task.timeout.saturating_mul(2).saturating_add(60));
     plan.steps.append(&mut builder.steps);
-    plan.steps.iter_mut().for_each(|step| step.undo = step.id.as_str() == "task");
+    plan.steps.iter_mut().filter(|step| step.id.as_str() == id).for_each(|step| step.undo = false);
     KIND.clone_into(&mut plan.kind);
     plan.title = title;
     plan.fallback.clear();

@@ -21,7 +21,7 @@ use landfall_model::app::LongLivedEnvironment;
 use landfall_model::aws::AwsTarget;
 use landfall_model::ids::{EnvironmentId, ExecutionId};
 use landfall_planner::PlanError;
-use landfall_planner::names::lasting_services;
+use landfall_planner::names::{lasting_name, lasting_services};
 use landfall_planner::plan::{Following, ImageOverride, Release};
 use landfall_ports::Platform;
 use landfall_ports::orchestrator::{ServiceDescription, TaskDescription};
@@ -175,6 +175,16 @@ pub(crate) fn place<'a>(inner: &'a Inner, name: &str) -> Answer<Place<'a>> {
         .get(bare)
         .ok_or_else(|| ControlError::Internal(format!("environment {bare} was not given a platform")))?;
     Ok(Place { environment, id: environment.id(project), platform })
+}
+
+/// A service of the environment as it runs now.
+pub(crate) async fn running(inner: &Inner, place: &Place<'_>, service: &str) -> Answer<ServiceDescription> {
+    let on_platform = lasting_name(&inner.app, place.environment, service);
+    let found = place.platform.orchestrator.describe_service(&on_platform).await?;
+    found.ok_or_else(|| {
+        let environment = &place.environment.name;
+        ControlError::NotFound(format!("service {on_platform} does not exist yet: `landfall deploy {environment}`"))
+    })
 }
 
 /// Where it runs, with what URLs of its load balancer name.

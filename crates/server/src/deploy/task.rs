@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 
 use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_INSTANCE, TAG_SERVICE, Tags};
-use landfall_planner::names::lasting_name;
 use landfall_ports::orchestrator::RunTaskRequest;
 
-use super::{Answer, TaskReport, place};
+use super::{Answer, TaskReport, place, running};
 use crate::control::{ControlError, OneOff};
 use crate::service::Inner;
 
@@ -19,13 +18,7 @@ pub(crate) async fn run(inner: &Inner, name: &str, one_off: OneOff) -> Answer<Ta
         return Err(ControlError::NotFound(format!("environment {name} has no service `{service}`; it has {known}")));
     }
     let platform = &place.platform.orchestrator;
-    let on_platform = lasting_name(&inner.app, place.environment, &service);
-    let found = platform.describe_service(&on_platform).await?;
-    let found = found.ok_or_else(|| {
-        ControlError::NotFound(format!(
-            "service {on_platform} does not exist: deploy {name} before you run tasks of it"
-        ))
-    })?;
+    let found = running(inner, &place, &service).await?;
     let container = match container {
         Some(container) => container,
         None => platform.main_container(&found.task_definition).await?,

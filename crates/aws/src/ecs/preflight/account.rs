@@ -121,7 +121,9 @@ impl Ecs {
             _ => "us-east-1",
         };
         let parameters = [("RoleName".to_owned(), name.to_owned())];
-        let answer = signed::query(&self.signer, &self.core, call, region, "2010-05-08", &parameters).await;
+        let answer = signed::query(&self.signer, &self.core, call, region, "2010-05-08", &parameters)
+            .await
+            .map_err(PortError::from);
         match answer {
             Ok(answer) => {
                 let document = signed::xml(&answer, "AssumeRolePolicyDocument").unwrap_or_default();

@@ -10,11 +10,11 @@ use landfall_server::control::{ControlRequest, ControlResponse};
 use landfall_server::deploy::{EnvironmentDetail, ReleaseSummary, ServiceDetail};
 use landfall_workflow::ExecutionState;
 
-use super::{environment, named, with};
+use super::{environment, named};
 use crate::assemble::Purpose;
 use crate::cli::Global;
 use crate::cli::environment::{LogsArgs, ReleasesArgs};
-use crate::commands::link::{server, unexpected};
+use crate::commands::link::{Link, server, unexpected};
 use crate::commands::strategy::{Reached, reach};
 use crate::commands::{logs as lines, manifest, port_error};
 use crate::error::CliResult;
@@ -27,7 +27,7 @@ use crate::render::{ago, outcome, short, table, trimmed};
 const EVENTS: usize = 5;
 
 pub(crate) async fn releases(args: &ReleasesArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+    Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let environment = named(args.environment.as_ref());
         let request = ControlRequest::Releases { environment, limit: args.limit, all: args.all };
         let releases = match link.call(request).await? {
@@ -41,7 +41,7 @@ pub(crate) async fn releases(args: &ReleasesArgs, global: &Global, printer: &Pri
 }
 
 pub(crate) async fn status(name: &str, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+    Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let detail = environment(link, name).await?;
         printer.emit(&detail, |detail| status_text(detail, Timestamp::now()))?;
         Ok(ExitCode::Ok)
@@ -55,7 +55,7 @@ pub(crate) async fn logs(args: &LogsArgs, global: &Global, printer: &Printer) ->
     {
         return Ok(code);
     }
-    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+    Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let id = environment(link, &args.environment).await?.id;
         lines::run(link, &id, args.tail, args.follow, printer).await
     })

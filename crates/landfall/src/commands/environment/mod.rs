@@ -24,19 +24,6 @@ use crate::printer::Printer;
 pub(crate) use look::{logs, releases, status};
 pub(crate) use run::run;
 
-/// Opens the way, works, closes it.
-async fn with(
-    global: &Global,
-    printer: &Printer,
-    purpose: Purpose,
-    work: impl AsyncFnOnce(&Link) -> CliResult<ExitCode>,
-) -> CliResult<ExitCode> {
-    let link = Link::open(global, printer, purpose).await?;
-    let result = work(&link).await;
-    link.close().await;
-    result
-}
-
 /// The manifest's only one, where none is named.
 fn named(environment: Option<&String>) -> String {
     environment.cloned().unwrap_or_default()
@@ -99,14 +86,8 @@ async fn changed(
     global: &Global,
     printer: &Printer,
 ) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::WorkOnEnvironment, async |link| {
-        if waiting.detach && !link.is_server() {
-            return Err(CliError::new(
-                ExitCode::Usage,
-                "--detach needs a running server: here there is nobody to go on",
-            )
-            .hint("leave it out, or start `landfall serve`"));
-        }
+    Link::with(global, printer, Purpose::WorkOnEnvironment, async |link| {
+        link.may_leave(waiting.detach, "--detach")?;
         let request = ControlRequest::Deploy { environment: environment.to_owned(), change, actor: actor() };
         let begun: Begun = match link.call(request).await? {
             ControlResponse::Deploy(begun) => begun,
@@ -126,7 +107,7 @@ async fn changed(
 }
 
 pub(crate) async fn wait(args: &WaitArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::WaitForEnvironment, async |link| {
+    Link::with(global, printer, Purpose::WaitForEnvironment, async |link| {
         let execution = if args.what.starts_with("exe_") {
             args.what.as_str().into()
         } else {
@@ -150,7 +131,7 @@ pub(crate) async fn environment(link: &Link, name: &str) -> CliResult<Environmen
 }
 
 pub(crate) async fn lock(args: &LockArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+    Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let LockArgs { environment, reason } = args.clone();
         let request = ControlRequest::Lock { environment, reason, actor: actor() };
         match link.call(request).await? {
@@ -168,7 +149,7 @@ pub(crate) async fn lock(args: &LockArgs, global: &Global, printer: &Printer) ->
 }
 
 pub(crate) async fn unlock(args: &UnlockArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+    Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         match link.call(ControlRequest::Unlock { environment: args.environment.clone() }).await? {
             ControlResponse::Unlock(before) => {
                 match &before {

@@ -45,7 +45,7 @@ pub(crate) async fn run(command: PipelineCommand, global: &Global, printer: &Pri
 
 /// Only a server has pages.
 async fn open(run: &str, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+    Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let request = PipelineRequest::Open { run: run.to_owned(), by: actor() };
         let PipelineResponse::Open { url } = ask(link, request).await? else { return Err(another()) };
         printer.emit(&serde_json::json!({ "url": url }), |_| url.clone())?;
@@ -72,27 +72,6 @@ async fn look(link: &Link, run: &str) -> CliResult<RunView> {
     }
 }
 
-async fn with(
-    global: &Global,
-    printer: &Printer,
-    purpose: Purpose,
-    work: impl AsyncFnOnce(&Link) -> CliResult<ExitCode>,
-) -> CliResult<ExitCode> {
-    let link = Link::open(global, printer, purpose).await?;
-    let result = work(&link).await;
-    link.close().await;
-    result
-}
-
-/// Without a server there is nobody to go on.
-fn may_detach(link: &Link, waiting: &FollowArgs) -> CliResult<()> {
-    if waiting.detach && !link.is_server() {
-        let message = "--detach needs a running server: here there is nobody to go on";
-        return Err(CliError::new(ExitCode::Usage, message).hint("leave it out, or start `landfall serve`"));
-    }
-    Ok(())
-}
-
 async fn begin(args: &RunArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     let mut release = match &args.release {
         Some(wanted) => release::promoted(wanted, global, printer).await?,
@@ -107,8 +86,8 @@ async fn begin(args: &RunArgs, global: &Global, printer: &Printer) -> CliResult<
     };
     release.branch = args.branch.clone().or(release.branch);
     let pipeline = args.pipeline.clone().unwrap_or_default();
-    with(global, printer, Purpose::WorkOnEnvironment, async |link| {
-        may_detach(link, &args.waiting)?;
+    Link::with(global, printer, Purpose::WorkOnEnvironment, async |link| {
+        link.may_leave(args.waiting.detach, "--detach")?;
         let request = PipelineRequest::Run { pipeline, release, by: actor() };
         let view = match ask(link, request).await? {
             PipelineResponse::Run(view) => *view,
@@ -126,7 +105,7 @@ async fn begin(args: &RunArgs, global: &Global, printer: &Printer) -> CliResult<
 }
 
 async fn status(pipeline: Option<String>, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+    Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let request = PipelineRequest::List { pipeline, all: false, limit: LISTED };
         let PipelineResponse::List(list) = ask(link, request).await? else { return Err(another()) };
         let mut views = Vec::new();
@@ -143,7 +122,7 @@ async fn status(pipeline: Option<String>, global: &Global, printer: &Printer) ->
 }
 
 async fn list(pipeline: Option<String>, limit: usize, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+    Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let request = PipelineRequest::List { pipeline, all: true, limit };
         let PipelineResponse::List(list) = ask(link, request).await? else { return Err(another()) };
         printer.emit(&list, |list| print::list(list, Timestamp::now()))?;
@@ -153,7 +132,7 @@ async fn list(pipeline: Option<String>, limit: usize, global: &Global, printer: 
 }
 
 async fn show(run: &str, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+    Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let view = look(link, run).await?;
         printer.emit(&view, |view| print::whole(view, Timestamp::now()))?;
         Ok(ExitCode::Ok)
@@ -162,8 +141,8 @@ async fn show(run: &str, global: &Global, printer: &Printer) -> CliResult<ExitCo
 }
 
 async fn decide(args: &DecideArgs, yes: bool, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::WorkOnEnvironment, async |link| {
-        may_detach(link, &args.waiting)?;
+    Link::with(global, printer, Purpose::WorkOnEnvironment, async |link| {
+        link.may_leave(args.waiting.detach, "--detach")?;
         let view = look(link, &args.run).await?;
         let waits = view.state == RunState::AwaitingApproval;
         let asked = view.stages.iter().filter(|_| waits).find_map(|stage| {
@@ -195,8 +174,8 @@ async fn say(
     global: &Global,
     printer: &Printer,
 ) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::WorkOnEnvironment, async |link| {
-        may_detach(link, waiting)?;
+    Link::with(global, printer, Purpose::WorkOnEnvironment, async |link| {
+        link.may_leave(waiting.detach, "--detach")?;
         let view = look(link, run).await?;
         told(link, &view, signal, waiting, printer).await
     })
@@ -283,7 +262,7 @@ fn code(state: RunState) -> ExitCode {
 
 /// `landfall release current ENV`.
 pub(crate) async fn current(environment: &str, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    with(global, printer, Purpose::LookAtEnvironment, async |link| {
+    Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let request = PipelineRequest::Current { environment: environment.to_owned() };
         let PipelineResponse::Current(current) = ask(link, request).await? else { return Err(another()) };
         let Current { release, parameters, environment, .. } = &*current;

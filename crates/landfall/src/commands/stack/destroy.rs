@@ -20,7 +20,8 @@ pub(super) async fn run(args: &StackDestroyArgs, global: &Global, printer: &Prin
     open.unlocked(global, printer).await?;
     let live = open.describe().await?;
     let again = format!("landfall stack destroy {} --yes", open.environment.name);
-    let live = match (live, before(open.describe().await?.as_ref(), &open.id)) {
+    let first = before(live.as_ref(), &open.id);
+    let live = match (live, first) {
         (None, _) => {
             printer.note(format_args!("there is no stack {}: nothing to delete", open.name));
             return Ok(ExitCode::Ok);
