@@ -427,3 +427,35 @@ fn a_cluster_is_checked_and_made_into_templates_without_aws() {
     let none = landfall(directory.path(), &["cluster", "check", "--values", "none.yml"]);
     assert_eq!(none.status.code(), Some(66));
 }
+
+#[test]
+fn cluster_cost_and_simulation_ask_nobody() {
+    let dir = directory();
+    let output =
+        landfall(dir.path(), &["cluster", "cost", "--instance-type", "t3.medium", "--count", "3", "--output", "json"]);
+    let cost: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!((cost["hour"].as_f64().unwrap() - 0.1248).abs() < 1e-9, "{cost}");
+    let unknown = transcript(dir.path(), &["cluster", "cost", "--instance-type", "t3.mediun"]);
+    assert!(unknown.starts_with("exit 66") && unknown.contains("did you mean `t3.medium`?"), "{unknown}");
+
+    std::fs::write(dir.path().join("w.csv"), "0,service,web,4,512,1024\n300,task,job,12,1024,2048,600\n").unwrap();
+    let args = ["cluster", "simulate", "w.csv", "--write", "out", "--output", "json"];
+    let output = landfall(dir.path(), &args);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let outcomes = report["outcomes"].as_array().unwrap();
+    assert_eq!(
+        outcomes.iter().map(|one| one["who"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["landfall", "original", "managed"]
+    );
+    assert_eq!(outcomes[0]["never_placed"], 0);
+    assert!(outcomes[0]["beyond_boot"].as_u64() < outcomes[2]["beyond_boot"].as_u64(), "{report}");
+    let plot = std::fs::read_to_string(dir.path().join("out/w.svg")).unwrap();
+    assert!(plot.starts_with("<svg") && plot.contains("ECS managed scaling"));
+    // What was written can be read again, and comes to the same.
+    let again = landfall(dir.path(), &["cluster", "simulate", "out/w.csv", "--output", "json"]);
+    assert_eq!(again.stdout, output.stdout);
+
+    std::fs::write(dir.path().join("bad.csv"), "0,service,web,4,512,1024\n5,sevrice,web,1,1,1\n").unwrap();
+    let bad = transcript(dir.path(), &["cluster", "simulate", "bad.csv"]);
+    assert!(bad.starts_with("exit 64") && bad.contains("bad.csv: line 2: `sevrice` is none of"), "{bad}");
+}

@@ -12,6 +12,7 @@ pub mod price;
 mod random;
 mod resources;
 pub mod shape;
+pub mod simulate;
 
 pub use random::Random;
 pub use resources::Resources;

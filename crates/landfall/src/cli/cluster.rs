@@ -24,6 +24,53 @@ pub(crate) enum ClusterCommand {
         after_help = "Examples:\n  landfall cluster cost --instance-type t3.medium --count 3\n  landfall cluster cost --instance-type m5.large --count 10 --spot\n  landfall cluster cost --instance-type c6i.xlarge --prices prices.json --output json\n\nAWS is not asked: prices are a dated table in the binary, and --prices replaces it. docs/clusters.md tells the rest."
     )]
     Cost(CostArgs),
+    /// Replay a workload against Landfall's scaler, ecs-cluster-deployer's and ECS managed scaling: cost, waiting, utilisation
+    #[command(
+        after_help = "Examples:\n  landfall cluster simulate\n  landfall cluster simulate --generate batch --seed 7 --write plots/\n  landfall cluster simulate workload.csv --instance-type c6i.xlarge --output json\n\nAWS is not asked. The form of a workload, and what the others are taken to do: docs/clusters.md."
+    )]
+    Simulate(SimulateArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SimulateArgs {
+    /// The workload, as CSV; without one, those that are generated
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "generate")]
+    pub(crate) trace: Option<PathBuf>,
+    /// A day of this; may be given several times [default: all]
+    #[arg(long, value_name = "WORKLOAD")]
+    pub(crate) generate: Vec<Workload>,
+    /// Another day of the same kind, and other instances that are interrupted
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Type of the instances
+    #[arg(long, value_name = "TYPE", default_value = "m5.large")]
+    pub(crate) instance_type: String,
+    /// Bought on demand, not as Spot: only the cost differs
+    #[arg(long)]
+    pub(crate) on_demand: bool,
+    /// Seconds from a launch until tasks are placed
+    #[arg(long, value_name = "SECONDS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) boot: u64,
+    /// Instances at most
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) max: u64,
+    /// Directory for every workload as CSV and, as a plot, as SVG
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) write: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) prices: PricesArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Workload {
+    /// Services that follow the sun
+    Diurnal,
+    /// Many tasks at once, now and then
+    Batch,
+    /// Services deployed again and again
+    Deploys,
+    /// Spot instances interrupted many at a time
+    Storm,
 }
 
 #[derive(Debug, Clone, Args)]

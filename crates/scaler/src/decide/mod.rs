@@ -10,7 +10,8 @@
 //!    cooldown is over. Those go that have the fewest tasks to move; only where every one of them has room elsewhere.
 //! 4. What has drained is terminated. Inactive fleets drain as far as there is room for their tasks, and are gone when empty.
 //!
-//! Between minimum and maximum stays what neither drains nor has a notice. Standalone tasks are never moved: nobody would
+//! What neither drains nor has a notice is never taken below the minimum. All that is there, draining or not, never grows above
+//! the maximum: at the maximum a successor waits until what drains is gone. Standalone tasks are never moved: nobody would
 //! start them again.
 
 mod compat;
@@ -183,15 +184,25 @@ impl<'a> Work<'a> {
         demand
     }
 
+    /// How much more a fleet may weigh: what drains is there until it is gone.
+    fn headroom(&self, fleet: usize) -> u64 {
+        let own = self.cluster.instances.iter().filter(|instance| instance.fleet == fleet);
+        let there: u64 = own.map(|instance| self.cluster.offer(instance).weight).sum();
+        self.cluster.fleets[fleet].max_weight.saturating_sub(there.saturating_add(self.launched(fleet)))
+    }
+
+    fn launched(&self, fleet: usize) -> u64 {
+        let launched = self.changes[fleet].launch.iter();
+        launched
+            .map(|(offer, count)| self.cluster.fleets[fleet].offers[*offer].weight.saturating_mul(*count))
+            .fold(0, u64::saturating_add)
+    }
+
     /// A fleet's weight once all that is decided so far is done.
     fn weight(&self, fleet: usize) -> u64 {
         let stay = self.cluster.instances.iter().zip(&self.stays);
         let stay = stay.filter(|(instance, stays)| **stays && instance.fleet == fleet);
-        let launched = self.changes[fleet].launch.iter();
-        stay.map(|(instance, _)| self.cluster.offer(instance).weight).sum::<u64>()
-            + launched
-                .map(|(offer, count)| self.cluster.fleets[fleet].offers[*offer].weight.saturating_mul(*count))
-                .sum::<u64>()
+        stay.map(|(instance, _)| self.cluster.offer(instance).weight).sum::<u64>().saturating_add(self.launched(fleet))
     }
 
     /// The largest of what counts: what the fewest are schedulable of, on that fleet's instances or on all.

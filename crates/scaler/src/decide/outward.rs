@@ -119,7 +119,7 @@ impl Work<'_> {
             let mut kinds: Vec<Kind> = Vec::new();
             for (fleet, offer) in &offers {
                 let Offer { kind, weight, .. } = &cluster.fleets[*fleet].offers[*offer];
-                let more = cluster.fleets[*fleet].max_weight.saturating_sub(self.weight(*fleet)) / (*weight).max(1);
+                let more = self.headroom(*fleet) / (*weight).max(1);
                 let had = self.changes[*fleet].launch.iter().find(|(which, _)| which == offer).map_or(0, |(_, n)| *n);
                 kinds.push(Kind { limit: more.min(kind.limit.saturating_sub(had)), ..kind.clone() });
             }
@@ -130,7 +130,7 @@ impl Work<'_> {
             for bin in packing.bins {
                 let (fleet, offer) = offers[bin.kind];
                 let weight = cluster.fleets[fleet].offers[offer].weight;
-                let more = cluster.fleets[fleet].max_weight.saturating_sub(self.weight(fleet)) / weight.max(1);
+                let more = self.headroom(fleet) / weight.max(1);
                 let count = bin.count.min(more);
                 if count == 0 {
                     continue;
@@ -204,7 +204,7 @@ impl Work<'_> {
     /// Of those that may be asked for, the cheapest for its weight, as often as `weight` takes and the maximum allows; how many.
     pub(super) fn grow(&mut self, fleet: usize, weight: u64, fits: impl Fn(&Kind) -> bool) -> u64 {
         let own = &self.cluster.fleets[fleet];
-        let room = own.max_weight.saturating_sub(self.weight(fleet));
+        let room = self.headroom(fleet);
         let open = own.offers.iter().enumerate().filter(|(_, offer)| {
             self.open(fleet, offer) && (1..=room).contains(&offer.weight) && offer.kind.limit > 0 && fits(&offer.kind)
         });

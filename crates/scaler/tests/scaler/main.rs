@@ -4,3 +4,4 @@
 mod deciding;
 mod naive;
 mod packing;
+mod simulating;

@@ -3,6 +3,7 @@
 mod cost;
 mod infra;
 mod template;
+mod simulate;
 
 use landfall_scaler::price::{PriceError, Prices};
 
@@ -16,6 +17,7 @@ pub(crate) fn run(command: &ClusterCommand, printer: &Printer) -> CliResult<Exit
         ClusterCommand::Check(args) => infra::check(args, printer),
         ClusterCommand::Template(args) => template::run(args, printer),
         ClusterCommand::Cost(args) => cost::run(args, printer),
+        ClusterCommand::Simulate(args) => simulate::run(args, printer),
     }
 }
 

@@ -1,0 +1,140 @@
+//! A workload replayed against Landfall's scaler and two others, in a world that is the same for all: what each of them costs,
+//! and how long tasks wait.
+
+mod generate;
+mod scalers;
+mod svg;
+mod trace;
+mod world;
+
+use serde::Serialize;
+
+pub use self::generate::{ALL, Generator};
+use self::scalers::Scaler;
+pub use self::scalers::Who;
+pub use self::svg::svg;
+pub use self::trace::{Event, Trace, TraceError, What};
+use self::world::World;
+use crate::price::{InstanceType, Purchase};
+use crate::shape::Kind;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    pub instance_type: InstanceType,
+    pub purchase: Purchase,
+    /// Seconds from a launch until tasks are placed.
+    pub boot: u64,
+    /// Instances at most.
+    pub max: u64,
+    /// Which instances are interrupted.
+    pub seed: u64,
+}
+
+/// What came out for one of them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    pub who: Who,
+    pub trace: String,
+    /// Started: the trace's own, and those that took another's place.
+    pub tasks: u64,
+    /// Seconds that a task waited: median, 95th and 99th per cent.
+    pub pending_p50: u64,
+    pub pending_p95: u64,
+    pub pending_p99: u64,
+    /// Of all tasks, what they waited longer than an instance takes to start.
+    pub beyond_boot: u64,
+    pub instance_hours: f64,
+    pub cost: f64,
+    /// 0 to 1; of CPU or of memory, of which more is used.
+    pub utilisation: f64,
+    pub interruptions: u64,
+    /// Stopped with an instance that had not been drained.
+    pub killed_undrained: u64,
+    /// Stopped with an interrupted instance that was draining.
+    pub cut_short: u64,
+    /// Still waiting at the end.
+    pub never_placed: u64,
+    pub launches: u64,
+    #[serde(skip)]
+    pub samples: Vec<Sample>,
+}
+
+/// A moment, for the plot.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    pub second: u64,
+    pub instances: u64,
+    pub waiting: u64,
+}
+
+/// Points of the plot.
+const SAMPLES: u64 = 480;
+
+pub fn simulate(trace: &Trace, who: Who, options: &Options) -> Outcome {
+    let capacity = options.instance_type.capacity();
+    let kind = Kind {
+        name: options.instance_type.name.clone(),
+        capacity,
+        ports: Default::default(),
+        attributes: Default::default(),
+        price: options.instance_type.price(options.purchase),
+        limit: u64::MAX,
+    };
+    let price = kind.price;
+    let mut world = World::new(capacity, options.boot, options.seed);
+    let mut scaler = Scaler::new(who, kind, options.max);
+    let mut events = trace.events.iter().filter(|event| event.second <= trace.seconds).peekable();
+    let (every, step) = (who.every(), (trace.seconds / SAMPLES).max(1));
+    let (mut look, mut sample) = (0, 0);
+    let mut samples = Vec::new();
+    loop {
+        let event = events.peek().map_or(u64::MAX, |event| event.second);
+        let next = event.min(look).min(sample).min(world.next()).max(world.now);
+        if next > trace.seconds {
+            break;
+        }
+        world.to(next);
+        while let Some(event) = events.next_if(|event| event.second <= next) {
+            world.happens(&event.what);
+        }
+        if look <= next {
+            scaler.look(&mut world);
+            look = next + every;
+        }
+        if sample <= next {
+            let instances = world.there.len() as u64;
+            samples.push(Sample { second: next, instances, waiting: world.waiting.len() as u64 });
+            sample = next + step;
+        }
+    }
+    world.to(trace.seconds);
+    let never_placed = world.close();
+    let counts = &mut world.counts;
+    counts.waited.sort_unstable();
+    let part = |(used, all): (f64, f64)| if all > 0.0 { used / all } else { 0.0 };
+    let hours = counts.machine_seconds as f64 / 3600.0;
+    Outcome {
+        who,
+        trace: trace.name.clone(),
+        tasks: counts.waited.len() as u64,
+        pending_p50: percentile(&counts.waited, 50),
+        pending_p95: percentile(&counts.waited, 95),
+        pending_p99: percentile(&counts.waited, 99),
+        beyond_boot: counts.waited.iter().map(|waited| waited.saturating_sub(options.boot)).sum(),
+        instance_hours: hours,
+        cost: hours * price,
+        utilisation: part((counts.used.0, counts.capacity.0)).max(part((counts.used.1, counts.capacity.1))),
+        interruptions: counts.interruptions,
+        killed_undrained: counts.killed,
+        cut_short: counts.cut_short,
+        never_placed,
+        launches: counts.launches,
+        samples,
+    }
+}
+
+/// Nearest rank.
+fn percentile(sorted: &[u64], percent: usize) -> u64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(0)
+}

@@ -1,0 +1,231 @@
+//! The three that are compared, each looking at the world as often as it does and changing what it would.
+//!
+//! Parameters of the others are fixed here, so that nobody tunes them: docs/clusters.md says where they are from.
+
+use std::collections::BTreeMap;
+
+use super::world::{Phase, World};
+use crate::cluster::{Cluster, Fleet, Instance, Offer, Policy, Service, State, Status, Tasks};
+use crate::compatible::{self, Step, Wanted};
+use crate::decide::{Reason, decide};
+use crate::pack::need;
+use crate::price::Purchase;
+use crate::resources::Resources;
+use crate::shape::{Host, Kind, Shape};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Who {
+    Landfall,
+    /// ecs-cluster-deployer's scaler.
+    Original,
+    /// ECS capacity providers with managed scaling.
+    Managed,
+}
+
+impl Who {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Landfall => "landfall",
+            Self::Original => "ecs-cluster-deployer",
+            Self::Managed => "ECS managed scaling",
+        }
+    }
+
+    /// Seconds between two looks.
+    pub(super) fn every(self) -> u64 {
+        match self {
+            Self::Landfall => 10,
+            Self::Original | Self::Managed => 60,
+        }
+    }
+}
+
+/// Data points that ECS's alarm for scaling in takes, one a minute.
+const POINTS: u32 = 15;
+/// `instanceWarmupPeriod`: its default.
+const WARM_UP: u64 = 300;
+/// What ECS always starts with from zero.
+const FROM_ZERO: u64 = 2;
+/// Minutes of which ecs-cluster-deployer takes the average.
+const MINUTES: usize = 4;
+
+pub(super) struct Scaler {
+    who: Who,
+    kind: Kind,
+    max: u64,
+    policy: Policy,
+    /// When the next change is permitted: Landfall's and the original's.
+    next: Option<i64>,
+    metrics: Vec<f64>,
+    target: u64,
+    points: u32,
+    /// The world as it was when Landfall found nothing to do, nor anything to wait for.
+    quiet: Option<u64>,
+}
+
+impl Scaler {
+    pub(super) fn new(who: Who, kind: Kind, max: u64) -> Self {
+        let policy = match who {
+            Who::Original => Policy::compatible(),
+            _ => Policy::default(),
+        };
+        Self { who, kind, max, policy, next: None, metrics: Vec::new(), target: 0, points: 0, quiet: None }
+    }
+
+    pub(super) fn look(&mut self, world: &mut World) {
+        match self.who {
+            Who::Landfall => self.landfall(world),
+            Who::Original => self.original(world),
+            Who::Managed => self.managed(world),
+        }
+    }
+
+    fn landfall(&mut self, world: &mut World) {
+        if self.quiet == Some(world.changes) {
+            return;
+        }
+        let cluster = self.seen(world);
+        let decision = decide(&cluster);
+        let Some(change) = decision.fleets.first() else { return };
+        let index = |id: &String| id.parse::<usize>().ok();
+        change.undrain.iter().filter_map(index).for_each(|index| world.undrain(index));
+        world.launch(change.launched());
+        change.drain.iter().filter_map(index).for_each(|index| world.drain(index));
+        change.terminate.iter().filter_map(index).for_each(|index| world.end(index, false));
+        self.next = change.next_permitted.or(self.next);
+        let waits = change.reasons.iter().any(|reason| matches!(reason, Reason::Cooldown { .. }));
+        self.quiet = (decision.is_nothing() && !waits).then_some(world.changes);
+    }
+
+    fn seen(&self, world: &World) -> Cluster {
+        let shapes = world.shapes.iter().enumerate();
+        let shapes: Vec<Shape> = shapes.map(|(index, need)| Shape::new(&format!("shape {index}"), *need)).collect();
+        let instances = world.there.iter().map(|index| {
+            let machine = &world.machines[*index];
+            let mut tasks: BTreeMap<(usize, bool), u64> = BTreeMap::new();
+            for task in &machine.tasks {
+                let task = &world.tasks[*task];
+                *tasks.entry((task.shape, task.service.is_none())).or_default() += 1;
+            }
+            let tasks = tasks.into_iter().map(|((shape, standalone), count)| Tasks { shape, count, standalone });
+            Instance {
+                id: index.to_string(),
+                fleet: 0,
+                offer: 0,
+                state: match machine.phase {
+                    Phase::Starting { .. } => State::Starting,
+                    Phase::Draining => State::Draining,
+                    Phase::Active | Phase::Ended => State::Active,
+                },
+                host: Host { free: machine.free, ..self.kind.empty() },
+                tasks: tasks.collect(),
+                notice: machine.notice.map(|(notice, _)| notice),
+            }
+        });
+        let fleet = Fleet {
+            name: "main".to_owned(),
+            status: Status::Active,
+            min_weight: 0,
+            max_weight: self.max,
+            policy: self.policy.clone(),
+            next_permitted: self.next.map(|at| at.to_string()),
+            signal: None,
+            offers: vec![Offer { kind: self.kind.clone(), purchase: Purchase::Spot, weight: 1, short_until: None }],
+        };
+        let waiting = world.waiting_by_shape().into_iter().enumerate();
+        Cluster {
+            now: world.now as i64,
+            shapes,
+            services: world.services.iter().map(|own| Service { shape: own.shape, desired: own.desired }).collect(),
+            waiting: waiting.map(|(shape, count)| Tasks { shape, count, standalone: false }).collect(),
+            fleets: vec![fleet],
+            instances: instances.collect(),
+        }
+    }
+
+    /// Its Spot fleet keeps its target, ends whichever instance it likes, and drains none.
+    fn original(&mut self, world: &mut World) {
+        let active = world.there.iter().map(|index| &world.machines[*index]);
+        let remaining: Vec<(u64, u64)> = active
+            .filter(|machine| machine.phase == Phase::Active)
+            .map(|machine| (machine.free.cpu, machine.free.memory))
+            .collect();
+        let services = world.services.iter().map(|service| {
+            let Resources { cpu, memory, .. } = world.shapes[service.shape];
+            Wanted { cpu, memory, desired: service.desired }
+        });
+        self.metrics.push(compatible::metric(&services.collect::<Vec<_>>(), &remaining).schedulable);
+        if self.metrics.len() > MINUTES {
+            self.metrics.remove(0);
+        }
+        let average = self.metrics.iter().sum::<f64>() / self.metrics.len() as f64;
+        let stamp = self.next.map(|at| at.to_string());
+        let now = world.now as i64;
+        let bounds = (0, self.max);
+        let step = compatible::active(
+            &self.policy,
+            Some(average),
+            self.target,
+            bounds,
+            world.running(),
+            (stamp.as_deref(), now),
+        );
+        if !matches!(step, Step::Cooldown(_)) {
+            self.next = Some(now + self.policy.cooldown);
+        }
+        if let Step::Target(target) = step {
+            self.target = target;
+        }
+        while world.there.len() as u64 > self.target {
+            let any = world.random.below(world.there.len() as u64) as usize;
+            world.end(world.there[any], false);
+        }
+        world.launch(self.target - world.there.len() as u64);
+    }
+
+    /// CapacityProviderReservation = M ÷ N × 100, once a minute, target 100. How many are needed is read in the way that is best for
+    /// it: all that waits packed together, at once.
+    fn managed(&mut self, world: &mut World) {
+        // The group starts others for those that were interrupted.
+        let have = world.there.len() as u64;
+        if have < self.target {
+            world.launch(self.target - have);
+        }
+        let have = world.there.len() as u64;
+        let counts = world.waiting_by_shape();
+        let waiting: u64 = counts.iter().sum();
+        let ready = |index: &usize| matches!(world.machines[*index].phase, Phase::Active | Phase::Draining);
+        if waiting > 0 {
+            self.points = 0;
+            let shapes: Vec<Shape> =
+                world.shapes.iter().enumerate().map(|(index, shape)| Shape::new(&index.to_string(), *shape)).collect();
+            let more = need(&shapes, &counts, std::slice::from_ref(&self.kind)).instances();
+            let registered = world.there.iter().filter(|index| ready(index)).count() as u64;
+            let warm = |index: &usize| world.now >= world.machines[*index].launched + WARM_UP;
+            let wanted = match have {
+                0 => FROM_ZERO,
+                _ if !world.there.iter().all(warm) => have,
+                _ => (registered + more).max(have),
+            };
+            self.target = wanted.min(self.max);
+            world.launch(self.target.saturating_sub(have));
+            return;
+        }
+        let empty: Vec<usize> = world
+            .there
+            .iter()
+            .copied()
+            .filter(|index| world.machines[*index].phase == Phase::Active && world.machines[*index].tasks.is_empty())
+            .collect();
+        self.points = if empty.is_empty() { 0 } else { self.points + 1 };
+        if self.points >= POINTS {
+            // At least one, at most half of the group, a minute.
+            let count = (have / 2).max(1).min(empty.len() as u64);
+            for index in empty.into_iter().take(count as usize) {
+                world.end(index, false);
+            }
+            self.target = world.there.len() as u64;
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The simulator: what is claimed in docs/clusters.md holds for days nobody has picked.
+
+use landfall_scaler::price::{Prices, Purchase};
+use landfall_scaler::simulate::{ALL, Generator, Options, Outcome, Trace, Who, simulate, svg};
+use proptest::prelude::*;
+
+fn options(seed: u64) -> Options {
+    let instance_type = Prices::embedded().unwrap().get("m5.large").unwrap().clone();
+    Options { instance_type, purchase: Purchase::Spot, boot: 90, max: 200, seed }
+}
+
+fn run(trace: &Trace, who: Who, seed: u64) -> Outcome {
+    simulate(trace, who, &options(seed))
+}
+
+#[test]
+fn a_fifth_of_managed_scalings_waiting_no_more_hours_and_nobody_killed() {
+    for generator in ALL {
+        for seed in 11..14 {
+            let trace = generator.trace(seed);
+            let (own, managed) = (run(&trace, Who::Landfall, seed), run(&trace, Who::Managed, seed));
+            assert_eq!((own.killed_undrained, own.never_placed), (0, 0), "{own:?}");
+            assert!(5 * own.beyond_boot <= managed.beyond_boot, "{own:?}\n{managed:?}");
+            // Under interruptions successors overlap with those that still have their two minutes.
+            assert!(own.instance_hours <= 1.02 * managed.instance_hours, "{own:?}\n{managed:?}");
+            if generator == Generator::Batch {
+                assert!(own.instance_hours <= 0.8 * managed.instance_hours, "{own:?}\n{managed:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_day_and_csv_keeps_it() {
+    for generator in ALL {
+        let trace = generator.trace(7);
+        assert_eq!(trace, generator.trace(7));
+        assert_ne!(trace, generator.trace(8));
+        let read = Trace::parse(generator.name(), &trace.csv()).unwrap();
+        assert_eq!(read.events, trace.events);
+    }
+}
+
+#[test]
+fn managed_scaling_keeps_to_its_published_rules() {
+    // From nothing two instances, the next step after the warm-up of 300 s; each m5.large takes two of these.
+    let trace = Trace::parse("steps", "30,service,web,10,1024,1024\n40000,service,web,10,1024,1024").unwrap();
+    let outcome = run(&trace, Who::Managed, 1);
+    let at = |second: u64| outcome.samples.iter().rev().find(|sample| sample.second <= second).unwrap().instances;
+    assert_eq!((at(20), at(320), at(1_000)), (0, 2, 5));
+    // Empty ones stay fifteen minutes and more, and then go by halves.
+    let trace =
+        Trace::parse("in", "0,service,web,10,1024,1024\n3600,service,web,0,1024,1024\n9000,service,web,0,1,1").unwrap();
+    let outcome = run(&trace, Who::Managed, 1);
+    let at = |second: u64| outcome.samples.iter().rev().find(|sample| sample.second <= second).unwrap().instances;
+    assert_eq!((at(3_600 + 13 * 60), at(3_600 + 25 * 60)), (5, 0));
+}
+
+#[test]
+fn the_original_never_starts_standalone_tasks_that_have_no_room_and_kills_what_runs() {
+    let trace = Trace::parse("batch", "0,task,job,40,1024,1024,600").unwrap();
+    assert_eq!(run(&trace, Who::Original, 1).never_placed, 40);
+    assert_eq!(run(&trace, Who::Landfall, 1).never_placed, 0);
+    let storm = Generator::Diurnal.trace(1);
+    assert!(run(&storm, Who::Original, 1).killed_undrained > 0);
+}
+
+#[test]
+fn landfall_goes_to_zero_when_idle_and_the_plot_has_all_of_it() {
+    let trace = Trace::parse("in & out", "0,service,web,9,512,512\n1800,service,web,0,512,512").unwrap();
+    let outcome = run(&trace, Who::Landfall, 1);
+    let at = |second: u64| outcome.samples.iter().rev().find(|sample| sample.second <= second).unwrap().instances;
+    assert!(at(1_700) >= 3 && at(2_400) == 0, "{:?}", outcome.samples);
+    let plot = svg(&trace.name, &[outcome]);
+    assert!(plot.contains("in &amp; out") && plot.contains("instances") && plot.ends_with("</svg>\n"));
+}
+
+#[test]
+fn a_trace_that_cannot_be_read_says_where() {
+    for (text, why) in [
+        ("", "no events"),
+        ("0,service,web,4,256", "line 1: memory is ``"),
+        ("# a remark\n0,sevrice,web,4,256,512", "line 2: `sevrice`"),
+        ("0,service,,4,256,512", "no name"),
+        ("0,task,a,99999999,1,1,1", "10000 is the most"),
+        ("0,interrupt,,101", "101 per cent"),
+        ("0,service,web,1,1,1\n\n5,deploy,api", "line 3: no service is called `api`"),
+        ("99999999999,deploy,web", "31 days"),
+        ("-1,deploy,web", "second is `-1`"),
+    ] {
+        let error = Trace::parse("t", text).unwrap_err().to_string();
+        assert!(error.contains(why), "{text}: {error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_read_is_simulated(
+        rows in prop::collection::vec((0..7_000u64, 0..5usize, 0..30u64, 1..5_000u64, 1..20_000u64), 1..12),
+        max in 1..20u64,
+    ) {
+        let mut text = "0,service,web,1,256,256\n".to_owned();
+        for (second, what, count, cpu, memory) in rows {
+            text += &match what {
+                0 => format!("{second},service,web,{count},{cpu},{memory}\n"),
+                1 => format!("{second},task,job,{count},{cpu},{memory},{}\n", cpu % 900),
+                2 => format!("{second},deploy,web\n"),
+                3 => format!("{second},interrupt,,{count}\n"),
+                _ => format!("{second},rebalance,,{count}\n"),
+            };
+        }
+        let trace = Trace::parse("any", &text).unwrap();
+        for who in [Who::Landfall, Who::Original, Who::Managed] {
+            let outcome = simulate(&trace, who, &Options { max, ..options(1) });
+            prop_assert!(outcome.samples.iter().all(|sample| sample.instances <= max));
+            prop_assert!(outcome.utilisation <= 1.0);
+            if who == Who::Landfall {
+                prop_assert_eq!(outcome.killed_undrained, 0);
+            }
+        }
+    }
+}
