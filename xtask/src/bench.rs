@@ -28,6 +28,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Some("ci") => ci::run(),
         Some("deploy") => deploy::run(),
         Some("intake") => intake::run(),
+        Some("pack") => pack(),
         Some("preview") => preview::run(),
         Some("push") => push::run(),
         Some("quotas") => quotas(),
@@ -48,13 +49,14 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             deploy::run()?;
             watch::run()?;
             quotas()?;
+            pack()?;
             ci::run()?;
             synth::run()?;
             start::run()
         }
         Some(other) => bail!("no benchmark called {other}"),
         None => bail!(
-            "name a benchmark: ci, deploy, intake, preview, push, quotas, rebuild, router, scale, start, synth, watch, all"
+            "name a benchmark: ci, deploy, intake, pack, preview, push, quotas, rebuild, router, scale, start, synth, watch, all"
         ),
     }
 }
@@ -67,6 +69,12 @@ fn scale() -> Result<()> {
 /// 1,000 previews on the fake of AWS under AWS's documented quotas, on virtual time.
 fn quotas() -> Result<()> {
     example("landfall-aws", "quotas")
+}
+
+/// Packing and deciding beside first-fit decreasing, and the simulation's table.
+fn pack() -> Result<()> {
+    example("landfall-scaler", "pack")?;
+    example("landfall-scaler", "simulate")
 }
 
 fn example(package: &str, name: &str) -> Result<()> {

@@ -438,7 +438,7 @@ fn cluster_cost_and_simulation_ask_nobody() {
     let unknown = transcript(dir.path(), &["cluster", "cost", "--instance-type", "t3.mediun"]);
     assert!(unknown.starts_with("exit 66") && unknown.contains("did you mean `t3.medium`?"), "{unknown}");
 
-    std::fs::write(dir.path().join("w.csv"), "0,service,web,4,512,1024\n300,task,job,12,1024,2048,600\n").unwrap();
+    std::fs::write(dir.path().join("w.csv"), "0,service,web,4,512,1024\n310,task,job,12,1024,2048,600\n").unwrap();
     let args = ["cluster", "simulate", "w.csv", "--write", "out", "--output", "json"];
     let output = landfall(dir.path(), &args);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

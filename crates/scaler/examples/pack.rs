@@ -11,8 +11,11 @@ mod naive;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use landfall_scaler::cluster::{Cluster, Fleet, Instance, Offer, Policy, Service, State, Status, Tasks};
 use landfall_scaler::constraint::Constraint;
+use landfall_scaler::decide::decide;
 use landfall_scaler::pack::{need, place};
+use landfall_scaler::price::Purchase;
 use landfall_scaler::shape::{Host, HostPort, Kind, Shape};
 use landfall_scaler::{Random, Resources};
 
@@ -58,9 +61,12 @@ fn main() {
         "| 100,000 tasks of 200 shapes | seed | lower bound | first-fit decreasing | landfall | ÷ | naive ms | landfall ms |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    for (name, law) in
-        [("uniform, 3 to 35 %", 0), ("independent, 1 to 50 %", 1), ("powers of two", 2), ("CPU against memory", 3)]
-    {
+    for (name, law) in [
+        ("uniform, 3 to 35 %", 0),
+        ("independent, 1 to 50 %", 1),
+        ("powers of two", 2),
+        ("half an instance, CPU against memory", 3),
+    ] {
         for seed in [1, 2, 3] {
             let mut random = Random::new(seed);
             let capacity = Resources { tasks: u64::MAX, ..Resources::instance(16_384, 65_536) };
@@ -109,4 +115,81 @@ fn main() {
     let shapes: Vec<Shape> = (0..60).map(|n| shape(&format!("s{n}"), 200 + n * 7, 300 + n * 31)).collect();
     let (ms, placed) = timed(21, || place(&shapes, &[1_000; 60], &hosts));
     println!("| schedulable of 60,000 on 200 | {} | {ms:.3} |", 60_000 - placed.left.iter().sum::<u64>());
+    let cluster = cluster();
+    let tasks: u64 = cluster.instances.iter().map(|instance| instance.running()).sum::<u64>()
+        + cluster.waiting.iter().map(|tasks| tasks.count).sum::<u64>();
+    let (ms, decision) = timed(21, || decide(&cluster));
+    let change = &decision.fleets[0];
+    println!(
+        "| a decision at {} instances and {tasks} tasks: {} launched, {} drained | | {ms:.2} |",
+        cluster.instances.len(),
+        change.launched(),
+        change.drain.len()
+    );
+    let mut calm = cluster;
+    calm.waiting.clear();
+    let (ms, decision) = timed(21, || decide(&calm));
+    let change = &decision.fleets[0];
+    println!(
+        "| the same with nothing waiting: {} launched, {} drained | | {ms:.2} |",
+        change.launched(),
+        change.drain.len()
+    );
+}
+
+/// 5,000 instances of three types, with 17,000 tasks of 60 shapes on them and 3,000 that wait.
+fn cluster() -> Cluster {
+    let mut random = Random::new(5);
+    let offer = |name: &str, cpu, memory, price| Offer {
+        kind: Kind { name: name.to_owned(), price, ..kind(Resources::instance(cpu, memory)) },
+        purchase: Purchase::Spot,
+        weight: 1,
+        short_until: None,
+    };
+    let offers = vec![offer("a", 4096, 16_384, 0.06), offer("b", 8192, 32_768, 0.15), offer("c", 4096, 8192, 0.07)];
+    let shapes: Vec<Shape> = (0..60)
+        .map(|index| {
+            Shape::new(&format!("s{index}"), Resources::task(128 + 32 * (index % 24), 256 + 96 * (index % 31)))
+        })
+        .collect();
+    let mut instances = Vec::new();
+    for id in 0..5_000 {
+        let offer = random.below(3) as usize;
+        let mut host = offers[offer].kind.empty();
+        let mut tasks = Vec::new();
+        for _ in 0..random.between(1, 6) {
+            let shape = random.below(60) as usize;
+            if host.free.times(&shapes[shape].need) > 0 {
+                host.free = host.free.less(&shapes[shape].need);
+                tasks.push(Tasks { shape, count: 1, standalone: random.below(10) == 0 });
+            }
+        }
+        instances.push(Instance {
+            id: format!("i-{id}"),
+            fleet: 0,
+            offer,
+            state: State::Active,
+            host,
+            tasks,
+            notice: None,
+        });
+    }
+    let fleet = Fleet {
+        name: "main".to_owned(),
+        status: Status::Active,
+        min_weight: 0,
+        max_weight: 9_000,
+        policy: Policy::default(),
+        next_permitted: None,
+        signal: None,
+        offers,
+    };
+    Cluster {
+        now: 0,
+        services: (0..60).map(|shape| Service { shape, desired: 290 }).collect(),
+        waiting: (0..60).map(|shape| Tasks { shape, count: 50, standalone: false }).collect(),
+        fleets: vec![fleet],
+        shapes,
+        instances,
+    }
 }

@@ -9,7 +9,7 @@ const LEFT: f64 = 60.0;
 const RIGHT: f64 = 20.0;
 const PANEL: f64 = 220.0;
 const GAP: f64 = 50.0;
-const TOP: f64 = 60.0;
+const TOP: f64 = 74.0;
 
 fn colour(who: Who) -> &'static str {
     // Told apart without colour too: by the dashes below.
@@ -40,9 +40,9 @@ pub fn svg(title: &str, outcomes: &[Outcome]) -> String {
     );
     for (at, outcome) in outcomes.iter().enumerate() {
         let x = LEFT + 260.0 * at as f64;
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<line x1=\"{x}\" x2=\"{}\" y1=\"40\" y2=\"40\" stroke=\"{}\" stroke-width=\"2\"{}/><text x=\"{}\" y=\"44\">{}</text>\n",
+            "<line x1=\"{x}\" x2=\"{}\" y1=\"40\" y2=\"40\" stroke=\"{}\" stroke-width=\"2\"{}/><text x=\"{}\" y=\"44\">{}</text>",
             x + 24.0,
             colour(outcome.who),
             dashes(outcome.who),
@@ -63,9 +63,9 @@ fn panel(out: &mut String, top: f64, name: &str, outcomes: &[Outcome], of: fn(&S
     let (bottom, right) = (top + PANEL, WIDTH - RIGHT);
     let x = |second: u64| LEFT + (right - LEFT) * second as f64 / last as f64;
     let y = |value: u64| bottom - PANEL * value as f64 / most as f64;
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<text x=\"{LEFT}\" y=\"{}\">{name}</text>\n<path d=\"M{LEFT} {top}V{bottom}H{right}\" fill=\"none\" stroke=\"#888\"/>\n",
+        "<text x=\"{LEFT}\" y=\"{}\">{name}</text>\n<path d=\"M{LEFT} {top}V{bottom}H{right}\" fill=\"none\" stroke=\"#888\"/>",
         top - 6.0
     );
     for (at, value) in [(0, 0), (1, most / 2), (2, most)] {
@@ -73,14 +73,14 @@ fn panel(out: &mut String, top: f64, name: &str, outcomes: &[Outcome], of: fn(&S
             continue;
         }
         let _ =
-            write!(out, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value}</text>\n", LEFT - 6.0, y(value) + 4.0);
+            writeln!(out, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value}</text>", LEFT - 6.0, y(value) + 4.0);
     }
     for quarter in 0..=4u64 {
         let second = last * quarter / 4;
         let hours = second as f64 / 3600.0;
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{hours:.0} h</text>\n",
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{hours:.0} h</text>",
             x(second),
             bottom + 16.0
         );
@@ -94,9 +94,9 @@ fn panel(out: &mut String, top: f64, name: &str, outcomes: &[Outcome], of: fn(&S
                 _ => write!(path, "H{:.1}V{to:.1}", x(sample.second)),
             };
         }
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<path d=\"{path}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\"{}/>\n",
+            "<path d=\"{path}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\"{}/>",
             colour(outcome.who),
             dashes(outcome.who)
         );
