@@ -435,6 +435,17 @@ fn cluster_cost_and_simulation_ask_nobody() {
         landfall(dir.path(), &["cluster", "cost", "--instance-type", "t3.medium", "--count", "3", "--output", "json"]);
     let cost: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!((cost["hour"].as_f64().unwrap() - 0.1248).abs() < 1e-9, "{cost}");
+    let infra = "cluster: { name: web }\nec2_instances:\n  spot_fleets:\n    - { name: main, desired_weight: 3, min_weight: 0, max_weight: 8, \
+                 bids: [{ instance_type: t3.medium, price: 0.01, weight: 2 }, { instance_type: t3.small, price: 0.02 }] }\n";
+    std::fs::write(dir.path().join("infra.yml"), infra).unwrap();
+    let output = landfall(dir.path(), &["cluster", "cost", "--output", "json"]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    // Three of weight 1 at 0.0067 are cheaper for it than two of weight 2 at 0.017.
+    assert_eq!(
+        (&told["desired"]["parts"][0]["instance_type"], &told["desired"]["parts"][0]["count"]),
+        (&"t3.small".into(), &3.into())
+    );
+    assert_eq!((&told["minimum"]["hour"], &told["maximum"]["vcpu"]), (&0.0.into(), &16.into()));
     let unknown = transcript(dir.path(), &["cluster", "cost", "--instance-type", "t3.mediun"]);
     assert!(unknown.starts_with("exit 66") && unknown.contains("did you mean `t3.medium`?"), "{unknown}");
 

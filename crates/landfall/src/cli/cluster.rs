@@ -21,7 +21,7 @@ pub(crate) enum ClusterCommand {
     Template(ClusterTemplateArgs),
     /// What instances cost an hour and a month, beside the same vCPUs and memory on Fargate
     #[command(
-        after_help = "Examples:\n  landfall cluster cost --instance-type t3.medium --count 3\n  landfall cluster cost --instance-type m5.large --count 10 --spot\n  landfall cluster cost --instance-type c6i.xlarge --prices prices.json --output json\n\nAWS is not asked: prices are a dated table in the binary, and --prices replaces it. docs/clusters.md tells the rest."
+        after_help = "Examples:\n  landfall cluster cost                                          what infra.yml describes\n  landfall cluster cost --instance-type t3.medium --count 3\n  landfall cluster cost --instance-type m5.large --count 10 --spot\n  landfall cluster cost --instance-type c6i.xlarge --prices prices.json --output json\n\nAWS is not asked: prices are a dated table in the binary, and --prices replaces it. docs/clusters.md tells the rest."
     )]
     Cost(CostArgs),
     /// Replay a workload against Landfall's scaler, ecs-cluster-deployer's and ECS managed scaling: cost, waiting, utilisation
@@ -110,14 +110,16 @@ pub(crate) struct ClusterTemplateArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CostArgs {
-    /// Type of the instances
+    #[command(flatten)]
+    pub(crate) values: ValuesArgs,
+    /// Type of the instances, in the place of what the file describes
     #[arg(long, value_name = "TYPE")]
-    pub(crate) instance_type: String,
+    pub(crate) instance_type: Option<String>,
     /// How many
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "instance_type")]
     pub(crate) count: u32,
     /// Bought as Spot
-    #[arg(long)]
+    #[arg(long, requires = "instance_type")]
     pub(crate) spot: bool,
     #[command(flatten)]
     pub(crate) prices: PricesArgs,

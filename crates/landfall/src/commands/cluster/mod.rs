@@ -2,8 +2,8 @@
 
 mod cost;
 mod infra;
-mod template;
 mod simulate;
+mod template;
 
 use landfall_scaler::price::{PriceError, Prices};
 
