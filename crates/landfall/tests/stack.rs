@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod common;
+mod stack_world;
 
 use std::process::{Output, Stdio};
 use std::time::Duration;

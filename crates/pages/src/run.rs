@@ -284,7 +284,8 @@ fn is_web(url: &str) -> bool {
 fn kind(change: &str) -> &'static str {
     match change.trim_start().chars().next() {
         Some('+') => "plus",
-        Some('-' | '−') => "minus",
+        // `±`: replaced, by what a stack's template changes.
+        Some('-' | '−' | '±') => "minus",
         _ => "",
     }
 }

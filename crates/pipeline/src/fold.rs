@@ -88,9 +88,17 @@ impl State {
             }
             Event::Waiting { stage, why } => {
                 self.must(matches!(self.at, At::Gate(s) | At::Entering(s) if s == *stage), "it waits elsewhere")?;
+                let entering = self.at == At::Entering(*stage);
                 self.at = At::Gate(*stage);
-                self.stage(*stage)?.why = Some(why.clone());
-                say = Some((Some(*stage), format!("waits: {why}")));
+                let record = self.stage(*stage)?;
+                if entering {
+                    record.turned_away += 1;
+                    record.turned_away_at = Some(at);
+                }
+                record.why = Some(why.clone());
+                if record.said.replace(why.clone()).as_ref() != Some(why) {
+                    say = Some((Some(*stage), format!("waits: {why}")));
+                }
             }
             Event::ApprovalAsked { stage, round, shown, deadline } => {
                 self.must(self.at == At::Gate(*stage), "it is not before that stage")?;
@@ -144,6 +152,7 @@ impl State {
                 self.at = At::Work(*stage);
                 let record = self.stage(*stage)?;
                 record.entered_at = Some(at);
+                record.turned_away = 0;
                 record.shown = Some(shown.clone());
                 record.before.clone_from(before);
                 say = Some((Some(*stage), "entered".to_owned()));

@@ -12,6 +12,8 @@ use crate::shown::Shown;
 
 /// Between two looks at images that are not there, and at what keeps a stage closed.
 const CLOSED_MS: u64 = 3_000;
+/// After the stage could not be entered though nothing had stood in the way: twice as long each time, up to so many times.
+const DOUBLED: u32 = 7;
 /// Between two looks at whether what was shown is still so, while people think.
 const SHOWN_MS: u64 = 30_000;
 
@@ -87,6 +89,9 @@ impl Run {
         if let Some((_, until)) = self.closed(stage, cx.now, cx.peers) {
             return Next::Wait(self.earliest(stage, until));
         }
+        if let Some(at) = self.turned_away_until(stage).filter(|at| *at > cx.now) {
+            return Next::Wait(self.earliest(stage, Some(at)));
+        }
         let thinking = self.stage(stage).is_some_and(|(own, record)| match (&own.approval, &record.asked) {
             (Some(approval), Some(asked)) => asked.missing(approval) > 0,
             _ => false,
@@ -95,6 +100,12 @@ impl Run {
             Some(at) => Next::Wait(self.earliest(stage, Some(at))),
             None => Next::Do(Action::Survey { stage }),
         }
+    }
+
+    fn turned_away_until(&self, stage: usize) -> Option<Timestamp> {
+        let (_, record) = self.stage(stage)?;
+        let doubled = record.turned_away.saturating_sub(1).min(DOUBLED);
+        Some(after(record.turned_away_at?, CLOSED_MS << doubled))
     }
 
     /// `at` or the approval's deadline, whichever is first.

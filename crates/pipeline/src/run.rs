@@ -62,6 +62,11 @@ pub(crate) struct StageRecord {
     pub reached_at: Option<Timestamp>,
     /// Why it is not entered.
     pub why: Option<String>,
+    /// The last such reason, whatever has come since: told once.
+    pub said: Option<String>,
+    /// How often in a row it was about to be entered and could not, and when last.
+    pub turned_away: u32,
+    pub turned_away_at: Option<Timestamp>,
     /// Of the last that was asked; goes up for ever.
     pub round: u32,
     pub asked: Option<Asked>,

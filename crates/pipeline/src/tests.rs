@@ -398,3 +398,23 @@ fn a_record_of_a_newer_version_stops_everything_and_is_kept() {
     assert_eq!(rig.next(), Next::Rest);
     assert!(rig.vote("cli:anna", None).unwrap_err().contains("newer version"));
 }
+
+/// What a look from outside does not show stands in the way once the lock is taken.
+#[test]
+fn a_stage_that_cannot_be_entered_is_tried_less_and_less_often_and_said_once() {
+    let mut rig = Rig::new(OnFailure::Stop);
+    rig.input(Input::Resolved(Ok(Ok(release()))));
+    for (turn, pause) in [3, 6, 12, 24, 48, 96, 192, 384, 384].into_iter().enumerate() {
+        assert_eq!(rig.next(), Next::Do(Action::Survey { stage: 0 }), "turn {turn}");
+        rig.input(Input::Surveyed(Surveyed { closed: Vec::new(), shown: None }));
+        rig.input(Input::Entered(Err(vec!["a deployment is under way".into()])));
+        let until = at(rig.now.as_second() + pause);
+        assert_eq!(rig.next(), Next::Wait(Some(until)), "turn {turn}");
+        rig.now = until;
+    }
+    let said = rig.run.view().timeline.into_iter().filter(|moment| moment.text.contains("under way")).count();
+    assert_eq!((said, rig.message().as_str()), (1, "before dev: a deployment is under way"));
+    rig.input(Input::Surveyed(Surveyed { closed: Vec::new(), shown: None }));
+    rig.input(Input::Entered(Ok((Shown::default(), None))));
+    assert_eq!(rig.next(), Next::Do(Action::Begin));
+}

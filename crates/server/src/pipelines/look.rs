@@ -165,17 +165,17 @@ pub(super) async fn enter(inner: &Inner, run: &Run, stage: usize) -> Result<(Sho
         }
     }
     let looked = async {
+        if environment.stack.is_some() {
+            let shown = shown(inner, run, own, environment, stage, true).await.map_err(|why| vec![why])?;
+            return Ok((shown, stacks::before(inner, environment).await.map_err(|why| vec![why])?));
+        }
         // A deployment that somebody began before the lock was taken comes to its end first.
         let detail = deploy::status(inner, &own.environment).await.map_err(one)?;
         if let Some(under_way) = detail.execution.filter(|view| view.outcome.is_none()) {
             return Err(vec![format!("{} ({}) is under way", under_way.title, under_way.id)]);
         }
         let shown = shown(inner, run, own, environment, stage, true).await.map_err(|why| vec![why])?;
-        let before = match environment.stack {
-            Some(_) => stacks::before(inner, environment).await.map_err(|why| vec![why])?,
-            None => detail.release.map(|release| release.id.to_string()),
-        };
-        Ok((shown, before))
+        Ok((shown, detail.release.map(|release| release.id.to_string())))
     };
     let looked = looked.await;
     if looked.is_err()

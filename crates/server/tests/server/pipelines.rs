@@ -33,6 +33,8 @@ pub(crate) const COMMIT: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
 pub(crate) struct Told {
     /// URLs that do not answer.
     pub(crate) broken: Mutex<BTreeSet<String>>,
+    /// Alarms that are in ALARM.
+    loud: Mutex<BTreeSet<String>>,
     parameters: Mutex<BTreeMap<String, String>>,
     copied: Mutex<Vec<String>>,
 }
@@ -46,8 +48,9 @@ impl Outside for Told {
         }
     }
 
-    async fn alarms(&self, _environment: &str, _names: &[String]) -> PortResult<Vec<String>> {
-        Ok(Vec::new())
+    async fn alarms(&self, _environment: &str, names: &[String]) -> PortResult<Vec<String>> {
+        let loud = self.loud.lock().unwrap();
+        Ok(names.iter().filter(|name| loud.contains(*name)).cloned().collect())
     }
 
     async fn copy(&self, image: &str, to: &str) -> PortResult<String> {
@@ -397,6 +400,8 @@ async fn locks_gates_and_copies() {
     stage.approval = None;
     stage.requires.passed = vec!["dev".to_owned()];
     let probe = Probe { name: "smoke".to_owned(), ..Probe::default() };
+    stage.requires.quiet.insert("dev".to_owned(), vec!["errors".to_owned(), "latency".to_owned()]);
+    told.loud.lock().unwrap().insert("errors".to_owned());
     stage.requires.checks = vec![Check { url: "http://smoke/".to_owned(), probe }];
     let repositories = [(format!("r.example/app:{COMMIT}"), "s.example/app".to_owned())].into();
     stage.run.insert(0, Work::Copy { repositories });
@@ -412,14 +417,17 @@ async fn locks_gates_and_copies() {
     let id = run(&server).await.id;
     let waits = eventually("both are said", async || {
         let view = show(&server, &id).await;
-        view.message.contains("check smoke").then_some(view)
+        view.message.contains("in ALARM").then_some(view)
     })
     .await;
     assert_eq!(waits.state, RunState::Waiting);
-    for part in ["prod was locked by cli:ben", "release day", "check smoke: http://smoke/: 500"] {
+    for part in
+        ["prod was locked by cli:ben", "release day", "check smoke: http://smoke/: 500", "in ALARM in dev: errors"]
+    {
         assert!(waits.message.contains(part), "{}", waits.message);
     }
     told.broken.lock().unwrap().clear();
+    told.loud.lock().unwrap().clear();
     server.service.call(ControlRequest::Unlock { environment: "prod".to_owned() }).await.unwrap();
     let passed = reaches(&server, &id, RunState::Passed).await;
     let copied = format!("s.example/app@sha256:{}", "a".repeat(64));

@@ -92,6 +92,17 @@ pub fn plan(changes: &[ResourceChange]) -> Plan {
     Plan { rows }
 }
 
+/// "Update requires: No interruption", whatever the new revision is called
+/// (<https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ecs-service.html>,
+/// `aws-resource-scheduler-schedule.html`).
+fn follows_a_revision(change: &ResourceChange) -> bool {
+    match change.kind.as_str() {
+        "AWS::ECS::Service" => change.properties == ["TaskDefinition"],
+        "AWS::Scheduler::Schedule" => change.properties == ["Target"],
+        _ => false,
+    }
+}
+
 fn row(change: &ResourceChange) -> Row {
     let act = match change.action.as_str() {
         "Add" => Act::Add,
@@ -102,11 +113,7 @@ fn row(change: &ResourceChange) -> Row {
         "Dynamic" => Act::MayReplace,
         _ => match change.replacement.as_deref() {
             Some("True" | "Conditional") if change.kind == "AWS::ECS::TaskDefinition" => Act::Revise,
-            // "Update requires: No interruption", whatever the new revision is called
-            // (<https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ecs-service.html>).
-            Some("Conditional") if change.kind == "AWS::ECS::Service" && change.properties == ["TaskDefinition"] => {
-                Act::Change
-            }
+            Some("Conditional") if follows_a_revision(change) => Act::Change,
             Some("True") => Act::Replace,
             Some("Conditional") => Act::MayReplace,
             _ => Act::Change,
@@ -171,7 +178,9 @@ mod tests {
         assert_eq!(made.rows[1].what, ["Name", "Tags"]);
         let mut service = change("Modify", "S", "AWS::ECS::Service", "Conditional", "");
         service.properties = vec!["TaskDefinition".to_owned()];
-        let release = plan(&[change("Modify", "T", "AWS::ECS::TaskDefinition", "True", ""), service]);
+        let mut schedule = change("Modify", "N", "AWS::Scheduler::Schedule", "Conditional", "");
+        schedule.properties = vec!["Target".to_owned()];
+        let release = plan(&[change("Modify", "T", "AWS::ECS::TaskDefinition", "True", ""), service, schedule]);
         assert!(!release.replaces() && !release.deletes());
     }
 }

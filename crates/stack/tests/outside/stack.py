@@ -176,4 +176,5 @@ def main():
     json.dump(told, sys.stdout, indent=1, sort_keys=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -8,40 +8,35 @@
 //! Before it is executed the run's journal has its id and the stack's newest event; executing it a second time does nothing, and its
 //! end is read from the events after that one.
 
+mod apply;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use landfall_model::app::LongLivedEnvironment;
 use landfall_model::cloudformation::StackState;
-use landfall_model::pipeline::{Stage, Work};
+use landfall_model::pipeline::Stage;
 use landfall_model::stack::stack_name;
-use landfall_pipeline::{Call, Differs, Report, Run, Shown};
+use landfall_pipeline::{Run, Shown};
 use landfall_planner::plan::ImageOverride;
 use landfall_ports::stacks::Stacks;
 use landfall_ports::{PortError, PortResult};
 use landfall_stack::live::{
-    Act, Before, Ending, Phase, Plan, Unwanted, Wanted, Work as UnderWay, change_set_name, given, images as parameters,
-    overwritten, phase, plan_name, told, wanted,
+    Before, Phase, Plan, Unwanted, Wanted, Work as UnderWay, given, images as parameters, overwritten, phase,
+    plan_name, told, wanted,
 };
-use landfall_steps::stack::{
-    Begun, Followed, Prepared, Purpose, Ready, discard, execute, follow, mark, prepare, state_of,
-};
-use serde::{Deserialize, Serialize};
+use landfall_steps::stack::{Prepared, Purpose, discard, prepare, state_of};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+pub(super) use self::apply::{apply, back};
 use super::look;
-use super::work::{RETRY_MS, failed};
 use crate::service::Inner;
 
 /// A change set takes seconds; of a large stack a minute.
 const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
-/// Between two looks at a change set, and at a stack that changes; longer where every question counts.
-const POLL_MS: u64 = 100;
-/// Resources that are named where something is told of all of them.
-const NAMED: usize = 4;
 /// Plans that are kept in mind: of each environment that is waited before, and a few more.
 pub(super) const PLANS: usize = 32;
 
@@ -306,224 +301,4 @@ pub(super) async fn runs(
         image.is_some_and(|image| wanted(&one.service, &one.container, image))
     });
     Ok(same && phase(Some(&live)) == Phase::Steady { rolled_back: false })
-}
-
-/// How far applying is, as the run's journal keeps it before it goes on.
-#[derive(Debug, Serialize, Deserialize)]
-struct Token {
-    begun: Begun,
-    set: String,
-    executed: bool,
-}
-
-fn undone(message: impl Into<String>) -> Report {
-    Report::Failed { message: message.into(), undone: true }
-}
-
-fn pending(token: &serde_json::Value, note: Option<String>) -> Report {
-    Report::Pending { token: token.clone(), after_ms: POLL_MS, note }
-}
-
-/// No sooner than the platform bears it.
-fn unhurried(inner: &Inner, environment: &str, report: Report) -> Report {
-    let least = inner.places.get(environment).map_or(0, |place| place.min_poll_ms);
-    match report {
-        // What was written is done at once.
-        Report::Pending { token, after_ms, note } if after_ms > 0 => {
-            Report::Pending { token, after_ms: after_ms.max(least), note }
-        }
-        other => other,
-    }
-}
-
-/// Brings the stack to what the run's stage was entered for.
-pub(super) async fn apply(
-    inner: &Inner,
-    run: &Run,
-    stage: &Stage,
-    environment: &LongLivedEnvironment,
-    call: &Call,
-) -> Report {
-    let may = match &call.work {
-        _ if stage.approval.is_some() => May::Shown,
-        Some(Work::Stack { allow_replacement, allow_deletion }) => {
-            May::Only { replace: *allow_replacement, delete: *allow_deletion }
-        }
-        _ => May::Only { replace: false, delete: false },
-    };
-    stepped(inner, run, stage, environment, call, None, may).await
-}
-
-/// The images that ran before again; all else stays as the manifest says.
-pub(super) async fn back(
-    inner: &Inner,
-    run: &Run,
-    stage: &Stage,
-    environment: &LongLivedEnvironment,
-    call: &Call,
-) -> Report {
-    let to = call.to.as_deref().and_then(|to| serde_json::from_str::<BTreeMap<String, String>>(to).ok());
-    let Some(to) = to else { return failed("what ran before is not known") };
-    stepped(inner, run, stage, environment, call, Some(&to), May::Only { replace: false, delete: false }).await
-}
-
-/// What a change set may do to what is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum May {
-    /// All that was shown: somebody has said yes to it.
-    Shown,
-    Only {
-        replace: bool,
-        delete: bool,
-    },
-}
-
-async fn stepped(
-    inner: &Inner,
-    run: &Run,
-    stage: &Stage,
-    environment: &LongLivedEnvironment,
-    call: &Call,
-    back: Option<&BTreeMap<String, String>>,
-    may: May,
-) -> Report {
-    let known = call.token.as_ref().and_then(|token| serde_json::from_value::<Token>(token.clone()).ok());
-    let report = async {
-        let place = place(inner, environment)?;
-        match known {
-            None => begin(inner, &scene(inner, run, stage, &place, back).await?, call, back.is_none(), may).await,
-            Some(token) if token.executed => followed(&place, &token).await,
-            Some(token) => begun(&place, call, token).await,
-        }
-    };
-    match report.await {
-        Ok(report) => unhurried(inner, &environment.name, report),
-        Err(Wrong::Later(why)) => {
-            let token = call.token.clone().unwrap_or_else(|| json!({}));
-            Report::Pending { token, after_ms: RETRY_MS, note: Some(why) }
-        }
-        Err(Wrong::Never(why)) => failed(why),
-    }
-}
-
-/// Nothing is executed yet.
-async fn begin(inner: &Inner, scene: &Scene<'_>, call: &Call, compare: bool, may: May) -> Result<Report, Wrong> {
-    let stack = &scene.wanted.stack;
-    if call.stop {
-        let name = change_set_name(&scene.wanted, &state_of(scene.live.as_ref()));
-        discard(scene.place.stacks, stack, &name).await?;
-        return Ok(undone("stopped before it was begun"));
-    }
-    let ready = match prepare(scene.place.stacks, &scene.wanted, Purpose::Apply).await? {
-        Prepared::Pending => return Ok(pending(&json!({}), Some("a change set is being made".to_owned()))),
-        Prepared::Held(Before::Watch(work)) => return Ok(pending(&json!({}), Some(scene.held(&Before::Watch(work))))),
-        Prepared::Held(before) => return Ok(undone(scene.held(&before))),
-        Prepared::Refused(reason) => return Ok(undone(scene.refused(&reason))),
-        Prepared::Nothing => return done(scene.place, false).await,
-        Prepared::Ready(ready) => ready,
-    };
-    let refused = match &call.shown {
-        Some(shown) if compare => differs(inner, scene, shown, &ready),
-        _ => None,
-    };
-    if let Some(why) = refused.or_else(|| forbidden(&scene.place.environment.name, &ready.plan, may)) {
-        discard(scene.place.stacks, stack, &ready.set.name).await?;
-        return Ok(undone(format!("{why}; nothing was changed")));
-    }
-    let token = Token { begun: mark(scene.place.stacks, stack).await?, set: ready.set.id, executed: false };
-    Ok(Report::Pending { token: json!(token), after_ms: 0, note: None })
-}
-
-/// In what the change set is not what the stage was entered for.
-fn differs(inner: &Inner, scene: &Scene<'_>, shown: &Shown, ready: &Ready) -> Option<String> {
-    let live = there(ready.stack.clone());
-    let now = scene.shown(inner, live.as_ref(), Some(&ready.plan));
-    shown.differs(&now).map(|Differs(why)| why)
-}
-
-/// What would be replaced or deleted, and how that is allowed.
-fn forbidden(environment: &str, plan: &Plan, may: May) -> Option<String> {
-    let May::Only { replace, delete } = may else { return None };
-    let named = |of: fn(Act) -> bool| {
-        let all: Vec<&str> = plan.rows.iter().filter(|row| of(row.act)).map(|row| row.resource.as_str()).collect();
-        let more = all.len().saturating_sub(NAMED);
-        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{}{rest}", all.iter().take(NAMED).copied().collect::<Vec<_>>().join(", "))
-    };
-    let replaces = plan.replaces() && !replace;
-    let deletes = plan.deletes() && !delete;
-    let (what, keys) = match (replaces, deletes) {
-        (false, false) => return None,
-        (true, false) => (format!("{} would be replaced", named(Act::replaces)), "allow_replacement: true"),
-        (false, true) => (format!("{} would be deleted", named(Act::deletes)), "allow_deletion: true"),
-        (true, true) => (
-            format!("{} would be replaced, and {} deleted", named(Act::replaces), named(Act::deletes)),
-            "allow_replacement: true, allow_deletion: true",
-        ),
-    };
-    Some(format!(
-        "{what}, and nobody has approved that. If it is meant, give the stage an `approval`, or `run: [{{ stack: {{ {keys} }} }}]`, or \
-         apply it once by `landfall stack apply {environment}`"
-    ))
-}
-
-/// The journal has what is about to be executed, and perhaps was.
-async fn begun(place: &Place<'_>, call: &Call, token: Token) -> Result<Report, Wrong> {
-    if call.stop && follow(place.stacks, &token.begun).await?.events.is_empty() {
-        discard(place.stacks, &place.name, &token.set).await?;
-        return Ok(undone("stopped before it was begun"));
-    }
-    match execute(place.stacks, &token.begun, &token.set).await {
-        Ok(()) => Ok(pending(&json!(Token { executed: true, ..token }), None)),
-        Err(PortError::Conflict(why)) => Ok(undone(why)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn followed(place: &Place<'_>, token: &Token) -> Result<Report, Wrong> {
-    let (stack, name) = (&place.name, &place.environment.name);
-    let look = follow(place.stacks, &token.begun).await?;
-    let Some(ending) = look.ending else { return Ok(pending(&json!(token), note(&look, &token.begun.stack))) };
-    let causes = look.causes(&token.begun.stack);
-    let why = causes.root.or_else(|| causes.blocking.first().cloned()).map_or_else(
-        || "no reason was given".to_owned(),
-        |cause| format!("{} ({}): {}", cause.resource, cause.kind, cause.reason),
-    );
-    Ok(match ending {
-        Ending::Done => return done(place, true).await,
-        Ending::RolledBack if place.live().await?.is_some_and(|live| live.status == "ROLLBACK_COMPLETE") => {
-            undone(format!("{why}; nothing is left of it: `landfall stack recover {name}` clears it away"))
-        }
-        Ending::RolledBack => undone(why),
-        Ending::Gone => failed(format!("stack {stack} is gone: somebody deleted it")),
-        Ending::RollbackFailed | Ending::Failed => {
-            failed(format!("{why}; `landfall stack recover {name}` leads out of it"))
-        }
-    })
-}
-
-/// What is under way: the resources that have begun and not ended.
-fn note(look: &Followed, stack: &str) -> Option<String> {
-    let mut last: BTreeMap<&str, &str> = BTreeMap::new();
-    for event in look.events.iter().filter(|event| !event.is_of(stack)) {
-        last.entry(&event.resource).or_insert(&event.status);
-    }
-    let all: Vec<&str> =
-        last.iter().filter(|(_, status)| status.ends_with("_IN_PROGRESS")).map(|(name, _)| *name).collect();
-    let more = all.len().saturating_sub(NAMED);
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!all.is_empty()).then(|| format!("{}{rest}", all.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ")))
-}
-
-async fn done(place: &Place<'_>, changed: bool) -> Result<Report, Wrong> {
-    let live = place.live().await?;
-    if let Some(on) = place.protects(live.as_ref()) {
-        place.stacks.protect(&place.name, on).await?;
-    }
-    let mut output = BTreeMap::from([("stack".to_owned(), place.name.clone())]);
-    if !changed {
-        output.insert("changed".to_owned(), "nothing".to_owned());
-    }
-    output.extend(live.as_ref().and_then(url_of).map(|url| ("url".to_owned(), url)));
-    Ok(Report::Done { output })
 }
