@@ -137,10 +137,6 @@ environments:
         let key: [String; 2] = serde_json::from_value(self.ask(&["user", &policy.to_string()])).unwrap();
         self.key = key;
     }
-
-    pub(crate) fn forget_state(&self) {
-        let _ = std::fs::remove_dir_all(self.directory.path().join("state"));
-    }
 }
 
 fn strip(name: &str) -> PathBuf {

@@ -29,14 +29,10 @@ fn a_release_goes_from_stack_to_stack() {
             .unwrap()
             .to_owned()
     };
-    let begun = |commit: &str| {
-        let (stdout, stderr) = place.ends(&["pipeline", "run", "main", "--commit", commit], 10, &[]);
-        format!("{stdout}{stderr}")
-    };
+    let begun = |commit: &str| place.ends(&["pipeline", "run", "main", "--commit", commit], 10, &[]);
     let decided = |verb: &str| place.run_as("anna", &["pipeline", verb, "main"]);
 
     begun(COMMITS[0]);
-    assert_eq!(runs("dev"), image(COMMITS[0]));
     let shown = place.json(&["pipeline", "show", "main"], 0);
     let changes = shown["stages"][1]["approval"]["asked"]["shown"]["changes"].as_array().unwrap().clone();
     let says = |line: &str| changes.iter().any(|one| one.as_str().unwrap().contains(line));
@@ -47,8 +43,7 @@ fn a_release_goes_from_stack_to_stack() {
     assert_eq!(place.ask(&["gone", "shop-prod"])["services"], json!([]), "prod is untouched");
     place.ends(&["pipeline", "approve", "main"], 73, &["not among those who decide about prod: anna"]);
     ends(&decided("approve"), 0, &["passed"]);
-    let told = place.look("prod");
-    assert_eq!((runs("prod"), &told["protected"]), (image(COMMITS[0]), &json!(true)));
+    assert_eq!(place.look("prod")["protected"], true);
 
     // The next release is a revision of both; what prod would become is said, and a no leaves it as it is.
     begun(COMMITS[1]);
