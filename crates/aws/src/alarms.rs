@@ -7,7 +7,7 @@ use landfall_ports::{PortError, PortResult};
 use crate::budget::Family;
 use crate::call::Call;
 use crate::core::Core;
-use crate::signed::{Request, Signer, percent_encoded};
+use crate::signed::{Signer, query};
 use crate::xml::Element;
 
 /// AlarmNames takes no more (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html>).
@@ -32,24 +32,15 @@ async fn described(core: &Core, signer: &Signer, names: &[String]) -> PortResult
     let resource = format!("alarms {}", names.join(", "));
     let call =
         Call { service: "cloudwatch", action: "DescribeAlarms", family: Family::AlarmsRead, resource: &resource };
-    let mut body = format!("Action={}&Version=2010-08-01&MaxRecords={MOST}", call.action);
+    let mut parameters = vec![("MaxRecords".to_owned(), MOST.to_string())];
     for (at, kind) in (1..).zip(["MetricAlarm", "CompositeAlarm"]) {
-        body.push_str(&format!("&AlarmTypes.member.{at}={kind}"));
+        parameters.push((format!("AlarmTypes.member.{at}"), kind.to_owned()));
     }
     for (at, name) in (1..).zip(names) {
-        body.push_str(&format!("&AlarmNames.member.{at}={}", percent_encoded(name)));
+        parameters.push((format!("AlarmNames.member.{at}"), name.clone()));
     }
-    let request = Request {
-        // Its name in signatures and hosts; IAM has another.
-        service: "monitoring",
-        region: &core.region,
-        path: "/",
-        headers: &[("content-type", "application/x-www-form-urlencoded")],
-        body: body.as_bytes(),
-        timeout: crate::config::CALL_TIMEOUT,
-    };
-    let answer = signer.call(core, call, &request).await?;
-    let root = Element::parse(&String::from_utf8_lossy(&answer.body));
+    let answer = query(signer, core, call, &core.region, "2010-08-01", &parameters).await?;
+    let root = Element::parse(&answer);
     let root = root.ok_or_else(|| PortError::Unavailable(format!("{}: the answer is no XML", call.what())))?;
     let Some(result) = root.child("DescribeAlarmsResult") else { return Ok(BTreeMap::new()) };
     let all = ["MetricAlarms", "CompositeAlarms"].into_iter().flat_map(|list| result.members(list));

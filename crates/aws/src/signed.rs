@@ -42,7 +42,9 @@ pub(crate) struct Request<'a> {
 impl<'a> Request<'a> {
     /// Where the JSON 1.1 and the query protocol send everything.
     fn to_root(call: Call<'_>, region: &'a str, headers: &'a [(&'static str, &'a str)], body: &'a str) -> Self {
-        let (service, timeout) = (call.service, crate::config::CALL_TIMEOUT);
+        // CloudWatch has another name in signatures and hosts than IAM has for it.
+        let service = if call.service == "cloudwatch" { "monitoring" } else { call.service };
+        let timeout = crate::config::CALL_TIMEOUT;
         Self { service, region, path: "/", headers, body: body.as_bytes(), timeout }
     }
 }

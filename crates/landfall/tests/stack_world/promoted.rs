@@ -44,6 +44,7 @@ fn a_release_goes_from_stack_to_stack() {
     place.ends(&["pipeline", "approve", "main"], 73, &["not among those who decide about prod: anna"]);
     ends(&decided("approve"), 0, &["passed"]);
     assert_eq!(place.look("prod")["protected"], true);
+    assert_eq!(place.json(&["release", "current", "prod"], 0)["stack"]["commit"], COMMITS[0]);
 
     // The next release is a revision of both; what prod would become is said, and a no leaves it as it is.
     begun(COMMITS[1]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use landfall_model::Timestamp;
 use landfall_model::ids::{EnvironmentId, RunId};
 use landfall_model::pipeline::{PipelineRelease, Work};
 use landfall_pipeline::{Input, RunState, RunSummary, RunView, Signal};
@@ -84,9 +85,24 @@ pub enum PipelineResponse {
 pub struct Current {
     pub environment: String,
     pub id: EnvironmentId,
-    /// `None`: nothing was released there by this installation.
+    /// `None`: nothing was released there by this installation; or it is a stack.
     pub release: Option<ReleaseSummary>,
+    /// Of an environment that is one, and is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<CurrentStack>,
     pub parameters: Vec<CurrentParameter>,
+}
+
+/// What a stack says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CurrentStack {
+    pub name: String,
+    pub status: String,
+    pub changed: Option<Timestamp>,
+    /// `service/container` → image, of those that come with releases.
+    pub images: BTreeMap<String, String>,
+    /// Of the run that brought these very images.
+    pub commit: Option<String>,
 }
 
 /// A parameter with the release's image tag.
@@ -223,7 +239,12 @@ async fn current(inner: &Inner, name: &str) -> Answer<Current> {
     let place = deploy::place(inner, name)?;
     let name = place.environment.name.clone();
     let release = deploy::releases(inner, &name, 1, false).await?.into_iter().find(|one| one.present);
+    let stack = match place.environment.stack {
+        Some(_) => super::stack::current(inner, place.environment).await.map_err(ControlError::Unavailable)?,
+        None => None,
+    };
     let commit = release.as_ref().and_then(|release| release.commit.clone());
+    let commit = stack.as_ref().map_or(commit, |stack| stack.commit.clone());
     let mut parameters = BTreeMap::new();
     let stages = inner.app.pipelines.values().flat_map(|pipeline| &pipeline.stages);
     for work in stages.filter(|stage| stage.environment == name).flat_map(|stage| &stage.run) {
@@ -244,5 +265,5 @@ async fn current(inner: &Inner, name: &str) -> Answer<Current> {
         };
         found.push(CurrentParameter { name: parameter, value, expected, error });
     }
-    Ok(Current { environment: name, id: place.id, release, parameters: found })
+    Ok(Current { environment: name, id: place.id, release, stack, parameters: found })
 }

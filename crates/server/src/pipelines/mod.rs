@@ -35,7 +35,7 @@ use crate::deploy;
 use crate::service::{Inner, Service};
 
 pub(crate) use ask::answer;
-pub use ask::{Current, CurrentParameter, PipelineRequest, PipelineResponse};
+pub use ask::{Current, CurrentParameter, CurrentStack, PipelineRequest, PipelineResponse};
 pub use tell::{PAGE, link_key};
 pub(crate) use trigger::pushed;
 

@@ -126,6 +126,11 @@ async fn a_stack_is_made_changed_and_protected_as_it_was_shown() {
     assert_eq!(changes(&asked), [""; 0]);
     reaches(&server, &asked.id, RunState::Passed).await;
     assert_eq!((stacks.executed().len(), stacks.waiting(STACK)), (2, 0));
+    let request = PipelineRequest::Current { environment: "prod".to_owned() };
+    let PipelineResponse::Current(current) = pipeline(&server, request).await.unwrap() else { panic!() };
+    let stack = current.stack.unwrap();
+    assert_eq!((stack.commit.as_deref(), stack.status.as_str()), (Some(OTHER), "UPDATE_COMPLETE"));
+    assert_eq!(stack.images, BTreeMap::from([("app/app".to_owned(), image(OTHER))]));
     server.stop().await;
 }
 

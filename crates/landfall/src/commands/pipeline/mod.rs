@@ -265,8 +265,8 @@ pub(crate) async fn current(environment: &str, global: &Global, printer: &Printe
     Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let request = PipelineRequest::Current { environment: environment.to_owned() };
         let PipelineResponse::Current(current) = ask(link, request).await? else { return Err(another()) };
-        let Current { release, parameters, environment, .. } = &*current;
-        if release.is_none() {
+        let Current { release, stack, parameters, environment, .. } = &*current;
+        if release.is_none() && stack.is_none() {
             return Err(CliError::new(
                 ExitCode::NotFound,
                 format!("nothing was ever released to {environment} from here"),

@@ -195,6 +195,14 @@ pub(super) fn current(current: &Current, now: Timestamp) -> String {
             }
         }
     }
+    if let Some(stack) = &current.stack {
+        field("commit", stack.commit.as_deref().unwrap_or("-"));
+        let at = stack.changed.map_or_else(String::new, |at| format!(", changed {}", ago(at, now)));
+        field("stack", &format!("{}  {}{at}", stack.name, stack.status));
+        for (who, image) in &stack.images {
+            field("image", &format!("{who}  {image}"));
+        }
+    }
     for one in &current.parameters {
         field("parameter", &format!("{}  {}", one.name, one.value.as_deref().unwrap_or("-")));
     }

@@ -17,20 +17,20 @@ use landfall_model::app::LongLivedEnvironment;
 use landfall_model::cloudformation::StackState;
 use landfall_model::pipeline::Stage;
 use landfall_model::stack::stack_name;
-use landfall_pipeline::{Run, Shown};
+use landfall_pipeline::{Run, RunView, Shown, StageState};
 use landfall_planner::plan::ImageOverride;
 use landfall_ports::stacks::Stacks;
 use landfall_ports::{PortError, PortResult};
 use landfall_stack::live::{
-    Before, Phase, Plan, Unwanted, Wanted, Work as UnderWay, given, images as parameters, overwritten, phase,
-    plan_name, told, wanted,
+    Before, ImageParameter, Phase, Plan, Unwanted, Wanted, Work as UnderWay, given, images as parameters, overwritten,
+    phase, plan_name, told, wanted,
 };
 use landfall_steps::stack::{Prepared, Purpose, discard, prepare, state_of};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 pub(super) use self::apply::{apply, back};
-use super::look;
+use super::{CurrentStack, look};
 use crate::service::Inner;
 
 /// A change set takes seconds; of a large stack a minute.
@@ -287,6 +287,29 @@ fn url_of(live: &StackState) -> Option<String> {
 /// Where the stack's load balancer is reached.
 pub(super) async fn url(inner: &Inner, environment: &LongLivedEnvironment) -> Option<String> {
     url_of(&live(inner, environment).await.ok()??)
+}
+
+/// What the stack says that it runs, and which run brought that.
+pub(super) async fn current(inner: &Inner, environment: &LongLivedEnvironment) -> Result<Option<CurrentStack>, String> {
+    let Some(live) = live(inner, environment).await? else { return Ok(None) };
+    let own = parameters(&inner.app, environment);
+    let image = |one: &ImageParameter| {
+        let found = live.parameters.get(&one.parameter)?;
+        Some((format!("{}/{}", one.service, one.container), found.clone()))
+    };
+    let images: BTreeMap<String, String> = own.iter().filter_map(image).collect();
+    let brought = |view: &RunView| {
+        let stages = view.stages.iter().filter(|stage| stage.environment == environment.name);
+        let mut passed = stages.filter(|stage| stage.state == StageState::Passed);
+        passed.any(|stage| {
+            let shown = stage.shown.as_ref();
+            shown.is_some_and(|shown| images.iter().all(|(who, image)| shown.images.get(who) == Some(image)))
+        })
+    };
+    let run = inner.pipelines.views().into_iter().filter(brought).max_by_key(|view| view.created_at);
+    let commit = run.and_then(|view| view.release.commit);
+    let changed = live.updated.or(live.created);
+    Ok(Some(CurrentStack { name: live.name, status: live.status, changed, images, commit }))
 }
 
 /// Whether each image that comes with a release is a `wanted` one (of service and container), and the stack is well.
