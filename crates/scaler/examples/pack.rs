@@ -126,12 +126,21 @@ fn main() {
         change.launched(),
         change.drain.len()
     );
-    let mut calm = cluster;
+    let mut calm = cluster.clone();
     calm.waiting.clear();
     let (ms, decision) = timed(21, || decide(&calm));
     let change = &decision.fleets[0];
     println!(
         "| the same with nothing waiting: {} launched, {} drained | | {ms:.2} |",
+        change.launched(),
+        change.drain.len()
+    );
+    let mut full = cluster;
+    full.instances.iter_mut().for_each(|instance| instance.host.free = Resources::instance(100, 100));
+    let (ms, decision) = timed(21, || decide(&full));
+    let change = &decision.fleets[0];
+    println!(
+        "| the same with every instance full: {} launched, {} drained | | {ms:.2} |",
         change.launched(),
         change.drain.len()
     );

@@ -6,6 +6,8 @@ use crate::compatible::permitted;
 
 /// So many instances whose tasks found no room elsewhere end the search: the fuller ones will not either.
 const TRIES: usize = 32;
+/// Of a fleet's instances with tasks, how many are drained at a time: a tenth, or this where that is more.
+const AT_ONCE: usize = 10;
 
 /// How far a fleet goes in.
 #[derive(Debug, Clone, Copy)]
@@ -70,12 +72,14 @@ impl Work<'_> {
                 .then_with(|| a.id.cmp(&b.id))
         });
         let minimum = cluster.fleets[fleet].min_weight.min(cluster.fleets[fleet].max_weight);
+        let busy = candidates.iter().filter(|index| cluster.instances[**index].running() > 0).count();
+        let mut at_once = (busy / 10).max(AT_ONCE);
         let (mut weight, mut gone, mut tries) = (self.weight(fleet), 0, 0);
         let mut room = self.schedulable_each(Some(fleet));
         for index in candidates {
             let own = cluster.offer(&cluster.instances[index]).weight;
             let enough = room.iter().any(|(_, count)| *count <= how.above) && !self.idle;
-            if tries > TRIES || gone >= how.amount || enough && weight <= how.down_to {
+            if tries > TRIES || at_once == 0 || gone >= how.amount || enough && weight <= how.down_to {
                 break;
             }
             if weight < minimum.saturating_add(own) || gone > 0 && gone.saturating_add(own) > how.amount {
@@ -91,6 +95,7 @@ impl Work<'_> {
                     gone += own;
                     self.stays[index] = false;
                     let instance = &cluster.instances[index];
+                    at_once -= usize::from(instance.running() > 0);
                     let id = instance.id.clone();
                     let change = &mut self.changes[fleet];
                     change.drain.push(id.clone());

@@ -147,7 +147,10 @@ impl Basis {
         let mut ways = vec![Way::Largest];
         if self.value.len() > 1 {
             ways.extend(self.alone.iter().map(|_| Way::Alone));
-            ways.extend([Way::Sum, Way::Suits(0.0), Way::Suits(2.0), Way::Suits(4.0), Way::Suits(8.0)]);
+            // With several kinds every filling is tried on each of them, and there are ways that only they have.
+            let pulls: &[f64] = if self.kinds > 1 { &[4.0] } else { &[0.0, 2.0, 4.0, 8.0] };
+            ways.push(Way::Sum);
+            ways.extend(pulls.iter().map(|pull| Way::Suits(*pull)));
         }
         if self.kinds > 1 {
             ways.extend((0..self.kinds).map(Way::Only));

@@ -42,6 +42,8 @@ pub(crate) struct Rooms<'a> {
     free: Vec<[u64; KINDS]>,
     taken: Vec<Vec<u32>>,
     gone: Vec<bool>,
+    /// Per shape: no host before this one takes any. What is full stays full, so nobody looks at it again.
+    first: Vec<usize>,
     /// Hosts, in the order in which they were given something.
     puts: Vec<usize>,
     /// On each host: shape and how many.
@@ -59,6 +61,7 @@ impl<'a> Rooms<'a> {
             allowed: vec![None; shapes.len()],
             taken: hosts.map(|host| tokens.taken(&host.ports, &host.groups)).collect(),
             gone: vec![false; free.len()],
+            first: vec![0; shapes.len()],
             on: vec![Vec::new(); free.len()],
             free,
             puts: Vec::new(),
@@ -107,11 +110,15 @@ impl<'a> Rooms<'a> {
         self.allow(shape);
         let need = self.shapes[shape].need.array();
         let mut left = count;
-        for host in 0..self.free.len() {
+        for host in self.first[shape]..self.free.len() {
             if left == 0 {
                 break;
             }
-            let count = self.fits(shape, &need, host).min(left);
+            let fits = self.fits(shape, &need, host);
+            let count = fits.min(left);
+            if count == fits && host == self.first[shape] {
+                self.first[shape] += 1;
+            }
             if count > 0 {
                 for (free, need) in self.free[host].iter_mut().zip(need) {
                     *free = if *free == u64::MAX { *free } else { *free - need * count };
@@ -148,6 +155,7 @@ impl<'a> Rooms<'a> {
             }
             let keep = self.taken[host].len() - self.only[shape].len();
             self.taken[host].truncate(keep);
+            self.first.iter_mut().for_each(|first| *first = host.min(*first));
         }
     }
 
@@ -164,6 +172,9 @@ impl<'a> Rooms<'a> {
     /// Takes a host away, or gives it back.
     pub(crate) fn gone(&mut self, host: usize, gone: bool) {
         self.gone[host] = gone;
+        if !gone {
+            self.first.iter_mut().for_each(|first| *first = host.min(*first));
+        }
     }
 
     /// Those that few hosts may take, then the largest: by the greatest part that one takes of the most that any host has of

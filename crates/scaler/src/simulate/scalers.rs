@@ -35,7 +35,7 @@ impl Who {
     /// Seconds between two looks.
     pub(super) fn every(self) -> u64 {
         match self {
-            Self::Landfall => 10,
+            Self::Landfall => 5,
             Self::Original | Self::Managed => 60,
         }
     }
