@@ -16,7 +16,7 @@ pub(super) type Content = Vec<(usize, u64)>;
 
 pub(super) struct Filler<'a> {
     problem: &'a Problem,
-    /// Per box and item: the part of the box that one takes, per kind of resource. Unlimited resources take nothing.
+    /// Per case and item: the part of the case that one takes, per kind of resource. Unlimited resources take nothing.
     shares: Vec<Vec<[f64; KINDS]>>,
     /// The last filling in which a token was taken.
     taken: Vec<u32>,
@@ -26,7 +26,7 @@ pub(super) struct Filler<'a> {
 
 impl<'a> Filler<'a> {
     pub(super) fn new(problem: &'a Problem) -> Self {
-        let shares = problem.boxes.iter().map(|one| {
+        let shares = problem.cases.iter().map(|one| {
             let share = |need: u64, have: u64| if have == u64::MAX { 0.0 } else { need as f64 / have.max(1) as f64 };
             let shares = problem.items.iter().map(|item| {
                 let mut shares = [0.0; KINDS];
@@ -72,7 +72,7 @@ impl<'a> Filler<'a> {
 
     pub(super) fn fill(&mut self, which: usize, left: &[u64], how: &How<'_>) -> Content {
         self.filling += 1;
-        let mut free = self.problem.boxes[which].capacity;
+        let mut free = self.problem.cases[which].capacity;
         let mut content = Content::new();
         match how {
             How::Order(order) => {
@@ -103,7 +103,7 @@ impl<'a> Filler<'a> {
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
         candidates.extend((0..left.len()).filter(|item| left[*item] > 0 && self.problem.items[*item].fits[which]));
-        let capacity = self.problem.boxes[which].capacity;
+        let capacity = self.problem.cases[which].capacity;
         loop {
             let mut rest = [0.0; KINDS];
             for (at, rest) in rest.iter_mut().enumerate() {

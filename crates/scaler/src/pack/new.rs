@@ -112,8 +112,8 @@ impl Basis {
     fn new(problem: &Problem, filler: &Filler<'_>, counts: &[u64]) -> Self {
         let items = problem.items.len();
         let each = |item: usize, of: &dyn Fn(&[f64; KINDS]) -> f64| {
-            let boxes = problem.boxes.iter().enumerate().filter(|(which, _)| problem.items[item].fits[*which]);
-            boxes.map(|(which, one)| one.price * of(filler.share(which, item))).fold(f64::INFINITY, f64::min)
+            let cases = problem.cases.iter().enumerate().filter(|(which, _)| problem.items[item].fits[*which]);
+            cases.map(|(which, one)| one.price * of(filler.share(which, item))).fold(f64::INFINITY, f64::min)
         };
         let finite = |value: f64| if value.is_finite() { value } else { 0.0 };
         let max = |shares: &[f64; KINDS]| shares.iter().copied().fold(0.0, f64::max);
@@ -140,7 +140,7 @@ impl Basis {
             order.sort_by_key(|item| problem.items[*item].only.is_empty());
             order
         });
-        Self { alone, largest: by_largest, sum: by_sum, weights, value: largest, least, kinds: problem.boxes.len() }
+        Self { alone, largest: by_largest, sum: by_sum, weights, value: largest, least, kinds: problem.cases.len() }
     }
 
     fn ways(&self) -> Vec<Way> {
@@ -164,7 +164,7 @@ const ROUNDS: u64 = 500;
 
 fn pack(problem: &Problem, filler: &mut Filler<'_>, counts: &[u64], basis: &Basis, way: Way) -> Packing {
     let mut packing = Packing { left: counts.to_vec(), ..Packing::default() };
-    let mut limits: Vec<u64> = problem.boxes.iter().map(|one| one.limit).collect();
+    let mut limits: Vec<u64> = problem.cases.iter().map(|one| one.limit).collect();
     let mut value = vec![1.0; counts.len()];
     let at_once = match way {
         Way::Suits(pull) if pull > 0.0 => (counts.iter().sum::<u64>() / ROUNDS / 4).max(1),
@@ -201,7 +201,7 @@ fn pack(problem: &Problem, filler: &mut Filler<'_>, counts: &[u64], basis: &Basi
     }
     smaller(problem, &mut packing, &mut limits);
     merge(&mut packing.bins);
-    packing.price = packing.bins.iter().map(|bin| problem.boxes[bin.kind].price * bin.count as f64).sum();
+    packing.price = packing.bins.iter().map(|bin| problem.cases[bin.kind].price * bin.count as f64).sum();
     packing
 }
 
@@ -215,7 +215,7 @@ fn fullest(
     how: &How<'_>,
 ) -> Option<(usize, Content)> {
     let mut best: Option<(f64, usize, Content)> = None;
-    for (which, one) in problem.boxes.iter().enumerate() {
+    for (which, one) in problem.cases.iter().enumerate() {
         if limits[which] == 0 {
             continue;
         }
@@ -241,12 +241,12 @@ fn smaller(problem: &Problem, packing: &mut Packing, limits: &mut [u64]) {
                 *need += one * count;
             }
         }
-        let current = problem.boxes[bin.kind].price;
+        let current = problem.cases[bin.kind].price;
         let fits = |which: usize| {
             bin.tasks.iter().all(|(item, _)| problem.items[*item].fits[which])
-                && need.iter().zip(problem.boxes[which].capacity).all(|(need, have)| *need <= have)
+                && need.iter().zip(problem.cases[which].capacity).all(|(need, have)| *need <= have)
         };
-        let others = problem.boxes.iter().enumerate();
+        let others = problem.cases.iter().enumerate();
         let others = others.filter(|(which, one)| one.price < current && limits[*which] >= bin.count && fits(*which));
         if let Some((which, _)) = others.min_by(|a, b| a.1.price.total_cmp(&b.1.price)) {
             for (kind, back) in [(which, false), (bin.kind, true)] {

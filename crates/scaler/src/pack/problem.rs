@@ -63,8 +63,9 @@ pub(super) struct Item {
     pub(super) fits: Vec<bool>,
 }
 
+/// A kind of instance, empty.
 #[derive(Debug, Clone)]
-pub(super) struct Box {
+pub(super) struct Case {
     pub(super) capacity: [u64; KINDS],
     pub(super) price: f64,
     pub(super) limit: u64,
@@ -73,7 +74,7 @@ pub(super) struct Box {
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) items: Vec<Item>,
-    pub(super) boxes: Vec<Box>,
+    pub(super) cases: Vec<Case>,
     pub(super) tokens: usize,
 }
 
@@ -91,12 +92,12 @@ impl Problem {
             });
             Item { need: shape.need.array(), fits: fits.collect(), only }
         });
-        let boxes = kinds.iter().map(|kind| Box {
+        let cases = kinds.iter().map(|kind| Case {
             capacity: kind.capacity.array(),
             price: kind.price.max(1e-9),
             limit: kind.limit,
         });
-        Self { items: items.collect(), boxes: boxes.collect(), tokens: tokens.len() }
+        Self { items: items.collect(), cases: cases.collect(), tokens: tokens.len() }
     }
 }
 
