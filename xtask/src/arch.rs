@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("workflow", &["model"]),
     ("planner", &["model", "workflow"]),
     ("ports", &["model", "workflow"]),
-    ("steps", &["model", "workflow", "ports", "stack"]),
+    ("steps", &["model", "workflow", "ports", "stack", "cluster"]),
     ("engine", &["model", "workflow", "ports"]),
     ("testkit", &["model", "workflow", "ports"]),
     ("sqlite", &["model", "workflow", "ports"]),

@@ -91,6 +91,28 @@ impl AwsPlatform {
         }
     }
 
+    /// Ids of a VPC's subnets, sorted.
+    pub async fn subnets(&self, vpc: &str) -> PortResult<Vec<String>> {
+        let call = Call { service: "ec2", action: "DescribeSubnets", family: Family::Ec2Read, resource: vpc };
+        let (mut all, mut next) = (Vec::new(), None::<String>);
+        for _ in 0..MOST_PAGES {
+            let mut parameters: Vec<(String, String)> = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", vpc)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
+            parameters.extend(next.map(|token| ("NextToken".to_owned(), token)));
+            let (signer, core) = (&self.signer, &self.core);
+            let answer = signed::query(signer, core, call, &core.region, "2016-11-15", &parameters).await?;
+            let ids = answer.split("<subnetId>").skip(1).filter_map(|rest| rest.split('<').next());
+            all.extend(ids.map(str::to_owned));
+            next = xml(&answer, "nextToken").filter(|token| !token.is_empty());
+            if next.is_none() {
+                all.sort();
+                return Ok(all);
+            }
+        }
+        Err(PortError::Unavailable(format!("{}: a listing without an end", call.what())))
+    }
+
     /// Account, Arn and UserId of the credentials.
     pub async fn caller_identity(&self) -> PortResult<BTreeMap<String, String>> {
         let family = Family::Sts;

@@ -14,12 +14,12 @@ mod read;
 pub mod roll;
 mod word;
 
-pub use build::{Around, Standing, Unfit, cluster, compute, health, providers, sizes, user_data};
+pub use build::{Around, Standing, Unfit, cluster, compute, health, providers, restanding, sizes, user_data};
 pub use infra::{
     Bid, Bounds, Capacity, Compatibility, Ebs, Efs, Fleet, Group, Image, Infra, Metric, Network, OnDemand,
 };
 pub use names::{
-    LABEL_CLUSTER, LABEL_PART, LABEL_VERSION, Part, Version, attributes, export, labels, owner, stack_name,
+    HEALTH_TASK, LABEL_CLUSTER, LABEL_PART, LABEL_VERSION, Part, Version, attributes, export, labels, owner, stack_name,
 };
 pub use price::Price;
 pub use read::{Loaded, load};

@@ -109,7 +109,7 @@ pub(crate) fn provider(cluster: &str, fleet: &str, version: &Version) -> String 
 }
 
 /// The output of the health task's stack that holds the task definition.
-pub(crate) const HEALTH_TASK: &str = "HealthTask";
+pub const HEALTH_TASK: &str = "HealthTask";
 
 /// Attributes of every container instance, by which tasks are held to a version.
 pub mod attributes {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "cluster/mod.rs"]
+mod cluster;
 mod common;
 mod stack_world;
 

@@ -3,6 +3,7 @@
 //! What `undo` may take away is told by the tag `landfall.execution`: tags are those of a resource's creation, so a crash
 //! between an effect and its record leaves no doubt about who made it. What an execution did not make it restores or leaves.
 
+pub mod cluster;
 mod codes;
 mod count;
 mod deployment;

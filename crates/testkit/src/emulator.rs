@@ -42,6 +42,13 @@ pub fn moto() -> Emulator {
     start("moto", "moto_server", &["-H", "127.0.0.1", "-p", &port], &[], &port, "/moto-api/data.json")
 }
 
+/// As `moto`, with what this script of Python adds to it: it is given the port.
+pub fn moto_with(script: &Path) -> Emulator {
+    let port = free_port();
+    let script = script.to_string_lossy();
+    start("moto", "python", &[&script, &port], &[], &port, "/moto-api/data.json")
+}
+
 /// Without containers: tasks are records that run at once. `more`: of its environment.
 pub fn ministack(more: &[(&str, &str)]) -> Emulator {
     let port = free_port();

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use aws_sdk_ecs::types as ecs;
 use landfall_model::Timestamp;
+use landfall_ports::PortResult;
 use landfall_ports::container_instances::{
     ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed, ServiceCount,
 };
-use landfall_ports::{PortError, PortResult};
 
 use super::rollout::{count, time};
 use super::tasks::failures_said;
@@ -109,10 +109,10 @@ impl ContainerInstances for Ecs {
         if let Some(arn) = answer.tasks().first().and_then(|task| task.task_arn.clone()) {
             return Ok(Placed::Task(arn));
         }
-        match failures_said(answer.failures()).as_slice() {
-            [] => Err(PortError::Unavailable(format!("{}: the answer names no task", call.what()))),
-            reasons => Ok(Placed::Refused(reasons.join(", "))),
-        }
+        Ok(Placed::Refused(match failures_said(answer.failures()).as_slice() {
+            [] => "ECS does not say why".to_owned(),
+            reasons => reasons.join(", "),
+        }))
     }
 
     async fn started_by(&self, started_by: &str) -> PortResult<Vec<PinnedTaskState>> {

@@ -8,7 +8,7 @@ mod sizes;
 pub use base::{cluster, health};
 pub use compute::{compute, providers};
 pub use launch::user_data;
-pub use sizes::{Standing, sizes};
+pub use sizes::{Standing, restanding, sizes};
 
 use landfall_stack::resources::{Properties, Resource, Tag};
 use landfall_stack::{Export, Expr, Id, Output, Parameter, Template};

@@ -107,6 +107,41 @@ pub fn sizes(infra: &Infra, standing: Standing, there: &BTreeMap<String, u32>) -
     all
 }
 
+/// As [`sizes`], of a version that is made of another `infra.yml`: by its own template, whose defaults its bounds are. What is not told
+/// stays.
+pub fn restanding(template: &str, standing: Standing) -> BTreeMap<String, String> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "PascalCase", default)]
+    struct Whole {
+        parameters: BTreeMap<String, Defaults>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Defaults {
+        default: Option<String>,
+    }
+    let whole: Whole = serde_json::from_str(template).unwrap_or_default();
+    let mut all = BTreeMap::from([
+        ("Status".to_owned(), standing.status().to_owned()),
+        ("Roll".to_owned(), standing.roll().to_owned()),
+    ]);
+    let ends = |name: &str, what: &[&str]| what.iter().any(|end| name.ends_with(end));
+    for (name, Defaults { default }) in whole.parameters {
+        let least = ends(&name, &["FleetMin", "GroupMin"]);
+        if !least && !ends(&name, &["FleetMax", "GroupMax", "FleetTarget"]) {
+            continue;
+        }
+        match standing {
+            Standing::Failed => drop(all.insert(name, "0".to_owned())),
+            Standing::Inactive if least => drop(all.insert(name, "0".to_owned())),
+            // A Spot Fleet's size is not taken back to what it began with.
+            _ if name.ends_with("FleetTarget") => {}
+            _ => all.extend(default.map(|default| (name, default))),
+        }
+    }
+    all
+}
+
 /// Bounds as a template's defaults.
 pub(super) fn default(infra: &Infra, bounds: Bounds, index: usize) -> String {
     // ECS begins with none and grows by what is asked of it.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use landfall_cluster::{
     Around, Capacity, Image, Infra, Loaded, Part, Price, Standing, Unfit, Version, cluster, compute, health, load,
-    sizes, stack_name,
+    restanding, sizes, stack_name,
 };
 use landfall_manifest::{SourceFile, render};
 use landfall_stack::{Template, excess};
@@ -201,6 +201,13 @@ fn parameters_say_where_a_version_stands() {
     for standing in [Standing::Testing, Standing::Replacing, Standing::Active, Standing::Inactive, Standing::Failed] {
         assert_eq!(Standing::of(standing.status(), standing.roll()), standing);
     }
+    // One of another infra.yml, by its own template.
+    let old = restanding(&made(BASE).json(), Standing::Inactive);
+    let parts = ["Status", "MainFleetMin", "MainFleetMax", "ReservedGroupMin"].map(|name| old[name].as_str());
+    assert_eq!(parts, ["inactive", "0", "16", "0"]);
+    assert!(!old.contains_key("ImageId"));
+    assert_eq!(restanding(&made(BASE).json(), Standing::Active)["MainFleetMin"], "1");
+    assert_eq!(restanding("", Standing::Failed).len(), 2);
     // Somebody set `Status` by hand.
     assert_eq!(Standing::of("active", "failed"), Standing::Active);
     assert_eq!(Standing::of("inactive", "replacing"), Standing::Inactive);

@@ -19,6 +19,8 @@ pub(crate) enum ClusterCommand {
         after_help = "Examples:\n  landfall cluster template\n  landfall cluster template compute --version 1a2b3c4 --output json\n  landfall cluster template cluster --values infra.prod.yml > cluster.yml\n\nWithout a name: all three, as documents of one file; with --output json an object of stacks by name."
     )]
     Template(ClusterTemplateArgs),
+    #[command(flatten)]
+    OnAws(ClusterOnAwsCommand),
     /// What instances cost an hour and a month, beside the same vCPUs and memory on Fargate
     #[command(
         after_help = "Examples:\n  landfall cluster cost                                          what infra.yml describes\n  landfall cluster cost --instance-type t3.medium --count 3\n  landfall cluster cost --instance-type m5.large --count 10 --spot\n  landfall cluster cost --instance-type c6i.xlarge --prices prices.json --output json\n\nAWS is not asked: prices are a dated table in the binary, and --prices replaces it. docs/clusters.md tells the rest."
@@ -73,6 +75,35 @@ pub(crate) enum Workload {
     Storm,
 }
 
+/// Those that ask AWS.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterOnAwsCommand {
+    /// What deploying would do: to each stack, and to the versions that are used; 2 where something differs
+    #[command(
+        disable_version_flag = true,
+        after_help = "Examples:\n  landfall cluster plan\n  landfall cluster plan --version 1a2b3c4 --output json"
+    )]
+    Plan(ClusterPlanArgs),
+    /// Roll a new version in: make it, prove it by a task, use it, and drain and delete what was used before
+    #[command(
+        disable_version_flag = true,
+        after_help = "Examples:\n  landfall cluster deploy\n  landfall cluster deploy --version 1a2b3c4 --ami ami-0123456789abcdef0\n\nInterrupted or killed, it goes on when it is called again. A version that does not work leaves what is used as it is, and\nends with 1. docs/clusters.md tells the rest."
+    )]
+    Deploy(ClusterDeployArgs),
+    /// Versions, their instances and tasks
+    #[command(after_help = "Examples:\n  landfall cluster status\n  landfall cluster status --output json")]
+    Status(ValuesArgs),
+    /// Use a version that is there: it is drained no more
+    #[command(disable_version_flag = true, after_help = "Examples:\n  landfall cluster activate 1a2b3c4")]
+    Activate(ClusterVersionArgs),
+    /// Drain a version, a few instances at a time, and delete it
+    #[command(disable_version_flag = true, after_help = "Examples:\n  landfall cluster deactivate 1a2b3c4")]
+    Deactivate(ClusterVersionArgs),
+    /// Delete every version, and the cluster; not while services run on it
+    #[command(after_help = "Examples:\n  landfall cluster destroy\n  landfall cluster destroy --yes")]
+    Destroy(ClusterDestroyArgs),
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ValuesArgs {
     /// The file that says what the cluster is
@@ -106,6 +137,58 @@ pub(crate) struct ClusterTemplateArgs {
     pub(crate) part: Option<ClusterPart>,
     #[command(flatten)]
     pub(crate) version: VersionArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterPlanArgs {
+    #[command(flatten)]
+    pub(crate) version: VersionArgs,
+    /// The instances' image [default: `image` of infra.yml, else the newest of AWS's]
+    #[arg(long, value_name = "ID", env = env_vars::AMI, hide_env_values = true)]
+    pub(crate) ami: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterDeployArgs {
+    #[command(flatten)]
+    pub(crate) what: ClusterPlanArgs,
+    /// Seconds for which the task that proves a version must run
+    #[arg(long, value_name = "SECONDS", default_value_t = 16)]
+    pub(crate) prove: u16,
+    /// Seconds that instances have to register
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub(crate) register: u16,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterVersionArgs {
+    /// A version that is there, as `landfall cluster status` shows it
+    #[arg(value_name = "VERSION")]
+    pub(crate) version: String,
+    #[command(flatten)]
+    pub(crate) values: ValuesArgs,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterDestroyArgs {
+    #[command(flatten)]
+    pub(crate) values: ValuesArgs,
+    /// Nobody is asked
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct PatienceArgs {
+    /// Seconds until it ends with exit code 8; called again, it goes on
+    #[arg(long, value_name = "SECONDS", default_value_t = 7200)]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -38,6 +38,7 @@ use clap::CommandFactory;
 use landfall_local::EngineOptions;
 use landfall_ports::PortError;
 
+use crate::cli::cluster::ClusterCommand;
 use crate::cli::environment::StatusArgs;
 use crate::cli::pipeline::PipelineCommand;
 use crate::cli::{Cli, Command, Global};
@@ -87,6 +88,9 @@ fn ours(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
         Command::Init(args) => manifest::init(&args, &printer),
         Command::Iam(args) => iam::run(&args, &global, &printer),
         Command::Pipeline(PipelineCommand::Export(command)) => export::run(&command, &global, &printer),
+        Command::Cluster(ClusterCommand::OnAws(command)) => {
+            with_runtime(&global, &printer, COMMAND_LOG, async || Box::pin(cluster::on_aws(&command, &printer)).await)
+        }
         Command::Cluster(command) => cluster::run(&command, &printer),
         Command::Template(args) => template::run(&args, &global, &printer),
         Command::Import(command) => import::run(command, &printer),

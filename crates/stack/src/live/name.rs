@@ -33,6 +33,9 @@ fn fingerprint(wanted: &Wanted, at: &str) -> String {
     for (name, value) in &wanted.parameters {
         parts.extend([name.as_str(), value.as_deref().unwrap_or("\u{0}")]);
     }
+    for (name, value) in &wanted.labels {
+        parts.extend([name.as_str(), value.as_str()]);
+    }
     hash(&parts)
 }
 

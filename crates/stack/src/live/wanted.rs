@@ -22,6 +22,9 @@ pub struct Wanted {
     pub stack: String,
     /// `shop@prod`: the tag that says whose the stack is.
     pub environment: String,
+    /// Tags beside it.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub labels: Tags,
     pub template: String,
     /// `None`: what the stack has.
     pub parameters: BTreeMap<String, Option<String>>,
@@ -32,7 +35,8 @@ pub struct Wanted {
 
 impl Wanted {
     pub fn tags(&self) -> Tags {
-        Tags::from([(TAG_ENVIRONMENT.to_owned(), self.environment.clone())])
+        let own = [(TAG_ENVIRONMENT.to_owned(), self.environment.clone())];
+        self.labels.clone().into_iter().chain(own).collect()
     }
 }
 
@@ -161,6 +165,7 @@ pub fn wanted(
     Ok(Wanted {
         stack: stack_name(&app.project, &environment.name),
         environment: applied.environment,
+        labels: Tags::new(),
         template,
         parameters,
         role: stack.and_then(|stack| stack.role.clone()),

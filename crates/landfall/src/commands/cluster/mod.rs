@@ -2,12 +2,15 @@
 
 mod cost;
 mod infra;
+mod reach;
+mod roll;
 mod simulate;
+mod status;
 mod template;
 
 use landfall_scaler::price::{PriceError, Prices};
 
-use crate::cli::cluster::{ClusterCommand, PricesArgs};
+use crate::cli::cluster::{ClusterCommand, ClusterOnAwsCommand, PricesArgs};
 use crate::error::{CliError, CliResult, not_found};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
@@ -18,6 +21,18 @@ pub(crate) fn run(command: &ClusterCommand, printer: &Printer) -> CliResult<Exit
         ClusterCommand::Template(args) => template::run(args, printer),
         ClusterCommand::Cost(args) => cost::run(args, printer),
         ClusterCommand::Simulate(args) => simulate::run(args, printer),
+        ClusterCommand::OnAws(_) => Err(CliError::internal("a command that asks AWS, without a runtime")),
+    }
+}
+
+pub(crate) async fn on_aws(command: &ClusterOnAwsCommand, printer: &Printer) -> CliResult<ExitCode> {
+    match command {
+        ClusterOnAwsCommand::Plan(args) => status::plan(args, printer).await,
+        ClusterOnAwsCommand::Deploy(args) => roll::deploy(args, printer).await,
+        ClusterOnAwsCommand::Status(args) => status::status(args, printer).await,
+        ClusterOnAwsCommand::Activate(args) => roll::activate(args, printer).await,
+        ClusterOnAwsCommand::Deactivate(args) => roll::deactivate(args, printer).await,
+        ClusterOnAwsCommand::Destroy(args) => roll::destroy(args, printer).await,
     }
 }
 

@@ -225,7 +225,7 @@ fn somebody_there(printer: &Printer) -> bool {
 }
 
 /// `y` or `yes`; all else is no.
-fn asked(question: &str) -> bool {
+pub(crate) fn asked(question: &str) -> bool {
     let mut stderr = std::io::stderr().lock();
     let _ = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
     let mut answer = String::new();

@@ -1,0 +1,100 @@
+//! The AWS that a cluster is on: its region as the variables say, as the SDK's profile says, or ecs-cluster-deployer's own.
+
+use std::sync::Arc;
+
+use landfall_cluster::{Around, Infra};
+use landfall_ports::container_instances::ContainerInstances;
+use landfall_ports::stacks::Stacks;
+
+use super::infra::{Open, region};
+use crate::error::CliResult;
+use crate::printer::Printer;
+
+#[cfg_attr(not(feature = "aws"), allow(dead_code))]
+pub(super) struct Reach {
+    pub(super) stacks: Arc<dyn Stacks>,
+    pub(super) instances: Arc<dyn ContainerInstances>,
+    #[cfg(feature = "aws")]
+    platform: landfall_aws::AwsPlatform,
+}
+
+#[cfg(feature = "aws")]
+impl Reach {
+    /// What ecs-cluster-deployer's README takes where nobody says.
+    const REGION: &str = "us-west-2";
+
+    /// Nothing is asked of AWS yet.
+    pub(super) async fn of(infra: &Infra, printer: &Printer) -> CliResult<Self> {
+        let target = |region: Option<String>| landfall_model::aws::AwsTarget {
+            name: infra.name.clone(),
+            region,
+            cluster: infra.name.clone(),
+            ..landfall_model::aws::AwsTarget::default()
+        };
+        let options = || landfall_aws::AwsOptions { instance: "none".to_owned() };
+        let given = region();
+        let mut connected = landfall_aws::AwsPlatform::connect(&target(given.clone()), options()).await;
+        if given.is_none() && connected.is_err() {
+            printer
+                .note(format_args!("note: region {}, as nothing says another: AWS_DEFAULT_REGION does", Self::REGION));
+            connected = landfall_aws::AwsPlatform::connect(&target(Some(Self::REGION.to_owned())), options()).await;
+        }
+        let platform = connected.map_err(|error| crate::places::refused(&infra.name, error))?;
+        Ok(Self { stacks: platform.stacks(), instances: platform.container_instances(), platform })
+    }
+
+    /// What is not in `infra.yml`: a script's text, and subnets that AWS knows.
+    pub(super) async fn around(&self, open: &Open, printer: &Printer) -> CliResult<Around> {
+        let network = &open.infra.network;
+        let subnets = match &network.vpc {
+            Some(vpc) if network.subnets.is_empty() => {
+                let found = self.platform.subnets(vpc).await.map_err(crate::commands::port_error)?;
+                if found.is_empty() {
+                    let message = format!("{vpc} has no subnets in {}", self.platform.region());
+                    return Err(crate::error::CliError::new(crate::exit::ExitCode::InvalidManifest, message)
+                        .hint("name another one in infra.yml: `cluster.vpc`"));
+                }
+                printer.note(format_args!("note: subnets {}: all of {vpc}", found.join(", ")));
+                found
+            }
+            _ => Vec::new(),
+        };
+        Ok(Around { subnets, user_data: open.user_data(printer)? })
+    }
+
+    /// The image of a new version: the one that is given, else the one of the file, else the newest of AWS's.
+    pub(super) async fn image(&self, infra: &Infra, given: Option<&String>) -> CliResult<String> {
+        if let Some(given) = given.filter(|given| !given.is_empty()) {
+            return Ok(given.clone());
+        }
+        let Some(parameter) = infra.image_parameter() else {
+            let landfall_cluster::Image::Ami(id) = &infra.image else { return Ok(String::new()) };
+            return Ok(id.clone());
+        };
+        match self.platform.parameter(parameter).await.map_err(crate::commands::port_error)? {
+            landfall_aws::ParameterValue::Text(id) => Ok(id),
+            landfall_aws::ParameterValue::List(_) => {
+                let message = format!("parameter {parameter} is a list, and no image");
+                Err(crate::error::CliError::new(crate::exit::ExitCode::Failed, message)
+                    .hint("name an image: --ami, AMI, or `image` in infra.yml"))
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+#[allow(clippy::unused_async, reason = "as with AWS")]
+impl Reach {
+    pub(super) async fn of(infra: &Infra, _: &Printer) -> CliResult<Self> {
+        let _ = region();
+        Err(crate::places::without(&infra.name, "the cluster"))
+    }
+
+    pub(super) async fn around(&self, open: &Open, printer: &Printer) -> CliResult<Around> {
+        Ok(Around { user_data: open.user_data(printer)?, ..Around::default() })
+    }
+
+    pub(super) async fn image(&self, _: &Infra, given: Option<&String>) -> CliResult<String> {
+        Ok(given.cloned().unwrap_or_default())
+    }
+}

@@ -1,0 +1,211 @@
+//! `cluster status` and `cluster plan`: what there is, and what deploying would do. Nothing is changed.
+
+use std::time::{Duration, Instant};
+
+use landfall_cluster::roll::{Compute, Facts, Goal, State};
+use landfall_cluster::{Around, Part, Standing, stack_name};
+use landfall_steps::cluster::{Cluster, Planned};
+use serde::Serialize;
+
+use super::infra::Open;
+use super::reach::Reach;
+use super::roll::now;
+use crate::cli::cluster::{ClusterPlanArgs, ValuesArgs};
+use crate::commands::manifest::plural;
+use crate::commands::port_error;
+use crate::error::{CliError, CliResult};
+use crate::exit::ExitCode;
+use crate::printer::Printer;
+use crate::progress::Progress;
+
+#[derive(Debug, Serialize)]
+struct Status {
+    cluster: String,
+    exists: bool,
+    versions: Vec<One>,
+    /// Registered instances that are of no version of this cluster's.
+    others: usize,
+    /// Services with fewer tasks than they should have.
+    unsteady: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct One {
+    version: String,
+    stack: String,
+    standing: Standing,
+    state: State,
+    instances: usize,
+    draining: usize,
+    tasks: u32,
+    created: i64,
+}
+
+impl One {
+    fn of(compute: &Compute, facts: &Facts) -> Self {
+        let own: Vec<_> = facts.of_version(&compute.version).collect();
+        Self {
+            version: compute.version.to_string(),
+            stack: compute.stack.clone(),
+            standing: compute.standing,
+            state: compute.state.clone(),
+            instances: own.len(),
+            draining: own.iter().filter(|one| one.draining).count(),
+            tasks: own.iter().map(|one| one.tasks).sum(),
+            created: compute.created,
+        }
+    }
+
+    fn line(&self) -> String {
+        let standing = match (&self.state, self.standing) {
+            (State::Busy, _) => "changing",
+            (State::Stuck(status), _) => status.as_str(),
+            (State::NeverCame, _) => "could not be made",
+            (_, Standing::Testing) => "is tested",
+            (_, Standing::Replacing) => "takes over",
+            (_, Standing::Active) => "active",
+            (_, Standing::Inactive) => "inactive",
+            (_, Standing::Failed) => "failed",
+        };
+        let draining = if self.draining > 0 { format!(", {} draining", self.draining) } else { String::new() };
+        let (instances, tasks) = (plural(self.instances, "instance"), self.tasks);
+        format!(
+            "{:<12}  {standing:<17}  {instances}{draining}, {tasks} tasks\n",
+            self.version.get(..12).unwrap_or(&self.version)
+        )
+    }
+}
+
+pub(super) async fn status(args: &ValuesArgs, printer: &Printer) -> CliResult<ExitCode> {
+    let open = Open::of(args, printer)?;
+    let reach = Reach::of(&open.infra, printer).await?;
+    let mut cluster = Cluster::new(&open.infra, Around::default(), None, &*reach.stacks, &*reach.instances);
+    let facts = cluster.look(&Goal::Settle, now()).await.map_err(port_error)?;
+    let exists = facts.cluster.state != State::Absent;
+    let known = |version: &str| facts.computes.iter().any(|one| one.version.as_str() == version);
+    let status = Status {
+        cluster: open.infra.name.clone(),
+        exists,
+        versions: facts.computes.iter().map(|one| One::of(one, &facts)).collect(),
+        others: facts.instances.iter().filter(|one| !one.version.as_deref().is_some_and(known)).count(),
+        unsteady: facts.unsteady.clone(),
+    };
+    printer.emit(&status, |status| {
+        if !status.exists && status.versions.is_empty() {
+            return format!("cluster {} is not there\n", status.cluster);
+        }
+        let mut text = format!("cluster {}\n", status.cluster);
+        status.versions.iter().for_each(|one| text.push_str(&format!("  {}", one.line())));
+        if status.others > 0 {
+            text.push_str(&format!("  {} of no version\n", plural(status.others, "instance")));
+        }
+        if !status.unsteady.is_empty() {
+            text.push_str(&format!("  fewer tasks than they should have: {}\n", status.unsteady.join(", ")));
+        }
+        text
+    })?;
+    Ok(if exists { ExitCode::Ok } else { ExitCode::NotFound })
+}
+
+#[derive(Debug, Serialize)]
+struct Plan {
+    cluster: String,
+    version: String,
+    different: bool,
+    exit_code: u8,
+    stacks: Vec<Stack>,
+    /// What is used now and would not be.
+    replaces: Vec<String>,
+    /// Instances that would be drained.
+    drains: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Stack {
+    stack: String,
+    new: bool,
+    #[serde(flatten)]
+    plan: landfall_stack::live::Plan,
+}
+
+/// A change set takes seconds.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+pub(super) async fn plan(args: &ClusterPlanArgs, printer: &Printer) -> CliResult<ExitCode> {
+    let open = Open::of(&args.version.values, printer)?;
+    let version = open.version(&args.version)?;
+    let reach = Reach::of(&open.infra, printer).await?;
+    let around = reach.around(&open, printer).await?;
+    super::template::instances(&open, &version, &around)?;
+    let image = reach.image(&open.infra, args.ami.as_ref()).await?;
+    let mut cluster = Cluster::new(&open.infra, around, Some(image), &*reach.stacks, &*reach.instances);
+    let facts =
+        cluster.look(&Goal::Deploy { version: version.clone(), fresh: true }, now()).await.map_err(port_error)?;
+    let progress = Progress::new(*printer);
+    let mut stacks = Vec::new();
+    for part in [Part::Cluster, Part::Health, Part::Compute] {
+        let stack = stack_name(&open.infra.name, part, Some(&version));
+        let there = facts.computes.iter().find(|one| one.version == version);
+        if part == Part::Compute && there.is_some_and(|one| one.current) {
+            continue;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match cluster.planned(part, &version, &facts).await.map_err(port_error)? {
+                Planned::Same => break,
+                Planned::Changes { new, plan } => {
+                    stacks.push(Stack { stack: stack.clone(), new, plan });
+                    break;
+                }
+                Planned::Held(_) => {
+                    let message = format!("stack {stack} cannot be changed as it is");
+                    return Err(CliError::new(ExitCode::Conflict, message).hint("`landfall cluster status` shows it"));
+                }
+                Planned::Refused(why) => {
+                    let message = format!("CloudFormation refuses the change of {stack}: {why}");
+                    return Err(CliError::new(ExitCode::Failed, message).hint("nothing was deployed"));
+                }
+                Planned::Pending if Instant::now() > deadline => {
+                    let message = format!("CloudFormation makes no change set of {stack} in time");
+                    return Err(CliError::new(ExitCode::TimedOut, message).hint("nothing was deployed: try again"));
+                }
+                Planned::Pending => progress.running(&format!("a change set of {stack} is being made")),
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+    progress.finish();
+    let goes = |one: &&Compute| one.version != version;
+    let gone: Vec<&Compute> = facts.computes.iter().filter(goes).collect();
+    let plan = Plan {
+        cluster: open.infra.name.clone(),
+        version: version.to_string(),
+        different: !stacks.is_empty() || !gone.is_empty(),
+        exit_code: if stacks.is_empty() && gone.is_empty() { ExitCode::Ok } else { ExitCode::Different } as u8,
+        stacks,
+        replaces: gone.iter().map(|one| one.version.to_string()).collect(),
+        drains: gone.iter().map(|one| facts.of_version(&one.version).count()).sum(),
+    };
+    printer.emit(&plan, text)?;
+    Ok(if plan.different { ExitCode::Different } else { ExitCode::Ok })
+}
+
+fn text(plan: &Plan) -> String {
+    let mut text = format!("cluster {}, version {}\n", plan.cluster, plan.version);
+    for stack in &plan.stacks {
+        text.push_str(&format!("stack {}{}\n", stack.stack, if stack.new { " (new)" } else { "" }));
+        let width = stack.plan.width();
+        stack.plan.rows.iter().for_each(|row| text.push_str(&format!("  {}\n", row.line(width))));
+    }
+    if plan.stacks.iter().any(|stack| stack.stack.contains("-asg-")) {
+        text.push_str("then a task must run and stay on the new instances, before anything else is touched\n");
+    }
+    if !plan.replaces.is_empty() {
+        let (versions, drains) = (plan.replaces.join(", "), plural(plan.drains, "instance"));
+        text.push_str(&format!("then {versions} is not used any more: {drains} drained, and deleted\n"));
+    }
+    if !plan.different {
+        text.push_str("nothing to change\n");
+    }
+    text
+}

@@ -1,0 +1,120 @@
+"""moto with what it lacks of AWS for a cluster that rolls: `agents.py PORT`, run by moto's own Python.
+
+- Stacks that are made by change sets have outputs, exports and imports; an executed change set is gone.
+- A group whose bounds change keeps the instances that fit: moto makes another group.
+- ECS's agent: each instance that runs is registered with the cluster, and with the attributes, that its user data says; one that is
+  terminated is registered no more. moto starts no agents.
+- RunTask holds to `attribute:NAME == VALUE`; tasks run until they are stopped.
+- Versions whose name begins with `mute` never register; on those that begin with `sick` tasks stop at once.
+"""
+
+import json
+import re
+import sys
+import threading
+import time
+
+from moto.autoscaling.models import FakeAutoScalingGroup
+from moto.cloudformation.models import CloudFormationBackend
+from moto.ec2.models import ec2_backends
+from moto.ecs.models import EC2ContainerServiceBackend, ecs_backends
+from moto.ecs.responses import EC2ContainerServiceResponse
+from moto.moto_api import state_manager
+from moto.server import main
+
+# Tasks run until they are stopped.
+state_manager.set_transition("ecs::task", {"progression": "manual", "times": 1_000_000})
+
+execute = CloudFormationBackend.execute_change_set
+
+
+def executed(self, change_set_name, stack_name=None):
+    sets = self.change_sets
+    own = sets.get(change_set_name) or next(one for one in sets.values() if one.change_set_name == change_set_name)
+    stack = own.stack
+    stack.cross_stack_resources = self.exports
+    stack.resource_map.cross_stack_resources = self.exports
+    execute(self, own.change_set_id, stack_name)
+    stack.parameters = own.parameters
+    stack.template = own.template
+    stack._parse_template()
+    stack.output_map = stack._create_output_map()
+    stack.output_map._resource_map = stack.resource_map
+    for export in stack.exports:
+        self.exports[export.name] = export
+    sets.pop(own.change_set_id, None)
+
+
+CloudFormationBackend.execute_change_set = executed
+
+
+
+def resized(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+    properties = cloudformation_json["Properties"]
+    group = original_resource
+    group.min_size, group.max_size = int(properties["MinSize"]), int(properties["MaxSize"])
+    group.set_desired_capacity(min(max(len(group.instance_states), group.min_size), group.max_size))
+    return group
+
+
+FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(resized)
+
+told = EC2ContainerServiceResponse.run_task
+pinned = threading.local()
+
+
+def run_task(self):
+    constraints = self._get_param("placementConstraints") or []
+    pinned.to = [re.match(r"attribute:(\S+) == (\S+)$", one["expression"]).groups() for one in constraints]
+    return told(self)
+
+
+EC2ContainerServiceResponse.run_task = run_task
+placed = EC2ContainerServiceBackend.run_task
+
+
+def place(self, cluster_str, *args, **kwargs):
+    name = self._get_cluster(cluster_str).name
+    every = self.container_instances.get(name, {})
+    fits = lambda one: all(one.attributes.get(key) == value for key, value in pinned.to)
+    self.container_instances[name] = {key: one for key, one in every.items() if fits(one) and one.status == "ACTIVE"}
+    try:
+        if not self.container_instances[name]:
+            return []
+        tasks = placed(self, cluster_str, *args, **kwargs)
+    finally:
+        self.container_instances[name] = every
+    sick = any(value.startswith("sick") for _, value in pinned.to)
+    for task in tasks if sick else []:
+        self.stop_task(cluster_str, task.task_arn, "Essential container in task exited")
+    return tasks
+
+
+EC2ContainerServiceBackend.run_task = place
+
+
+def agents(account="123456789012", region="us-west-2"):
+    while True:
+        ecs, ec2 = ecs_backends[account][region], ec2_backends[account][region]
+        instances = [one for reservation in list(ec2.reservations.values()) for one in reservation.instances]
+        known = {one.ec2_instance_id for every in ecs.container_instances.values() for one in every.values()}
+        for one in instances:
+            data = one.user_data.decode() if one.user_data else ""
+            cluster = re.search(r"^ECS_CLUSTER=(\S+)$", data, re.M)
+            attributes = re.search(r"^ECS_INSTANCE_ATTRIBUTES=(\{.*\})$", data, re.M)
+            if one.state == "running" and one.id not in known and cluster and attributes:
+                attributes = json.loads(attributes[1])
+                if attributes["landfall.version"].startswith("mute"):
+                    continue
+                made = ecs.register_container_instance(cluster[1], one.id)
+                made.attributes.update(attributes)
+        for every in list(ecs.container_instances.values()):
+            gone = {one.id for one in instances if one.state == "terminated"}
+            for key, one in list(every.items()):
+                if one.ec2_instance_id in gone:
+                    every.pop(key)
+        time.sleep(0.05)
+
+
+threading.Thread(target=agents, daemon=True).start()
+main(["-H", "127.0.0.1", "-p", sys.argv[1]])

@@ -1,0 +1,123 @@
+//! `landfall cluster` on moto, with agents on its instances: what moto lacks of AWS `agents.py` adds.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use landfall_testkit::emulator::{self, Emulator};
+use serde_json::Value;
+
+use crate::common::{ends, eventually, signal, text};
+
+const INFRA: &str = "cluster:
+  name: web
+  availability_zones: [us-west-2a, us-west-2b]
+ec2_instances:
+  ebs_mounts: [{name: root, device_name: /dev/xvda, size: 30}]
+  auto_scaling_groups: [{name: reserved, instance_type: t3.medium}]
+  spot_fleets:
+    - name: main
+      desired_weight: 2
+      min_weight: 1
+      max_weight: 4
+      bids: [{instance_type: t3.small, price: 0.01}]
+";
+
+struct World {
+    moto: Emulator,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/agents.py");
+        let world = Self { moto: emulator::moto_with(&script), directory: tempfile::tempdir().unwrap() };
+        world.infra(INFRA);
+        world
+    }
+
+    fn infra(&self, text: &str) {
+        std::fs::write(self.directory.path().join("infra.yml"), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = crate::common::fake::landfall(self.directory.path(), &[&["cluster"], arguments].concat());
+        command.env("AWS_ENDPOINT_URL", &self.moto.url).envs([
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_REGION", "us-west-2"),
+        ]);
+        command
+    }
+
+    #[track_caller]
+    fn run(&self, arguments: &[&str], code: i32) -> (String, String) {
+        let output: Output = self.command(arguments).output().unwrap();
+        (ends(&output, code, &[]), text(&output.stderr))
+    }
+
+    #[track_caller]
+    fn deploy(&self, version: &str, code: i32) -> Value {
+        let arguments = ["deploy", "--version", version, "--prove", "0", "--register", "2", "--output", "json"];
+        serde_json::from_str(&self.run(&arguments, code).0).unwrap()
+    }
+
+    /// Versions with their standing and how many instances they have.
+    #[track_caller]
+    fn versions(&self) -> Vec<(String, String, u64)> {
+        let told: Value = serde_json::from_str(&self.run(&["status", "--output", "json"], 0).0).unwrap();
+        let versions = told["versions"].as_array().unwrap().iter();
+        let own = |one: &Value, key: &str| one[key].as_str().unwrap().to_owned();
+        versions.map(|one| (own(one, "version"), own(one, "standing"), one["instances"].as_u64().unwrap())).collect()
+    }
+}
+
+fn is(version: &str, standing: &str, instances: u64) -> (String, String, u64) {
+    (version.to_owned(), standing.to_owned(), instances)
+}
+
+#[test]
+fn a_cluster_is_made_rolls_and_goes() {
+    let world = World::new();
+    let (stdout, _) = world.run(&["plan", "--version", "one"], 2);
+    assert!(stdout.contains("stack web-asg-one (new)") && stdout.contains("+ add"), "{stdout}");
+    world.run(&["status"], 66);
+    let made = world.deploy("one", 0);
+    assert_eq!(made["outcome"], "ok", "{made}");
+    assert_eq!(world.versions(), [is("one", "active", 3)]);
+    // Again: there is nothing to do.
+    assert_eq!(world.deploy("one", 0)["did"], serde_json::json!([]));
+
+    // What does not work leaves what is used as it is.
+    let mute = world.deploy("mute", 1);
+    assert_eq!(mute["why"], "version mute does not work: no instance of it registered within 2 s");
+    let sick = world.deploy("sick", 1);
+    let why = sick["why"].as_str().unwrap();
+    assert!(why.contains("the task that proves it stopped: Essential container in task exited"), "{why}");
+    let there = world.versions();
+    assert!(there.contains(&is("one", "active", 3)) && there.contains(&is("sick", "failed", 0)), "{there:?}");
+    let changed = INFRA.replace("max_weight: 4", "max_weight: 5").replace("t3.small", "t3.large");
+    world.infra(&changed);
+    let other = world.deploy("one", 1);
+    assert_eq!(other["why"], "version one is there already, and made of another infra.yml");
+
+    // Killed on its way, it goes on, cleans up and takes over.
+    let arguments = ["deploy", "--version", "one-0", "--prove", "1"];
+    let mut child = world.command(&arguments).stderr(std::process::Stdio::null()).spawn().unwrap();
+    eventually("a new version", Duration::from_secs(60), || {
+        let there = world.versions();
+        there.iter().any(|(version, ..)| version == "one-0").then_some(()).ok_or(format!("{there:?}"))
+    });
+    signal(child.id(), "KILL");
+    child.wait().unwrap();
+    let rolled = world.deploy("one-0", 0);
+    assert_eq!(rolled["outcome"], "ok", "{rolled}");
+    assert_eq!(world.versions(), [is("one-0", "active", 3)]);
+
+    let (_, stderr) = world.run(&["deactivate", "one-0"], 73);
+    assert!(stderr.contains("the only version of cluster web that is used"), "{stderr}");
+    world.run(&["activate", "one"], 66);
+    world.run(&["destroy"], 64);
+    world.run(&["destroy", "--yes"], 0);
+    world.run(&["status"], 66);
+}
