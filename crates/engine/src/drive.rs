@@ -252,6 +252,7 @@ impl Driver {
                 url: draft.url,
                 cause: draft.cause,
                 at: now,
+                links: None,
                 to: Vec::new(),
             })
             .collect();

@@ -19,6 +19,9 @@ pub struct Notice {
     /// The root cause of a failure: stopped reason, failed check, last log lines. Of an approval that is asked for: what there is
     /// to know before it.
     pub cause: Option<String>,
+    /// Of an approval that is asked for: who may decide and where, a line each. Whoever has a line may decide: never logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links: Option<String>,
     pub at: Timestamp,
     /// Notifications by name that it is for; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

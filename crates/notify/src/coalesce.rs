@@ -55,6 +55,7 @@ mod tests {
             url: None,
             cause: None,
             at: Timestamp::UNIX_EPOCH,
+            links: None,
             to: Vec::new(),
         };
         OutboxRow { seq, notice, target: target.to_owned(), attempts: 0 }

@@ -50,6 +50,9 @@ fn plain(notice: &Notice) -> String {
     if let Some(url) = notice.url.as_ref().filter(|url| !notice.text.contains(url.as_str())) {
         text.push_str(&format!("\n{url}"));
     }
+    if let Some(links) = &notice.links {
+        text.push_str(&format!("\n\n{links}"));
+    }
     if let Some(cause) = &notice.cause {
         text.push_str(&format!("\n\n{}", cause.trim_end()));
     }
@@ -62,6 +65,9 @@ fn slack_text(notice: &Notice) -> String {
         && !notice.text.contains(url.as_str())
     {
         text.push_str(&format!("\n<{}>", escape(url)));
+    }
+    if let Some(links) = &notice.links {
+        text.push_str(&format!("\n{}", escape(links)));
     }
     if let Some(cause) = &notice.cause {
         text.push_str(&format!("\n```{}```", escape(cause.trim_end()).replace("```", "'''")));
@@ -107,6 +113,7 @@ mod tests {
             url: Some("http://test123.my-project.localhost:8080/".into()),
             cause: None,
             at: Timestamp::UNIX_EPOCH,
+            links: None,
             to: Vec::new(),
         }
     }

@@ -71,6 +71,7 @@ fn notice(id: &str, kind: NoticeKind) -> Notice {
         url: None,
         cause: None,
         at: Timestamp::UNIX_EPOCH,
+        links: None,
         to: Vec::new(),
     }
 }

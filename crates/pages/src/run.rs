@@ -266,7 +266,6 @@ fn said(vote: &Vote) -> Said<'_> {
         Via::Command => "approved by command,",
         Via::Link => "approved by link,",
         Via::Page => "approved here,",
-        Via::Chat => "approved in a chat,",
     };
     Said { who: bare(&vote.by), word, class: "good", at: Time::of(vote.at), comment: vote.comment.as_deref() }
 }

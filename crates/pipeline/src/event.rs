@@ -23,7 +23,6 @@ pub enum Via {
     Link,
     /// A page that somebody is signed in to.
     Page,
-    Chat,
 }
 
 /// What a person may say to a run.

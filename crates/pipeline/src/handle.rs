@@ -10,7 +10,7 @@ use landfall_model::pipeline::{OnDeadline, OnFailure, PipelineRelease, Work};
 
 use crate::event::{Event, Outcome, Record, Report, Signal, Surveyed};
 use crate::notices::{self, NoticeDraft};
-use crate::run::{At, Run, Status, after};
+use crate::run::{At, Run, Status, WorkRecord, after};
 use crate::shown::{Differs, Shown};
 
 /// Another run, as far as it matters: all that are alive, and those of the same pipeline that are newer.
@@ -23,7 +23,6 @@ pub struct Peer {
     pub reached: Vec<String>,
     /// As [`Run::holds`].
     pub holds: Option<String>,
-    pub finished: bool,
 }
 
 impl Peer {
@@ -34,7 +33,6 @@ impl Peer {
             seq: run.seq,
             reached: run.reached(),
             holds: run.holds().map(str::to_owned),
-            finished: run.outcome().is_some(),
         }
     }
 }
@@ -370,6 +368,9 @@ impl Choice<'_> {
         if let Some(by) = self.run.state.cancel.clone() {
             return self.finish(Outcome::Cancelled, format!("cancelled by {by} in {environment}: {message}"));
         }
+        let begun = |one: &WorkRecord| one.status != Status::Waiting;
+        let ran_a_task =
+            own.run.iter().zip(&record.work).any(|(work, one)| matches!(work, Work::Task(_)) && begun(one));
         let done = own.run.iter().zip(&record.work);
         let deployed = done
             .filter(|(work, one)| matches!(work, Work::Deploy {} | Work::Stack { .. }) && one.status == Status::Done)
@@ -382,7 +383,8 @@ impl Choice<'_> {
                 let message = format!("{message}; there was no release before to go back to");
                 self.finish(Outcome::Failed, message)
             }
-            (_, false, _) if undone => {
+            // What a task has done nobody takes back.
+            (_, false, _) if undone && !ran_a_task => {
                 self.finish(Outcome::RolledBack, format!("{message}; {environment} is as it was"))
             }
             _ => self.finish(Outcome::Failed, message),

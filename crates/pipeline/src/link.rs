@@ -52,14 +52,6 @@ pub fn mint(key: &[u8], claim: &Claim) -> String {
     format!("{body}.{}", signature.unwrap_or_default())
 }
 
-/// The claim of a link that is ours and has not expired. Whether it still fits what the run asks is the run's to say.
-///
-/// # Errors
-/// In this order: malformed, forged, for something else, expired. Of a forged one nothing is believed.
-pub fn verify(key: &[u8], text: &str, now: Timestamp) -> Result<Claim, LinkError> {
-    verified(key, text, |purpose| purpose == PURPOSE, now)
-}
-
 fn verified(key: &[u8], text: &str, purpose: impl Fn(&str) -> bool, now: Timestamp) -> Result<Claim, LinkError> {
     if text.len() > LONGEST {
         return Err(LinkError::Malformed);
@@ -79,19 +71,11 @@ fn verified(key: &[u8], text: &str, purpose: impl Fn(&str) -> bool, now: Timesta
     Ok(claim)
 }
 
-/// As `verify`, on the page of `run`.
+/// What a link for this run says, of a purpose that `purpose` takes.
 ///
 /// # Errors
-/// As `verify`, and where the link is for another run.
-pub fn verify_for(key: &[u8], text: &str, run: &RunId, now: Timestamp) -> Result<Claim, LinkError> {
-    verify_any(key, text, |purpose| purpose == PURPOSE, run, now)
-}
-
-/// As `verify_for`, for links of any purpose that `purpose` takes.
-///
-/// # Errors
-/// As there.
-pub fn verify_any(
+/// In this order: malformed, forged, for something else, expired, for another run. Of a forged one nothing is believed.
+pub fn verify(
     key: &[u8],
     text: &str,
     purpose: impl Fn(&str) -> bool,
@@ -129,6 +113,14 @@ mod tests {
         }
     }
 
+    fn is_ours(purpose: &str) -> bool {
+        purpose == PURPOSE
+    }
+
+    fn of(key: &[u8], text: &str, now: Timestamp) -> Result<Claim, LinkError> {
+        verified(key, text, is_ours, now)
+    }
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
@@ -137,28 +129,28 @@ mod tests {
     fn what_was_signed_is_what_is_read() {
         let text = mint(KEY, &claim());
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{text}");
-        assert_eq!(verify(KEY, &text, at(999)), Ok(claim()));
-        assert_eq!(verify_for(KEY, &text, &"run_1".into(), at(0)), Ok(claim()));
+        assert_eq!(of(KEY, &text, at(999)), Ok(claim()));
+        assert_eq!(verify(KEY, &text, is_ours, &"run_1".into(), at(0)), Ok(claim()));
     }
 
     #[test]
     fn every_other_link_is_refused() {
         let text = mint(KEY, &claim());
-        assert_eq!(verify(KEY, &text, at(1_000)), Err(LinkError::Expired(at(1_000))));
-        assert_eq!(verify(b"another key", &text, at(0)), Err(LinkError::Forged));
-        assert_eq!(verify(b"", &text, at(0)), Err(LinkError::Forged));
-        assert_eq!(verify_for(KEY, &text, &"run_2".into(), at(0)), Err(LinkError::OtherRun("run_1".into())));
+        assert_eq!(of(KEY, &text, at(1_000)), Err(LinkError::Expired(at(1_000))));
+        assert_eq!(of(b"another key", &text, at(0)), Err(LinkError::Forged));
+        assert_eq!(of(b"", &text, at(0)), Err(LinkError::Forged));
+        assert_eq!(verify(KEY, &text, is_ours, &"run_2".into(), at(0)), Err(LinkError::OtherRun("run_1".into())));
         let other = mint(KEY, &Claim { purpose: "session".into(), ..claim() });
-        assert_eq!(verify(KEY, &other, at(0)), Err(LinkError::OtherPurpose("session".into())));
+        assert_eq!(of(KEY, &other, at(0)), Err(LinkError::OtherPurpose("session".into())));
         // Somebody gives himself more time, or another name, and keeps the signature.
         let (_, signature) = text.split_once('.').unwrap();
         let mine = Claim { approver: "mallory".into(), expires: at(1_000_000), ..claim() };
         let body = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&mine).unwrap());
-        assert_eq!(verify(KEY, &format!("{body}.{signature}"), at(0)), Err(LinkError::Forged));
+        assert_eq!(of(KEY, &format!("{body}.{signature}"), at(0)), Err(LinkError::Forged));
         // Signed with no key at all.
-        assert_eq!(verify(KEY, &mint(b"", &claim()), at(0)), Err(LinkError::Forged));
+        assert_eq!(of(KEY, &mint(b"", &claim()), at(0)), Err(LinkError::Forged));
         for text in ["", ".", "a.b", "no dot", "!.!", &"a".repeat(5_000)] {
-            assert!(matches!(verify(KEY, text, at(0)), Err(LinkError::Malformed | LinkError::Forged)), "{text}");
+            assert!(matches!(of(KEY, text, at(0)), Err(LinkError::Malformed | LinkError::Forged)), "{text}");
         }
     }
 
@@ -170,7 +162,7 @@ mod tests {
             bytes[index] = if bytes[index] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(bytes).unwrap();
             // The last letter of unpadded base64 may hold bits that count for nothing; the decoder refuses those.
-            assert!(verify(KEY, &changed, at(0)).is_err(), "byte {index}");
+            assert!(of(KEY, &changed, at(0)).is_err(), "byte {index}");
         }
     }
 }

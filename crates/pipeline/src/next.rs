@@ -92,11 +92,7 @@ impl Run {
         if let Some(at) = self.turned_away_until(stage).filter(|at| *at > cx.now) {
             return Next::Wait(self.earliest(stage, Some(at)));
         }
-        let thinking = self.stage(stage).is_some_and(|(own, record)| match (&own.approval, &record.asked) {
-            (Some(approval), Some(asked)) => asked.missing(approval) > 0,
-            _ => false,
-        });
-        match again(if thinking { SHOWN_MS } else { CLOSED_MS }) {
+        match again(if self.thinks(stage) { SHOWN_MS } else { CLOSED_MS }) {
             Some(at) => Next::Wait(self.earliest(stage, Some(at))),
             None => Next::Do(Action::Survey { stage }),
         }
@@ -128,7 +124,8 @@ impl Run {
         };
         let one = &record.work[index];
         let stop = self.state.cancel.is_some();
-        if let Some(at) = due(one.poll.filter(|_| !stop), cx) {
+        // That it is to stop is told at once; how that goes is looked at as ever.
+        if let Some(at) = due(one.poll.filter(|_| !stop || cx.looked.is_some()), cx) {
             return Next::Wait(Some(at));
         }
         let output = record.work[..index].iter().flat_map(|one| one.output.clone()).collect();

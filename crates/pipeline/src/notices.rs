@@ -5,7 +5,7 @@ use landfall_model::notice::NoticeKind;
 use landfall_model::pipeline::Approval;
 
 use crate::event::Outcome;
-use crate::run::{Run, bare};
+use crate::run::{Run, same_person};
 use crate::shown::Shown;
 
 /// Its key is unique in the run and the same after a replay. Whoever sends it adds links: only they have the key that signs.
@@ -76,7 +76,7 @@ pub(crate) fn asked(
         [] => lines.push("nothing differs".to_owned()),
         changes => lines.extend(changes.iter().cloned()),
     }
-    let not_self = |name: &&String| approval.self_approval || !bare(name).eq_ignore_ascii_case(bare(run.by()));
+    let not_self = |name: &&String| approval.self_approval || !same_person(name, run.by());
     NoticeDraft {
         details: Some(lines.join("\n")),
         to: approval.notify.clone(),

@@ -1,9 +1,11 @@
 //! One case each of what a run must do, by the words that people see.
 
+use jiff::SignedDuration;
 use landfall_model::Timestamp;
 use landfall_model::pipeline::{
     Approval, OnDeadline, OnFailure, Pipeline, PipelineRelease, Requires, Stage, Trigger, Work,
 };
+use serde_json::json;
 
 use crate::{
     Action, Context, Event, Input, Next, Outcome, Peer, Record, Report, Run, RunState, Shown, Signal, StageState,
@@ -267,7 +269,6 @@ fn a_newer_run_takes_the_place_of_one_that_waits_and_not_of_one_that_works() {
         seq: 2,
         reached: reached.iter().map(|name| (*name).to_owned()).collect(),
         holds: None,
-        finished: false,
     };
     rig.peers = vec![newer(&["dev"])];
     rig.input(Input::Look);
@@ -417,4 +418,23 @@ fn a_stage_that_cannot_be_entered_is_tried_less_and_less_often_and_said_once() {
     rig.input(Input::Surveyed(Surveyed { closed: Vec::new(), shown: None }));
     rig.input(Input::Entered(Ok((Shown::default(), None))));
     assert_eq!(rig.next(), Next::Do(Action::Begin));
+}
+
+/// Told at once, and then looked at no oftener than before.
+#[test]
+fn a_run_that_is_cancelled_waits_for_its_work_as_before() {
+    let mut rig = Rig::new(OnFailure::Stop);
+    rig.input(Input::Resolved(Ok(Ok(release()))));
+    rig.input(Input::Surveyed(Surveyed { closed: Vec::new(), shown: None }));
+    rig.input(Input::Entered(Ok((Shown::default(), None))));
+    rig.input(Input::Began);
+    let pending = || Input::Reported(Report::Pending { token: json!({"execution": "e"}), after_ms: 500, note: None });
+    rig.input(pending());
+    assert!(matches!(rig.next(), Next::Wait(Some(_))));
+    let cancel = Signal::Cancel { by: "cli:carl".into(), comment: None };
+    rig.input(Input::Signal(cancel)).unwrap().unwrap();
+    assert!(matches!(rig.next(), Next::Do(Action::Work(call)) if call.stop));
+    rig.input(pending());
+    let looked = Context::new(rig.now, &rig.peers, Some(rig.now));
+    assert_eq!(rig.run.next(&looked), Next::Wait(Some(rig.now + SignedDuration::from_millis(500))));
 }

@@ -245,7 +245,7 @@ impl Run {
     }
 
     /// Whether people are asked and have not all answered.
-    fn thinks(&self, stage: usize) -> bool {
+    pub(crate) fn thinks(&self, stage: usize) -> bool {
         self.stage(stage).is_some_and(|(own, record)| match (&own.approval, &record.asked) {
             (Some(approval), Some(asked)) => asked.missing(approval) > 0,
             _ => false,

@@ -20,6 +20,9 @@ use crate::service::Inner;
 
 /// Clocks jump: the time is looked at this often, however far the next task is.
 const LOOK: Duration = Duration::from_secs(15);
+/// At least so long between two looks: a task that could not be begun is tried again then.
+const AGAIN: Duration = Duration::from_millis(500);
+/// A task that could not be begun within this is left out until its next time.
 const LATE: SignedDuration = SignedDuration::from_secs(60);
 
 struct Timer<'a> {
@@ -41,20 +44,27 @@ pub(crate) async fn run(inner: &Inner, cancel: &CancellationToken) {
         let wait = Duration::try_from(next.duration_since(inner.clock.now())).unwrap_or_default();
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = tokio::time::sleep(wait.min(LOOK)) => {}
+            () = tokio::time::sleep(wait.clamp(AGAIN, LOOK)) => {}
         }
         let now = inner.clock.now();
         for timer in &mut timers {
             let Some(due) = timer.next.filter(|due| *due <= now) else { continue };
-            timer.next = timer.cron.after(now, &timer.zone);
+            let after = timer.cron.after(now, &timer.zone);
             let (environment, schedule) = (timer.environment, timer.name);
             if now.duration_since(due) > LATE {
-                tracing::warn!(environment, schedule, %due, "the machine slept at that time: the task is not run");
+                tracing::warn!(environment, schedule, %due, "that time has gone by: the task is not run");
+                timer.next = after;
                 continue;
             }
             match begin(inner, timer, due).await {
-                Ok(()) => {}
-                Err(error) => tracing::error!(environment, schedule, %due, %error, "the scheduled task is not run"),
+                Ok(()) => timer.next = after,
+                Err(error @ (ControlError::Unavailable(_) | ControlError::Throttled(_))) => {
+                    tracing::warn!(environment, schedule, %due, %error, "the scheduled task is not begun yet");
+                }
+                Err(error) => {
+                    tracing::error!(environment, schedule, %due, %error, "the scheduled task is not run");
+                    timer.next = after;
+                }
             }
         }
     }

@@ -170,6 +170,7 @@ fn notice(record: &EnvironmentRecord, kind: NoticeKind, word: &str, text: String
         url: record.url.clone(),
         cause: None,
         at: now,
+        links: None,
         to: Vec::new(),
     }
 }

@@ -72,6 +72,22 @@ impl From<PortError> for ControlError {
 #[async_trait]
 impl Control for Service {
     async fn call(&self, request: ControlRequest) -> Answer<ControlResponse> {
+        if request.begins_nothing() {
+            return self.answered(request).await;
+        }
+        // Whoever hangs up meanwhile must not end it between what is written and what is remembered.
+        let service = self.clone();
+        let done = tokio::spawn(async move { service.answered(request).await }).await;
+        done.unwrap_or_else(|error| Err(ControlError::Internal(format!("the request ended early: {error}"))))
+    }
+
+    async fn follow_logs(&self, environment: EnvironmentId, history: usize) -> LogLines {
+        follow::follow(self, environment, history.min(10_000))
+    }
+}
+
+impl Service {
+    async fn answered(&self, request: ControlRequest) -> Answer<ControlResponse> {
         let inner = &*self.inner;
         Ok(match request {
             ControlRequest::Status => ControlResponse::Status(status(inner).await?),
@@ -154,10 +170,6 @@ impl Control for Service {
                 ControlResponse::Shutdown
             }
         })
-    }
-
-    async fn follow_logs(&self, environment: EnvironmentId, history: usize) -> LogLines {
-        follow::follow(self, environment, history.min(10_000))
     }
 }
 

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use landfall_model::Timestamp;
 use landfall_model::ids::RunId;
-use landfall_pipeline::link::{Claim, LinkError, PURPOSE_PAGE, mint, verify_any};
+use landfall_pipeline::link::{Claim, LinkError, PURPOSE_PAGE, mint, verify};
 use sha2::Sha256;
 
 use super::answer::Failed;
@@ -36,7 +36,7 @@ pub(crate) fn sign_in(key: &[u8], run: &RunId, by: &str, now: Timestamp, nonce: 
 
 impl Session {
     pub(super) fn of(key: &[u8], token: &str, run: &RunId, now: Timestamp) -> Result<Self, Failed> {
-        let claim = verify_any(key, token, is_page, run, now).map_err(|error| {
+        let claim = verify(key, token, is_page, run, now).map_err(|error| {
             let why = error.to_string();
             let (status, title) = match error {
                 LinkError::Expired(_) => (StatusCode::GONE, "This link has expired"),

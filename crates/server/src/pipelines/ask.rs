@@ -192,7 +192,7 @@ fn named(inner: &Inner, name: &str) -> Answer<String> {
 
 fn view(inner: &Inner, id: &RunId) -> Answer<RunView> {
     let found = inner.pipelines.views().into_iter().find(|view| view.id == *id);
-    found.ok_or_else(|| ControlError::NotFound(format!("no run {id}; `landfall pipeline list --all` shows them")))
+    found.ok_or_else(|| ControlError::NotFound(format!("no run {id}; `landfall pipeline list` shows them")))
 }
 
 fn find(inner: &Inner, text: &str) -> Answer<RunView> {
@@ -209,9 +209,7 @@ fn find(inner: &Inner, text: &str) -> Answer<RunView> {
     let all = inner.pipelines.views().into_iter().filter(|view| view.pipeline == name);
     let found = all.filter(|view| number.is_none_or(|number| view.number == number)).max_by_key(|view| view.number);
     found.ok_or_else(|| match number {
-        Some(number) => {
-            ControlError::NotFound(format!("no run {name}#{number}; `landfall pipeline list --all` shows them"))
-        }
+        Some(number) => ControlError::NotFound(format!("no run {name}#{number}; `landfall pipeline list` shows them")),
         None => ControlError::NotFound(format!("pipeline {name} never ran; `landfall pipeline run {name}` begins one")),
     })
 }
@@ -245,6 +243,8 @@ async fn current(inner: &Inner, name: &str) -> Answer<Current> {
     };
     let commit = release.as_ref().and_then(|release| release.commit.clone());
     let commit = stack.as_ref().map_or(commit, |stack| stack.commit.clone());
+    // Of what runs only the commit is known: a tag that is named after a branch is not.
+    let known = PipelineRelease { commit, ..PipelineRelease::default() };
     let mut parameters = BTreeMap::new();
     let stages = inner.app.pipelines.values().flat_map(|pipeline| &pipeline.stages);
     for work in stages.filter(|stage| stage.environment == name).flat_map(|stage| &stage.run) {
@@ -252,7 +252,7 @@ async fn current(inner: &Inner, name: &str) -> Answer<Current> {
         for parameter in names {
             let every = if parameter.contains("{service}") { usize::MAX } else { 1 };
             for service in place.environment.services.iter().take(every) {
-                let tag = work::image_tag(inner, service, commit.as_deref());
+                let tag = work::image_tag(inner, service, &known).ok();
                 parameters.insert(parameter.replace("{service}", service), tag);
             }
         }

@@ -7,7 +7,7 @@ use landfall_deploy::diff::{Kind, diff, text};
 use landfall_model::app::{ImageSource, LongLivedEnvironment, Service};
 use landfall_model::pipeline::{PipelineRelease, Requires, Stage, Work, is_pinned};
 use landfall_model::step::AwaitImage;
-use landfall_pipeline::{Run, Shown, Surveyed};
+use landfall_pipeline::{Run, Shown, StageState, Surveyed};
 use landfall_planner::control::short_commit;
 use landfall_planner::plan::{self, ImageOverride, tag_safe};
 use landfall_ports::{Platform, PortError};
@@ -82,7 +82,8 @@ fn wanted(service: &Service, release: &PipelineRelease, project: &str) -> Result
     Ok(all)
 }
 
-fn filled(text: &str, release: &PipelineRelease, project: &str, who: &str) -> Result<String, String> {
+/// A name with the release's commit, its branch and the project in it.
+pub(super) fn filled(text: &str, release: &PipelineRelease, project: &str, who: &str) -> Result<String, String> {
     let mut text = text.replace("{project}", project);
     if text.contains("{branch}") {
         let branch = release.branch.as_deref().and_then(tag_safe);
@@ -242,7 +243,11 @@ async fn has_run(inner: &Inner, name: &str, release: &PipelineRelease) -> Result
         return stacks::runs(inner, environment, same).await.map_err(ControlError::Unavailable);
     }
     let seen = deploy::releases(inner, name, LOOKED_BACK, false).await?;
-    Ok(seen.iter().filter(|one| one.outcome == Some(landfall_workflow::Outcome::Succeeded)).any(|one| {
+    // Of no image at all nothing is known.
+    let ended_well = |one: &deploy::ReleaseSummary| {
+        one.outcome == Some(landfall_workflow::Outcome::Succeeded) && !wanted.is_empty() && passed(inner, name, &one.by)
+    };
+    Ok(seen.iter().filter(|one| ended_well(one)).any(|one| {
         wanted.iter().all(|(service, container, digest)| {
             let image = one.services.get(*service).and_then(|service| service.images.get(*container));
             image.is_some_and(|image| digest_of(image) == *digest)
@@ -250,8 +255,16 @@ async fn has_run(inner: &Inner, name: &str, release: &PipelineRelease) -> Result
     }))
 }
 
+/// Whether a stage that began the deployment has passed: what it checked afterwards counts as well.
+fn passed(inner: &Inner, environment: &str, by: &str) -> bool {
+    let Some((run, _)) = by.strip_prefix("pipeline:").and_then(|key| key.split_once('/')) else { return true };
+    let run = inner.pipelines.get(&run.into()).map(|(run, _)| run.view());
+    let mut stages = run.iter().flat_map(|run| &run.stages);
+    stages.any(|stage| stage.environment == environment && stage.state == StageState::Passed)
+}
+
 /// What would be deployed over what. `Err`: it could not be, and why.
-async fn shown(
+pub(super) async fn shown(
     inner: &Inner,
     run: &Run,
     own: &Stage,

@@ -241,7 +241,7 @@ fn after(inner: &Inner, run: &Run) -> Vec<Begin> {
         release: run.release().clone(),
         by: run.by().to_owned(),
         trigger: format!("{name} #{} has passed", run.seq()),
-        key: Some(format!("after/{}", run.id())),
+        key: Some(format!("after/{}/{}", run.id(), pipeline.name)),
     })
     .collect()
 }
@@ -319,16 +319,20 @@ pub(crate) async fn run(service: &Service, cancel: &CancellationToken) {
 
 /// Locks of runs that do not hold them, and pipelines that were to begin after others: what a death may have left.
 async fn sweep(inner: &Inner) {
-    let held: BTreeMap<String, String> = {
+    let is_held = |environment: &str, by: &str| {
         let runs = inner.pipelines.runs();
-        let holds = runs.values().filter_map(|known| Some((known.run.holds()?.to_owned(), holder(known.run.id()))));
-        holds.collect()
+        runs.values().any(|known| known.run.holds() == Some(environment) && holder(known.run.id()) == by)
     };
     for name in inner.app.environments.keys() {
         if let Ok(Some(lock)) = deploy::lock_of(inner, name).await
             && lock.by.starts_with("pipeline:")
-            && held.get(name) != Some(&lock.by)
+            && !is_held(name, &lock.by)
         {
+            // A run begins to hold an environment under this lock, before it takes the environment's.
+            let _deciding = inner.pipelines.deciding.lock().await;
+            if is_held(name, &lock.by) {
+                continue;
+            }
             tracing::info!(environment = name, by = lock.by, "a lock that nobody holds any more is removed");
             if let Err(error) = deploy::unlock_if(inner, name, &lock.by).await {
                 tracing::warn!(%error, environment = name, "it could not be removed");

@@ -43,11 +43,10 @@ pub(super) async fn notices(
 ) -> StoreResult<Vec<Notice>> {
     let mut all = Vec::new();
     for draft in drafts {
-        let mut details = draft.details.clone();
-        if let Some(fingerprint) = draft.fingerprint.clone().filter(|_| !draft.approvers.is_empty()) {
-            let links = links(inner, run, &draft, &fingerprint, now).await?;
-            details = Some(format!("{}\n\n{links}", details.unwrap_or_default()));
-        }
+        let links = match draft.fingerprint.as_ref().filter(|_| !draft.approvers.is_empty()) {
+            Some(fingerprint) => Some(links(inner, run, &draft, fingerprint, now).await?),
+            None => None,
+        };
         let environment = inner.app.environments.get(&draft.environment);
         let id = environment.map_or_else(|| draft.environment.as_str().into(), |one| one.id(&inner.app.project));
         all.push(Notice {
@@ -57,7 +56,8 @@ pub(super) async fn notices(
             execution: None,
             text: draft.text,
             url: None,
-            cause: details,
+            cause: draft.details,
+            links,
             at: now,
             to: draft.to,
         });
@@ -74,7 +74,8 @@ async fn links(
     now: Timestamp,
 ) -> StoreResult<String> {
     let Some(public) = &inner.config.public_url else {
-        return Ok(format!("landfall pipeline show {0}\nlandfall pipeline approve {0}", run.id()));
+        let id = run.id();
+        return Ok(format!("landfall pipeline show {id}\nlandfall pipeline approve {id} --fingerprint {fingerprint}"));
     };
     let key = key(inner).await?;
     let lives = jiff::SignedDuration::try_from(LINK_LIVES).unwrap_or_default();

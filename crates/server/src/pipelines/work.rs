@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 
 use landfall_engine::EngineError;
-use landfall_model::app::ImageSource;
+use landfall_model::app::{ImageSource, LongLivedEnvironment};
 use landfall_model::ids::{ExecutionId, SYSTEM_ACTOR};
-use landfall_model::pipeline::{Stage, TaskWork, Work};
+use landfall_model::pipeline::{PipelineRelease, Stage, TaskWork, Work};
 use landfall_pipeline::{Call, Report, Run};
-use landfall_planner::control::short_commit;
 use landfall_planner::plan::Following;
 use landfall_ports::PortError;
 use landfall_workflow::{ExecutionState, Outcome, Signal};
@@ -21,6 +20,10 @@ use crate::service::Inner;
 
 /// Between two looks at an execution, and at what does not answer yet.
 const POLL_MS: u64 = 500;
+/// As long as registries and parameters may be away.
+const OUTSIDE_MS: i64 = 600_000;
+/// As long as it may be unknown what would be deployed over what.
+const SHOWN_WITHIN_MS: i64 = 120_000;
 /// After a call that failed and may work later.
 pub(super) const RETRY_MS: u64 = 3_000;
 
@@ -31,6 +34,11 @@ pub(super) fn failed(message: impl Into<String>) -> Report {
 /// Nothing was begun; perhaps later.
 fn later(call: &Call, why: String) -> Report {
     Report::Pending { token: call.token.clone().unwrap_or_else(|| json!({})), after_ms: RETRY_MS, note: Some(why) }
+}
+
+/// Milliseconds since the work began.
+fn spent(inner: &Inner, call: &Call) -> i64 {
+    inner.clock.now().as_millisecond().saturating_sub(call.started_at.as_millisecond())
 }
 
 /// Whether asking again may help.
@@ -52,14 +60,21 @@ pub(super) async fn work(inner: &Inner, run: &Run, call: &Call) -> Report {
             let Against::Manifest { commit, images, services } = look::against(run, stage, environment) else {
                 return failed("a deployment is of the manifest");
             };
+            match other_than_shown(inner, run, stage, environment, call).await {
+                Ok(None) => {}
+                Ok(Some(why)) => return Report::Failed { message: why, undone: true },
+                Err(why) if spent(inner, call) < SHOWN_WITHIN_MS => return later(call, why),
+                Err(message) => return Report::Failed { message, undone: true },
+            }
             let change =
                 Change::Deploy { commit, images, services, following: Following::default(), task_definition: None };
             executed(inner, call, Begun::Change(change)).await
         }
         Some(Work::Task(task)) => {
-            let Against::Manifest { commit, images, .. } = look::against(run, stage, environment) else {
+            let Against::Manifest { commit, mut images, .. } = look::against(run, stage, environment) else {
                 return failed("a task is of the manifest");
             };
+            images.retain(|image| image.service.as_ref() == Some(&task.service));
             let change = Change::Deploy {
                 commit,
                 images,
@@ -74,6 +89,32 @@ pub(super) async fn work(inner: &Inner, run: &Run, call: &Call) -> Report {
         Some(Work::Publish { parameters }) => publish(inner, call, parameters).await,
         None => failed("this version does not know that work"),
     }
+}
+
+/// What is about to be sent is what was approved: a server that came back with another manifest sends nothing else.
+async fn other_than_shown(
+    inner: &Inner,
+    run: &Run,
+    stage: &Stage,
+    environment: &LongLivedEnvironment,
+    call: &Call,
+) -> Result<Option<String>, String> {
+    let Some(approved) = call.shown.as_ref().filter(|_| call.token.is_none() && !call.stop) else { return Ok(None) };
+    if deploy::begun_by(inner, &call.environment, &by(call)).await.map_err(|error| error.to_string())?.is_some() {
+        return Ok(None);
+    }
+    let now = look::shown(inner, run, stage, environment, call.stage, true).await?;
+    let other = match (now.images == approved.images, now.config == approved.config) {
+        (true, true) => return Ok(None),
+        (true, false) => "the settings that would be sent",
+        (false, _) => "the images that would run",
+    };
+    Ok(Some(format!("{other} are not those that were shown: the manifest was changed since; nothing was deployed")))
+}
+
+/// Who begins an execution for this call.
+fn by(call: &Call) -> String {
+    format!("pipeline:{}", call.key)
 }
 
 /// Back to the release that was there.
@@ -95,7 +136,7 @@ enum Begun {
 }
 
 async fn executed(inner: &Inner, call: &Call, what: Begun) -> Report {
-    let by = format!("pipeline:{}", call.key);
+    let by = by(call);
     let known = call.token.as_ref().and_then(|token| token["execution"].as_str()).map(ExecutionId::from);
     let id = match known {
         Some(id) => id,
@@ -182,8 +223,7 @@ async fn verify(inner: &Inner, call: &Call) -> Report {
     if wrong.is_empty() {
         return Report::Done { output: BTreeMap::from([("url".to_owned(), url)]) };
     }
-    let spent = inner.clock.now().as_millisecond().saturating_sub(call.started_at.as_millisecond());
-    if spent >= i64::from(verify.deadline).saturating_mul(1_000) {
+    if spent(inner, call) >= i64::from(verify.deadline).saturating_mul(1_000) {
         return failed(format!("{} after {} s", wrong.join("; "), verify.deadline));
     }
     Report::Pending { token: json!({}), after_ms: POLL_MS, note: None }
@@ -207,8 +247,11 @@ async fn copy(inner: &Inner, stage: &Stage, call: &Call) -> Report {
                 return failed(format!("{image} is not in its registry any more: push it again, or begin a new run"));
             }
             Err(error @ (PortError::Unavailable(_) | PortError::Throttled { .. })) => {
-                let spent = inner.clock.now().as_millisecond().saturating_sub(call.started_at.as_millisecond());
-                return if spent > 600_000 { failed(error.to_string()) } else { later(call, error.to_string()) };
+                return if spent(inner, call) > OUTSIDE_MS {
+                    failed(error.to_string())
+                } else {
+                    later(call, error.to_string())
+                };
             }
             Err(error) => return failed(error.to_string()),
         }
@@ -219,14 +262,18 @@ async fn copy(inner: &Inner, stage: &Stage, call: &Call) -> Report {
 async fn publish(inner: &Inner, call: &Call, parameters: &[String]) -> Report {
     let mut output = BTreeMap::new();
     for (name, value) in published(inner, call, parameters) {
-        let Some(value) = value else {
-            return failed(format!("{name}: the release has no tag: its commit is not known"));
+        let value = match value {
+            Ok(value) => value,
+            Err(why) => return failed(format!("parameter {name} is not written: {why}")),
         };
         match inner.outside.put_parameter(&call.environment, &name, &value).await {
             Ok(()) => drop(output.insert(name, value)),
             Err(error @ (PortError::Unavailable(_) | PortError::Throttled { .. })) => {
-                let spent = inner.clock.now().as_millisecond().saturating_sub(call.started_at.as_millisecond());
-                return if spent > 600_000 { failed(error.to_string()) } else { later(call, error.to_string()) };
+                return if spent(inner, call) > OUTSIDE_MS {
+                    failed(error.to_string())
+                } else {
+                    later(call, error.to_string())
+                };
             }
             Err(error) => return failed(format!("parameter {name} is not written: {error}")),
         }
@@ -235,29 +282,30 @@ async fn publish(inner: &Inner, call: &Call, parameters: &[String]) -> Report {
 }
 
 /// Parameter and value: one for each service where the name says so, else the first service's.
-fn published(inner: &Inner, call: &Call, parameters: &[String]) -> Vec<(String, Option<String>)> {
-    let commit = call.release.commit.as_deref();
+fn published(inner: &Inner, call: &Call, parameters: &[String]) -> Vec<(String, Result<String, String>)> {
     let Some(environment) = inner.app.environments.get(&call.environment) else { return Vec::new() };
     let mut all = Vec::new();
     for name in parameters {
         let services = environment.services.iter().take(if name.contains("{service}") { usize::MAX } else { 1 });
         for service in services {
-            all.push((name.replace("{service}", service), image_tag(inner, service, commit)));
+            all.push((name.replace("{service}", service), image_tag(inner, service, &call.release)));
         }
     }
     all
 }
 
 /// The tag that the service's awaited image was pushed with; the commit where the manifest does not tell one.
-pub(super) fn image_tag(inner: &Inner, service: &str, commit: Option<&str>) -> Option<String> {
-    let commit = commit?;
+///
+/// # Errors
+/// Why it is not known.
+pub(super) fn image_tag(inner: &Inner, service: &str, release: &PipelineRelease) -> Result<String, String> {
     let containers = inner.app.services.get(service).map(|own| own.containers.as_slice()).unwrap_or_default();
     let tag = containers.iter().find_map(|container| match &container.image {
         ImageSource::Await(wait) => {
             let (_, tag) = wait.image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))?;
-            Some(tag.replace("{commit}", commit).replace("{short_commit}", short_commit(commit)))
+            Some(look::filled(tag, release, &inner.app.project, &format!("the image of {service}/{}", container.name)))
         }
         _ => None,
     });
-    Some(tag.filter(|tag| !tag.contains('{')).unwrap_or_else(|| commit.to_owned()))
+    tag.unwrap_or_else(|| release.commit.clone().ok_or_else(|| format!("the commit of {service} is not known")))
 }

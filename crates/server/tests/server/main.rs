@@ -16,4 +16,5 @@ mod rig;
 mod schedules;
 mod sleep;
 mod stacks;
+mod stages;
 mod storm;

@@ -95,6 +95,7 @@ pub fn notice(id: &str, second: i64) -> Notice {
         url: Some("http://env.localhost:8080/".to_owned()),
         cause: None,
         at: at(second),
+        links: None,
         to: Vec::new(),
     }
 }

@@ -1,0 +1,74 @@
+//! What stages of pipelines do besides deploying: tasks, following other pipelines, keeping an environment to themselves.
+
+use landfall_model::pipeline::{TaskWork, Trigger, Work};
+use landfall_pipeline::{RunState, StageState};
+use landfall_server::ControlError;
+use landfall_server::pipelines::{PipelineRequest, PipelineResponse};
+
+use crate::deploy::{ask, image};
+use crate::pipelines::{pipeline, reaches, rig, run, show, stage};
+use crate::rig::eventually;
+
+/// A task is of one service, and its environment has two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_runs_before_the_deployment_of_all_services() {
+    let (mut rig, _) = rig();
+    let mut worker = rig.app.services["app"].clone();
+    (worker.name, worker.load_balancer) = ("worker".to_owned(), None);
+    rig.app.services.insert("worker".to_owned(), worker);
+    let task =
+        TaskWork { service: "app".to_owned(), container: None, command: vec!["migrate".to_owned()], timeout: 60 };
+    let main = rig.app.pipelines.get_mut("main").unwrap();
+    main.stages.truncate(1);
+    main.stages[0].run.insert(0, Work::Task(task));
+    rig.app.environments.get_mut("dev").unwrap().services.push("worker".to_owned());
+    let server = rig.start().await;
+    let passed = reaches(&server, &run(&server).await.id, RunState::Passed).await;
+    assert_eq!(passed.stages[0].shown.as_ref().unwrap().images.len(), 2, "{passed:#?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_follow_a_pipeline_begin() {
+    let (mut rig, _) = rig();
+    let mut main = rig.app.pipelines["main"].clone();
+    main.stages.truncate(1);
+    main.stages[0].run.truncate(1);
+    for name in ["eu", "us"] {
+        let on = Trigger { after: Some("main".to_owned()), ..Trigger::default() };
+        let follows = landfall_model::pipeline::Pipeline { name: name.to_owned(), on, ..main.clone() };
+        rig.app.pipelines.insert(name.to_owned(), follows);
+    }
+    rig.app.pipelines.insert("main".to_owned(), main);
+    let server = rig.start().await;
+    reaches(&server, &run(&server).await.id, RunState::Passed).await;
+    eventually("both have passed", async || {
+        let request = PipelineRequest::List { pipeline: None, all: true, limit: 10 };
+        let PipelineResponse::List(list) = pipeline(&server, request).await.unwrap() else { panic!() };
+        let passed = |name: &str| list.iter().any(|one| one.pipeline == name && one.state == RunState::Passed);
+        (passed("eu") && passed("us")).then_some(())
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_else_deploys_where_a_stage_is_at_work() {
+    let (mut rig, told) = rig();
+    let main = rig.app.pipelines.get_mut("main").unwrap();
+    main.stages = vec![stage("prod", None)];
+    told.broken.lock().unwrap().insert("http://www.example.com:8080/".to_owned());
+    let server = rig.start().await;
+    let id = run(&server).await.id;
+    eventually("it verifies", async || {
+        let view = show(&server, &id).await;
+        let work = view.stages[0].work.get(1)?;
+        (view.stages[0].state == StageState::Running && work.started_at.is_some()).then_some(())
+    })
+    .await;
+    let refused = ask(&server, image("r.example/app:old")).await.unwrap_err();
+    assert!(matches!(&refused, ControlError::Locked(why) if why.contains(id.as_str())), "{refused:?}");
+    told.broken.lock().unwrap().clear();
+    reaches(&server, &id, RunState::Passed).await;
+    server.stop().await;
+}
