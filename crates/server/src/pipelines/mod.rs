@@ -225,10 +225,11 @@ pub(crate) async fn handle(inner: &Inner, id: &RunId, input: Input) -> StoreResu
     }
     tracing::info!(run = %id, "{}", run.summary().message);
     let now_held = run.holds().map(str::to_owned);
-    inner.pipelines.put(run.clone());
+    // Whoever sees that the stage has ended finds its environment free.
     if let Some(environment) = held.filter(|before| now_held.as_ref() != Some(before)) {
         give_back(inner, &run, &environment).await;
     }
+    inner.pipelines.put(run);
     Ok(answer)
 }
 
