@@ -338,7 +338,7 @@ fn every_call_in_the_source_is_in_the_table_and_nothing_else_is() {
     for before in ["read(\"", "write(\"", "read( \"", "write( \"", "elb!(\"", "elb!( \""] {
         find(before, "elasticloadbalancing");
     }
-    for before in ["self.cloudformation(\"", "self.call(\"", "self.act(\"", "self.pages(\"", "self.pages( \""] {
+    for before in ["self.cloudformation(\"", "self.call(\"", "self.send(\"", "self.act(\"", "self.pages(\"", "self.pages( \""] {
         find(before, "cloudformation");
     }
     find("ecr!(\"", "ecr");

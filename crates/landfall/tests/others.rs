@@ -16,6 +16,88 @@ struct World {
     aws: FakeAws,
 }
 
+/// `prod` as a stack, which others change as well.
+struct Stacked {
+    aws: FakeAws,
+}
+
+impl Stacked {
+    fn new() -> Self {
+        let aws = FakeAws::new();
+        let manifest = format!(
+            r#"project: shop
+aws:
+  cloud: {{ region: us-east-1, endpoint: "{}", account: "123456789012", cluster: shop-dev }}
+services:
+  web:
+    cpu: 256
+    memory: 512
+    containers:
+      app: {{ await: {{ image: "shop:{{commit}}" }}, ports: [80] }}
+environments:
+  dev: {{ on: cloud, stack: {{ network: {{ new: {{ nat: none }} }} }} }}
+"#,
+            aws.fake.url()
+        );
+        aws.write("landfall.yml", &manifest);
+        Self { aws }
+    }
+
+    #[track_caller]
+    fn ends(&self, arguments: &[&str], code: i32, says: &[&str]) -> String {
+        ends(&self.aws.landfall(arguments).output().unwrap(), code, says)
+    }
+
+    fn call(&self, operation: &str, input: Value) -> Value {
+        self.aws.fake.call("cloudformation", operation, input).unwrap_or_else(|error| panic!("{operation}: {error:?}"))
+    }
+}
+
+/// An image that somebody else set and that is said to be meant: no resource changes, and so nothing remembers it.
+#[test]
+fn an_image_that_is_confirmed_and_cannot_be_recorded_is_said_to_be_so() {
+    let world = Stacked::new();
+    world.ends(&["stack", "apply", "dev", "--image", "app=shop:1"], 0, &["is up"]);
+    let parameters = json!([{"ParameterKey": "WebAppImage", "ParameterValue": "shop:9"}]);
+    let update = json!({"StackName": "shop-dev", "UsePreviousTemplate": "true", "Parameters": parameters, "Capabilities": ["CAPABILITY_IAM"]});
+    world.call("UpdateStack", update);
+    world.aws.fake.settle(60_000);
+    let says = ["nothing to change", "WebAppImage stays as somebody else has set it", "say its image each time"];
+    world.ends(&["stack", "apply", "dev", "--image", "app=shop:9"], 0, &says);
+    world.ends(&["stack", "apply", "dev"], 73, &["somebody set parameters of the stack past Landfall"]);
+}
+
+/// Change sets of others in a stack that is not made yet: it is neither deleted nor made past them.
+#[test]
+fn what_others_are_about_to_make_is_neither_deleted_nor_taken_over() {
+    let world = Stacked::new();
+    let template = json!({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}).to_string();
+    let theirs = json!({"StackName": "shop-dev", "ChangeSetName": "review", "ChangeSetType": "CREATE", "TemplateBody": template});
+    world.call("CreateChangeSet", theirs);
+    world.aws.fake.settle(60_000);
+    let says = ["change sets that Landfall did not make wait in", "nothing was done"];
+    world.ends(&["stack", "destroy", "dev", "--yes"], 73, &says);
+    let says = ["change sets that Landfall did not make wait in", "landfall stack recover dev"];
+    world.ends(&["stack", "plan", "dev", "--image", "app=shop:1"], 73, &says);
+    world.ends(&["stack", "apply", "dev", "--image", "app=shop:1"], 73, &says);
+    // What is wrong is data, also where nothing is done about it.
+    let told = world.ends(&["stack", "recover", "dev", "--yes", "--output", "json"], 73, &[]);
+    let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
+    assert_eq!(
+        (&told["way"], &told["foreign"], &told["exit_code"]),
+        (&json!("discard"), &json!(["review"]), &json!(73))
+    );
+    assert_eq!(
+        world.call("ListChangeSets", json!({"StackName": "shop-dev"}))["Summaries"].as_array().unwrap().len(),
+        1
+    );
+    world.call("DeleteChangeSet", json!({"StackName": "shop-dev", "ChangeSetName": "review"}));
+    let told = world.ends(&["stack", "recover", "dev", "--output", "json"], 77, &[]);
+    let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
+    assert_eq!((&told["way"], &told["exit_code"]), (&json!("discard"), &json!(77)));
+    world.ends(&["stack", "destroy", "dev", "--yes"], 0, &["stack shop-dev is deleted"]);
+}
+
 impl World {
     fn new() -> Self {
         let world = Self { aws: FakeAws::new() };

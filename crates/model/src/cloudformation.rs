@@ -69,6 +69,12 @@ impl StackEvent {
         let name = stack.split_once(":stack/").and_then(|(_, rest)| rest.split('/').next()).unwrap_or(stack);
         self.physical.as_deref() == Some(stack) || (self.kind == "AWS::CloudFormation::Stack" && self.resource == name)
     }
+
+    /// Whether it is the first of an operation that somebody began. `stack`: its ARN.
+    pub fn begins(&self, stack: &str) -> bool {
+        let first = ["CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS"];
+        self.is_of(stack) && first.contains(&self.status.as_str())
+    }
 }
 
 /// Of DescribeChangeSet, all pages.

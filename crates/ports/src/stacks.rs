@@ -10,6 +10,33 @@ use landfall_model::cloudformation::{
 
 use crate::PortResult;
 
+/// How far back events are told, from the newest. A stack that lives for years has more than anybody reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Back<'a> {
+    Newest,
+    /// The newest operation's, and the one before them.
+    Operation,
+    /// Those after the event of this id.
+    After(&'a str),
+    /// As far as CloudFormation tells.
+    All,
+}
+
+impl Back<'_> {
+    /// Whether a listing has come so far; what lies beyond is cut off. `stack`: its ARN.
+    pub fn reached(self, stack: &str, newest_first: &mut Vec<StackEvent>) -> bool {
+        let end = match self {
+            Self::Newest => Some(1),
+            Self::Operation => newest_first.iter().position(|event| event.begins(stack)).map(|at| at + 2),
+            Self::After(id) => newest_first.iter().position(|event| event.id == id),
+            Self::All => None,
+        };
+        let Some(end) = end.filter(|end| *end <= newest_first.len()) else { return false };
+        newest_first.truncate(end);
+        true
+    }
+}
+
 /// `stack`: a name or an ARN. A stack that is gone is found by its ARN only.
 #[async_trait]
 pub trait Stacks: Send + Sync {
@@ -36,11 +63,11 @@ pub trait Stacks: Send + Sync {
     async fn delete_change_set(&self, stack: &str, name: &str) -> PortResult<()>;
 
     /// # Errors
-    /// `NotFound`: somebody deleted it, or executed another, with which it went. `Conflict`: the stack is changing.
+    /// `NotFound`: somebody deleted it. `Conflict`: the stack is changing, or somebody executed another, with which this is obsolete.
     async fn execute(&self, stack: &str, change_set: &str, token: &str) -> PortResult<()>;
 
-    /// Newest first, until the one of this id (left out), or as far back as CloudFormation tells.
-    async fn events(&self, stack: &str, since: Option<&str>) -> PortResult<Vec<StackEvent>>;
+    /// Newest first. `stack`: its ARN.
+    async fn events(&self, stack: &str, back: Back<'_>) -> PortResult<Vec<StackEvent>>;
 
     async fn resources(&self, stack: &str) -> PortResult<Vec<StackResource>>;
 
@@ -61,4 +88,37 @@ pub trait Stacks: Send + Sync {
     async fn drift_detection(&self, id: &str) -> PortResult<DriftDetection>;
 
     async fn drifts(&self, stack: &str) -> PortResult<Vec<ResourceDrift>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_read_no_further_than_asked_for() {
+        let stack = "arn:aws:cloudformation:eu-west-1:1:stack/shop/1";
+        let event = |(id, status): (usize, &&str)| StackEvent {
+            id: id.to_string(),
+            at: landfall_model::Timestamp::UNIX_EPOCH,
+            resource: "shop".to_owned(),
+            physical: Some(stack.to_owned()),
+            kind: "AWS::CloudFormation::Stack".to_owned(),
+            status: (*status).to_owned(),
+            reason: None,
+        };
+        let statuses = ["UPDATE_COMPLETE", "UPDATE_IN_PROGRESS", "CREATE_COMPLETE", "CREATE_IN_PROGRESS"];
+        let read = |back: Back<'_>, pages: usize| {
+            let mut events: Vec<StackEvent> = statuses.iter().enumerate().take(pages).map(event).collect();
+            let reached = back.reached(stack, &mut events);
+            (reached, events.len())
+        };
+        assert_eq!(
+            [read(Back::Newest, 0), read(Back::Newest, 1), read(Back::Newest, 4)],
+            [(false, 0), (true, 1), (true, 1)]
+        );
+        let operation = [2, 3, 4].map(|pages| read(Back::Operation, pages));
+        assert_eq!(operation, [(false, 2), (true, 3), (true, 3)]);
+        assert_eq!([read(Back::After("2"), 2), read(Back::After("2"), 4)], [(false, 2), (true, 2)]);
+        assert_eq!(read(Back::All, 4), (false, 4));
+    }
 }

@@ -3,15 +3,15 @@
 //!
 //! Whoever is cut off between two looks loses nothing. The change set is found again by its name, which follows from what is wanted and
 //! from the state of the stack; it is executed under a token that follows from the change set. Two at once are told apart by
-//! CloudFormation itself: with the first change set that is executed all others of the stack are gone, and whoever was about to execute
-//! one is told so.
+//! CloudFormation itself: with the first change set that is executed all others of the stack are obsolete, and whoever was about to
+//! execute one is told so.
 
 use landfall_model::cloudformation::{ChangeSet, NewChangeSet, StackEvent, StackState};
-use landfall_ports::stacks::Stacks;
+use landfall_ports::stacks::{Back, Stacks};
 use landfall_ports::{PortError, PortResult};
 use landfall_stack::live::{
-    Before, Causes, Ending, Phase, Plan, Wanted, before, change_set_name, ending, of_operation, phase, plan, plan_name,
-    token,
+    Before, Causes, Ending, Phase, Plan, Wanted, before, change_set_name, ending, is_ours, of_operation, phase, plan,
+    plan_name, token,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,12 @@ pub async fn prepare(stacks: &dyn Stacks, wanted: &Wanted, purpose: Purpose) -> 
         Before::Update => false,
         held => return Ok(Prepared::Held(held)),
     };
+    // Executing ours would take theirs away, with whatever they were to make.
+    if phase(stack.as_ref()) == Phase::Review
+        && !stacks.change_sets(&wanted.stack).await?.iter().all(|set| is_ours(set))
+    {
+        return Ok(Prepared::Held(Before::Stuck(Phase::Review)));
+    }
     let at = state_of(stack.as_ref());
     let name = match purpose {
         Purpose::Look => plan_name(wanted, &at),
@@ -151,7 +157,7 @@ pub struct Begun {
 pub async fn mark(stacks: &dyn Stacks, stack: &str) -> PortResult<Begun> {
     let found = stacks.describe(stack).await?;
     let found = found.ok_or_else(|| PortError::NotFound(format!("there is no stack {stack}")))?;
-    let newest = stacks.events(&found.id, None).await?.into_iter().next();
+    let newest = stacks.events(&found.id, Back::Newest).await?.into_iter().next();
     Ok(Begun { stack: found.id, since: newest.map(|event| event.id) })
 }
 
@@ -163,9 +169,9 @@ pub async fn execute(stacks: &dyn Stacks, begun: &Begun, change_set: &str) -> Po
     let told = stacks.execute(&begun.stack, change_set, &token("apply", &[change_set])).await;
     match told {
         Err(error @ (PortError::NotFound(_) | PortError::Conflict(_))) => {
-            // Ours, if an answer was lost: then something has begun.
-            let look = follow(stacks, begun).await?;
-            if !look.events.is_empty() && stacks.change_set(&begun.stack, change_set).await?.is_some() {
+            // Ours, if an answer was lost: then it is the change set that was executed. After another's update it is there too, but obsolete.
+            let set = stacks.change_set(&begun.stack, change_set).await?;
+            if set.is_some_and(|set| set.execution.starts_with("EXECUTE_")) {
                 return Ok(());
             }
             Err(PortError::Conflict(format!(
@@ -198,7 +204,7 @@ impl Followed {
 /// # Errors
 /// AWS's.
 pub async fn follow(stacks: &dyn Stacks, begun: &Begun) -> PortResult<Followed> {
-    let events = stacks.events(&begun.stack, begun.since.as_deref()).await?;
+    let events = stacks.events(&begun.stack, begun.since.as_deref().map_or(Back::All, Back::After)).await?;
     let own = events.iter().find(|event| event.is_of(&begun.stack));
     let mut end = own.and_then(|event| ending(&event.status));
     if events.is_empty() && phase(stacks.describe(&begun.stack).await?.as_ref()) == Phase::Absent {
@@ -213,7 +219,7 @@ pub async fn follow(stacks: &dyn Stacks, begun: &Begun) -> PortResult<Followed> 
 /// AWS's.
 pub async fn under_way(stacks: &dyn Stacks, stack: &str) -> PortResult<Option<Begun>> {
     let Some(found) = stacks.describe(stack).await? else { return Ok(None) };
-    let events = stacks.events(&found.id, None).await?;
+    let events = stacks.events(&found.id, Back::Operation).await?;
     let of = of_operation(&events, &found.id).len();
     let since = events.get(of).map(|event| event.id.clone());
     Ok(Some(Begun { stack: found.id, since }))

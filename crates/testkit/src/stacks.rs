@@ -1,4 +1,4 @@
-//! CloudFormation in memory: stacks that change look by look, change sets that go with the first that is executed.
+//! CloudFormation in memory: stacks that change look by look, change sets that are obsolete with the first that is executed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,8 +9,11 @@ use landfall_model::cloudformation::{
     ChangeSet, DriftDetection, NewChangeSet, ResourceChange, ResourceDrift, StackEvent, StackOutput, StackResource,
     StackState,
 };
-use landfall_ports::stacks::Stacks;
+use landfall_ports::stacks::{Back, Stacks};
 use landfall_ports::{PortError, PortResult};
+
+/// What a change set is when the stack was changed since.
+const OBSOLETE: &str = "OBSOLETE";
 
 /// How it behaves; change it any time through [`FakeStacks::behave`].
 #[derive(Debug, Clone, Default)]
@@ -46,6 +49,15 @@ struct Stack {
     /// Oldest first.
     events: Vec<StackEvent>,
     under_way: Option<UnderWay>,
+}
+
+impl Stack {
+    /// Change sets of what it was.
+    fn obsolete(&mut self) {
+        for set in self.sets.values_mut().filter(|set| set.token.is_none()) {
+            set.told.execution = OBSOLETE.to_owned();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -88,7 +100,8 @@ impl FakeStacks {
 
     /// Change sets of a stack that wait.
     pub fn waiting(&self, stack: &str) -> usize {
-        self.world().stack(stack).map_or(0, |stack| stack.sets.values().filter(|set| set.token.is_none()).count())
+        let waits = |set: &&Set| set.token.is_none() && set.told.execution != OBSOLETE;
+        self.world().stack(stack).map_or(0, |stack| stack.sets.values().filter(waits).count())
     }
 
     pub fn state(&self, stack: &str) -> Option<StackState> {
@@ -102,6 +115,7 @@ impl FakeStacks {
         let stack = world.stack(stack).unwrap();
         change(&mut stack.state);
         stack.state.updated = Some(at);
+        stack.obsolete();
     }
 }
 
@@ -258,6 +272,10 @@ impl Stacks for FakeStacks {
         let gone = || PortError::NotFound(format!("ChangeSet [{change_set}] does not exist"));
         let stack = world.stack(of).ok_or_else(gone)?;
         let set = named(stack, change_set).ok_or_else(gone)?;
+        if set.told.execution == OBSOLETE {
+            let why = "cannot be executed in its current execution status of [OBSOLETE]";
+            return Err(PortError::Conflict(format!("ChangeSet [{change_set}] {why}")));
+        }
         match &set.token {
             Some(first) if first == token => return Ok(()),
             Some(_) => return Err(PortError::Conflict("it was executed".to_owned())),
@@ -265,7 +283,7 @@ impl Stacks for FakeStacks {
         }
         set.told.execution = "EXECUTE_COMPLETE".to_owned();
         let (executed, new) = (set.told.name.clone(), set.new.clone());
-        stack.sets.retain(|name, _| *name == executed);
+        stack.obsolete();
         let name = stack.state.name.clone();
         stack.under_way = Some(UnderWay { left: patience, create: new.create, fails, set: new.clone() });
         world.behaviour.fails = None;
@@ -276,11 +294,13 @@ impl Stacks for FakeStacks {
         Ok(())
     }
 
-    async fn events(&self, of: &str, since: Option<&str>) -> PortResult<Vec<StackEvent>> {
+    async fn events(&self, of: &str, back: Back<'_>) -> PortResult<Vec<StackEvent>> {
         let mut world = self.world();
         world.advance(of);
         let Some(stack) = world.stack(of) else { return Ok(Vec::new()) };
-        Ok(stack.events.iter().rev().take_while(|event| since != Some(event.id.as_str())).cloned().collect())
+        let mut events = stack.events.iter().rev().cloned().collect();
+        back.reached(&stack.state.id, &mut events);
+        Ok(events)
     }
 
     async fn resources(&self, _: &str) -> PortResult<Vec<StackResource>> {

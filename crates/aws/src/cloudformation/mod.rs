@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use landfall_model::cloudformation::{
     ChangeSet, DriftDetection, NewChangeSet, ResourceDrift, StackEvent, StackResource, StackState,
 };
-use landfall_ports::stacks::Stacks;
+use landfall_ports::stacks::{Back, Stacks};
 use landfall_ports::{PortError, PortResult};
 
 use crate::budget::Family;
@@ -20,7 +20,7 @@ use crate::xml::Element;
 
 /// Of the API.
 pub(crate) const VERSION: &str = "2010-05-15";
-/// A stack of 500 resources tells a few thousand events in its life; no listing of ours is longer.
+/// A change of 500 resources tells a few thousand events, a hundred on a page; no listing of ours is longer.
 const MOST_PAGES: usize = 200;
 
 #[derive(Clone)]
@@ -62,20 +62,25 @@ impl CloudFormation {
         Self { core, signer }
     }
 
-    /// One call: what is in `<ACTIONResult>`.
+    /// One call: what is in `<ACTIONResult>`. An answer without it says nothing, not that there is nothing.
     async fn call(&self, action: &'static str, resource: &str, form: &Form) -> Result<Element, Failed> {
+        let root = self.send(action, resource, form).await?;
+        Ok(result(&root, action, resource)?)
+    }
+
+    /// One call: all that is answered.
+    async fn send(&self, action: &'static str, resource: &str, form: &Form) -> Result<Element, Failed> {
         let reads = ["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb));
         let family = if reads { Family::CloudFormationRead } else { Family::CloudFormationWrite };
         let call = Call { service: "cloudformation", action, family, resource };
         let answer = signed::query(&self.signer, &self.core, call, &self.core.region, VERSION, &form.0).await;
         let root = Element::parse(&answer.map_err(told_apart)?);
-        let root = root.ok_or_else(|| PortError::Unavailable(format!("{}: the answer is no XML", call.what())))?;
-        Ok(root.child(&format!("{action}Result")).cloned().unwrap_or_default())
+        Ok(root.ok_or_else(|| PortError::Unavailable(format!("{}: the answer is no XML", call.what())))?)
     }
 
-    /// As `call`, for what shall be done: nothing is read of the answer.
+    /// As `call`, for what shall be done: nothing is read of the answer, and some have no result.
     async fn act(&self, action: &'static str, stack: &str, form: &Form) -> PortResult<()> {
-        self.call(action, &format!("stack {}", name_of(stack)), form).await?;
+        self.send(action, &of(stack), form).await?;
         Ok(())
     }
 
@@ -97,6 +102,13 @@ impl CloudFormation {
         }
         Err(PortError::Unavailable(format!("cloudformation:{action} on {resource}: a listing without an end")).into())
     }
+}
+
+fn result(root: &Element, action: &str, resource: &str) -> PortResult<Element> {
+    let found = root.child(&format!("{action}Result")).cloned();
+    found.ok_or_else(|| {
+        PortError::Unavailable(format!("cloudformation:{action} on {resource}: the answer has no result"))
+    })
 }
 
 /// CloudFormation has one code for most of what it refuses; its sentences tell the rest.
@@ -215,7 +227,7 @@ impl Stacks for CloudFormation {
 
     async fn delete_change_set(&self, stack: &str, name: &str) -> PortResult<()> {
         let form = Form::of(stack).with("ChangeSetName", name);
-        if_there(self.call("DeleteChangeSet", &of(stack), &form).await).map(|_| ())
+        if_there(self.send("DeleteChangeSet", &of(stack), &form).await).map(|_| ())
     }
 
     async fn execute(&self, stack: &str, change_set: &str, token: &str) -> PortResult<()> {
@@ -223,20 +235,15 @@ impl Stacks for CloudFormation {
         self.act("ExecuteChangeSet", stack, &form).await
     }
 
-    async fn events(&self, stack: &str, since: Option<&str>) -> PortResult<Vec<StackEvent>> {
+    async fn events(&self, stack: &str, back: Back<'_>) -> PortResult<Vec<StackEvent>> {
         let mut events = Vec::new();
         let told = self.pages(
             "DescribeStackEvents",
             of(stack),
             || Form::of(stack),
             |page| {
-                for event in page.members("StackEvents").filter_map(read::event) {
-                    if since == Some(event.id.as_str()) {
-                        return false;
-                    }
-                    events.push(event);
-                }
-                true
+                events.extend(page.members("StackEvents").filter_map(read::event));
+                !back.reached(stack, &mut events)
             },
         );
         if_there(told.await)?;
@@ -300,11 +307,7 @@ impl Stacks for CloudFormation {
     async fn drift_detection(&self, id: &str) -> PortResult<DriftDetection> {
         let form = Form::default().with("StackDriftDetectionId", id);
         let answer = self.call("DescribeStackDriftDetectionStatus", "drift detection", &form).await?;
-        Ok(match answer.text("DetectionStatus").as_str() {
-            "DETECTION_IN_PROGRESS" => DriftDetection::Running,
-            "DETECTION_COMPLETE" => DriftDetection::Done { drifted: answer.text("StackDriftStatus") == "DRIFTED" },
-            _ => DriftDetection::Failed { reason: answer.text("DetectionStatusReason") },
-        })
+        Ok(read::detection(&answer))
     }
 
     async fn drifts(&self, stack: &str) -> PortResult<Vec<ResourceDrift>> {
@@ -336,6 +339,15 @@ mod tests {
         assert!(matches!(of("InvalidChangeSetStatus", "it is OBSOLETE"), PortError::Conflict(_)));
         assert!(matches!(of("ValidationError", "Template format error"), PortError::Invalid(_)));
         assert!(matches!(of("AccessDenied", "no"), PortError::Denied(_)));
+    }
+
+    #[test]
+    fn an_answer_without_a_result_says_nothing() {
+        let read = |text: &str| result(&Element::parse(text).unwrap(), "DescribeStacks", "stack shop");
+        assert!(read("<DescribeStacksResponse><DescribeStacksResult/></DescribeStacksResponse>").is_ok());
+        for other in ["<DescribeStacksResponse/>", "<html><body/></html>", "<R><ListStacksResult/></R>"] {
+            assert!(matches!(read(other), Err(PortError::Unavailable(_))), "{other}");
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use landfall_model::Timestamp;
 use landfall_model::cloudformation::{
-    ChangeSet, PropertyDrift, ResourceChange, ResourceDrift, StackEvent, StackOutput, StackResource, StackState,
+    ChangeSet, DriftDetection, PropertyDrift, ResourceChange, ResourceDrift, StackEvent, StackOutput, StackResource,
+    StackState,
 };
 
 use crate::xml::Element;
@@ -86,6 +87,27 @@ fn change(of: &Element) -> ResourceChange {
     }
 }
 
+/// What is neither `IN_SYNC` nor `DRIFTED` (`UNKNOWN`, `NOT_CHECKED`) is not known, and no answer.
+pub(super) fn detection(of: &Element) -> DriftDetection {
+    let reason = || of.get("DetectionStatusReason");
+    match (of.text("DetectionStatus").as_str(), of.text("StackDriftStatus").as_str()) {
+        ("DETECTION_IN_PROGRESS", _) => DriftDetection::Running,
+        ("DETECTION_COMPLETE", "IN_SYNC") => DriftDetection::Done { drifted: false },
+        ("DETECTION_COMPLETE", "DRIFTED") => DriftDetection::Done { drifted: true },
+        ("DETECTION_COMPLETE", other) => {
+            let reason = reason().unwrap_or_else(|| format!("it says {} of the stack", said(other)));
+            DriftDetection::Failed { reason }
+        }
+        (status, _) => {
+            DriftDetection::Failed { reason: reason().unwrap_or_else(|| format!("it ended in {}", said(status))) }
+        }
+    }
+}
+
+fn said(word: &str) -> &str {
+    if word.is_empty() { "nothing" } else { word }
+}
+
 pub(super) fn drift(of: &Element) -> ResourceDrift {
     let difference = |one: &Element| PropertyDrift {
         path: one.text("PropertyPath"),
@@ -105,6 +127,25 @@ pub(super) fn drift(of: &Element) -> ResourceDrift {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_stack_that_was_found_in_sync_is() {
+        let of = |status: &str, drift: &str, reason: &str| {
+            let text = format!(
+                "<R><DetectionStatus>{status}</DetectionStatus><StackDriftStatus>{drift}</StackDriftStatus>\
+                 <DetectionStatusReason>{reason}</DetectionStatusReason></R>"
+            );
+            detection(&Element::parse(&text).unwrap())
+        };
+        let failed = |reason: &str| DriftDetection::Failed { reason: reason.to_owned() };
+        assert_eq!(of("DETECTION_IN_PROGRESS", "NOT_CHECKED", ""), DriftDetection::Running);
+        assert_eq!(of("DETECTION_COMPLETE", "IN_SYNC", ""), DriftDetection::Done { drifted: false });
+        assert_eq!(of("DETECTION_COMPLETE", "DRIFTED", ""), DriftDetection::Done { drifted: true });
+        assert_eq!(of("DETECTION_COMPLETE", "UNKNOWN", ""), failed("it says UNKNOWN of the stack"));
+        assert_eq!(of("DETECTION_COMPLETE", "", ""), failed("it says nothing of the stack"));
+        assert_eq!(of("DETECTION_FAILED", "IN_SYNC", "no right to read Vpc"), failed("no right to read Vpc"));
+        assert_eq!(of("NEW", "IN_SYNC", ""), failed("it ended in NEW"));
+    }
 
     #[test]
     fn a_change_names_each_property_once() {

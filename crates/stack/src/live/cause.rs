@@ -24,14 +24,7 @@ pub struct Causes {
 
 /// Of the newest operation: from where somebody began it. `newest_first`: as CloudFormation lists them. `stack`: its id.
 pub fn of_operation<'a>(newest_first: &'a [StackEvent], stack: &str) -> &'a [StackEvent] {
-    let begins = |event: &StackEvent| {
-        event.is_of(stack)
-            && matches!(
-                event.status.as_str(),
-                "CREATE_IN_PROGRESS" | "UPDATE_IN_PROGRESS" | "DELETE_IN_PROGRESS" | "IMPORT_IN_PROGRESS"
-            )
-    };
-    let end = newest_first.iter().position(begins).map_or(newest_first.len(), |at| at + 1);
+    let end = newest_first.iter().position(|event| event.begins(stack)).map_or(newest_first.len(), |at| at + 1);
     &newest_first[..end]
 }
 

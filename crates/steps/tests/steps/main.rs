@@ -6,5 +6,6 @@ mod lasting;
 mod matrix;
 mod rollouts;
 mod sleeping;
+mod stacks;
 mod tasks;
 mod world;

@@ -158,7 +158,7 @@ impl Space {
                 if changes.is_empty() {
                     return Err(AwsError::validation("No updates are to be performed."));
                 }
-                self.stack_mut(&stack.id)?.change_sets.clear();
+                self.stack_mut(&stack.id)?.superseded(None);
                 self.begin_update(&stack.name, wanted, &changes);
                 Ok(json!({"StackId": stack.id}))
             }
@@ -170,7 +170,9 @@ impl Space {
             "ListChangeSets" => {
                 let stack = self.stack(name()?)?;
                 let row = |(name, own): (&String, &ChangeSet)| json!({"ChangeSetName": name, "ChangeSetId": own.id});
-                Ok(json!({"Summaries": stack.change_sets.iter().map(row).collect::<Vec<_>>()}))
+                // "each active change set"
+                let active = stack.change_sets.iter().filter(|(_, own)| own.execution.is_none());
+                Ok(json!({"Summaries": active.map(row).collect::<Vec<_>>()}))
             }
             "DeleteChangeSet" => {
                 let wanted = needed(input, "ChangeSetName")?.to_owned();
@@ -316,7 +318,7 @@ impl Space {
         let id = self.arn("cloudformation", &format!("changeSet/{set}/{}", self.ids.clone().uuid()));
         self.ids.uuid();
         let ready = self.now + MAKING_MS;
-        let made = ChangeSet { id: id.clone(), create, wanted, ready, changes, failed };
+        let made = ChangeSet { id: id.clone(), create, wanted, ready, changes, failed, execution: None };
         let stack = self.stack_mut(name)?;
         stack.change_sets.insert(set, made);
         Ok(json!({"Id": id, "StackId": stack.id}))
@@ -332,7 +334,7 @@ impl Space {
         let (status, execution) = match &set.failed {
             _ if set.ready > self.now => ("CREATE_IN_PROGRESS", "UNAVAILABLE"),
             Some(_) => ("FAILED", "UNAVAILABLE"),
-            None => ("CREATE_COMPLETE", "AVAILABLE"),
+            None => ("CREATE_COMPLETE", set.execution.unwrap_or("AVAILABLE")),
         };
         let done = set.ready <= self.now;
         trimmed(json!({
@@ -353,13 +355,19 @@ impl Space {
             let message = format!("ChangeSet [{name}] cannot be executed in its current status");
             return Err(AwsError::new("InvalidChangeSetStatus", message));
         }
+        if let Some(execution) = set.execution {
+            let message =
+                format!("ChangeSet [{}] cannot be executed in its current execution status of [{execution}]", set.id);
+            return Err(AwsError::new("InvalidChangeSetStatus", message));
+        }
         if !set.create {
             Self::changeable(own)?;
         }
+        let name = name.clone();
         let (set, stack) = (set.clone(), own.name.clone());
         let own = self.stack_mut(&stack)?;
         own.tokens.push(token);
-        own.change_sets.clear();
+        own.superseded(Some(&name));
         own.tags.clone_from(&set.wanted.tags);
         match set.create {
             true => self.begin_create(&stack, set.wanted),

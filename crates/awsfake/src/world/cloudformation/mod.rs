@@ -109,6 +109,19 @@ pub struct ChangeSet {
     /// Empty: it failed for that.
     pub changes: Vec<Value>,
     pub failed: Option<String>,
+    /// `None`: nobody has executed it, or another.
+    pub execution: Option<&'static str>,
+}
+
+impl Stack {
+    /// What becomes of the change sets of a stack that is changed.
+    pub(super) fn superseded(&mut self, executed: Option<&str>) {
+        for (name, set) in &mut self.change_sets {
+            if set.execution.is_none() {
+                set.execution = Some(if executed == Some(name) { "EXECUTE_COMPLETE" } else { "OBSOLETE" });
+            }
+        }
+    }
 }
 
 /// One thing that happens to a stack.

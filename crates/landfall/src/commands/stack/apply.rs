@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall_model::cloudformation::StackState;
-use landfall_stack::live::{Before, Causes, Ending, before};
+use landfall_stack::live::{Before, Causes, Ending, before, overwritten};
 use landfall_steps::stack::{Purpose, Ready, discard, execute, mark, under_way};
 use serde::Serialize;
 
@@ -60,6 +60,9 @@ pub(super) async fn run(args: &StackApplyArgs, global: &Global, printer: &Printe
     let wanted = open.wanted(&args.what, live.as_ref(), global, printer).await?;
     let ready = made(&open, &wanted, Purpose::Apply, printer).await?;
     let shown = Shown::of(&open, &wanted, live.as_ref(), ready.as_ref());
+    if let (Some(live), None) = (&live, &ready) {
+        unrecorded(&open, live, printer).await?;
+    }
     if !shown.different {
         printer.note(format_args!("stack {}: nothing to change", open.name));
         let done = Watched { ending: Ending::Done, causes: Causes::default() };
@@ -89,6 +92,19 @@ pub(super) async fn run(args: &StackApplyArgs, global: &Global, printer: &Printe
         printer.note(format_args!("termination protection is {}", if on { "on" } else { "off" }));
     }
     finished(&open, &watched, Some(shown), true, printer).await
+}
+
+/// That an image past Landfall is meant is remembered in the template, which CloudFormation does not change where no resource does.
+async fn unrecorded(open: &Open, live: &StackState, printer: &Printer) -> CliResult<()> {
+    let template = open.stacks.template(&live.id).await.map_err(port_error)?;
+    for one in overwritten(live, template.as_deref()) {
+        let parameter = &one.parameter;
+        printer.hint(format!(
+            "{parameter} stays as somebody else has set it, and CloudFormation cannot record that this is meant before something else of the \
+             stack changes: until then say its image each time"
+        ));
+    }
+    Ok(())
 }
 
 enum Settled {

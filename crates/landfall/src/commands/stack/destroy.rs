@@ -1,11 +1,11 @@
 //! `landfall stack destroy`.
 
 use landfall_model::cloudformation::StackState;
-use landfall_stack::live::{Before, Ending, Phase, Work, before, token};
+use landfall_stack::live::{Before, Ending, Phase, Way, Work, before, token, way};
 use landfall_steps::stack::{mark, under_way};
 
 use super::apply::{code, tell_causes};
-use super::recover::{blocked_imports, tell_imports};
+use super::recover::{blocked_imports, others_wait, tell_imports};
 use super::watch::{Watched, watch};
 use super::{Open, asked, somebody_there};
 use crate::cli::Global;
@@ -35,7 +35,13 @@ pub(super) async fn run(args: &StackDestroyArgs, global: &Global, printer: &Prin
             return Ok(ExitCode::Ok);
         }
         (Some(live), Before::Update | Before::Stuck(Phase::NeverCame | Phase::RollbackStuck)) => live,
-        (Some(live), Before::Create) => live,
+        (Some(live), Before::Create) => {
+            let sets = open.stacks.change_sets(&open.name).await.map_err(port_error)?;
+            match way(Some(&live), &[], &[], &sets) {
+                Way::Discard { foreign } if !foreign.is_empty() => return Err(others_wait(&open, &foreign)),
+                _ => live,
+            }
+        }
         (Some(_), held) => return Err(open.held(&held)),
     };
     if live.protected {

@@ -190,6 +190,7 @@ impl Open {
                     Phase::NeverCame => "could not be made, and cannot be changed",
                     Phase::RollbackStuck => "is stuck: a change failed, and so did its rollback",
                     Phase::DeleteStuck => "could not be deleted, and cannot be changed",
+                    Phase::Review => "is not made yet, and change sets that Landfall did not make wait in it",
                     _ => "cannot be changed",
                 };
                 CliError::new(ExitCode::Conflict, format!("stack {stack} {why}"))

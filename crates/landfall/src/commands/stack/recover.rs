@@ -1,6 +1,7 @@
 //! `landfall stack recover`: what is wrong with a stack is said, and what would be done about it; with `--yes`, or asked for, it is done.
 
 use landfall_model::cloudformation::StackState;
+use landfall_ports::stacks::Back;
 use landfall_stack::live::{Before, Blocker, Ending, Way, before, token, way};
 use landfall_steps::stack::mark;
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub(super) async fn run(args: &StackRecoverArgs, global: &Global, printer: &Prin
     let (resources, events, sets) = match &live {
         Some(live) => (
             open.stacks.resources(&live.id).await.map_err(port_error)?,
-            open.stacks.events(&live.id, None).await.map_err(port_error)?,
+            open.stacks.events(&live.id, Back::Operation).await.map_err(port_error)?,
             open.stacks.change_sets(&open.name).await.map_err(port_error)?,
         ),
         None => Default::default(),
@@ -67,14 +68,32 @@ pub(super) async fn run(args: &StackRecoverArgs, global: &Global, printer: &Prin
     if let Some(misplaced) = misplaced {
         return Err(CliError::new(ExitCode::Usage, misplaced));
     }
-    let ending = match &live {
-        Some(live) => {
-            if !matches!(way, Way::Absent | Way::Healthy { .. } | Way::Apply | Way::Wait { .. }) {
-                open.unlocked(global, printer).await?;
-            }
-            done(&open, live, &way, &imported, args, printer).await?
+    let print = |ending: Option<Ending>, code: ExitCode| match printer.json() {
+        true => printer.json_data(&Diagnosis {
+            environment: &open.id,
+            stack: &open.name,
+            status: live.as_ref().map(|live| live.status.as_str()),
+            way: &way,
+            imported: &imported,
+            ending,
+            exit_code: code as u8,
+        }),
+        false => Ok(()),
+    };
+    let done = async {
+        let Some(live) = &live else { return Ok(None) };
+        if !matches!(way, Way::Absent | Way::Healthy { .. } | Way::Apply | Way::Wait { .. }) {
+            open.unlocked(global, printer).await?;
         }
-        None => None,
+        done(&open, live, &way, &imported, args, printer).await
+    };
+    let ending = match done.await {
+        Ok(ending) => ending,
+        // What is wrong is known, whatever stands in the way of mending it.
+        Err(error) => {
+            print(None, error.code)?;
+            return Err(error);
+        }
     };
     let code = match (&ending, &way) {
         (Some(watched), _) => told(&open, watched, printer),
@@ -82,21 +101,7 @@ pub(super) async fn run(args: &StackRecoverArgs, global: &Global, printer: &Prin
         (None, Way::Discard { .. } | Way::Apply | Way::Wait { .. }) => ExitCode::Ok,
         (None, _) => ExitCode::Failed,
     };
-    if printer.json() {
-        let (environment, stack) = (open.id.as_str(), open.name.as_str());
-        let status = live.as_ref().map(|live| live.status.as_str());
-        let ending = ending.as_ref().map(|watched| watched.ending);
-        let imported = &imported;
-        printer.json_data(&Diagnosis {
-            environment,
-            stack,
-            status,
-            way: &way,
-            imported,
-            ending,
-            exit_code: code as u8,
-        })?;
-    }
+    print(ending.as_ref().map(|watched| watched.ending), code)?;
     Ok(code)
 }
 
@@ -117,10 +122,7 @@ async fn done(
             meant(args, &format!("stack {}, which is empty, is deleted", open.name), printer)?;
             delete(open, live, &[], args.timeout, &again, printer).await.map(Some)
         }
-        Way::Discard { .. } => {
-            let message = "change sets that Landfall did not make wait in it: nothing was done";
-            Err(CliError::new(ExitCode::Conflict, message).hint("whoever made them executes or deletes them"))
-        }
+        Way::Discard { foreign } => Err(others_wait(open, foreign)),
         Way::Delete { .. } | Way::DeleteAgain { .. } => {
             if !imported.is_empty() {
                 let message = format!("stack {} cannot be deleted while other stacks import from it", open.name);
@@ -155,6 +157,16 @@ async fn done(
         }
         Way::Absent | Way::Healthy { .. } | Way::Apply | Way::Wait { .. } | Way::Ask { .. } => Ok(None),
     }
+}
+
+/// Change sets of others in a stack that is only reviewed: they would go with it.
+pub(super) fn others_wait(open: &Open, foreign: &[String]) -> CliError {
+    let message = format!(
+        "change sets that Landfall did not make wait in stack {} ({}): nothing was done",
+        open.name,
+        foreign.join(", ")
+    );
+    CliError::new(ExitCode::Conflict, message).hint("whoever made them executes or deletes them")
 }
 
 /// Asked for, or said by `--yes`.

@@ -84,6 +84,15 @@ fn shown(open: &Open, live: StackState, resources: Vec<StackResource>, template:
     }
 }
 
+/// Of CloudFormation's words only two say whether there is any.
+fn drift_said(status: &str) -> String {
+    match status {
+        "IN_SYNC" => "none when it was looked for".to_owned(),
+        "DRIFTED" => "found when it was looked for".to_owned(),
+        other => format!("not known ({other})"),
+    }
+}
+
 fn text(shown: &Shown, now: Timestamp) -> String {
     let mut out = String::new();
     let mut field = |name: &str, value: &str| {
@@ -99,7 +108,7 @@ fn text(shown: &Shown, now: Timestamp) -> String {
     }
     field("protected", if shown.termination_protection { "yes: it cannot be deleted" } else { "no" });
     if let Some(drift) = &shown.drift {
-        field("drift", if drift == "IN_SYNC" { "none when it was looked for" } else { "found when it was looked for" });
+        field("drift", &drift_said(drift));
     }
     field("resources", &shown.resources.to_string());
     for (head, all) in [("outputs", &shown.outputs), ("parameters", &shown.parameters)] {
@@ -122,4 +131,15 @@ fn text(shown: &Shown, now: Timestamp) -> String {
         let _ = writeln!(out, "  {}  {}  {reason}", one.resource, one.status);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drift_is_found_only_where_it_was() {
+        assert!(drift_said("IN_SYNC").starts_with("none") && drift_said("DRIFTED").starts_with("found"));
+        assert_eq!(drift_said("UNKNOWN"), "not known (UNKNOWN)");
+    }
 }
