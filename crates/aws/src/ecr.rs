@@ -69,17 +69,9 @@ impl Ecr {
 /// the SDK finds. No account then: a repository's policy may let another account's credentials push.
 fn meant(places: &[AwsTarget], host: &Host<'_>) -> AwsTarget {
     let region = Some(host.region.to_owned());
-    let of_account = |place: &&AwsTarget| {
-        let role = place.role.as_ref().and_then(|role| role.arn.split(':').nth(4));
-        place.account.as_deref().or(role) == Some(host.account)
-    };
-    let credentials = |place: &AwsTarget| (place.profile.clone(), place.role.clone(), place.endpoint.clone());
-    let mut all = places.iter().filter(of_account);
-    match all.next() {
-        Some(first) if all.all(|other| credentials(other) == credentials(first)) => {
-            AwsTarget { region, ..first.clone() }
-        }
-        _ => AwsTarget { name: format!("ecr {}", host.region), region, ..AwsTarget::default() },
+    match AwsTarget::of_account(places, host.account) {
+        Some(place) => AwsTarget { region, ..place.clone() },
+        None => AwsTarget { name: format!("ecr {}", host.region), region, ..AwsTarget::default() },
     }
 }
 

@@ -37,6 +37,7 @@ const CHANGE: &[&str] = &[
     "cloudformation:DeleteChangeSet",
     "cloudformation:DeleteStack",
     "cloudformation:DetectStackDrift",
+    "cloudformation:DetectStackResourceDrift",
     "cloudformation:ExecuteChangeSet",
     "cloudformation:TagResource",
     "cloudformation:UpdateTerminationProtection",
@@ -48,7 +49,11 @@ pub(crate) fn all(ask: &Ask<'_>, place: &Place<'_>, environment: &str, stack: &S
     all.push(Statement::allow("ReadStack", READ, own()));
     all.push(Statement::allow("ChangeStack", CHANGE, own()));
     // These take nothing but `*`.
-    let around = ["cloudformation:DescribeStackDriftDetectionStatus", "cloudformation:ListImports"];
+    let around = [
+        "cloudformation:BatchDescribeTypeConfigurations",
+        "cloudformation:DescribeStackDriftDetectionStatus",
+        "cloudformation:ListImports",
+    ];
     all.push(Statement::allow("SeeImportsAndDrift", &around, ["*".to_owned()]));
     let pass = |sid: &str, to: &str, role: String| {
         let domain = if place.partition == "aws-cn" { ".cn" } else { "" };

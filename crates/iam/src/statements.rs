@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use landfall_model::app::{HookAction, ImageSource, NotificationTarget, Routing, Service, UrlOrSecret};
+use landfall_model::app::{
+    HookAction, ImageSource, LongLivedEnvironment, NotificationTarget, Routing, Service, UrlOrSecret,
+};
 use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION};
 use landfall_model::pipeline::Work;
 use landfall_model::secret::PREVIEW;
@@ -493,6 +495,16 @@ fn checks(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
         if route(ask) != Some(Route::Host) {
             unscoped.push("elasticloadbalancing:DescribeRules");
         }
+    }
+    // Where its service is reached that no name leads to.
+    let environment = ask.environment.and_then(|name| ask.app.environments.get(name)).filter(|own| own.stack.is_some());
+    let named = |own: &LongLivedEnvironment| matches!(own.routing, Some(RouteTarget::Host { .. }));
+    if environment.is_some_and(|own| !named(own)) {
+        unscoped.extend([
+            "elasticloadbalancing:DescribeListeners",
+            "elasticloadbalancing:DescribeLoadBalancers",
+            "elasticloadbalancing:DescribeTargetGroups",
+        ]);
     }
     if target.log_group.is_some() {
         unscoped.push("logs:DescribeLogGroups");

@@ -71,6 +71,9 @@ const TAG_AND_PASS: &[&str] = &["ecs:TagResource", "iam:PassRole"];
 pub const ACTIONS: &[Action] = &[
     row("acm:DescribeCertificate", Read, &["certificate/"], RESOURCE_TAG, NONE),
     row("application-autoscaling:DescribeScalableTargets", Read, NONE, NONE, NONE),
+    // It and DetectStackResourceDrift are asked for by drift detection
+    // (<https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-stack-drift.html>: considerations).
+    row("cloudformation:BatchDescribeTypeConfigurations", Read, NONE, NONE, NONE),
     row("cloudformation:ContinueUpdateRollback", Write, STACK, RESOURCE_TAG, &["iam:PassRole"]),
     // Tags of a stack that a change set makes are authorized on the stack (`cloudformation:CreateAction` says by which call).
     row("cloudformation:CreateChangeSet", Write, STACK, TAGS, &["cloudformation:TagResource", "iam:PassRole"]),
@@ -81,7 +84,14 @@ pub const ACTIONS: &[Action] = &[
     row("cloudformation:DescribeStackEvents", Read, STACK, RESOURCE_TAG, NONE),
     row("cloudformation:DescribeStackResourceDrifts", Read, STACK, RESOURCE_TAG, NONE),
     row("cloudformation:DescribeStacks", List, STACK, RESOURCE_TAG, NONE),
-    row("cloudformation:DetectStackDrift", Read, STACK, RESOURCE_TAG, NONE),
+    row(
+        "cloudformation:DetectStackDrift",
+        Read,
+        STACK,
+        RESOURCE_TAG,
+        &["cloudformation:BatchDescribeTypeConfigurations", "cloudformation:DetectStackResourceDrift"],
+    ),
+    row("cloudformation:DetectStackResourceDrift", Read, STACK, RESOURCE_TAG, NONE),
     row("cloudformation:ExecuteChangeSet", Write, STACK, RESOURCE_TAG, NONE),
     row("cloudformation:GetTemplate", Read, STACK, RESOURCE_TAG, NONE),
     row("cloudformation:ListChangeSets", List, STACK, RESOURCE_TAG, NONE),
@@ -191,7 +201,7 @@ mod tests {
         for row in ACTIONS {
             assert_eq!(action(row.name), Some(row));
             assert!(row.beside.iter().all(|name| action(name).is_some()), "{}", row.name);
-            let reads = ["Describe", "Detect", "List", "Get", "Simulate", "BatchGet", "BatchCheck"]
+            let reads = ["Describe", "Detect", "List", "Get", "Simulate", "BatchGet", "BatchCheck", "BatchDescribe"]
                 .iter()
                 .any(|verb| row.name.contains(&format!(":{verb}")));
             assert_eq!(reads, matches!(row.level, List | Read), "{}", row.name);

@@ -338,7 +338,9 @@ fn every_call_in_the_source_is_in_the_table_and_nothing_else_is() {
     for before in ["read(\"", "write(\"", "read( \"", "write( \"", "elb!(\"", "elb!( \""] {
         find(before, "elasticloadbalancing");
     }
-    for before in ["self.cloudformation(\"", "self.call(\"", "self.send(\"", "self.act(\"", "self.pages(\"", "self.pages( \""] {
+    for before in
+        ["self.cloudformation(\"", "self.call(\"", "self.send(\"", "self.act(\"", "self.pages(\"", "self.pages( \""]
+    {
         find(before, "cloudformation");
     }
     find("ecr!(\"", "ecr");
@@ -356,6 +358,8 @@ fn every_call_in_the_source_is_in_the_table_and_nothing_else_is() {
     // What the SDK and the state on S3 call, what ECR's registries ask for in the place of a call (crates/registry), and what is
     // never called but checked beside.
     let elsewhere = [
+        "cloudformation:BatchDescribeTypeConfigurations",
+        "cloudformation:DetectStackResourceDrift",
         "ecr:BatchCheckLayerAvailability",
         "ecr:BatchGetImage",
         "ecr:CompleteLayerUpload",

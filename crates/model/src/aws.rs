@@ -40,6 +40,20 @@ pub struct AwsTarget {
     pub certificate: Option<String>,
 }
 
+impl AwsTarget {
+    /// Whose credentials are meant in an account: its place's. `None`: it has none, or several with credentials of their own.
+    pub fn of_account<'a>(places: impl IntoIterator<Item = &'a Self>, account: &str) -> Option<&'a Self> {
+        let of_account = |place: &&Self| {
+            let role = place.role.as_ref().and_then(|role| role.arn.split(':').nth(4));
+            place.account.as_deref().or(role) == Some(account)
+        };
+        let credentials = |place: &Self| (place.profile.clone(), place.role.clone(), place.endpoint.clone());
+        let mut all = places.into_iter().filter(of_account);
+        let first = all.next()?;
+        all.all(|other| credentials(other) == credentials(first)).then_some(first)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssumeRole {
     pub arn: String,

@@ -27,3 +27,10 @@ pub fn slug(text: &str) -> String {
     out.truncate(out.trim_end_matches('-').len());
     out
 }
+
+/// A branch's name as a legal tag of an image; `None` where nothing of it is legal.
+pub fn tag_safe(branch: &str) -> Option<String> {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+    let tag: String = branch.chars().map(legal).skip_while(|c| matches!(c, '.' | '-')).take(128).collect();
+    Some(tag).filter(|tag| !tag.is_empty())
+}

@@ -78,10 +78,6 @@ impl Statement {
         Self { effect: "Deny", principal, ..Self::allow(sid, actions, resource) }
     }
 
-    pub(crate) fn takes_role(&self) -> bool {
-        self.action.iter().any(|action| action == "sts:AssumeRole")
-    }
-
     /// What `landfall iam` prints.
     pub fn of(own: &landfall_iam::Statement) -> Self {
         let actions: Vec<&str> = own.action.iter().map(String::as_str).collect();

@@ -142,6 +142,109 @@ fn no_role_may_everything() {
     assert!(prod.contains("stack/shop-prod/*") && !prod.contains("shop-staging") && !prod.contains("shop-dev"));
 }
 
+/// All that a role may, by action.
+fn actions(template: &Value, role: &str) -> Vec<String> {
+    let statements = rights(template).into_iter().find(|(id, _)| id == role).unwrap_or_else(|| panic!("no {role}")).1;
+    let all = statements.iter().flat_map(|one| one["Action"].as_array().unwrap().clone());
+    all.map(|action| action.as_str().unwrap().to_owned()).collect()
+}
+
+fn statement(template: &Value, role: &str, sid: &str) -> Option<Value> {
+    let statements = rights(template).into_iter().find(|(id, _)| id == role).unwrap_or_else(|| panic!("no {role}")).1;
+    statements.into_iter().find(|one| one["Sid"] == sid)
+}
+
+#[test]
+fn who_verifies_a_stack_without_a_name_may_look_for_its_load_balancer() {
+    let template = json(&made(&app()));
+    for call in ["DescribeListeners", "DescribeLoadBalancers", "DescribeTargetGroups"] {
+        let call = format!("elasticloadbalancing:{call}");
+        assert!(actions(&template, "DevVerifyDevRole").contains(&call), "{call}");
+        assert!(!actions(&template, "ReleaseVerifyProdRole").contains(&call), "prod has a name: {call}");
+    }
+}
+
+#[test]
+fn who_deploys_a_release_may_read_all_that_it_is_of() {
+    let template = json(&made(&app()));
+    for role in ["DevDeployDevRole", "ReleaseDeployProdRole"] {
+        let read = statement(&template, role, "ReadReleases").unwrap();
+        let wanted = serde_json::json!(["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:ListImages"]);
+        assert_eq!(read["Action"], wanted, "{role}");
+    }
+}
+
+/// A stack of instances gives their role a policy of AWS's.
+#[test]
+fn policies_of_the_template_are_attached_and_no_others() {
+    let loaded = SourceFile::new("landfall.yml", include_str!("manifests/instances.yml"));
+    let mut instances = landfall_manifest::load(&loaded, &|_| None).unwrap_or_else(|found| panic!("{found:#?}")).app;
+    let delivered = app();
+    instances.repositories = delivered.repositories.clone();
+    let mut pipeline = delivered.pipelines["dev"].clone();
+    pipeline.stages[0].environment = "prod".to_owned();
+    pipeline.stages[0].run.retain(|work| matches!(work, landfall_model::pipeline::Work::Deploy {}));
+    instances.pipelines = [("dev".to_owned(), pipeline)].into();
+    let exported = made(&instances);
+    assert!(exported.notes.iter().any(|note| note.contains("landfall release create")), "{:?}", exported.notes);
+    let template = json(&exported);
+    let attach = statement(&template, "DevDeployProdRole", "AttachPolicies").unwrap();
+    assert_eq!(attach["Action"], serde_json::json!(["iam:AttachRolePolicy", "iam:DetachRolePolicy"]));
+    let policy = &attach["Condition"]["ArnEquals"]["iam:PolicyARN"];
+    assert!(policy.to_string().contains("AmazonEC2ContainerServiceforEC2Role"), "{attach}");
+    assert_eq!(attach["Condition"]["ForAnyValue:StringEquals"]["aws:CalledVia"], "cloudformation.amazonaws.com");
+    assert!(attach["Resource"].to_string().contains("role/shop-prod-*"), "{attach}");
+    for list in ["iam:ListAttachedRolePolicies", "iam:ListRolePolicies"] {
+        assert!(actions(&template, "DevDeployProdRole").iter().any(|own| own == list), "{list}");
+    }
+    assert_eq!(statement(&json(&made(&app())), "DevDeployDevRole", "AttachPolicies"), None);
+}
+
+/// As `landfall push` and `deploy --release` take it: the role of the places in a registry's account, where all have the same.
+#[test]
+fn registries_are_asked_with_the_role_of_their_account() {
+    let role = |arn: &str| Some(landfall_model::aws::AssumeRole { arn: arn.to_owned(), external_id: None });
+    let same = "arn:aws:iam::123456789012:role/landfall";
+    let mut app = app();
+    app.aws.get_mut("dev").unwrap().role = role(same);
+    // The others have other credentials: nobody knows whose are meant.
+    let template = json(&made(&app));
+    assert!(actions(&template, "DevImagesRole").contains(&"ecr:PutImage".to_owned()));
+    assert!(actions(&template, "DevDeployDevRole").contains(&"ecr:ListImages".to_owned()));
+    app.aws.values_mut().for_each(|place| place.role = role(same));
+    let template = json(&made(&app));
+    let take = statement(&template, "DevImagesRole", "TakeRolesOfRegistries").unwrap();
+    assert_eq!(
+        (&take["Action"], &take["Resource"]),
+        (&serde_json::json!(["sts:AssumeRole"]), &serde_json::json!([same]))
+    );
+    for role in ["DevImagesRole", "DevDeployDevRole", "ReleaseDeployProdRole"] {
+        let own = actions(&template, role);
+        assert!(!own.iter().any(|action| action.starts_with("ecr:")), "{role}: {own:?}");
+        assert_eq!(own.iter().filter(|action| *action == "sts:AssumeRole").count(), 1, "{role}");
+    }
+}
+
+#[test]
+fn parameters_get_the_tag_that_the_image_was_pushed_with() {
+    let of = |tag: &str| {
+        let text = MANIFEST.replace("shop-app:{commit}", &format!("shop-app:{tag}"));
+        let mut app = landfall_manifest::load(&SourceFile::new("landfall.yml", &text), &|_| None).unwrap().app;
+        app.pipelines = self::app().pipelines;
+        codepipeline(&ask(&app)).map(|made| {
+            let template = json(&made);
+            let source = &template["Resources"]["DevPublishDevProject"]["Properties"]["Source"]["BuildSpec"];
+            source.as_str().unwrap().to_owned()
+        })
+    };
+    let all = of("{project}-{branch}-v1.{short_commit}").unwrap();
+    let value = r#"--value shop-main-v1.\"${LANDFALL_COMMIT:0:7}\""#;
+    assert_eq!(all.matches(value).count(), 2, "{all}");
+    // What comes after takes the commit.
+    assert!(all.contains(r#"--name /landfall/shop/dev/commit --value \"$LANDFALL_COMMIT\""#), "{all}");
+    assert!(of("{commit}").unwrap().contains(r#"--name shop-imagetag --value \"$LANDFALL_COMMIT\""#));
+}
+
 #[test]
 fn buckets_are_private_encrypted_and_kept() {
     let template = json(&made(&app()));
@@ -212,6 +315,30 @@ fn what_cannot_be_is_said() {
         fails(|app| app.environments.get_mut("prod").unwrap().on = None),
         Undeliverable::Here("prod".to_owned())
     );
+    let renamed = |from: &str, to: &str| {
+        let mut app = app();
+        let mut own = app.environments.remove(from).unwrap();
+        own.name = to.to_owned();
+        app.environments.insert(to.to_owned(), own);
+        for stage in app.pipelines.values_mut().flat_map(|one| &mut one.stages).filter(|one| one.environment == from) {
+            stage.environment = to.to_owned();
+        }
+        codepipeline(&ask(&app)).map(|_| ())
+    };
+    for (from, to, pipeline, stage) in [
+        ("dev", "build", "dev", "Build"),
+        ("dev", "source", "dev", "Source"),
+        ("staging", "release", "release", "Release"),
+    ] {
+        assert_eq!(renamed(from, to), Err(Undeliverable::SameStage(pipeline.to_owned(), stage.to_owned())), "{to}");
+    }
+    let tag = fails(|app| {
+        let containers = &mut app.services.get_mut("web").unwrap().containers;
+        if let landfall_model::app::ImageSource::Await(wait) = &mut containers[0].image {
+            wait.image = "r.example/shop:{day}".to_owned();
+        }
+    });
+    assert_eq!(tag, Undeliverable::Tag("web".to_owned(), "{day}".to_owned()));
     let app = app();
     let only = branches(&["release"]);
     assert_eq!(

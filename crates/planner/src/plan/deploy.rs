@@ -6,6 +6,7 @@ use landfall_model::app::{App, BuildSource, ContainerTemplate, ImageSource, Serv
 use landfall_model::environment::SourceRef;
 use landfall_model::ids::{RepositoryKey, StepId};
 use landfall_model::inventory::{TAG_SERVICE, Tags};
+use landfall_model::names::tag_safe;
 use landfall_model::step::{
     AwaitImage, BuildImage, ContainerInput, DeployService, EnsureRoute, EnsureTargetGroup, Input, ProbeUrl,
     RegisterTaskDefinition, RouteTarget, ServiceTarget, StepParams, TargetsHealthy, WaitUntil,
@@ -420,13 +421,6 @@ fn needs_commit(image: &ImageSource) -> bool {
         ImageSource::Await(wait) => told(&wait.image) || wait.label.as_ref().is_some_and(|(_, value)| told(value)),
         ImageSource::Reference(_) | ImageSource::Base => false,
     }
-}
-
-/// A branch's name as a legal tag of an image; `None` where nothing of it is legal.
-pub fn tag_safe(branch: &str) -> Option<String> {
-    let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
-    let tag: String = branch.chars().map(legal).skip_while(|c| matches!(c, '.' | '-')).take(128).collect();
-    Some(tag).filter(|tag| !tag.is_empty())
 }
 
 /// What CI was to say is there. Its names are taken out: a plan keeps what was said.

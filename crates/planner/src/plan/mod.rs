@@ -44,10 +44,11 @@ use crate::control::holds_place;
 use crate::names::hashed_names;
 
 pub use back::{Touched, touched, ways_back};
-pub use deploy::{Following, tag_safe};
+pub use deploy::Following;
 pub use environment::{
     EnvironmentInputs, ImageOverride, Running, by_hand, environment, environment_url, rollback, scale,
 };
+pub use landfall_model::names::tag_safe;
 pub use preview::preview;
 pub use release::{Attempt, NoRelease, Release, Released};
 pub use schedule::scheduled;

@@ -36,7 +36,11 @@ impl<'a> Build<'a> {
         let mut before: Option<&str> = None;
         for (index, stage) in pipeline.stages.iter().enumerate() {
             let last = index + 1 == pipeline.stages.len();
-            stages.push(self.stage(pipeline, stage, before, last, commit, around, &mut projects)?);
+            let made = self.stage(pipeline, stage, before, last, commit, &branch, around, &mut projects)?;
+            if stages.iter().any(|one| one.name == made.name) {
+                return Err(Undeliverable::SameStage(pipeline.name.clone(), made.name));
+            }
+            stages.push(made);
             before = Some(&stage.environment);
         }
         let statements = self.rights_of_pipeline(pipeline, around, &projects);
@@ -163,7 +167,7 @@ impl<'a> Build<'a> {
                 name: "images".to_owned(),
                 what: "builds the images and pushes them".to_owned(),
                 script: script(&[CHECKOUT, "landfall build", "landfall push"]),
-                rights: pushed.policy.statement.iter().map(Statement::of).collect(),
+                rights: self.in_registries(&pushed.policy, None),
                 privileged: true,
                 state: false,
                 variables: vec![("LANDFALL_BRANCH", Expr::text(branch))],
@@ -173,7 +177,10 @@ impl<'a> Build<'a> {
             actions.push(run("Images", 1, &project, Some(commit)));
             projects.push(project);
         } else {
-            self.note("no image of the manifest is built and pushed to ECR, so there is no job that does");
+            self.note(
+                "no image of the manifest is built and pushed to ECR, so there is no job that does; what is deployed is a release: let whoever \
+                 pushes the images of a commit run `landfall release create` for it, before its pipeline",
+            );
         }
         let all = pipeline.stages.iter().filter(|stage| {
             self.ask.app.environments.get(&stage.environment).is_some_and(|environment| environment.stack.is_some())
@@ -219,6 +226,7 @@ impl<'a> Build<'a> {
         before: Option<&str>,
         last: bool,
         commit: &str,
+        branch: &str,
         around: &Around,
         projects: &mut Vec<Id>,
     ) -> Result<delivery::Stage, Undeliverable> {
@@ -254,19 +262,16 @@ impl<'a> Build<'a> {
             };
             add(self, job, &mut order);
         }
-        let mut parameters = self.published(name, &stage.run);
+        let mut parameters = self.published(name, &stage.run, branch)?;
         let followed = self.pipelines.iter().any(|one| one.on.after.as_deref() == Some(pipeline.name.as_str()));
         if last && followed {
-            parameters.push(hand_over(self.ask.app, &pipeline.name));
+            parameters.push((hand_over(self.ask.app, &pipeline.name), "\"$LANDFALL_COMMIT\"".to_owned()));
         }
         if !parameters.is_empty() {
-            let put = |parameter: &String| {
-                format!(
-                    "aws ssm put-parameter --overwrite --type String --name {} --value \"$LANDFALL_COMMIT\"",
-                    word(parameter)
-                )
+            let put = |(parameter, value): &(String, String)| {
+                format!("aws ssm put-parameter --overwrite --type String --name {} --value {value}", word(parameter))
             };
-            let arns = parameters.iter().map(|parameter| parameter_arn(parameter));
+            let arns = parameters.iter().map(|(parameter, _)| parameter_arn(parameter));
             let job = Job {
                 id: format!("Publish{title}"),
                 name: format!("publish-{name}"),

@@ -14,7 +14,8 @@ mod rights;
 mod script;
 
 use landfall_iam::StateBucket;
-use landfall_model::app::App;
+use landfall_model::app::{App, ImageSource};
+use landfall_model::names::tag_safe;
 use landfall_model::pipeline::{Pipeline, Work};
 
 use crate::expr::{Expr, Id};
@@ -72,6 +73,12 @@ pub enum Undeliverable {
     After(String, String),
     #[error("environment {0} is not on AWS: its `on` names no place under `aws`")]
     Here(String),
+    #[error(
+        "two stages of pipeline {0} would both be called {1}, and each has its own first ones: give the environment another name"
+    )]
+    SameStage(String, String),
+    #[error("`image_tag`: what fills `{1}`, the tag of {0}'s image, is not known where CodePipeline writes it")]
+    Tag(String, String),
     #[error("two things would both be `{0}` in the template: give one of the pipelines or environments another name")]
     SameId(Id),
     #[error("rights of {0}: {1}")]
@@ -292,22 +299,52 @@ impl<'a> Build<'a> {
         topic
     }
 
-    /// Parameters that a stage writes: one for each service where the name says so.
-    fn published(&self, environment: &str, work: &[Work]) -> Vec<String> {
+    /// Parameters that a stage writes, each with a word for the shell: one for each service where the name says so, else the first's.
+    fn published(
+        &self,
+        environment: &str,
+        work: &[Work],
+        branch: &str,
+    ) -> Result<Vec<(String, String)>, Undeliverable> {
         let services =
             self.ask.app.environments.get(environment).map(|own| own.services.as_slice()).unwrap_or_default();
         let mut all = Vec::new();
         for one in work {
             let Work::Publish { parameters } = one else { continue };
             for parameter in parameters {
-                if parameter.contains("{service}") {
-                    all.extend(services.iter().map(|service| parameter.replace("{service}", service)));
-                } else {
-                    all.push(parameter.clone());
+                let services = services.iter().take(if parameter.contains("{service}") { usize::MAX } else { 1 });
+                for service in services {
+                    all.push((parameter.replace("{service}", service), self.image_tag(service, branch)?));
                 }
             }
         }
-        all
+        Ok(all)
+    }
+
+    /// The tag that the service's awaited image is pushed with; the commit where the manifest tells none.
+    fn image_tag(&self, service: &str, branch: &str) -> Result<String, Undeliverable> {
+        let containers = self.ask.app.services.get(service).map(|own| own.containers.as_slice()).unwrap_or_default();
+        let tag = containers.iter().find_map(|container| match &container.image {
+            ImageSource::Await(wait) => wait.image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')),
+            _ => None,
+        });
+        let whole = tag.map_or("{commit}", |(_, tag)| tag);
+        let unknown = || Undeliverable::Tag(service.to_owned(), whole.to_owned());
+        let (mut out, mut rest) = (String::new(), whole);
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, after) = after.split_once('}').ok_or_else(unknown)?;
+            out.push_str(&literal(before));
+            match name {
+                "commit" => out.push_str("\"$LANDFALL_COMMIT\""),
+                "short_commit" => out.push_str("\"${LANDFALL_COMMIT:0:7}\""),
+                "project" => out.push_str(&literal(&self.ask.app.project)),
+                "branch" => out.push_str(&literal(&tag_safe(branch).ok_or_else(unknown)?)),
+                _ => return Err(unknown()),
+            }
+            rest = after;
+        }
+        out.push_str(&literal(rest));
+        Ok(out)
     }
 
     fn role(&mut self, id: Id, who: &str, description: String, statements: Vec<Statement>) -> Expr {
@@ -332,6 +369,11 @@ impl<'a> Build<'a> {
         let group = LogGroup { log_group_name: name, retention_in_days: DAYS, tags: self.tags() };
         self.add(id, Properties::LogGroup(group))
     }
+}
+
+/// A part of a word; an empty one is nothing.
+fn literal(text: &str) -> String {
+    if text.is_empty() { String::new() } else { script::word(text) }
 }
 
 /// What all pipelines share.

@@ -1,10 +1,11 @@
 //! What deploying an environment takes. One that is no stack: what `landfall iam` prints. One that is: its stack, and of what is in it only
 //! what CloudFormation asks for on behalf of the job (`aws:CalledVia`): the job itself may touch none of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_iam::{APPLIES, Level, StateBucket, action};
 use landfall_model::app::App;
+use landfall_model::aws::AwsTarget;
 
 use super::{Build, Undeliverable};
 use crate::expr::Expr;
@@ -137,6 +138,8 @@ fn calls(properties: &Properties) -> &'static [&'static str] {
             "iam:DeleteRolePolicy",
             "iam:GetRole",
             "iam:GetRolePolicy",
+            "iam:ListAttachedRolePolicies",
+            "iam:ListRolePolicies",
             "iam:PutRolePolicy",
             "iam:TagRole",
             "iam:UntagRole",
@@ -259,17 +262,8 @@ impl Build<'_> {
         }
         // Image tags are written by a job of their own.
         let app = App { pipelines: BTreeMap::new(), ..self.ask.app.clone() };
-        let ask = landfall_iam::Ask {
-            app: &app,
-            environment: Some(environment),
-            account: self.ask.account,
-            region: self.ask.region,
-            pass_roles: &[],
-            checks,
-            secrets: false,
-            state: self.ask.state.clone(),
-        };
-        let least = landfall_iam::least(&ask).map_err(|unfit| wrong(unfit.to_string()))?;
+        let least = landfall_iam::least(&self.asked(&app, Some(environment), checks))
+            .map_err(|unfit| wrong(unfit.to_string()))?;
         let stack = place.stack.is_some();
         let mut statements = Vec::new();
         for own in &least.policy.statement {
@@ -292,6 +286,50 @@ impl Build<'_> {
             statements.extend(self.state());
         }
         Ok(statements)
+    }
+
+    fn asked<'b>(&'b self, app: &'b App, environment: Option<&'b str>, checks: bool) -> landfall_iam::Ask<'b> {
+        landfall_iam::Ask {
+            app,
+            environment,
+            account: self.ask.account,
+            region: self.ask.region,
+            pass_roles: &[],
+            checks,
+            secrets: false,
+            state: self.ask.state.clone(),
+        }
+    }
+
+    /// What ECR is asked for, as the program asks: with the role of the place in the registry's account, else with the job's own rights.
+    /// `taken`: a role that the job may take anyhow.
+    pub(super) fn in_registries(&self, policy: &landfall_iam::Policy, taken: Option<&str>) -> Vec<Statement> {
+        let mut roles = BTreeSet::new();
+        let mut own = policy.statement.clone();
+        for statement in &mut own {
+            statement.resource.retain(|arn| {
+                let account = arn.split(':').nth(4);
+                let place = account.and_then(|account| AwsTarget::of_account(self.ask.app.aws.values(), account));
+                let role = place.and_then(|place| place.role.as_ref());
+                roles.extend(role.map(|role| role.arn.as_str()));
+                role.is_none()
+            });
+        }
+        own.retain(|statement| !statement.resource.is_empty());
+        // Only the login is left.
+        if own.iter().all(|statement| statement.resource == ["*"]) {
+            own.clear();
+        }
+        let mut statements: Vec<Statement> = own.iter().map(Statement::of).collect();
+        roles.retain(|role| Some(*role) != taken);
+        if !roles.is_empty() {
+            statements.push(Statement::allow(
+                "TakeRolesOfRegistries",
+                &["sts:AssumeRole"],
+                roles.into_iter().map(Expr::text),
+            ));
+        }
+        statements
     }
 
     /// Of the stack's own bucket, or of the one that was given.
@@ -323,15 +361,13 @@ impl Build<'_> {
     pub(super) fn deploying(&mut self, environment: &str, tasks: bool) -> Result<Vec<Statement>, Undeliverable> {
         let mut statements = self.least(environment, false, tasks)?;
         let app = self.ask.app;
-        let repositories: Vec<Expr> = landfall_iam::pushed(app).into_iter().map(Expr::from).collect();
-        if !repositories.is_empty() && !statements.iter().any(Statement::takes_role) {
-            let read = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
-            statements.push(Statement::allow("LogInToRegistries", &["ecr:GetAuthorizationToken"], ["*".into()]));
-            statements.push(Statement::allow("ReadReleases", &read, repositories));
+        let place = app.environments.get(environment);
+        let role = place.and_then(|place| app.aws.get(place.on.as_ref()?)?.role.as_ref()).map(|role| role.arn.as_str());
+        if let Ok(releases) = landfall_iam::releases(&self.asked(app, Some(environment), false)) {
+            statements.extend(self.in_registries(&releases.policy, role));
         }
-        let stack = app.environments.get(environment).and_then(|environment| environment.stack.as_ref());
-        let Some(stack) = stack else { return Ok(statements) };
-        if statements.iter().any(Statement::takes_role) {
+        let Some(stack) = place.and_then(|place| place.stack.as_ref()) else { return Ok(statements) };
+        if role.is_some() {
             return Ok(statements);
         }
         let wrong = |unfit: crate::Unfit| Undeliverable::Rights(environment.to_owned(), unfit.to_string());
@@ -364,6 +400,21 @@ impl Build<'_> {
             statements.push(statement);
         }
         let roles = Expr::sub(format!("arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/{name}-*"));
+        let mut managed: Vec<Expr> = Vec::new();
+        for (_, resource) in &template.resources {
+            let Properties::Role(role) = &resource.properties else { continue };
+            managed.extend(
+                role.managed_policy_arns.iter().filter(|arn| !managed.contains(arn)).cloned().collect::<Vec<_>>(),
+            );
+        }
+        if !managed.is_empty() {
+            let attach = ["iam:AttachRolePolicy", "iam:DetachRolePolicy"];
+            statements.push(
+                Statement::allow("AttachPolicies", &attach, [roles.clone()])
+                    .when("ForAnyValue:StringEquals", "aws:CalledVia", "cloudformation.amazonaws.com".into())
+                    .when_any("ArnEquals", "iam:PolicyARN", managed),
+            );
+        }
         let takers = ["ec2", "ecs-tasks", "scheduler"].map(|who| Expr::text(format!("{who}.amazonaws.com")));
         statements.push(Statement::allow("GiveRoles", &["iam:PassRole"], [roles]).when_any(
             "StringEquals",
