@@ -158,11 +158,10 @@ fn a_stack_needs_its_own_and_no_right_to_change_services() {
     assert!(change.resource[0].ends_with("-prod/*") && change.resource[0].contains(":cloudformation:"), "{change:?}");
     let pass = least.policy.statement.iter().find(|one| one.sid == "GiveCloudFormationItsRole").unwrap();
     assert_eq!(pass.condition["StringEquals"]["iam:PassedToService"], ["cloudformation.amazonaws.com"]);
-    for (sid, name) in [
-        ("ChangeStack", "cloudformation:DetectStackResourceDrift"),
-        ("SeeImportsAndDrift", "cloudformation:BatchDescribeTypeConfigurations"),
-    ] {
-        assert!(find(&least, sid).action.iter().any(|own| own == name), "drift takes {name}");
+    for (sid, name) in
+        [("ChangeStack", "DetectStackResourceDrift"), ("SeeImportsAndDrift", "BatchDescribeTypeConfigurations")]
+    {
+        assert!(find(&least, sid).action.contains(&format!("cloudformation:{name}")), "drift takes {name}");
     }
 }
 
@@ -176,15 +175,11 @@ fn where_a_stack_is_reached_is_looked_for_where_no_name_leads_to_it() {
         });
         let least = least(&Ask { environment: Some("prod"), checks, ..ask(&app) }).unwrap();
         let all = least.policy.statement.into_iter().flat_map(|one| one.action);
-        all.filter(|name| name.starts_with("elasticloadbalancing:Describe")).collect::<Vec<_>>()
+        let calls = ["DescribeListeners", "DescribeLoadBalancers", "DescribeTargetGroups"];
+        all.filter(|name| calls.iter().any(|call| name.ends_with(call))).count()
     };
     let host = json!({"host": {"host": "shop.example.com", "port": 443}});
-    for call in ["DescribeListeners", "DescribeLoadBalancers", "DescribeTargetGroups"] {
-        let call = format!("elasticloadbalancing:{call}");
-        assert!(looks(Value::Null, true).contains(&call), "{call}");
-        assert!(!looks(host.clone(), true).contains(&call), "{call}");
-    }
-    assert_eq!(looks(Value::Null, false), [""; 0]);
+    assert_eq!([looks(Value::Null, true), looks(host, true), looks(Value::Null, false)], [3, 0, 0]);
 }
 
 #[test]
