@@ -49,13 +49,9 @@ impl AwsPlatform {
 
     /// The outputs of a CloudFormation stack.
     pub async fn stack_outputs(&self, stack: &str) -> PortResult<BTreeMap<String, String>> {
-        let resource = format!("stack {stack}");
-        let wanted = [("StackName".to_owned(), stack.to_owned())];
-        let answer = self.cloudformation("DescribeStacks", &resource, &wanted).await?;
-        if xml(&answer, "StackName").is_none() {
-            return Err(PortError::NotFound(format!("there is no {resource}")));
-        }
-        Ok(members(&answer, "Outputs", "OutputKey", "OutputValue"))
+        let found = self.stacks().describe(stack).await?;
+        let found = found.ok_or_else(|| PortError::NotFound(format!("there is no stack {stack}")))?;
+        Ok(found.outputs.into_iter().map(|output| (output.key, output.value)).collect())
     }
 
     /// Everything that stacks of the region export.

@@ -360,6 +360,7 @@ fn every_call_in_the_source_is_in_the_table_and_nothing_else_is() {
     let elsewhere = [
         "cloudformation:BatchDescribeTypeConfigurations",
         "cloudformation:DetectStackResourceDrift",
+        "cloudformation:TagResource",
         "ecr:BatchCheckLayerAvailability",
         "ecr:BatchGetImage",
         "ecr:CompleteLayerUpload",

@@ -6,7 +6,7 @@ use landfall_stack::{BODY, excess};
 
 use crate::cli::Global;
 use crate::cli::export::{CodepipelineArgs, ExportCommand};
-use crate::commands::manifest;
+use crate::commands::{manifest, release_url};
 use crate::env_vars;
 use crate::error::{CliError, CliResult, not_found};
 use crate::exit::ExitCode;
@@ -16,11 +16,7 @@ pub(crate) fn run(command: &ExportCommand, global: &Global, printer: &Printer) -
     let ExportCommand::Codepipeline(args) = command;
     let app = manifest::load(&global.config, printer)?;
     let region = env_vars::get(env_vars::AWS_REGION).or_else(|| env_vars::get(env_vars::AWS_DEFAULT_REGION));
-    let version = env!("CARGO_PKG_VERSION");
-    let url = args.url.clone().unwrap_or_else(|| {
-        let repository = env!("CARGO_PKG_REPOSITORY");
-        format!("{repository}/releases/download/v{version}/landfall-{version}-x86_64-linux.tar.gz")
-    });
+    let url = args.url.clone().unwrap_or_else(release_url);
     check(args)?;
     let ask = Ask {
         app: &app,

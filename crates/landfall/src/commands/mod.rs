@@ -198,6 +198,12 @@ pub(crate) fn engine_options() -> EngineOptions {
     EngineOptions { socket, ..EngineOptions::default() }
 }
 
+/// Where this version is released, for jobs that run elsewhere.
+fn release_url() -> String {
+    let (repository, version) = (env!("CARGO_PKG_REPOSITORY"), env!("CARGO_PKG_VERSION"));
+    format!("{repository}/releases/download/v{version}/landfall-{version}-x86_64-linux.tar.gz")
+}
+
 pub(crate) fn port_error(error: PortError) -> CliError {
     let code = match &error {
         PortError::Unavailable(_) | PortError::Full(_) => ExitCode::Unavailable,

@@ -11,7 +11,7 @@ use landfall_model::ci::{Ci, CiAction};
 use crate::cli::Global;
 use crate::cli::ci::{BinaryFrom, CiInit, HostName};
 use crate::commands::iam::refused;
-use crate::commands::{manifest, write_file};
+use crate::commands::{manifest, release_url, write_file};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::paths;
@@ -64,13 +64,9 @@ fn settings(args: &CiInit, host: For, ci: &Ci, app: &App, global: &Global) -> Cl
     }
     let version = env!("CARGO_PKG_VERSION");
     let binary = match (args.binary, &args.sha256, &args.image) {
-        (BinaryFrom::Release, Some(sha256), _) => Binary::Release {
-            url: args.url.clone().unwrap_or_else(|| {
-                let repository = env!("CARGO_PKG_REPOSITORY");
-                format!("{repository}/releases/download/v{version}/landfall-{version}-x86_64-linux.tar.gz")
-            }),
-            sha256: sha256.clone(),
-        },
+        (BinaryFrom::Release, Some(sha256), _) => {
+            Binary::Release { url: args.url.clone().unwrap_or_else(release_url), sha256: sha256.clone() }
+        }
         (BinaryFrom::Release, None, _) => {
             let hint = "--sha256 HEX, as the release's .sha256 file has it; or --binary image, or --binary cargo";
             return Err(usage("which checksum has the release? None that is not checked is run", hint));

@@ -15,7 +15,7 @@ use crate::cli::stack::StackRecoverArgs;
 use crate::commands::port_error;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
-use crate::printer::Printer;
+use crate::printer::{OutputFormat, Printer};
 
 /// An export of the stack that others import.
 #[derive(Debug, Serialize)]
@@ -89,11 +89,13 @@ pub(super) async fn run(args: &StackRecoverArgs, global: &Global, printer: &Prin
     };
     let ending = match done.await {
         Ok(ending) => ending,
-        // What is wrong is known, whatever stands in the way of mending it.
-        Err(error) => {
+        // What is wrong is known, whatever stands in the way of mending it: stdout has one document, and that is in it.
+        Err(error) if printer.json() => {
             print(None, error.code)?;
-            return Err(error);
+            Printer::new(OutputFormat::Text, printer.color(), printer.quiet).error(&error);
+            return Err(CliError::silent(error.code));
         }
+        Err(error) => return Err(error),
     };
     let code = match (&ending, &way) {
         (Some(watched), _) => told(&open, watched, printer),
