@@ -7,6 +7,7 @@ use landfall_cluster::roll::{Compute, Facts, Failure, Goal, Next, Patience, Wait
 use landfall_cluster::{Around, Part, Standing, Version, stack_name};
 use landfall_model::Timestamp;
 use landfall_ports::PortError;
+use landfall_ports::stacks::Back;
 use landfall_stack::live::{Before, Causes, of_operation, told};
 use landfall_steps::cluster::{Cluster, Did};
 use serde::Serialize;
@@ -282,7 +283,7 @@ impl<'a> Roll<'a> {
         };
         let of_version = facts.computes.iter().find(|one| one.stack == *stack).map(|one| one.id.clone());
         let id = of_version.unwrap_or_else(|| stack.clone());
-        let events = self.reach.stacks.events(&id, None).await.map_err(port_error)?;
+        let events = self.reach.stacks.events(&id, Back::Operation).await.map_err(port_error)?;
         let causes = Causes::of(of_operation(&events, &id), &id);
         for cause in causes.root.iter().chain(&causes.blocking) {
             self.printer.failure(format_args!("{} ({}): {}", cause.resource, cause.kind, cause.reason));
