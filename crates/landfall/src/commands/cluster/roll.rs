@@ -114,7 +114,7 @@ pub(super) async fn destroy(args: &ClusterDestroyArgs, printer: &Printer) -> Cli
         facts.computes.len(),
         facts.instances.len()
     ));
-    if !args.yes && !(printer.interactive() && crate::commands::stack::asked("delete all of it?")) {
+    if !(args.yes || printer.interactive() && crate::commands::stack::asked("delete all of it?")) {
         return Err(
             CliError::new(ExitCode::Usage, "nothing was deleted").hint("--yes says so where nobody can be asked")
         );
