@@ -14,7 +14,9 @@ mod read;
 pub mod roll;
 mod word;
 
-pub use build::{Around, Standing, Unfit, cluster, compute, health, providers, restanding, sizes, user_data};
+pub use build::{
+    Around, Standing, Unfit, associated, cluster, compute, health, providers, restanding, sizes, user_data,
+};
 pub use infra::{
     Bid, Bounds, Capacity, Compatibility, Ebs, Efs, Fleet, Group, Image, Infra, Metric, Network, OnDemand,
 };

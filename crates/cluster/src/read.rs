@@ -127,7 +127,7 @@ impl Read<'_> {
         let groups = self.groups(&instances);
         let fleets = self.fleets(&instances);
         self.apart(&instances);
-        self.one_architecture(&instances, &image);
+        self.one_image(&instances, &image);
         let infra = Infra {
             name,
             network,
@@ -191,6 +191,9 @@ impl Read<'_> {
                     most.map(|price| price.to_string()).unwrap_or_default()
                 ));
             }
+        }
+        if infra.capacity == Capacity::EcsManaged {
+            self.no_weights(instances);
         }
         if infra.user_data.is_some() && infra.image == Image::Bottlerocket {
             let message = "Bottlerocket runs no scripts";

@@ -65,6 +65,14 @@ pub(crate) fn is_arm(instance_type: &str) -> bool {
     family == "a1" || after.starts_with('g')
 }
 
+/// Whether it has GPUs that ECS hands to tasks, which are NVIDIA's: families `p…`, `g…` and `gr…`, but for `g4ad`
+/// (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-gpu.html>).
+pub(crate) fn is_gpu(instance_type: &str) -> bool {
+    let family = instance_type.split('.').next().unwrap_or_default();
+    let digit = family.find(|c: char| c.is_ascii_digit()).unwrap_or_default();
+    matches!(&family[..digit], "p" | "g" | "gr") && family != "g4ad"
+}
+
 /// `2m`, `90s`, `1h`: what ECS's agent reads. A number alone is minutes, as the README counts.
 pub(crate) fn timeout(text: &str) -> Option<String> {
     let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
@@ -136,6 +144,8 @@ mod tests {
         assert!(
             ["m7g.large", "c7gn.large", "im4gn.xlarge", "a1.large", "t4g.nano", "g5g.xlarge"].into_iter().all(is_arm)
         );
+        assert!(["p4d.24xlarge", "p5.48xlarge", "g4dn.xlarge", "g5g.xlarge", "gr6.4xlarge"].into_iter().all(is_gpu));
+        assert!(!["t4g.nano", "g4ad.xlarge", "c7g.large", "m5.large", "inf2.xlarge"].into_iter().any(is_gpu));
         assert!(!["m5.large", "g5.large", "t3.large", "c7i.large", "g4dn.xlarge"].into_iter().any(is_arm));
     }
 

@@ -4,16 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use landfall_cluster::roll::{Base, Compute, Facts, Goal, Instance, Next, Proof, Proving, State, computes};
+use landfall_cluster::roll::{Base, Facts, Goal, Instance, Next, Proof, Proving, State, computes};
 use landfall_cluster::{
-    Around, Infra, Part, Standing, Unfit, Version, attributes, cluster, compute, health, labels, owner, providers,
+    Around, Infra, Part, Standing, Unfit, Version, associated, attributes, cluster, compute, health, labels, owner,
     restanding, sizes, stack_name,
 };
+use landfall_model::Timestamp;
 use landfall_model::cloudformation::StackState;
 use landfall_ports::container_instances::{ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed};
 use landfall_ports::stacks::Stacks;
 use landfall_ports::{PortError, PortResult};
-use landfall_stack::live::{Before, Plan, Wanted, token};
+use landfall_stack::live::{Before, Phase, Plan, Wanted, phase, token};
 
 use crate::stack::{Prepared, Purpose, discard, execute, mark, prepare};
 
@@ -36,6 +37,35 @@ struct Memory {
     /// Since when tasks are seen of which ECS does not say when they were made or began.
     seen: BTreeMap<(String, String), i64>,
     refused: Option<String>,
+    /// By the stack's ARN.
+    begun: BTreeMap<String, Begun>,
+}
+
+/// What this run began on a stack.
+struct Begun {
+    /// The stack's last change of before.
+    before: Option<Timestamp>,
+    /// CloudFormation was seen at work on it since.
+    seen: bool,
+}
+
+impl Begun {
+    /// Whether it came to nothing. A look right after the beginning may show the stack as it was before: that says nothing.
+    fn undone(&mut self, stack: &StackState) -> bool {
+        let at = phase(Some(stack));
+        self.seen |= matches!(at, Phase::Busy(_));
+        match at {
+            Phase::Steady { rolled_back: true } => self.seen || stack.updated != self.before,
+            Phase::DeleteStuck => self.seen,
+            _ => false,
+        }
+    }
+}
+
+impl Memory {
+    fn undone(&mut self, stack: &StackState) -> bool {
+        self.begun.get_mut(&stack.id).is_some_and(|begun| begun.undone(stack))
+    }
 }
 
 /// How a thing to do went.
@@ -84,6 +114,10 @@ impl<'a> Cluster<'a> {
         let name = &self.infra.name;
         let all = self.stacks.list().await?;
         let mut found = computes(name, &all);
+        for one in &mut found {
+            let stack = all.iter().find(|stack| stack.id == one.id);
+            one.undone = stack.is_some_and(|stack| self.memory.undone(stack));
+        }
         let wanted = match goal {
             Goal::Deploy { version, .. } => Some(version.clone()),
             Goal::Settle | Goal::Keep(_) | Goal::Destroy => None,
@@ -92,17 +126,7 @@ impl<'a> Cluster<'a> {
         for (part, base) in [(Part::Cluster, &mut cluster_stack), (Part::Health, &mut health_stack)] {
             let stack = all.iter().find(|stack| stack.name == stack_name(name, part, None));
             base.state = State::of(stack, name);
-        }
-        // Whether they are what they shall be matters to whoever deploys only.
-        if wanted.is_some() {
-            for (part, base) in [(Part::Cluster, &mut cluster_stack), (Part::Health, &mut health_stack)] {
-                if base.state == State::Ready
-                    && let Some(stack) = all.iter().find(|stack| stack.name == stack_name(name, part, None))
-                {
-                    let template = self.lasting(part, &found);
-                    base.current = self.template(stack).await?.as_ref() == Some(&template);
-                }
-            }
+            base.undone = stack.is_some_and(|stack| self.memory.undone(stack));
         }
         let mut proofs = Vec::new();
         if let Some(version) = &wanted
@@ -132,7 +156,7 @@ impl<'a> Cluster<'a> {
                 (instances.iter().map(instance).collect(), less.map(|service| service.name).collect())
             }
         };
-        Ok(Facts {
+        let mut facts = Facts {
             name: name.clone(),
             cluster: cluster_stack,
             health: health_stack,
@@ -141,8 +165,23 @@ impl<'a> Cluster<'a> {
             proofs,
             refused: self.memory.refused.clone(),
             unsteady,
+            associated: Vec::new(),
             now,
-        })
+        };
+        // Whether they are what they shall be matters to whoever deploys only.
+        for part in [Part::Cluster, Part::Health].into_iter().filter(|_| wanted.is_some()) {
+            let base = if part == Part::Cluster { &facts.cluster } else { &facts.health };
+            let stack = all.iter().find(|stack| stack.name == stack_name(name, part, None));
+            let Some(stack) = stack.filter(|_| base.state == State::Ready) else { continue };
+            let there = self.template(stack).await?.unwrap_or_default();
+            if part == Part::Cluster {
+                facts.associated = associated(&there);
+            }
+            let current = self.lasting(part, &facts) == there;
+            let base = if part == Part::Cluster { &mut facts.cluster } else { &mut facts.health };
+            base.current = current;
+        }
+        Ok(facts)
     }
 
     /// The one thing.
@@ -206,7 +245,7 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    async fn change(&self, wanted: &Wanted) -> PortResult<Did> {
+    async fn change(&mut self, wanted: &Wanted) -> PortResult<Did> {
         match prepare(self.stacks, wanted, Purpose::Apply).await? {
             Prepared::Pending => Ok(Did::Pending),
             Prepared::Nothing => Ok(Did::It),
@@ -216,23 +255,37 @@ impl<'a> Cluster<'a> {
                 let begun = mark(self.stacks, &wanted.stack).await?;
                 match execute(self.stacks, &begun, &ready.set.name).await {
                     // Somebody else was faster: the next look tells what is to be done then.
-                    Ok(()) | Err(PortError::Conflict(_)) => Ok(Did::It),
+                    Ok(()) | Err(PortError::Conflict(_)) => {
+                        let before = ready.stack.and_then(|stack| stack.updated);
+                        self.memory.begun.insert(begun.stack, Begun { before, seen: false });
+                        Ok(Did::It)
+                    }
                     Err(error) => Err(error),
                 }
             }
         }
     }
 
-    async fn delete(&self, id: &str) -> PortResult<Did> {
-        match self.stacks.delete(id, &[], None, &token("delete", &[id])).await {
-            Ok(()) | Err(PortError::NotFound(_)) => Ok(Did::It),
+    async fn delete(&mut self, id: &str) -> PortResult<Did> {
+        let begun = match mark(self.stacks, id).await {
+            Err(PortError::NotFound(_)) => return Ok(Did::It),
+            begun => begun?,
+        };
+        // One that failed is begun anew under another token: CloudFormation may take the same one as said already.
+        let token = token("delete", &[id, begun.since.as_deref().unwrap_or_default()]);
+        match self.stacks.delete(id, &[], None, &token).await {
+            Ok(()) => {
+                self.memory.begun.insert(begun.stack, Begun { before: None, seen: false });
+                Ok(Did::It)
+            }
+            Err(PortError::NotFound(_)) => Ok(Did::It),
             Err(PortError::Conflict(_)) => Ok(Did::Pending),
             Err(error) => Err(error),
         }
     }
 
     /// Of the version that is wanted by what `infra.yml` says; of another by its own template, as that is of another infra.yml.
-    async fn stand(&self, version: &Version, standing: Standing, facts: &Facts) -> PortResult<Did> {
+    async fn stand(&mut self, version: &Version, standing: Standing, facts: &Facts) -> PortResult<Did> {
         let Some(own) = facts.computes.iter().find(|one| one.version == *version) else { return Ok(Did::Pending) };
         let Some(stack) = self.stacks.describe(&own.id).await? else { return Ok(Did::Pending) };
         let template = self.stacks.template(&own.id).await?.unwrap_or_default();
@@ -285,7 +338,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn wanted_base(&self, part: Part, facts: &Facts) -> Wanted {
-        Wanted { template: self.lasting(part, &facts.computes), ..self.wanted(part, None) }
+        Wanted { template: self.lasting(part, facts), ..self.wanted(part, None) }
     }
 
     fn wanted_compute(&self, version: &Version, facts: &Facts) -> PortResult<Wanted> {
@@ -301,16 +354,11 @@ impl<'a> Cluster<'a> {
         compute(self.infra, version, &self.around).map(|template| template.compact())
     }
 
-    /// The template of a stack that lasts. `found`: versions that are there.
-    fn lasting(&self, part: Part, found: &[Compute]) -> String {
+    /// The template of a stack that lasts.
+    fn lasting(&self, part: Part, facts: &Facts) -> String {
         match part {
             Part::Health => health(self.infra).compact(),
-            _ => {
-                // The newest first: tasks go there by default.
-                let ready = found.iter().rev().filter(|one| one.state == State::Ready);
-                let of: Vec<String> = ready.flat_map(|one| providers(self.infra, &one.version)).collect();
-                cluster(self.infra, &of).compact()
-            }
+            _ => cluster(self.infra, &facts.providers(self.infra)).compact(),
         }
     }
 
@@ -348,4 +396,26 @@ fn proof(task: &PinnedTaskState, seen: i64) -> Proof {
         (None, _) => Proving::Pending,
     };
     Proof { task: task.arn.clone(), created: task.created.map_or(seen, |at| at.as_second()), state }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_run_began_came_to_nothing_where_it_was_seen_to() {
+        let at = |second| Timestamp::from_second(second).ok();
+        let stack = |status: &str, updated| StackState { status: status.to_owned(), updated, ..StackState::default() };
+        let mut begun = Begun { before: at(1), seen: false };
+        // Rolled back long ago, and not seen at work yet.
+        assert!(!begun.undone(&stack("UPDATE_ROLLBACK_COMPLETE", at(1))));
+        assert!(begun.undone(&stack("UPDATE_ROLLBACK_COMPLETE", at(2))));
+        assert!(!begun.undone(&stack("UPDATE_COMPLETE", at(2))));
+        let mut begun = Begun { before: None, seen: false };
+        assert!(!begun.undone(&stack("DELETE_FAILED", at(1))));
+        assert!(!begun.undone(&stack("DELETE_IN_PROGRESS", at(1))));
+        assert!(begun.undone(&stack("DELETE_FAILED", at(1))));
+        // Of what others began nobody here knows.
+        assert!(!Memory::default().undone(&stack("UPDATE_ROLLBACK_COMPLETE", at(2))));
+    }
 }

@@ -22,7 +22,7 @@ const BADGES: [(&str, &str); 4] =
 /// Small, and of a registry that needs no login; AWS keeps Docker's official images there.
 const IMAGE: &str = "public.ecr.aws/docker/library/busybox:1.37";
 
-/// `providers`: capacity providers of all compute stacks that are there, those that tasks go to by default first.
+/// `providers`: capacity providers that it has, the one that tasks go to by default first.
 pub fn cluster(infra: &Infra, providers: &[String]) -> Template {
     let mut build = Build::new(infra, None);
     let name = &infra.name;
@@ -52,12 +52,20 @@ pub fn cluster(infra: &Infra, providers: &[String]) -> Template {
         let group = build.add(Id::of(&[&export]), Properties::SecurityGroup(group));
         build.exported(&export, &format!("Worn by {who}"), Expr::Attribute(group, "GroupId"));
     }
-    if infra.instance_profile.is_none() {
-        build.profile();
-    }
+    // Wanted or not: versions that run may import it, and CloudFormation takes away no export that is imported.
+    build.profile();
     let logs = LogGroup { log_group_name: log_group(name), retention_in_days: 30, tags: build.tags() };
     build.add(Id::of(&["Logs"]), Properties::LogGroup(logs));
     build.done(format!("Cluster {name}. Made by `landfall cluster deploy`: change infra.yml, not this."))
+}
+
+/// The capacity providers that a cluster's template associates.
+pub fn associated(template: &str) -> Vec<String> {
+    let whole: serde_json::Value = serde_json::from_str(template).unwrap_or_default();
+    let resources = whole["Resources"].as_object().into_iter().flat_map(|all| all.values());
+    let own = resources.filter(|one| one["Type"] == "AWS::ECS::ClusterCapacityProviderAssociations");
+    let names = own.filter_map(|one| one["Properties"]["CapacityProviders"].as_array()).flatten();
+    names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 /// A task definition that only instances of ours can run: which version's, whoever runs it says.

@@ -215,9 +215,11 @@ impl Build<'_> {
         match (self.infra.compatibility, size.as_slice()) {
             (Compatibility::SpotFleets, [target]) => self.request(fleet, launch, target.clone(), &common.place),
             (_, [min, max]) => {
+                // ECS's managed scaling counts instances: its groups have no weights, not even weights of 1.
+                let weighted = self.infra.capacity != Capacity::EcsManaged;
                 let overrides = fleet.bids.iter().map(|bid| Override {
                     instance_type: bid.instance_type.clone(),
-                    weighted_capacity: bid.weight.to_string(),
+                    weighted_capacity: weighted.then(|| bid.weight.to_string()),
                 });
                 let mixed = MixedInstances {
                     launch_template: MixedTemplate {

@@ -68,7 +68,7 @@ fn shell(infra: &Infra, timeout: &str, attributes: &[(&str, &str)], script: Opti
         attributes.join(",")
     );
     if !infra.efs.is_empty() {
-        text.push_str("dnf install -y amazon-efs-utils\n");
+        text.push_str("command -v mount.efs >/dev/null || dnf install -y amazon-efs-utils\n");
     }
     for mount in &infra.efs {
         let (id, path) = (&mount.id, &mount.path);
@@ -89,7 +89,8 @@ fn shell(infra: &Infra, timeout: &str, attributes: &[(&str, &str)], script: Opti
     Ok(text)
 }
 
-/// Encrypted, all of them, those of the image itself too.
+/// Encrypted, all of them, those of the image itself too; but of an image that is somebody's own nobody here knows the root device, and
+/// another volume at `/dev/xvda` would be one too many.
 pub(super) fn volumes(infra: &Infra) -> Vec<BlockDevice> {
     let volume = |device: &str, size: Option<u32>| BlockDevice {
         device_name: device.to_owned(),
@@ -97,7 +98,8 @@ pub(super) fn volumes(infra: &Infra) -> Vec<BlockDevice> {
     };
     let own: &[&str] = match infra.image {
         Image::Bottlerocket => &[ROOT_DEVICE, BOTTLEROCKET_DATA],
-        Image::AmazonLinux2023 | Image::Ami(_) => &[ROOT_DEVICE],
+        Image::AmazonLinux2023 => &[ROOT_DEVICE],
+        Image::Ami(_) => &[],
     };
     let unnamed = own.iter().filter(|device| !infra.ebs.iter().any(|one| one.device == **device));
     let mut all: Vec<BlockDevice> = unnamed.map(|device| volume(device, None)).collect();

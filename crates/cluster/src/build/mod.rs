@@ -5,7 +5,7 @@ mod compute;
 mod launch;
 mod sizes;
 
-pub use base::{cluster, health};
+pub use base::{associated, cluster, health};
 pub use compute::{compute, providers};
 pub use launch::user_data;
 pub use sizes::{Standing, restanding, sizes};
@@ -52,19 +52,30 @@ impl Infra {
     /// <https://bottlerocket.dev/en/os/latest/#/install/quickstart/aws/host-containers/>).
     pub fn image_parameter(&self) -> Option<&'static str> {
         let types = self.groups.iter().map(|group| &group.instance_type);
-        let mut types =
-            types.chain(self.fleets.iter().flat_map(|fleet| fleet.bids.iter().map(|bid| &bid.instance_type)));
-        let arm = types.any(|kind| word::is_arm(kind));
-        match (&self.image, arm) {
-            (Image::Ami(_), _) => None,
-            (Image::AmazonLinux2023, false) => {
+        let types: Vec<&String> =
+            types.chain(self.fleets.iter().flat_map(|fleet| fleet.bids.iter().map(|bid| &bid.instance_type))).collect();
+        // Of either all are, or none is: what is mixed was refused.
+        let arm = types.iter().any(|kind| word::is_arm(kind));
+        let gpu = types.iter().any(|kind| word::is_gpu(kind));
+        match (&self.image, arm, gpu) {
+            (Image::Ami(_), _, _) => None,
+            (Image::AmazonLinux2023, false, true) => {
+                Some("/aws/service/ecs/optimized-ami/amazon-linux-2023/gpu/recommended/image_id")
+            }
+            (Image::AmazonLinux2023, false, false) => {
                 Some("/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id")
             }
-            (Image::AmazonLinux2023, true) => {
+            (Image::AmazonLinux2023, true, _) => {
                 Some("/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id")
             }
-            (Image::Bottlerocket, false) => Some("/aws/service/bottlerocket/aws-ecs-2/x86_64/latest/image_id"),
-            (Image::Bottlerocket, true) => Some("/aws/service/bottlerocket/aws-ecs-2/arm64/latest/image_id"),
+            (Image::Bottlerocket, false, true) => {
+                Some("/aws/service/bottlerocket/aws-ecs-2-nvidia/x86_64/latest/image_id")
+            }
+            (Image::Bottlerocket, true, true) => {
+                Some("/aws/service/bottlerocket/aws-ecs-2-nvidia/arm64/latest/image_id")
+            }
+            (Image::Bottlerocket, false, false) => Some("/aws/service/bottlerocket/aws-ecs-2/x86_64/latest/image_id"),
+            (Image::Bottlerocket, true, false) => Some("/aws/service/bottlerocket/aws-ecs-2/arm64/latest/image_id"),
         }
     }
 }

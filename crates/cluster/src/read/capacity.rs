@@ -196,21 +196,48 @@ impl Read<'_> {
         kind
     }
 
-    /// One image is for one kind of processor.
-    pub(super) fn one_architecture(&self, instances: &Map<'_>, image: &Image) {
+    /// ECS counts instances.
+    pub(super) fn no_weights(&self, instances: &Map<'_>) {
+        for bid in instances.items("spot_fleets").iter().flat_map(|fleet| fleet.items("bids")) {
+            if bid.text("weight").is_some_and(|weight| weight != "1") {
+                let message = "`capacity: ecs-managed` knows no weights: ECS counts instances";
+                let error =
+                    Diagnostic::error(codes::BAD_VALUE, message).label(bid.get("weight").span(), "leave it out");
+                self.reader.report(error.help("or `capacity: landfall`, or a fleet for each size of instances"));
+            }
+        }
+    }
+
+    /// One image is for one kind of processor, and either knows GPUs or does not.
+    pub(super) fn one_image(&self, instances: &Map<'_>, image: &Image) {
+        if matches!(image, Image::Ami(_)) {
+            return;
+        }
         let groups = instances.items("auto_scaling_groups");
         let fleets = instances.items("spot_fleets");
         let bids: Vec<Map<'_>> = fleets.iter().flat_map(|fleet| fleet.items("bids")).collect();
-        let types =
-            groups.iter().chain(&bids).filter_map(|one| Some((one.text("instance_type")?, one.get("instance_type"))));
-        let (arm, other): (Vec<_>, Vec<_>) = types.partition(|(kind, _)| word::is_arm(kind));
-        if let (Some((one, here)), Some((two, there))) = (arm.first(), other.first())
-            && !matches!(image, Image::Ami(_))
-        {
+        let all = groups.iter().chain(&bids);
+        let types: Vec<(String, At<'_>)> =
+            all.filter_map(|one| Some((one.text("instance_type")?, one.get("instance_type")))).collect();
+        let first = |fits: &dyn Fn(&str) -> bool| types.iter().find(|(kind, _)| fits(kind));
+        if let (Some((one, here)), Some((two, there))) = (first(&word::is_arm), first(&|kind| !word::is_arm(kind))) {
             let message = format!("{one} has an ARM processor and {two} has none: one image cannot run on both");
             let error = Diagnostic::error(codes::BAD_VALUE, message);
             self.reader
                 .report(error.label(here.span(), "ARM").label(there.span(), "x86").help("make two clusters of them"));
+        }
+        if let (Some((one, here)), Some((two, there))) = (first(&word::is_gpu), first(&|kind| !word::is_gpu(kind))) {
+            let message = format!("{one} has GPUs and {two} has none: the image with their drivers is another one");
+            let error = Diagnostic::error(codes::BAD_VALUE, message);
+            self.reader
+                .report(error.label(here.span(), "GPUs").label(there.span(), "none").help("make two clusters of them"));
+        }
+        if let Some((one, here)) = first(&|kind| word::is_arm(kind) && word::is_gpu(kind))
+            && *image == Image::AmazonLinux2023
+        {
+            let message = format!("no image of Amazon Linux 2023 for ECS is known for {one}: ARM with GPUs");
+            let error = Diagnostic::error(codes::BAD_VALUE, message);
+            self.reader.report(error.label(here.span(), "").help("`image: bottlerocket`, or `ami-…`"));
         }
     }
 }

@@ -8,7 +8,8 @@ use landfall_model::inventory::TAG_ENVIRONMENT;
 use landfall_stack::live::{Before, Phase, before};
 use serde::Serialize;
 
-use crate::build::Standing;
+use crate::build::{Standing, providers};
+use crate::infra::Infra;
 use crate::names::{LABEL_CLUSTER, LABEL_PART, LABEL_VERSION, Part, Version, owner};
 
 /// One look.
@@ -27,6 +28,8 @@ pub struct Facts {
     pub refused: Option<String>,
     /// Services with fewer tasks running than they should have.
     pub unsteady: Vec<String>,
+    /// Capacity providers that the cluster's stack associates; only for a deployment.
+    pub associated: Vec<String>,
     /// Seconds since 1970.
     pub now: i64,
 }
@@ -37,6 +40,8 @@ pub struct Base {
     pub state: State,
     /// It is what `infra.yml` says.
     pub current: bool,
+    /// What this run began of it was rolled back, or its deletion failed.
+    pub undone: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -67,6 +72,9 @@ impl State {
     }
 }
 
+/// It can only be deleted again.
+pub(super) const DELETE_FAILED: &str = "DELETE_FAILED";
+
 /// The stack of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Compute {
@@ -79,6 +87,8 @@ pub struct Compute {
     pub standing: Standing,
     /// It is what `infra.yml` says; only of the version that is deployed.
     pub current: bool,
+    /// What this run began of it was rolled back, or its deletion failed.
+    pub undone: bool,
     /// Seconds since 1970.
     pub created: i64,
     /// The last change of it.
@@ -140,14 +150,37 @@ fn compute(cluster: &str, stack: &StackState) -> Option<Compute> {
         state,
         standing: Standing::of(parameter("Status"), parameter("Roll")),
         current: false,
+        undone: false,
         created: stack.created.map(|at| at.as_second()).unwrap_or_default(),
         since: stack.updated.or(stack.created).map(|at| at.as_second()).unwrap_or_default(),
     })
 }
 
+impl Compute {
+    /// Its deletion failed, and nothing else can be done with it.
+    pub(super) fn half_gone(&self) -> bool {
+        matches!(&self.state, State::Stuck(status) if status == DELETE_FAILED)
+    }
+}
+
 impl Facts {
     pub fn of_version(&self, version: &Version) -> impl Iterator<Item = &Instance> {
         self.instances.iter().filter(move |one| one.version.as_deref() == Some(version.as_str()))
+    }
+
+    /// Capacity providers that the cluster is to have: those of versions that are used, the newest first, to which tasks go by default; and
+    /// what it had before for as long as anything is left of it, as ECS disassociates none that a task uses
+    /// (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PutClusterCapacityProviders.html>). What is associated cannot be
+    /// deleted: so a version's go before its stack does.
+    pub fn providers(&self, infra: &Infra) -> Vec<String> {
+        let there =
+            self.computes.iter().rev().filter(|one| matches!(one.state, State::Ready | State::Busy | State::Stuck(_)));
+        let (used, others): (Vec<&Compute>, Vec<&Compute>) =
+            there.partition(|one| one.standing.status() == "active" && !one.half_gone());
+        let left =
+            others.into_iter().filter(|one| self.of_version(&one.version).any(|one| !one.draining || one.tasks > 0));
+        let left = left.flat_map(|one| providers(infra, &one.version)).filter(|name| self.associated.contains(name));
+        used.into_iter().flat_map(|one| providers(infra, &one.version)).chain(left).collect()
     }
 
     /// How many instances each fleet and group has now, of all versions that are used.

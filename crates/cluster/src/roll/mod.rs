@@ -14,6 +14,8 @@ pub use facts::{Base, Compute, Facts, Instance, Proof, Proving, State, computes}
 
 use serde::Serialize;
 
+use self::facts::DELETE_FAILED;
+
 use crate::build::Standing;
 use crate::names::{Part, Version, stack_name};
 
@@ -121,6 +123,8 @@ pub enum Wait {
 pub enum Failure {
     #[error("stack {stack} is {status}, and cannot be changed")]
     Stuck { stack: String, status: String },
+    #[error("the change of stack {stack} was rolled back")]
+    Undone { stack: String },
     #[error("stack {stack} could not be made")]
     NeverCame { stack: String },
     #[error("stack {stack} belongs to {}", .owner.as_deref().unwrap_or("somebody else"))]
@@ -134,9 +138,14 @@ pub enum Failure {
 }
 
 pub fn next(goal: &Goal, facts: &Facts, patience: Patience) -> Next {
+    // What CloudFormation took back it would take back again; whoever asks anew tries it once more.
+    let undone = facts.computes.iter().find(|one| one.undone && one.state == State::Ready);
+    if let Some(one) = undone.filter(|_| *goal != Goal::Destroy) {
+        return failed(Failure::Undone { stack: one.stack.clone() });
+    }
     let decided = match goal {
         Goal::Deploy { version, fresh } => deploy(version, *fresh, facts, patience),
-        Goal::Keep(version) => undrain(version, facts),
+        Goal::Keep(version) => busy(version, facts).or_else(|| undrain(version, facts)),
         Goal::Settle | Goal::Destroy => None,
     };
     decided.or_else(|| empty(goal, facts)).or_else(|| leave(goal, facts)).unwrap_or(Next::Done)
@@ -150,6 +159,7 @@ fn base(part: Part, stack: &Base, cluster: &str) -> Option<Next> {
         State::NeverCame => Some(failed(Failure::NeverCame { stack: name })),
         State::Foreign(owner) => Some(failed(Failure::Foreign { stack: name, owner: owner.clone() })),
         State::Ready if stack.current => None,
+        State::Ready if stack.undone => Some(failed(Failure::Undone { stack: name })),
         State::Ready | State::Absent => Some(Next::Apply { part }),
     }
 }
@@ -176,6 +186,9 @@ fn deploy(version: &Version, fresh: bool, facts: &Facts, patience: Patience) -> 
         State::Busy => return Some(Next::Wait { on: Wait::Stack { stack: own.stack.clone() } }),
         State::NeverCame if fresh => return Some(Next::Delete { stack: own.stack.clone(), id: own.id.clone() }),
         State::NeverCame => return Some(failed(Failure::NeverCame { stack: own.stack.clone() })),
+        State::Stuck(_) if own.half_gone() && !own.undone && facts.of_version(version).all(|one| one.tasks == 0) => {
+            return Some(Next::Delete { stack: own.stack.clone(), id: own.id.clone() });
+        }
         State::Stuck(status) => {
             return Some(failed(Failure::Stuck { stack: own.stack.clone(), status: status.clone() }));
         }
@@ -207,7 +220,7 @@ fn deploy(version: &Version, fresh: bool, facts: &Facts, patience: Patience) -> 
                 Some(one) => {
                     Some(Next::Stand { version: one.version.clone(), standing: Standing::Inactive, why: None })
                 }
-                None => stand(Standing::Active, None),
+                None => in_use(version, facts).or_else(|| stand(Standing::Active, None)),
             }
         }
         Standing::Active => {
@@ -215,6 +228,15 @@ fn deploy(version: &Version, fresh: bool, facts: &Facts, patience: Patience) -> 
             facts.proofs.iter().find(runs).map(|proof| Next::StopProof { task: proof.task.clone() })
         }
     }
+}
+
+/// Another version that tasks go to still, and that cannot be told otherwise. What is half gone goes on going.
+fn in_use(version: &Version, facts: &Facts) -> Option<Next> {
+    let others = facts.computes.iter().filter(|one| one.version != *version && one.standing.status() == "active");
+    others.filter(|one| !one.half_gone()).find_map(|one| match &one.state {
+        State::Stuck(status) => Some(failed(Failure::Stuck { stack: one.stack.clone(), status: status.clone() })),
+        _ => None,
+    })
 }
 
 /// Whether a version works: its instances register, and a task that is held to them runs and stays.
@@ -252,6 +274,11 @@ fn prove(own: &Compute, facts: &Facts, patience: Patience) -> Option<Next> {
     }
 }
 
+fn busy(version: &Version, facts: &Facts) -> Option<Next> {
+    let own = facts.computes.iter().find(|one| one.version == *version && one.state == State::Busy);
+    own.map(|one| Next::Wait { on: Wait::Stack { stack: one.stack.clone() } })
+}
+
 fn undrain(version: &Version, facts: &Facts) -> Option<Next> {
     let draining = facts.of_version(version).filter(|one| one.draining);
     let instances: Vec<String> = draining.map(|one| one.arn.clone()).collect();
@@ -261,30 +288,34 @@ fn undrain(version: &Version, facts: &Facts) -> Option<Next> {
 /// Stacks that are not used any more: their instances are drained a few at a time, while services have what they should, and the stack
 /// goes when nothing runs on them.
 fn empty(goal: &Goal, facts: &Facts) -> Option<Next> {
-    let mut waits = None;
+    let (mut waits, mut fails) = (None, None);
     let goes = |one: &&Compute| {
         *goal == Goal::Destroy
             || matches!(one.standing, Standing::Inactive | Standing::Failed)
             || one.state == State::NeverCame
+            // Another version is there, which works: this is not reached before.
+            || one.half_gone() && matches!(goal, Goal::Deploy { .. })
     };
     for one in facts.computes.iter().filter(goes) {
         match empty_one(goal, one, facts) {
             Some(Next::Wait { on }) => drop(waits.get_or_insert(on)),
+            // One that is stuck is not in the way of the others.
+            Some(Next::Failed { why }) => drop(fails.get_or_insert(why)),
             Some(next) => return Some(next),
             None => {}
         }
     }
-    waits.map(|on| Next::Wait { on })
+    waits.map(|on| Next::Wait { on }).or(fails.map(failed))
 }
 
 fn empty_one(goal: &Goal, one: &Compute, facts: &Facts) -> Option<Next> {
     match &one.state {
         State::Busy => return Some(Next::Wait { on: Wait::Stack { stack: one.stack.clone() } }),
-        State::Stuck(status) => {
+        State::Stuck(status) if !one.half_gone() || one.undone => {
             return Some(failed(Failure::Stuck { stack: one.stack.clone(), status: status.clone() }));
         }
         State::Absent | State::Foreign(_) => return None,
-        State::Ready | State::NeverCame => {}
+        State::Stuck(_) | State::Ready | State::NeverCame => {}
     }
     let delete = || Some(Next::Delete { stack: one.stack.clone(), id: one.id.clone() });
     if *goal == Goal::Destroy {
@@ -320,7 +351,7 @@ fn leave(goal: &Goal, facts: &Facts) -> Option<Next> {
         match &stack.state {
             State::Absent | State::Foreign(_) => None,
             State::Busy => Some(Next::Wait { on: Wait::Stack { stack: name } }),
-            State::Stuck(status) if status != "DELETE_FAILED" => {
+            State::Stuck(status) if status != DELETE_FAILED || stack.undone => {
                 Some(failed(Failure::Stuck { stack: name, status: status.clone() }))
             }
             State::Stuck(_) | State::Ready | State::NeverCame => Some(Next::Leave { part }),

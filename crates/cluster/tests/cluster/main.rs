@@ -182,6 +182,40 @@ fn images_are_those_of_the_processor() {
     assert_eq!(of(REGRESSION), Some("/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"));
     assert_eq!(of(SEVERAL), Some("/aws/service/bottlerocket/aws-ecs-2/arm64/latest/image_id"));
     assert_eq!(of(MANAGED), None);
+    let gpus = REGRESSION.replace("t3.small", "g4dn.xlarge").replace("t3.medium", "g5.xlarge");
+    assert_eq!(of(&gpus), Some("/aws/service/ecs/optimized-ami/amazon-linux-2023/gpu/recommended/image_id"));
+    let own = REGRESSION.replace("t3.small", "g4dn.xlarge");
+    assert!(refused(&own).contains("g4dn.xlarge has GPUs and t3.medium has none"), "{}", refused(&own));
+    let arm = SEVERAL.replace("eu-central-1", "us-west-2");
+    let arm = ["m7g.large", "m7g.xlarge", "c7g.large", "c7g.2xlarge"]
+        .iter()
+        .fold(arm, |text, kind| text.replace(kind, "g5g.xlarge"));
+    assert_eq!(of(&arm), Some("/aws/service/bottlerocket/aws-ecs-2-nvidia/arm64/latest/image_id"));
+    let amazon = refused(&arm.replace("image: bottlerocket", "image: amazon-linux-2023"));
+    assert!(amazon.contains("ARM with GPUs"), "{amazon}");
+}
+
+#[test]
+fn ecs_counts_instances() {
+    assert!(!made(MANAGED).json().contains("WeightedCapacity") && made(REGRESSION).json().contains("WeightedCapacity"));
+    let weighted = MANAGED.replace("price: 0.01}", "price: 0.01, weight: 2}");
+    assert!(refused(&weighted).contains("`capacity: ecs-managed` knows no weights"), "{}", refused(&weighted));
+    assert!(infra(&weighted.replace("weight: 2", "weight: 1")).has_capacity());
+}
+
+#[test]
+fn of_an_image_of_one_s_own_only_named_volumes_are_mapped() {
+    assert!(!made(MANAGED).json().contains("BlockDeviceMappings"));
+    let named = format!("{MANAGED}  ebs_mounts: [{{name: root, device_name: /dev/xvda, size: 50}}]\n");
+    assert!(made(&named).json().contains("/dev/xvda"));
+    assert!(made(BASE).json().contains("command -v mount.efs >/dev/null || dnf install -y amazon-efs-utils"));
+}
+
+#[test]
+fn the_profile_stays_for_versions_that_import_it() {
+    // `instance_profile_arn` is set, and was not when a version that runs was made.
+    assert!(infra(BASE).instance_profile.is_some());
+    assert!(cluster(&infra(BASE), &[]).json().contains("scaling-kloudcover-cluster:InstanceProfile"));
 }
 
 #[test]

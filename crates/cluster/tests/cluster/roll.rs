@@ -98,6 +98,7 @@ fn compute(name: &str, standing: Standing, at: i64) -> Compute {
         state: State::Ready,
         standing,
         current: true,
+        undone: false,
         created: at,
         since: at,
     }
@@ -122,7 +123,7 @@ impl World {
 
     /// With a version that has tasks on its instances.
     fn with(mut self, name: &str, standing: Standing, instances: u32) -> Self {
-        let base = Base { state: State::Ready, current: true };
+        let base = Base { state: State::Ready, current: true, undone: false };
         (self.facts.cluster, self.facts.health) = (base.clone(), base);
         self.facts.computes.push(compute(name, standing, self.facts.now - 500));
         self.facts.instances.extend((0..instances).map(|number| instance(name, number, 3)));
@@ -139,8 +140,10 @@ impl World {
 
     fn act(&mut self, next: &Next) {
         match next {
-            Next::Apply { part: Part::Cluster } => self.facts.cluster = Base { state: State::Busy, current: true },
-            Next::Apply { .. } => self.facts.health = Base { state: State::Busy, current: true },
+            Next::Apply { part: Part::Cluster } => {
+                self.facts.cluster = Base { state: State::Busy, current: true, undone: false }
+            }
+            Next::Apply { .. } => self.facts.health = Base { state: State::Busy, current: true, undone: false },
             Next::Create { version } => {
                 let mut one = compute(version.as_str(), Standing::Testing, self.facts.now);
                 one.state = State::Busy;
@@ -374,6 +377,93 @@ fn stacks_that_are_not_ours_or_stuck_stop_it() {
     world.of(&version("1")).current = false;
     let same = next(&deploy("1"), &world.facts, Patience::default());
     assert_eq!(same, Next::Failed { why: Failure::Other { version: version("1") } });
+}
+
+#[test]
+fn what_is_rolled_back_is_not_asked_for_again_and_again() {
+    let decided = |goal: &Goal, world: &World| next(goal, &world.facts, Patience::default());
+    let mut world = World::new().with("1", Standing::Active, 1).with("2", Standing::Testing, 1);
+    // Rolled back before anybody asked: tried once more.
+    world.facts.cluster = Base { state: State::Ready, current: false, undone: false };
+    assert_eq!(decided(&deploy("2"), &world), Next::Apply { part: Part::Cluster });
+    world.facts.cluster.undone = true;
+    let Next::Failed { why } = decided(&deploy("2"), &world) else { panic!() };
+    assert_eq!(why.to_string(), "the change of stack c-cluster was rolled back");
+    world.facts.cluster.current = true;
+    world.of(&version("2")).undone = true;
+    let undone = Next::Failed { why: Failure::Undone { stack: "c-asg-2".to_owned() } };
+    // Neither tested further nor taken for what `activate` asked for.
+    for goal in [deploy("2"), Goal::Keep(version("2")), Goal::Settle] {
+        assert_eq!(decided(&goal, &world), undone);
+    }
+    assert!(matches!(decided(&Goal::Destroy, &world), Next::Delete { .. }));
+    // And `activate` waits until CloudFormation says how it went.
+    *world.of(&version("2")) = Compute { state: State::Busy, ..compute("2", Standing::Active, 900) };
+    let on = Wait::Stack { stack: "c-asg-2".to_owned() };
+    assert_eq!(decided(&Goal::Keep(version("2")), &world), Next::Wait { on });
+}
+
+#[test]
+fn what_could_not_be_deleted_is_deleted_again_after_the_others() {
+    let decided = |goal: &Goal, world: &World| next(goal, &world.facts, Patience::default());
+    let half_gone = || State::Stuck("DELETE_FAILED".to_owned());
+    let mut world =
+        World::new().with("1", Standing::Inactive, 0).with("2", Standing::Inactive, 0).with("3", Standing::Active, 2);
+    world.of(&version("1")).state = half_gone();
+    let gone = |name: &str| Next::Delete { stack: format!("c-asg-{name}"), id: format!("arn:{name}") };
+    assert_eq!(decided(&deploy("3"), &world), gone("1"));
+    // Not a second time in one run, but what else there is to do is done.
+    world.of(&version("1")).undone = true;
+    assert_eq!(decided(&deploy("3"), &world), gone("2"));
+    world.act(&gone("2"));
+    let stuck = Failure::Stuck { stack: "c-asg-1".to_owned(), status: "DELETE_FAILED".to_owned() };
+    assert_eq!(decided(&deploy("3"), &world), Next::Failed { why: stuck });
+    // Somebody deletes one that is used: it goes where another works, and is left alone elsewhere.
+    *world.of(&version("1")) = Compute { state: half_gone(), ..compute("1", Standing::Active, 100) };
+    assert_eq!(decided(&deploy("3"), &world), gone("1"));
+    assert_eq!(decided(&Goal::Settle, &world), Next::Done);
+    // The wanted one itself, without and with tasks on what is left of it.
+    assert_eq!(decided(&deploy("1"), &world), gone("1"));
+    world.facts.instances.push(instance("1", 0, 2));
+    assert!(matches!(decided(&deploy("1"), &world), Next::Failed { why: Failure::Stuck { .. } }));
+}
+
+#[test]
+fn a_stuck_version_that_is_used_is_not_passed_over() {
+    let mut world = World::new().with("1", Standing::Active, 2).with("2", Standing::Replacing, 2);
+    world.of(&version("1")).state = State::Stuck("UPDATE_ROLLBACK_FAILED".to_owned());
+    let why = Failure::Stuck { stack: "c-asg-1".to_owned(), status: "UPDATE_ROLLBACK_FAILED".to_owned() };
+    assert_eq!(next(&deploy("2"), &world.facts, Patience::default()), Next::Failed { why });
+    world.of(&version("1")).state = State::Ready;
+    let told = Next::Stand { version: version("1"), standing: Standing::Inactive, why: None };
+    assert_eq!(next(&deploy("2"), &world.facts, Patience::default()), told);
+}
+
+#[test]
+fn capacity_providers_are_the_cluster_s_from_when_a_version_is_used_until_nothing_is_left_of_it() {
+    let infra = super::infra(super::MANAGED);
+    let of = |name: &str| format!("landfall-managed-main-{name}");
+    let mut world = World::new().with("1", Standing::Active, 2).with("2", Standing::Testing, 2);
+    world.facts.associated = vec![of("1")];
+    assert_eq!(world.facts.providers(&infra), [of("1")]);
+    // Proven, it is that to which tasks go.
+    world.of(&version("2")).standing = Standing::Replacing;
+    assert_eq!(world.facts.providers(&infra), [of("2"), of("1")]);
+    world.facts.associated = vec![of("2"), of("1")];
+    world.of(&version("1")).standing = Standing::Inactive;
+    assert_eq!(world.facts.providers(&infra), [of("2"), of("1")]);
+    for one in world.facts.instances.iter_mut().filter(|one| one.version.as_deref() == Some("1")) {
+        one.draining = true;
+    }
+    assert_eq!(world.facts.providers(&infra), [of("2"), of("1")]);
+    // Drained: it goes from the cluster, and then itself.
+    world.facts.instances.iter_mut().for_each(|one| one.tasks = 0);
+    assert_eq!(world.facts.providers(&infra), [of("2")]);
+    let told = landfall_cluster::cluster(&infra, &world.facts.providers(&infra)).compact();
+    assert_eq!(landfall_cluster::associated(&told), [of("2")]);
+    // Of what never came there is none.
+    world.of(&version("2")).state = State::NeverCame;
+    assert_eq!(world.facts.providers(&infra), Vec::<String>::new());
 }
 
 proptest! {

@@ -123,6 +123,7 @@ pub struct LaunchTemplateData {
     pub iam_instance_profile: ProfileArn,
     pub security_group_ids: Vec<Expr>,
     pub metadata_options: MetadataOptions,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub block_device_mappings: Vec<BlockDevice>,
     pub tag_specifications: Vec<TagSpecification>,
     pub user_data: UserData,
@@ -227,8 +228,9 @@ pub struct MixedTemplate {
 #[serde(rename_all = "PascalCase")]
 pub struct Override {
     pub instance_type: String,
-    /// A number of 1 to 999.
-    pub weighted_capacity: String,
+    /// A number of 1 to 999. All of a group's have one, or none has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weighted_capacity: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -269,7 +269,7 @@ impl<'a> Roll<'a> {
         self.printer.failure(&said);
         self.why = Some(said);
         let stack = match why {
-            Failure::Stuck { stack, .. } | Failure::NeverCame { stack } => stack,
+            Failure::Stuck { stack, .. } | Failure::Undone { stack } | Failure::NeverCame { stack } => stack,
             Failure::Other { .. } => {
                 self.printer.hint("an infra.yml that has changed is another version: --version, or VERSION");
                 return Ok(());
@@ -289,6 +289,7 @@ impl<'a> Roll<'a> {
             self.printer.failure(format_args!("{} ({}): {}", cause.resource, cause.kind, cause.reason));
         }
         self.printer.hint(match why {
+            Failure::Undone { .. } => format!("mend it and call this again: {stack} is as it was before"),
             Failure::NeverCame { .. } => format!("mend it and deploy again: what is left of {stack} is deleted first"),
             _ => format!("CloudFormation's console leads {stack} out of it; what is used is left as it is"),
         });
