@@ -57,6 +57,13 @@ pub struct Fleet {
     pub offers: Vec<Offer>,
 }
 
+impl Fleet {
+    /// Whether any of its types does.
+    pub(crate) fn takes(&self, shape: &Shape) -> bool {
+        self.offers.iter().any(|offer| offer.kind.takes(shape))
+    }
+}
+
 /// A type of instance that a fleet may have, bought one way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offer {

@@ -81,6 +81,11 @@ pub struct Host {
 }
 
 impl Kind {
+    /// Whether an empty one takes at least one such task: size, ports and constraints.
+    pub fn takes(&self, shape: &Shape) -> bool {
+        self.capacity.times(&shape.need) > 0 && self.ports.is_disjoint(&shape.ports) && shape.allows(&self.attributes)
+    }
+
     pub fn empty(&self) -> Host {
         Host {
             free: self.capacity,

@@ -7,7 +7,9 @@
 //!    instances are launched, all active fleets' types together, cheapest first. This does not wait for a cooldown: what
 //!    starts counts, so nothing is asked for twice.
 //! 3. Room below the threshold is added to, above it instances go, each fleet by the room on its own instances, once its
-//!    cooldown is over. Those go that have the fewest tasks to move; only where every one of them has room elsewhere.
+//!    cooldown is over. Those go that have the fewest tasks to move; only where every one of them has room elsewhere. A fleet
+//!    stays as it is while a task waits that had no room and that a type of its own would take: tasks that it could never
+//!    run do not hold it up.
 //! 4. What has drained is terminated. Inactive fleets drain as far as there is room for their tasks, and are gone when empty.
 //!
 //! What neither drains nor has a notice is never taken below the minimum. All that is there, draining or not, never grows above
@@ -79,14 +81,14 @@ impl Decision {
 pub fn decide(cluster: &Cluster) -> Decision {
     let mut work = Work::new(cluster);
     work.notices();
-    let waits = work.outward();
+    let beyond = work.outward();
     for fleet in 0..cluster.fleets.len() {
         let policy = &cluster.fleets[fleet].policy;
         match (cluster.fleets[fleet].status, policy.metric) {
             (Status::Inactive, _) => {}
             (Status::Active, Metric::Compatible) => work.compatible(fleet),
             (Status::Active, Metric::Whole) => {
-                if !work.little_room(fleet) && !waits {
+                if !work.little_room(fleet) && !work.waited_for(fleet, &beyond) {
                     work.inward(fleet);
                 }
             }
@@ -205,6 +207,12 @@ impl<'a> Work<'a> {
         stay.map(|(instance, _)| self.cluster.offer(instance).weight).sum::<u64>().saturating_add(self.launched(fleet))
     }
 
+    /// Whether tasks that had no room on what is there could run on this fleet.
+    fn waited_for(&self, fleet: usize, beyond: &[u64]) -> bool {
+        let waiting = self.cluster.shapes.iter().zip(beyond).filter(|(_, count)| **count > 0);
+        waiting.map(|(shape, _)| shape).any(|shape| self.cluster.fleets[fleet].takes(shape))
+    }
+
     /// The largest of what counts: what the fewest are schedulable of, on that fleet's instances or on all.
     fn schedulable(&mut self, fleet: Option<usize>) -> u64 {
         let each = self.schedulable_each(fleet);
@@ -215,14 +223,8 @@ impl<'a> Work<'a> {
         let (cluster, hosts) = (self.cluster, &self.hosts);
         let mut each = Vec::new();
         for shape in &self.relevant {
-            let takes = |offers: &[crate::cluster::Offer]| {
-                let shape = &cluster.shapes[*shape];
-                offers
-                    .iter()
-                    .any(|offer| offer.kind.capacity.times(&shape.need) > 0 && shape.allows(&offer.kind.attributes))
-            };
             // A fleet that could never run it has nothing to do with it.
-            if fleet.is_some_and(|fleet| !takes(&cluster.fleets[fleet].offers)) {
+            if fleet.is_some_and(|fleet| !cluster.fleets[fleet].takes(&cluster.shapes[*shape])) {
                 continue;
             }
             let own = |host: usize| fleet.is_none_or(|fleet| cluster.instances[hosts[host]].fleet == fleet);

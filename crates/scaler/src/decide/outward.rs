@@ -8,14 +8,14 @@ use crate::price::Purchase;
 use crate::shape::{Host, Kind};
 
 impl Work<'_> {
-    /// Places what waits, drains what inactive fleets can let go, and launches for the rest. Whether anything waits for
-    /// more than there is.
-    pub(super) fn outward(&mut self) -> bool {
+    /// Places what waits, drains what inactive fleets can let go, and launches for the rest. Of each shape, how many had no
+    /// room on what is there.
+    pub(super) fn outward(&mut self) -> Vec<u64> {
         let demand = self.demand();
         let mut left = self.rooms.put_all(&demand);
         self.inactive(&mut left);
-        let waits = left.iter().any(|left| *left > 0);
-        if waits {
+        let beyond = left.clone();
+        if beyond.iter().any(|left| *left > 0) {
             self.take_back(&mut left);
             self.launch(&mut left);
             self.not_served(&left);
@@ -23,7 +23,7 @@ impl Work<'_> {
         for fleet in 0..self.cluster.fleets.len() {
             self.minimum(fleet);
         }
-        waits
+        beyond
     }
 
     /// Every instance of an inactive fleet that can be drained; what has no room yet is added to what is left.
@@ -76,6 +76,7 @@ impl Work<'_> {
             .collect();
         let hosts: Vec<&Host> = draining.iter().map(|index| &cluster.instances[*index].host).collect();
         let mut rooms = Rooms::new(&cluster.shapes, hosts.into_iter());
+        (0..draining.len()).for_each(|at| rooms.gone(at, true));
         for (at, index) in draining.iter().enumerate() {
             let instance = &cluster.instances[*index];
             let heavier = self.weight(instance.fleet) + cluster.offer(instance).weight;
@@ -84,7 +85,7 @@ impl Work<'_> {
             for (shape, left) in left.iter_mut().enumerate().filter(|(_, left)| **left > 0) {
                 *left = rooms.put(shape, *left);
             }
-            // Only this one is there so far.
+            // Only this one was there.
             if rooms.used(mark).next().is_some() {
                 self.stays[*index] = true;
                 self.changes[instance.fleet].undrain.push(instance.id.clone());
@@ -188,9 +189,8 @@ impl Work<'_> {
         let mut beyond = 0;
         for (index, left) in left.iter().enumerate().filter(|(_, left)| **left > 0) {
             let shape = &cluster.shapes[index];
-            let active = cluster.fleets.iter().filter(|fleet| fleet.status == Status::Active);
-            let mut kinds = active.flat_map(|fleet| &fleet.offers).map(|offer| &offer.kind);
-            if kinds.any(|kind| kind.capacity.times(&shape.need) > 0 && shape.allows(&kind.attributes)) {
+            let mut active = cluster.fleets.iter().filter(|fleet| fleet.status == Status::Active);
+            if active.any(|fleet| fleet.takes(shape)) {
                 beyond += left;
             } else {
                 self.reasons.push(Reason::FitsNowhere { shape: shape.name.clone(), tasks: *left });
@@ -242,9 +242,8 @@ impl Work<'_> {
             self.changes[fleet].reasons.push(Reason::Cooldown { until });
             return true;
         }
-        let shape = self.cluster.shapes[shape].clone();
-        let fits = |kind: &Kind| kind.capacity.times(&shape.need) > 0 && shape.allows(&kind.attributes);
-        if self.grow(fleet, own.policy.out_amount, fits) > 0 {
+        let shape = &self.cluster.shapes[shape];
+        if self.grow(fleet, own.policy.out_amount, |kind| kind.takes(shape)) > 0 {
             self.changes[fleet].reasons.push(Reason::LittleRoom { schedulable, below });
         }
         true

@@ -71,7 +71,10 @@ fn best(problem: &Problem, counts: &[u64]) -> Packing {
         if best.as_ref().is_none_or(|best| better(&packing, best)) {
             best = Some(packing);
         }
-        if best.as_ref().is_some_and(|best| best.price <= basis.least * (1.0 + 1e-9)) {
+        // A packing that leaves out what another way finds room for is cheap for that.
+        let whole =
+            |best: &Packing| best.left.iter().zip(&problem.items).all(|(left, item)| *left == 0 || item.nowhere());
+        if best.as_ref().is_some_and(|best| whole(best) && best.price <= basis.least * (1.0 + 1e-9)) {
             break;
         }
     }

@@ -63,6 +63,13 @@ pub(super) struct Item {
     pub(super) fits: Vec<bool>,
 }
 
+impl Item {
+    /// No kind takes it.
+    pub(super) fn nowhere(&self) -> bool {
+        self.fits.iter().all(|fits| !fits)
+    }
+}
+
 /// A kind of instance, empty.
 #[derive(Debug, Clone)]
 pub(super) struct Case {

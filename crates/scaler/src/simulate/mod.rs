@@ -35,7 +35,7 @@ pub struct Options {
 pub struct Outcome {
     pub who: Who,
     pub trace: String,
-    /// Started: the trace's own, and those that took another's place.
+    /// Started: the trace's own after its services of second 0, and those that took another's place.
     pub tasks: u64,
     /// Seconds that a task waited: median, 95th and 99th per cent.
     pub pending_p50: u64,
@@ -69,6 +69,9 @@ pub struct Sample {
 
 /// Points of the plot.
 const SAMPLES: u64 = 480;
+/// The services of second 0 have run for so long when the trace begins and anything counts: a day does not begin with nothing
+/// there, and how a scaler comes up from nothing is no part of it.
+const SETTLE: u64 = 3 * 3600;
 
 pub fn simulate(trace: &Trace, who: Who, options: &Options) -> Outcome {
     let capacity = options.instance_type.capacity();
@@ -83,18 +86,31 @@ pub fn simulate(trace: &Trace, who: Who, options: &Options) -> Outcome {
     let price = kind.price;
     let mut world = World::new(capacity, options.boot, options.seed);
     let mut scaler = Scaler::new(who, kind, options.max);
-    let mut events = trace.events.iter().filter(|event| event.second <= trace.seconds).peekable();
+    let end = SETTLE + trace.seconds;
+    let due = |event: &Event| match event.what {
+        What::Service { .. } if event.second == 0 => 0,
+        _ => SETTLE + event.second,
+    };
+    let mut events: Vec<(u64, &Event)> = trace.events.iter().map(|event| (due(event), event)).collect();
+    events.sort_by_key(|(at, _)| *at);
+    let mut events = events.into_iter().filter(|(at, _)| *at <= end).peekable();
     let (every, step) = (who.every(), (trace.seconds / SAMPLES).max(1));
-    let (mut look, mut sample) = (0, 0);
+    let (mut look, mut sample) = (0, SETTLE);
+    let mut settled = false;
     let mut samples = Vec::new();
     loop {
-        let event = events.peek().map_or(u64::MAX, |event| event.second);
+        let event = events.peek().map_or(u64::MAX, |(at, _)| *at);
         let next = event.min(look).min(sample).min(world.next()).max(world.now);
-        if next > trace.seconds {
+        if next > end {
             break;
         }
         world.to(next);
-        while let Some(event) = events.next_if(|event| event.second <= next) {
+        // The first sample is due then, so this is that second.
+        if !settled && next >= SETTLE {
+            world.count_from_now();
+            settled = true;
+        }
+        while let Some((_, event)) = events.next_if(|(at, _)| *at <= next) {
             world.happens(&event.what);
         }
         if look <= next {
@@ -103,11 +119,11 @@ pub fn simulate(trace: &Trace, who: Who, options: &Options) -> Outcome {
         }
         if sample <= next {
             let instances = world.there.len() as u64;
-            samples.push(Sample { second: next, instances, waiting: world.waiting.len() as u64 });
+            samples.push(Sample { second: next - SETTLE, instances, waiting: world.waiting.len() as u64 });
             sample = next + step;
         }
     }
-    world.to(trace.seconds);
+    world.to(end);
     let never_placed = world.close();
     let counts = &mut world.counts;
     counts.waited.sort_unstable();

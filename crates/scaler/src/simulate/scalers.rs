@@ -43,8 +43,6 @@ impl Who {
 
 /// Data points that ECS's alarm for scaling in takes, one a minute.
 const POINTS: u32 = 15;
-/// `instanceWarmupPeriod`: its default.
-const WARM_UP: u64 = 300;
 /// What ECS always starts with from zero.
 const FROM_ZERO: u64 = 2;
 /// Minutes of which ecs-cluster-deployer takes the average.
@@ -185,7 +183,8 @@ impl Scaler {
     }
 
     /// CapacityProviderReservation = M ÷ N × 100, once a minute, target 100. How many are needed is read in the way that is best for
-    /// it: all that waits packed together, at once.
+    /// it: all that waits packed together, at once. What starts or warms up holds nothing up: it counts as there, and where
+    /// more are needed the difference is launched (target tracking's rule for warm-up, EC2 Auto Scaling user guide).
     fn managed(&mut self, world: &mut World) {
         // The group starts others for those that were interrupted.
         let have = world.there.len() as u64;
@@ -202,10 +201,9 @@ impl Scaler {
                 world.shapes.iter().enumerate().map(|(index, shape)| Shape::new(&index.to_string(), *shape)).collect();
             let more = need(&shapes, &counts, std::slice::from_ref(&self.kind)).instances();
             let registered = world.there.iter().filter(|index| ready(index)).count() as u64;
-            let warm = |index: &usize| world.now >= world.machines[*index].launched + WARM_UP;
+            // Those that start are among `more`: what waits is for them first.
             let wanted = match have {
                 0 => FROM_ZERO,
-                _ if !world.there.iter().all(warm) => have,
                 _ => (registered + more).max(have),
             };
             self.target = wanted.min(self.max);

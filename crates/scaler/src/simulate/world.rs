@@ -29,7 +29,6 @@ pub(crate) enum Phase {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
-    pub(crate) launched: u64,
     pub(crate) phase: Phase,
     pub(crate) notice: Option<(Notice, u64)>,
     pub(crate) free: Resources,
@@ -368,7 +367,6 @@ impl World {
             self.there.push(self.machines.len());
             self.counts.launches += 1;
             self.machines.push(Machine {
-                launched: self.now,
                 phase: Phase::Starting { ready: self.now + self.boot },
                 notice: None,
                 free: self.capacity,
@@ -451,6 +449,14 @@ impl World {
             counts[self.tasks[*task].shape] += 1;
         }
         counts
+    }
+
+    /// From now on it counts; what waits has waited no time yet.
+    pub(crate) fn count_from_now(&mut self) {
+        self.counts = Counts::default();
+        for task in &self.waiting {
+            self.tasks[*task].created = self.now;
+        }
     }
 
     /// At the end: what still waits has waited so long.

@@ -7,6 +7,7 @@ use landfall_scaler::Resources;
 use landfall_scaler::cluster::{
     Cluster, Fleet, Instance, Metric, Notice, Offer, Policy, Service, State, Status, Tasks,
 };
+use landfall_scaler::constraint::Constraint;
 use landfall_scaler::decide::{Decision, Reason, decide};
 use landfall_scaler::pack::place;
 use landfall_scaler::price::Purchase;
@@ -144,21 +145,67 @@ fn weight(cluster: &Cluster, decision: &Decision, fleet: usize) -> (u64, u64) {
     (stay, decision.fleets[fleet].launch.iter().map(|(offer, count)| offers[*offer].weight * count).sum())
 }
 
-/// Of notices and of what is over the maximum nobody is asked; everything else that is drained has room elsewhere.
+/// Of what has to find room once all of it is done, how many tasks cannot: what waits, what has to leave an instance with a
+/// notice or an inactive fleet, and what is drained otherwise, on what stays, is taken back or launched.
 fn unscheduled(cluster: &Cluster, decision: &Decision) -> u64 {
     let mut counts = vec![0; cluster.shapes.len()];
-    let drained = decision.fleets.iter().flat_map(|change| &change.drain).collect::<Vec<_>>();
-    for instance in cluster.instances.iter().filter(|one| drained.contains(&&one.id) && one.notice.is_none()) {
-        for tasks in instance.tasks.iter().filter(|tasks| !tasks.standalone) {
-            counts[tasks.shape] += tasks.count;
+    cluster.waiting.iter().for_each(|tasks| counts[tasks.shape] += tasks.count);
+    for instance in cluster.instances.iter().filter(|one| one.state == State::Active) {
+        let drained = decision.fleets[instance.fleet].drain.contains(&instance.id);
+        if drained || instance.notice.is_some() || cluster.fleets[instance.fleet].status == Status::Inactive {
+            let moved = instance.tasks.iter().filter(|tasks| !tasks.standalone);
+            moved.for_each(|tasks| counts[tasks.shape] += tasks.count);
         }
     }
-    let active = (0..cluster.fleets.len()).filter(|fleet| cluster.fleets[*fleet].status == Status::Active);
-    let hosts: Vec<Host> = active
-        .flat_map(|fleet| stays(cluster, decision, fleet))
-        .map(|index| cluster.instances[index].host.clone())
-        .collect();
-    place(&cluster.shapes, &counts, &hosts).left.iter().sum()
+    let mut hosts: Vec<Host> = Vec::new();
+    for fleet in (0..cluster.fleets.len()).filter(|fleet| cluster.fleets[*fleet].status == Status::Active) {
+        hosts.extend(stays(cluster, decision, fleet).iter().map(|index| cluster.instances[*index].host.clone()));
+        for (offer, count) in &decision.fleets[fleet].launch {
+            let empty = cluster.fleets[fleet].offers[*offer].kind.empty();
+            hosts.extend(std::iter::repeat_n(empty, *count as usize));
+        }
+    }
+    match place(&cluster.shapes, &counts, &hosts) {
+        placed if placed.complete() => 0,
+        _ => least_left(&cluster.shapes, &counts, &hosts),
+    }
+}
+
+/// How many of three shapes find no room at least: every way to fill host after host, of those that leave as many of two
+/// shapes only the one that leaves the fewest of the third.
+fn least_left(shapes: &[Shape], counts: &[u64], hosts: &[Host]) -> u64 {
+    let mut lefts = BTreeMap::from([((counts[0], counts[1]), counts[2])]);
+    for host in hosts {
+        let most = |shape: usize, free: &Resources| {
+            let shape = &shapes[shape];
+            let limit =
+                if !shape.ports.is_disjoint(&host.ports) { 0 } else { if shape.alone() { 1 } else { u64::MAX } };
+            free.times(&shape.need).min(limit)
+        };
+        let mut next: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+        for ((a, b), c) in lefts {
+            for first in 0..=most(0, &host.free).min(a) {
+                let free = host.free.less(&shapes[0].need.by(first));
+                for second in 0..=most(1, &free).min(b) {
+                    let free = free.less(&shapes[1].need.by(second));
+                    let third = c - most(2, &free).min(c);
+                    let least = next.entry((a - first, b - second)).or_insert(third);
+                    *least = third.min(*least);
+                }
+            }
+        }
+        lefts = next;
+    }
+    lefts.into_iter().map(|((a, b), c)| a + b + c).min().unwrap_or(0)
+}
+
+/// What the decision says goes on waiting.
+fn told(decision: &Decision) -> u64 {
+    let of = |reason: &Reason| match reason {
+        Reason::AtMaximum { tasks } | Reason::FitsNowhere { tasks, .. } => *tasks,
+        _ => 0,
+    };
+    decision.reasons.iter().map(of).sum()
 }
 
 proptest! {
@@ -183,9 +230,8 @@ proptest! {
             });
             prop_assert!(taken.count() == 0 || stay >= fleet.min_weight.min(fleet.max_weight), "{:?}", decision);
         }
-        // Tasks are moved by what fits, not by luck: the same order that the decision was made in finds room again, but for
-        // ports, where the order in which tasks are placed counts.
-        prop_assert!(unscheduled(&cluster, &decision) <= 1, "{:?}", decision);
+        // Whatever is drained has room, beside what waits: only what the decision says goes on waiting has none.
+        prop_assert!(unscheduled(&cluster, &decision) <= told(&decision), "{:?}", decision);
         // Nothing with a standalone task is drained but for a notice or an inactive fleet.
         for (fleet, change) in decision.fleets.iter().enumerate() {
             for instance in cluster.instances.iter().filter(|one| change.drain.contains(&one.id)) {
@@ -320,6 +366,59 @@ fn an_instance_that_drains_is_taken_back_before_another_is_launched() {
     cluster.waiting = vec![Tasks { shape: 1, count: 8, standalone: false }];
     let decision = decide(&cluster);
     assert_eq!((decision.fleets[0].undrain.as_slice(), decision.fleets[0].launched()), (&["i-1".to_owned()][..], 0));
+}
+
+#[test]
+fn as_many_that_drain_are_taken_back_as_what_waits_needs() {
+    let mut cluster = two();
+    cluster.instances = (0..3).map(|id| instance(&cluster, id, 0, 0, &[])).collect();
+    cluster.instances.iter_mut().for_each(|instance| instance.state = State::Draining);
+    // Two on each.
+    cluster.waiting = vec![Tasks { shape: 1, count: 4, standalone: false }];
+    let change = &decide(&cluster).fleets[0];
+    assert_eq!((change.undrain.as_slice(), change.launched()), (&["i-0".to_owned(), "i-1".to_owned()][..], 0));
+    assert_eq!(change.terminate, ["i-2"]);
+}
+
+/// Fifty empty instances, and a task with a place nowhere.
+fn fifty(constraint: &str) -> Cluster {
+    let mut cluster =
+        Cluster { now: 1_000, shapes: shapes(), fleets: vec![fleet("main", 0, 60)], ..Cluster::default() };
+    cluster.instances = (0..50).map(|id| instance(&cluster, id, 0, 0, &[])).collect();
+    let mut odd = Shape::new("odd", Resources::task(128, 128));
+    odd.constraints = vec![Constraint::parse(constraint).unwrap()];
+    cluster.shapes.push(odd);
+    cluster.waiting = vec![Tasks { shape: 3, count: 1, standalone: true }];
+    cluster
+}
+
+#[test]
+fn a_task_that_fits_nowhere_holds_no_fleet_up() {
+    let cluster = fifty("attribute:ecs.instance-type == none");
+    let decision = decide(&cluster);
+    assert_eq!(decision.fleets[0].drain.len(), 50, "{decision:?}");
+    assert_eq!(decision.reasons, [Reason::FitsNowhere { shape: "odd".to_owned(), tasks: 1 }]);
+    // Nor does one on a port that is taken on every instance.
+    let mut cluster = fifty("attribute:ecs.instance-type exists");
+    cluster.shapes[3].ports.insert(HostPort::tcp(22));
+    cluster.fleets[0].offers.iter_mut().for_each(|offer| offer.kind.ports.extend([HostPort::tcp(22)]));
+    cluster.instances.iter_mut().for_each(|instance| instance.host.ports.extend([HostPort::tcp(22)]));
+    let decision = decide(&cluster);
+    assert_eq!((decision.fleets[0].drain.len(), decision.fleets[0].launched()), (50, 0), "{decision:?}");
+}
+
+#[test]
+fn a_task_that_waits_for_another_fleets_maximum_holds_up_that_fleet_only() {
+    let mut cluster = fifty("attribute:ecs.instance-type == other");
+    let other = spot(kind("other", Resources::instance(256, 256), 1.0), 1);
+    cluster.fleets.push(Fleet { offers: vec![other], ..fleet("other", 0, 3) });
+    for id in 50..53 {
+        let full = instance(&cluster, id, 1, 0, &[Tasks { shape: 3, count: 2, standalone: true }]);
+        cluster.instances.push(full);
+    }
+    let decision = decide(&cluster);
+    assert_eq!(decision.reasons, [Reason::AtMaximum { tasks: 1 }]);
+    assert_eq!(decision.fleets.iter().map(|change| change.drain.len()).collect::<Vec<_>>(), [50, 0], "{decision:?}");
 }
 
 #[test]

@@ -45,6 +45,16 @@ prop_compose! {
     }
 }
 
+#[test]
+fn cheap_is_no_answer_that_leaves_out_what_has_room() {
+    let (plain, gpu) = (Resources::instance(1024, 2048), Resources { gpu: 1, ..Resources::instance(1024, 2048) });
+    let kinds = [kind("gpu", gpu, 1.0, 1), kind("plain", plain, 2.0, 1)];
+    let cpu = Shape::new("cpu", Resources::task(1024, 2048));
+    let gpu = Shape::new("gpu", Resources { gpu: 1, ..Resources::task(512, 1024) });
+    let packing = need(&[cpu, gpu], &[1, 1], &kinds);
+    assert_eq!((packing.left.as_slice(), packing.kinds(2)), (&[0, 0][..], vec![1, 1]), "{packing:?}");
+}
+
 fn kinds(limit: u64) -> Vec<Kind> {
     let big = Resources { cpu: 2048, memory: 8192, gpu: 2, eni: 3, tasks: 20 };
     let small = Resources { cpu: 1024, memory: 2048, gpu: 0, eni: 2, tasks: u64::MAX };

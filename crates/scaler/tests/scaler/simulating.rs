@@ -43,17 +43,35 @@ fn the_same_seed_is_the_same_day_and_csv_keeps_it() {
 
 #[test]
 fn managed_scaling_keeps_to_its_published_rules() {
-    // From nothing two instances, the next step after the warm-up of 300 s; each m5.large takes two of these.
+    // From nothing two instances, a minute later what is missing beside them; each m5.large takes two of these.
     let trace = Trace::parse("steps", "30,service,web,10,1024,1024\n40000,service,web,10,1024,1024").unwrap();
     let outcome = run(&trace, Who::Managed, 1);
     let at = |second: u64| outcome.samples.iter().rev().find(|sample| sample.second <= second).unwrap().instances;
-    assert_eq!((at(20), at(320), at(1_000)), (0, 2, 5));
+    assert_eq!((at(20), at(100), at(180), at(1_000)), (0, 2, 5, 5));
+    // One that replaces an interrupted one and warms up holds nothing up: at 790 s four more, at 850 s an instance for
+    // those two that it has no room for.
+    let text = "0,service,web,10,1024,1024\n600,interrupt,,20\n790,service,web,14,1024,1024\n4800,deploy,web";
+    let outcome = run(&Trace::parse("storm", text).unwrap(), Who::Managed, 1);
+    let at = |second: u64| outcome.samples.iter().rev().find(|sample| sample.second <= second).unwrap().instances;
+    assert_eq!((at(590), at(640), at(800), at(870)), (5, 6, 6, 7));
     // Empty ones stay fifteen minutes and more, and then go by halves.
     let trace =
         Trace::parse("in", "0,service,web,10,1024,1024\n3600,service,web,0,1024,1024\n9000,service,web,0,1,1").unwrap();
     let outcome = run(&trace, Who::Managed, 1);
     let at = |second: u64| outcome.samples.iter().rev().find(|sample| sample.second <= second).unwrap().instances;
     assert_eq!((at(3_600 + 13 * 60), at(3_600 + 25 * 60)), (5, 0));
+}
+
+#[test]
+fn nobody_starts_from_nothing_and_what_is_there_at_first_does_not_count() {
+    let trace = Trace::parse("steady", "0,service,web,10,1024,1024\n3600,service,web,10,1024,1024").unwrap();
+    for who in [Who::Landfall, Who::Original, Who::Managed] {
+        let outcome = run(&trace, who, 1);
+        assert_eq!((outcome.tasks, outcome.beyond_boot, outcome.launches), (0, 0, 0), "{outcome:?}");
+        let (first, last) = (outcome.samples.first().unwrap(), outcome.samples.last().unwrap());
+        assert!(first.instances >= 5 && (first.second, last.second) == (0, 7_200), "{outcome:?}");
+        assert_eq!(outcome.instance_hours, 2.0 * first.instances as f64, "{outcome:?}");
+    }
 }
 
 #[test]
