@@ -15,7 +15,8 @@ pub mod roll;
 mod word;
 
 pub use build::{
-    Around, Standing, Unfit, associated, cluster, compute, health, providers, restanding, sizes, user_data,
+    Around, Standing, Unfit, associated, cluster, compute, disassociated, health, providers, restanding, same, sizes,
+    user_data,
 };
 pub use infra::{
     Bid, Bounds, Capacity, Compatibility, Ebs, Efs, Fleet, Group, Image, Infra, Metric, Network, OnDemand,

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use landfall_cluster::roll::{Base, Facts, Goal, Instance, Next, Proof, Proving, State, computes};
 use landfall_cluster::{
-    Around, Infra, Part, Standing, Unfit, Version, associated, attributes, cluster, compute, health, labels, owner,
-    restanding, sizes, stack_name,
+    Around, Capacity, Infra, Part, Standing, Unfit, Version, associated, attributes, cluster, compute, disassociated,
+    health, labels, owner, providers, restanding, same, sizes, stack_name,
 };
 use landfall_model::Timestamp;
 use landfall_model::cloudformation::StackState;
@@ -37,6 +37,8 @@ struct Memory {
     /// Since when tasks are seen of which ECS does not say when they were made or began.
     seen: BTreeMap<(String, String), i64>,
     refused: Option<String>,
+    /// The cluster's template without what is to go, where nobody deploys.
+    less: Option<String>,
     /// By the stack's ARN.
     begun: BTreeMap<String, Begun>,
 }
@@ -168,20 +170,43 @@ impl<'a> Cluster<'a> {
             associated: Vec::new(),
             now,
         };
+        self.associations(goal, &mut facts, &all).await?;
         // Whether they are what they shall be matters to whoever deploys only.
         for part in [Part::Cluster, Part::Health].into_iter().filter(|_| wanted.is_some()) {
             let base = if part == Part::Cluster { &facts.cluster } else { &facts.health };
             let stack = all.iter().find(|stack| stack.name == stack_name(name, part, None));
             let Some(stack) = stack.filter(|_| base.state == State::Ready) else { continue };
             let there = self.template(stack).await?.unwrap_or_default();
-            if part == Part::Cluster {
-                facts.associated = associated(&there);
-            }
-            let current = self.lasting(part, &facts) == there;
+            let current = same(&self.lasting(part, &facts), &there);
             let base = if part == Part::Cluster { &mut facts.cluster } else { &mut facts.health };
             base.current = current;
         }
         Ok(facts)
+    }
+
+    /// Which capacity providers the cluster has, and with what template it would have only those that it is to have.
+    async fn associations(&mut self, goal: &Goal, facts: &mut Facts, all: &[StackState]) -> PortResult<()> {
+        if self.infra.capacity != Capacity::EcsManaged {
+            return Ok(());
+        }
+        let name = stack_name(&self.infra.name, Part::Cluster, None);
+        let stack = all.iter().find(|stack| stack.name == name).filter(|_| facts.cluster.state == State::Ready);
+        let there = match stack {
+            Some(stack) => self.template(stack).await?.unwrap_or_default(),
+            None => String::new(),
+        };
+        facts.associated = associated(&there);
+        for one in &mut facts.computes {
+            let of = providers(self.infra, &one.version);
+            let busy = facts.cluster.state == State::Busy;
+            one.associated = busy || of.iter().any(|name| facts.associated.contains(name));
+        }
+        self.memory.less = match goal {
+            Goal::Deploy { .. } => None,
+            Goal::Destroy => Some(disassociated(&there, &[])),
+            Goal::Settle | Goal::Keep(_) => Some(disassociated(&there, &facts.providers(self.infra))),
+        };
+        Ok(())
     }
 
     /// The one thing.
@@ -338,7 +363,9 @@ impl<'a> Cluster<'a> {
     }
 
     fn wanted_base(&self, part: Part, facts: &Facts) -> Wanted {
-        Wanted { template: self.lasting(part, facts), ..self.wanted(part, None) }
+        let less = self.memory.less.clone().filter(|_| part == Part::Cluster);
+        let template = less.unwrap_or_else(|| self.lasting(part, facts));
+        Wanted { template, ..self.wanted(part, None) }
     }
 
     fn wanted_compute(&self, version: &Version, facts: &Facts) -> PortResult<Wanted> {

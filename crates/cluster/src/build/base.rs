@@ -59,13 +59,44 @@ pub fn cluster(infra: &Infra, providers: &[String]) -> Template {
     build.done(format!("Cluster {name}. Made by `landfall cluster deploy`: change infra.yml, not this."))
 }
 
+const ASSOCIATIONS: &str = "AWS::ECS::ClusterCapacityProviderAssociations";
+
 /// The capacity providers that a cluster's template associates.
 pub fn associated(template: &str) -> Vec<String> {
     let whole: serde_json::Value = serde_json::from_str(template).unwrap_or_default();
     let resources = whole["Resources"].as_object().into_iter().flat_map(|all| all.values());
-    let own = resources.filter(|one| one["Type"] == "AWS::ECS::ClusterCapacityProviderAssociations");
+    let own = resources.filter(|one| one["Type"] == ASSOCIATIONS);
     let names = own.filter_map(|one| one["Properties"]["CapacityProviders"].as_array()).flatten();
     names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+/// A cluster's template with these of its capacity providers, and otherwise as it is: whoever sets a version inactive changes nothing else.
+pub fn disassociated(template: &str, keep: &[String]) -> String {
+    let mut whole: serde_json::Value = serde_json::from_str(template).unwrap_or_default();
+    let kept = |name: &serde_json::Value| name.as_str().is_some_and(|name| keep.iter().any(|one| one == name));
+    if let Some(resources) = whole["Resources"].as_object_mut() {
+        for one in resources.values_mut().filter(|one| one["Type"] == ASSOCIATIONS) {
+            let properties = &mut one["Properties"];
+            if let Some(names) = properties["CapacityProviders"].as_array_mut() {
+                names.retain(&kept);
+            }
+            if let Some(strategy) = properties["DefaultCapacityProviderStrategy"].as_array_mut() {
+                strategy.retain(|one| kept(&one["CapacityProvider"]));
+            }
+        }
+        let none = |one: &serde_json::Value| {
+            one["Type"] == ASSOCIATIONS
+                && one["Properties"]["CapacityProviders"].as_array().is_some_and(|names| names.is_empty())
+        };
+        resources.retain(|_, one| !none(one));
+    }
+    whole.to_string()
+}
+
+/// Whether two templates say the same: CloudFormation makes no change where only the order of keys differs.
+pub fn same(one: &str, other: &str) -> bool {
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    one == other || read(one).is_some_and(|one| Some(one) == read(other))
 }
 
 /// A task definition that only instances of ours can run: which version's, whoever runs it says.

@@ -5,7 +5,7 @@ mod compute;
 mod launch;
 mod sizes;
 
-pub use base::{associated, cluster, health};
+pub use base::{associated, cluster, disassociated, health, same};
 pub use compute::{compute, providers};
 pub use launch::user_data;
 pub use sizes::{Standing, restanding, sizes};

@@ -28,7 +28,7 @@ pub struct Facts {
     pub refused: Option<String>,
     /// Services with fewer tasks running than they should have.
     pub unsteady: Vec<String>,
-    /// Capacity providers that the cluster's stack associates; only for a deployment.
+    /// Capacity providers that the cluster's stack associates; none while CloudFormation is at work on it.
     pub associated: Vec<String>,
     /// Seconds since 1970.
     pub now: i64,
@@ -89,6 +89,8 @@ pub struct Compute {
     pub current: bool,
     /// What this run began of it was rolled back, or its deletion failed.
     pub undone: bool,
+    /// The cluster's stack associates capacity providers of it, or may: CloudFormation is at work on that.
+    pub associated: bool,
     /// Seconds since 1970.
     pub created: i64,
     /// The last change of it.
@@ -151,6 +153,7 @@ fn compute(cluster: &str, stack: &StackState) -> Option<Compute> {
         standing: Standing::of(parameter("Status"), parameter("Roll")),
         current: false,
         undone: false,
+        associated: false,
         created: stack.created.map(|at| at.as_second()).unwrap_or_default(),
         since: stack.updated.or(stack.created).map(|at| at.as_second()).unwrap_or_default(),
     })

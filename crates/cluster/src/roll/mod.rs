@@ -317,7 +317,11 @@ fn empty_one(goal: &Goal, one: &Compute, facts: &Facts) -> Option<Next> {
         State::Absent | State::Foreign(_) => return None,
         State::Stuck(_) | State::Ready | State::NeverCame => {}
     }
-    let delete = || Some(Next::Delete { stack: one.stack.clone(), id: one.id.clone() });
+    let delete = || match base(Part::Cluster, &Base { current: false, ..facts.cluster.clone() }, &facts.name) {
+        // ECS deletes no capacity provider that is a cluster's: it is taken from the cluster first.
+        Some(first) if one.associated => Some(first),
+        _ => Some(Next::Delete { stack: one.stack.clone(), id: one.id.clone() }),
+    };
     if *goal == Goal::Destroy {
         return delete();
     }

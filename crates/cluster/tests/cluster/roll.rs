@@ -99,6 +99,7 @@ fn compute(name: &str, standing: Standing, at: i64) -> Compute {
         standing,
         current: true,
         undone: false,
+        associated: false,
         created: at,
         since: at,
     }
@@ -461,6 +462,32 @@ fn capacity_providers_are_the_cluster_s_from_when_a_version_is_used_until_nothin
     assert_eq!(world.facts.providers(&infra), [of("2")]);
     let told = landfall_cluster::cluster(&infra, &world.facts.providers(&infra)).compact();
     assert_eq!(landfall_cluster::associated(&told), [of("2")]);
+    let both = landfall_cluster::cluster(&infra, &[of("1"), of("2")]).compact();
+    assert!(landfall_cluster::same(
+        &landfall_cluster::disassociated(&both, &[of("1")]),
+        &landfall_cluster::cluster(&infra, &[of("1")]).compact()
+    ));
+    let none = landfall_cluster::cluster(&infra, &[]).compact();
+    assert!(landfall_cluster::same(&landfall_cluster::disassociated(&both, &[]), &none));
+    assert!(!landfall_cluster::same(&both, &none) && !landfall_cluster::same("", "{"));
+    // For every goal: from the cluster first, and only then itself.
+    world.of(&version("1")).associated = true;
+    world.facts.instances.retain(|one| one.version.as_deref() == Some("2"));
+    assert_eq!(next(&Goal::Destroy, &world.facts, Patience::default()), Next::Apply { part: Part::Cluster });
+    for goal in [deploy("2"), Goal::Settle] {
+        world.of(&version("2")).standing = Standing::Active;
+        let decided = |world: &World| next(&goal, &world.facts, Patience::default());
+        assert_eq!(decided(&world), Next::Apply { part: Part::Cluster });
+        world.facts.cluster.state = State::Busy;
+        assert_eq!(decided(&world), Next::Wait { on: Wait::Stack { stack: "c-cluster".to_owned() } });
+        // A task still uses it, perhaps.
+        world.facts.cluster = Base { state: State::Ready, current: goal != deploy("2"), undone: true };
+        assert!(matches!(decided(&world), Next::Failed { why: Failure::Undone { .. } }), "{goal:?}");
+        world.facts.cluster = Base { state: State::Ready, current: true, undone: false };
+        world.of(&version("1")).associated = false;
+        assert_eq!(decided(&world), Next::Delete { stack: "c-asg-1".to_owned(), id: "arn:1".to_owned() });
+        world.of(&version("1")).associated = true;
+    }
     // Of what never came there is none.
     world.of(&version("2")).state = State::NeverCame;
     assert_eq!(world.facts.providers(&infra), Vec::<String>::new());
