@@ -186,7 +186,7 @@ on!(
     alarms_are_told_apart_and_one_that_is_missing_is_named,
 );
 async fn alarms_are_told_apart_and_one_that_is_missing_is_named(place: Place) {
-    let made = [("shop-errors", "ALARM"), ("shop latency & ü", "OK"), ("shop-idle", "INSUFFICIENT_DATA")];
+    let made = [("shop-errors", "ALARM"), ("shop latency (ü) +1=", "OK"), ("shop-idle", "INSUFFICIENT_DATA")];
     for (name, state) in made {
         let common = [("Version", "2010-08-01"), ("AlarmName", name)];
         let put = [
@@ -204,9 +204,9 @@ async fn alarms_are_told_apart_and_one_that_is_missing_is_named(place: Place) {
         place.raw.query("monitoring", &[&common[..], &set].concat()).await;
     }
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let loud = place.platform.loud_alarms(&names(&["shop-idle", "shop latency & ü", "shop-errors"])).await.unwrap();
+    let loud = place.platform.loud_alarms(&names(&["shop-idle", "shop latency (ü) +1=", "shop-errors"])).await.unwrap();
     assert_eq!(loud, ["shop-errors"]);
-    assert_eq!(place.platform.loud_alarms(&names(&["shop latency & ü"])).await.unwrap(), [""; 0]);
+    assert_eq!(place.platform.loud_alarms(&names(&["shop latency (ü) +1="])).await.unwrap(), [""; 0]);
     let missing = place.platform.loud_alarms(&names(&["shop-errors", "shop-erors"])).await.unwrap_err();
     assert_eq!(missing.to_string(), "not found: there is no alarm shop-erors");
 }
