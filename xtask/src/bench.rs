@@ -1,5 +1,5 @@
-//! Benchmarks. Every claim is a ratio against a peer or a floor measured in the same run, interleaved, medians of at least
-//! five pairs; docs/benchmarks.md holds the last results with the command beside each.
+//! Benchmarks. Times are compared with a peer's or a floor's of the same run, interleaved, medians of at least five pairs; what is
+//! simulated or on virtual time runs once. docs/benchmarks.md holds the last results with the command beside each.
 
 mod aws;
 mod ci;

@@ -115,35 +115,24 @@ fn main() {
     let shapes: Vec<Shape> = (0..60).map(|n| shape(&format!("s{n}"), 200 + n * 7, 300 + n * 31)).collect();
     let (ms, placed) = timed(21, || place(&shapes, &[1_000; 60], &hosts));
     println!("| schedulable of 60,000 on 200 | {} | {ms:.3} |", 60_000 - placed.left.iter().sum::<u64>());
-    let cluster = cluster();
-    let tasks: u64 = cluster.instances.iter().map(|instance| instance.running()).sum::<u64>()
-        + cluster.waiting.iter().map(|tasks| tasks.count).sum::<u64>();
-    let (ms, decision) = timed(21, || decide(&cluster));
-    let change = &decision.fleets[0];
-    println!(
-        "| a decision at {} instances and {tasks} tasks: {} launched, {} drained | | {ms:.2} |",
-        cluster.instances.len(),
-        change.launched(),
-        change.drain.len()
-    );
-    let mut calm = cluster.clone();
+    let waiting = cluster();
+    let mut calm = waiting.clone();
     calm.waiting.clear();
-    let (ms, decision) = timed(21, || decide(&calm));
-    let change = &decision.fleets[0];
-    println!(
-        "| the same with nothing waiting: {} launched, {} drained | | {ms:.2} |",
-        change.launched(),
-        change.drain.len()
-    );
-    let mut full = cluster;
+    let mut full = waiting.clone();
     full.instances.iter_mut().for_each(|instance| instance.host.free = Resources::instance(100, 100));
-    let (ms, decision) = timed(21, || decide(&full));
-    let change = &decision.fleets[0];
-    println!(
-        "| the same with every instance full: {} launched, {} drained | | {ms:.2} |",
-        change.launched(),
-        change.drain.len()
-    );
+    for (what, cluster) in [("3,000 tasks waiting", waiting), ("nothing waiting", calm), ("every instance full", full)]
+    {
+        let (ms, decision) = timed(21, || decide(&cluster));
+        let change = &decision.fleets[0];
+        let tasks: u64 = cluster.instances.iter().map(Instance::running).sum::<u64>()
+            + cluster.waiting.iter().map(|tasks| tasks.count).sum::<u64>();
+        println!(
+            "| a decision at {} instances and {tasks} tasks, {what} | {} launched, {} drained | {ms:.2} |",
+            cluster.instances.len(),
+            change.launched(),
+            change.drain.len()
+        );
+    }
 }
 
 /// 5,000 instances of three types, with 17,000 tasks of 60 shapes on them and 3,000 that wait.
@@ -165,12 +154,15 @@ fn cluster() -> Cluster {
     for id in 0..5_000 {
         let offer = random.below(3) as usize;
         let mut host = offers[offer].kind.empty();
-        let mut tasks = Vec::new();
+        let (mut tasks, mut standalone) = (Vec::new(), 0);
         for _ in 0..random.between(1, 6) {
             let shape = random.below(60) as usize;
             if host.free.times(&shapes[shape].need) > 0 {
                 host.free = host.free.less(&shapes[shape].need);
-                tasks.push(Tasks { shape, count: 1, standalone: random.below(10) == 0 });
+                match random.below(10) {
+                    0 => standalone += 1,
+                    _ => tasks.push(Tasks { shape, count: 1 }),
+                }
             }
         }
         instances.push(Instance {
@@ -180,6 +172,7 @@ fn cluster() -> Cluster {
             state: State::Active,
             host,
             tasks,
+            standalone,
             notice: None,
         });
     }
@@ -196,7 +189,7 @@ fn cluster() -> Cluster {
     Cluster {
         now: 0,
         services: (0..60).map(|shape| Service { shape, desired: 290 }).collect(),
-        waiting: (0..60).map(|shape| Tasks { shape, count: 50, standalone: false }).collect(),
+        waiting: (0..60).map(|shape| Tasks { shape, count: 50 }).collect(),
         fleets: vec![fleet],
         shapes,
         instances,

@@ -1,6 +1,6 @@
 //! What the scaler is given: a cluster as it was seen at one moment.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::price::Purchase;
 use crate::shape::{Host, Kind, Shape};
@@ -9,10 +9,10 @@ use crate::shape::{Host, Kind, Shape};
 pub struct Cluster {
     /// Seconds since 1970.
     pub now: i64,
-    /// Of all tasks below.
+    /// Of all tasks below, which name theirs by its index here.
     pub shapes: Vec<Shape>,
     pub services: Vec<Service>,
-    /// Tasks without an instance, of services and standalone.
+    /// Tasks without an instance, of services and standalone ones.
     pub waiting: Vec<Tasks>,
     pub fleets: Vec<Fleet>,
     pub instances: Vec<Instance>,
@@ -20,21 +20,21 @@ pub struct Cluster {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Service {
+    /// Index in [`Cluster::shapes`].
     pub shape: usize,
+    /// Tasks that are wanted.
     pub desired: u64,
 }
 
 /// So many tasks of a shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tasks {
+    /// Index in [`Cluster::shapes`].
     pub shape: usize,
     pub count: u64,
-    /// Of no service: nobody starts another one when it is stopped.
-    pub standalone: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Status {
     #[default]
     Active,
@@ -44,9 +44,12 @@ pub enum Status {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fleet {
+    /// What decisions call it.
     pub name: String,
     pub status: Status,
+    /// Units of weight, as [`Offer::weight`] counts instances.
     pub min_weight: u64,
+    /// Units of weight, of all that is there, draining or not.
     pub max_weight: u64,
     pub policy: Policy,
     /// Before this nothing is done that can wait, as it was written down: see [`crate::compatible::next_permitted`].
@@ -58,6 +61,11 @@ pub struct Fleet {
 }
 
 impl Fleet {
+    /// Whether instances of it are launched, and taken back, for tasks that wait.
+    pub(crate) fn packs(&self) -> bool {
+        self.status == Status::Active && self.policy.metric == Metric::Packed
+    }
+
     /// Whether any of its types does.
     pub(crate) fn takes(&self, shape: &Shape) -> bool {
         self.offers.iter().any(|offer| offer.kind.takes(shape))
@@ -69,18 +77,17 @@ impl Fleet {
 pub struct Offer {
     pub kind: Kind,
     pub purchase: Purchase,
-    /// What one counts in the fleet's weights.
+    /// What one counts in the fleet's weights; 1 and more.
     pub weight: u64,
-    /// There was no capacity, or an account's limit was reached: not asked for again before this.
+    /// There was no capacity, or an account's limit was reached: not asked for again before this, in seconds since 1970.
     pub short_until: Option<i64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Metric {
     /// Whole tasks on whole instances.
     #[default]
-    Whole,
+    Packed,
     /// ecs-cluster-deployer's fractional sum, and its scaler.
     Compatible,
 }
@@ -88,13 +95,13 @@ pub enum Metric {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     pub metric: Metric,
-    /// Instances are added where fewer tasks than this could still be scheduled.
+    /// Tasks: instances are added where fewer than this could still be scheduled; `task_threshold_out` of `infra.yml`.
     pub out_below: u64,
-    /// Instances go where more than this could.
+    /// Tasks: instances go where more than this could; `task_threshold_in`.
     pub in_above: u64,
-    /// Weight added for that, at a time.
+    /// Units of weight that are added for that at a time.
     pub out_amount: u64,
-    /// Weight taken away at a time, at most.
+    /// Units of weight that are taken away at a time, at most.
     pub in_amount: u64,
     /// Seconds between two changes that can wait.
     pub cooldown: i64,
@@ -106,7 +113,7 @@ impl Default for Policy {
     /// Room for at least one more of the largest task, and no more than for three.
     fn default() -> Self {
         Self {
-            metric: Metric::Whole,
+            metric: Metric::Packed,
             out_below: 1,
             in_above: 3,
             out_amount: 1,
@@ -132,8 +139,7 @@ impl Policy {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Launched, and not yet registered.
     Starting,
@@ -141,7 +147,7 @@ pub enum State {
     Draining,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Notice {
     /// It ends within two minutes.
@@ -152,24 +158,26 @@ pub enum Notice {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Instance {
+    /// What decisions call it.
     pub id: String,
+    /// Index in [`Cluster::fleets`].
     pub fleet: usize,
-    /// Of the fleet.
+    /// Index in [`Fleet::offers`].
     pub offer: usize,
     pub state: State,
     /// What is free; of one that starts, what will be.
     pub host: Host,
+    /// Services' tasks on it.
     pub tasks: Vec<Tasks>,
+    /// How many tasks of no service are on it: nobody starts others when these are stopped.
+    pub standalone: u64,
     pub notice: Option<Notice>,
 }
 
 impl Instance {
+    /// How many tasks are on it.
     pub fn running(&self) -> u64 {
-        self.tasks.iter().map(|tasks| tasks.count).sum()
-    }
-
-    pub fn standalone(&self) -> u64 {
-        self.tasks.iter().filter(|tasks| tasks.standalone).map(|tasks| tasks.count).sum()
+        self.tasks.iter().map(|tasks| tasks.count).sum::<u64>() + self.standalone
     }
 }
 

@@ -6,7 +6,7 @@
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use crate::cluster::Policy;
+use crate::cluster::Fleet;
 
 /// What the metric says with nothing to schedule.
 pub const NOTHING: f64 = 999_999.0;
@@ -80,19 +80,13 @@ pub enum Step {
     Target(u64),
 }
 
-/// The scaler of an active fleet. `average` is the metric's over the last four minutes, `running` how many tasks of the cluster run.
-pub fn active(
-    policy: &Policy,
-    average: Option<f64>,
-    target: u64,
-    (min, max): (u64, u64),
-    running: u64,
-    (stamp, now): (Option<&str>, i64),
-) -> Step {
-    if let Err(until) = permitted(stamp, now) {
+/// The scaler of an active fleet whose weight is `target` now. `running`: how many tasks of the cluster run.
+pub fn active(fleet: &Fleet, target: u64, running: u64, now: i64) -> Step {
+    let Fleet { policy, min_weight: min, max_weight: max, .. } = fleet;
+    if let Err(until) = permitted(fleet.next_permitted.as_deref(), now) {
         return Step::Cooldown(until);
     }
-    let Some(average) = average else { return Step::NoData };
+    let Some(average) = fleet.signal else { return Step::NoData };
     let wanted = if average > policy.in_above as f64 {
         target.saturating_sub(policy.in_amount)
     } else if average < policy.out_below as f64 {
@@ -100,31 +94,10 @@ pub fn active(
     } else {
         return Step::Stay;
     };
-    match wanted.clamp(min, max.max(min)) {
+    match wanted.clamp(*min, *max.max(min)) {
         same if same == target => Step::Stay,
         0 if running > 0 => Step::StillRunning,
         new => Step::Target(new),
-    }
-}
-
-/// What an inactive fleet does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drain {
-    Cooldown(i64),
-    Target(u64),
-    /// Nothing of it is left: its stack goes.
-    Delete,
-    /// Its instances are still there.
-    Wait,
-}
-
-/// One down at a time, below the minimum too; then, with no ACTIVE instance of the version left, the stack.
-pub fn inactive(target: u64, instances: u64, (stamp, now): (Option<&str>, i64)) -> Drain {
-    match permitted(stamp, now) {
-        Err(until) => Drain::Cooldown(until),
-        Ok(()) if target > 0 => Drain::Target(target - 1),
-        Ok(()) if instances == 0 => Drain::Delete,
-        Ok(()) => Drain::Wait,
     }
 }
 
@@ -133,28 +106,38 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    const NEVER: (Option<&str>, i64) = (None, 0);
+    use crate::cluster::{Policy, Status};
 
     /// The original's tests run the bare code's defaults: thresholds 7 and 2, weights 1 to 10.
-    fn bare() -> Policy {
-        Policy { out_below: 2, in_above: 7, ..Policy::compatible() }
+    fn bare(signal: f64) -> Fleet {
+        Fleet {
+            name: "bare".to_owned(),
+            status: Status::Active,
+            min_weight: 1,
+            max_weight: 10,
+            policy: Policy { out_below: 2, in_above: 7, ..Policy::compatible() },
+            next_permitted: None,
+            signal: Some(signal),
+            offers: Vec::new(),
+        }
     }
 
     #[test]
     fn the_originals_oracles() {
-        let step = |average: f64, target| active(&bare(), Some(average), target, (1, 10), 1, NEVER);
+        let step = |average: f64, target| active(&bare(average), target, 1, 0);
         assert_eq!(step(1.0, 1), Step::Target(3), "metric 1 scales by +2: target 1 becomes 3");
         assert_eq!(step(8.0, 3), Step::Target(2), "metric 8 scales by -1");
         assert_eq!(step(8.0, 1), Step::Stay, "-1 at target 1 makes no call");
-        let nine = Policy { in_amount: 9, ..bare() };
-        assert_eq!(active(&nine, Some(8.0), 1, (1, 10), 1, NEVER), Step::Stay, "-9 at target 1 makes no call");
+        let mut nine = bare(8.0);
+        nine.policy.in_amount = 9;
+        assert_eq!(active(&nine, 1, 1, 0), Step::Stay, "-9 at target 1 makes no call");
         // Strictly above and below.
         assert_eq!((step(7.0, 3), step(2.0, 3)), (Step::Stay, Step::Stay));
-        assert_eq!(active(&bare(), None, 3, (1, 10), 1, NEVER), Step::NoData);
-        assert_eq!(active(&bare(), Some(NOTHING), 1, (0, 10), 4, NEVER), Step::StillRunning);
-        assert_eq!(active(&bare(), Some(NOTHING), 1, (0, 10), 0, NEVER), Step::Target(0));
-        assert_eq!(active(&bare(), Some(0.0), 9, (0, 10), 0, NEVER), Step::Target(10));
+        assert_eq!(active(&Fleet { signal: None, ..bare(0.0) }, 3, 1, 0), Step::NoData);
+        let to_nothing = |average| Fleet { min_weight: 0, ..bare(average) };
+        assert_eq!(active(&to_nothing(NOTHING), 1, 4, 0), Step::StillRunning);
+        assert_eq!(active(&to_nothing(NOTHING), 1, 0, 0), Step::Target(0));
+        assert_eq!(active(&to_nothing(0.0), 9, 0, 0), Step::Target(10));
     }
 
     #[test]
@@ -162,19 +145,11 @@ mod tests {
         let stamp = "2018-02-11 15:04:48.926316";
         let at = next_permitted(stamp).unwrap();
         assert_eq!(at, 1_518_361_488);
-        assert_eq!(active(&bare(), Some(1.0), 1, (1, 10), 1, (Some(stamp), at - 1)), Step::Cooldown(at));
-        assert_eq!(active(&bare(), Some(1.0), 1, (1, 10), 1, (Some(stamp), at)), Step::Target(3));
-        assert_eq!(active(&bare(), Some(1.0), 1, (1, 10), 1, (Some("boston"), 0)), Step::Target(3));
+        let step = |stamp: &str, now| active(&Fleet { next_permitted: Some(stamp.to_owned()), ..bare(1.0) }, 1, 1, now);
+        assert_eq!(step(stamp, at - 1), Step::Cooldown(at));
+        assert_eq!(step(stamp, at), Step::Target(3));
+        assert_eq!(step("boston", 0), Step::Target(3));
         assert_eq!(next_permitted("0"), Some(0));
-    }
-
-    #[test]
-    fn an_inactive_fleet_goes_one_by_one_and_then_its_stack() {
-        assert_eq!(inactive(2, 2, NEVER), Drain::Target(1));
-        assert_eq!(inactive(1, 2, NEVER), Drain::Target(0));
-        assert_eq!(inactive(0, 1, NEVER), Drain::Wait);
-        assert_eq!(inactive(0, 0, NEVER), Drain::Delete);
-        assert_eq!(inactive(2, 2, (Some("100"), 99)), Drain::Cooldown(100));
     }
 
     #[test]

@@ -59,10 +59,6 @@ impl Constraint {
         }
     }
 
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
     /// Whether an instance with these attributes may take the task. One without the attribute has no value: it equals
     /// nothing and matches nothing.
     pub fn holds(&self, attributes: &Attributes) -> bool {

@@ -8,17 +8,63 @@ use crate::price::{Fargate, MONTH, PriceError, Prices, Purchase};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     pub instance_type: String,
+    /// Instances.
     pub count: u32,
     pub purchase: Purchase,
 }
 
+/// Several types, weighted, partly on demand: as an Auto Scaling group of mixed instances has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mixed<'a> {
+    /// Units of weight, of all instances together.
+    pub weight: u32,
+    /// Units of weight that are on demand in any case.
+    pub on_demand: u32,
+    /// Per cent of the rest that are, too.
+    pub percent: u32,
+    /// Instance types, and what one of each counts.
+    pub types: Vec<(&'a str, u32)>,
+}
+
+impl Mixed<'_> {
+    /// As if each way of buying took the type that is cheapest for its weight.
+    pub fn parts(&self, prices: &Prices) -> Result<Vec<Part>, PriceError> {
+        let base = self.on_demand.min(self.weight);
+        let above = (u64::from(self.weight - base) * u64::from(self.percent.min(100))).div_ceil(100);
+        let on_demand = base + above as u32;
+        let mut parts = Vec::new();
+        for (weight, purchase) in [(on_demand, Purchase::OnDemand), (self.weight - on_demand, Purchase::Spot)] {
+            let mut cheapest: Option<(f64, &str, u32)> = None;
+            for (name, each) in &self.types {
+                let each = (*each).max(1);
+                let price = prices.get(name)?.price(purchase) / f64::from(each);
+                if cheapest.is_none_or(|(least, ..)| price < least) {
+                    cheapest = Some((price, name, each));
+                }
+            }
+            parts.extend(cheapest.map(|(_, name, each)| Part {
+                instance_type: name.to_owned(),
+                count: weight.div_ceil(each),
+                purchase,
+            }));
+        }
+        Ok(parts)
+    }
+}
+
+/// In dollars, as [`PartCost`] and [`Beside`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cost {
+    /// Of the prices.
     pub region: String,
+    /// Without those of which there is no instance.
     pub parts: Vec<PartCost>,
+    /// Of all instances together.
     pub vcpu: u64,
+    /// GiB, which AWS calls GB.
     pub memory_gb: f64,
     pub hour: f64,
+    /// Of [`MONTH`] hours.
     pub month: f64,
     pub fargate: Beside,
     pub fargate_spot: Beside,
@@ -27,9 +73,10 @@ pub struct Cost {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PartCost {
     pub instance_type: String,
+    /// Instances.
     pub count: u32,
     pub purchase: Purchase,
-    /// One of them.
+    /// One of them, an hour.
     pub price: f64,
     pub hour: f64,
     pub month: f64,
@@ -63,6 +110,7 @@ pub fn cost(parts: &[Part], prices: &Prices) -> Result<Cost, PriceError> {
             month: hour * MONTH,
         });
     }
+    lines.retain(|line| line.count > 0);
     let hour: f64 = lines.iter().map(|line| line.hour).sum();
     let memory_gb = memory_mib as f64 / 1024.0;
     let beside = |per_vcpu: f64, per_gb: f64| {
@@ -114,7 +162,28 @@ mod tests {
         assert!((cost.parts[0].hour - 2.0 * prices.get("m5.large").unwrap().spot).abs() < 1e-12);
         let unknown = super::cost(&[part("m99.large", 1, Purchase::Spot)], &prices);
         assert_eq!(unknown, Err(PriceError::NoType("m99.large".to_owned())));
+        let unknown = super::cost(&[part("m99.large", 0, Purchase::Spot)], &prices);
+        assert_eq!(unknown, Err(PriceError::NoType("m99.large".to_owned())), "also where there is none of them");
         let nothing = super::cost(&[part("m5.large", 0, Purchase::Spot)], &prices).unwrap();
-        assert_eq!((nothing.hour, nothing.fargate.cheaper_below), (0.0, None));
+        assert_eq!((nothing.hour, nothing.parts.len(), nothing.fargate.cheaper_below), (0.0, 0, None));
+    }
+
+    #[test]
+    fn a_mixed_fleet_is_so_many_of_what_is_cheapest_for_its_weight_bought_each_way() {
+        let prices = Prices::embedded().unwrap();
+        let per_weight = |name: &str, weight: f64, purchase| prices.get(name).unwrap().price(purchase) / weight;
+        assert!(per_weight("t3.small", 1.0, Purchase::Spot) < per_weight("t3.medium", 2.0, Purchase::Spot));
+        let types = vec![("t3.medium", 2), ("t3.small", 1)];
+        let parts = |weight, on_demand, percent| {
+            let mixed = Mixed { weight, on_demand, percent, types: types.clone() };
+            mixed.parts(&prices).unwrap().iter().map(|part| (part.count, part.purchase)).collect::<Vec<_>>()
+        };
+        // On demand both cost the same for their weight: the first.
+        assert_eq!(parts(8, 0, 0), [(0, Purchase::OnDemand), (8, Purchase::Spot)]);
+        assert_eq!(parts(8, 3, 0), [(2, Purchase::OnDemand), (5, Purchase::Spot)]);
+        assert_eq!(parts(8, 0, 20), [(1, Purchase::OnDemand), (6, Purchase::Spot)], "1.6 of 8 are 2, as EC2 rounds");
+        assert_eq!(parts(2, 5, 100), [(1, Purchase::OnDemand), (0, Purchase::Spot)]);
+        let unknown = Mixed { weight: 1, on_demand: 0, percent: 0, types: vec![("m99.large", 1)] }.parts(&prices);
+        assert_eq!(unknown, Err(PriceError::NoType("m99.large".to_owned())));
     }
 }

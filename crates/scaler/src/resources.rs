@@ -1,15 +1,13 @@
 //! What tasks need and instances have, in ECS's units.
 
-use serde::{Deserialize, Serialize};
-
 /// Of a task: what it needs. Of an instance: what it has, or what of it is free.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Resources {
     /// CPU units: 1,024 are one vCPU.
     pub cpu: u64,
     /// MiB.
     pub memory: u64,
+    /// Whole GPUs.
     pub gpu: u64,
     /// Network interfaces for tasks of network mode `awsvpc`: a task needs one, an instance has those that are not its own.
     pub eni: u64,
@@ -47,26 +45,35 @@ impl Resources {
 
     #[must_use]
     pub fn less(&self, other: &Resources) -> Self {
-        let (mut own, other) = (self.array(), other.array());
-        for (own, other) in own.iter_mut().zip(other) {
-            // Unlimited stays unlimited.
-            *own = if *own == u64::MAX { *own } else { own.saturating_sub(other) };
-        }
+        let mut own = self.array();
+        take(&mut own, &other.array(), 1);
         Self::of(own)
     }
 
     #[must_use]
     pub fn plus(&self, other: &Resources) -> Self {
-        let (mut own, other) = (self.array(), other.array());
-        for (own, other) in own.iter_mut().zip(other) {
-            *own = own.saturating_add(other);
-        }
+        let mut own = self.array();
+        give(&mut own, &other.array(), 1);
         Self::of(own)
     }
 
     #[must_use]
     pub fn by(&self, count: u64) -> Self {
         Self::of(self.array().map(|amount| amount.saturating_mul(count)))
+    }
+}
+
+/// Takes so many of `need` off what is free. Unlimited stays unlimited.
+pub(crate) fn take(free: &mut [u64; KINDS], need: &[u64; KINDS], count: u64) {
+    for (free, need) in free.iter_mut().zip(need).filter(|(free, _)| **free != u64::MAX) {
+        *free = free.saturating_sub(need.saturating_mul(count));
+    }
+}
+
+/// Gives them back.
+pub(crate) fn give(free: &mut [u64; KINDS], need: &[u64; KINDS], count: u64) {
+    for (free, need) in free.iter_mut().zip(need) {
+        *free = free.saturating_add(need.saturating_mul(count));
     }
 }
 

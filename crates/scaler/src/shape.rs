@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 use crate::constraint::{Attributes, Constraint};
 use crate::resources::Resources;
 
 /// A port of the instance itself; one task has it at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostPort {
     pub port: u16,
+    /// TCP otherwise.
     pub udp: bool,
 }
 
@@ -25,6 +24,7 @@ impl HostPort {
 pub struct Shape {
     /// What reasons call it.
     pub name: String,
+    /// Of one task.
     pub need: Resources,
     /// Fixed host ports; ports that the engine picks are no matter.
     pub ports: BTreeSet<HostPort>,
@@ -58,15 +58,17 @@ impl Shape {
 /// Instances that may be had.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kind {
+    /// What reasons call it.
     pub name: String,
+    /// What tasks find on an empty one.
     pub capacity: Resources,
     /// Ports that are taken on an empty one: ECS keeps 22, 2375, 2376, 51678 to 51680.
     pub ports: BTreeSet<HostPort>,
     /// With ECS's own: `ecs.instance-type`, `ecs.availability-zone`, …
     pub attributes: Attributes,
-    /// An hour.
+    /// Dollars an hour.
     pub price: f64,
-    /// How many may be had.
+    /// How many may be had; `u64::MAX` where nothing but the fleet's maximum limits it.
     pub limit: u64,
 }
 
@@ -74,6 +76,7 @@ pub struct Kind {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Host {
     pub free: Resources,
+    /// Host ports that are taken.
     pub ports: BTreeSet<HostPort>,
     /// Groups of `distinctInstance` that have a task here.
     pub groups: BTreeSet<String>,

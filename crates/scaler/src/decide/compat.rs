@@ -1,6 +1,5 @@
 //! `metric: compatible`: the original's numbers decide how much, Landfall still picks which and drains it.
 
-use super::inward::Inward;
 use super::{Reason, Work};
 use crate::compatible::{Step, active};
 
@@ -12,8 +11,7 @@ impl Work<'_> {
         }
         let from = self.weight(fleet);
         let running = self.cluster.instances.iter().map(|instance| instance.running()).sum();
-        let stamp = (own.next_permitted.as_deref(), self.cluster.now);
-        match active(&own.policy, own.signal, from, (own.min_weight, own.max_weight), running, stamp) {
+        match active(own, from, running, self.cluster.now) {
             Step::Cooldown(until) => self.changes[fleet].reasons.push(Reason::Cooldown { until }),
             Step::NoData => self.changes[fleet].reasons.push(Reason::NoData),
             Step::Stay => self.stamp(fleet),
@@ -27,8 +25,8 @@ impl Work<'_> {
                 if to > from {
                     self.grow(fleet, to - from, |_| true);
                 } else {
-                    let how = Inward { above: 0, keep: 0, amount: from - to, down_to: to };
-                    self.shrink(fleet, how);
+                    // All the way down to the target what else could be scheduled is no matter.
+                    self.shrink(fleet, Vec::new(), from - to, to);
                 }
                 self.stamp(fleet);
             }

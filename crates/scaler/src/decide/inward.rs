@@ -9,26 +9,14 @@ const TRIES: usize = 32;
 /// Of a fleet's instances with tasks, how many are drained at a time: a tenth, or this where that is more.
 const AT_ONCE: usize = 10;
 
-/// How far a fleet goes in.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Inward {
-    /// Only as long as more than this can be scheduled.
-    pub(super) above: u64,
-    /// And never so that fewer than this can.
-    pub(super) keep: u64,
-    /// Weight, at most; where instances weigh more, one.
-    pub(super) amount: u64,
-    /// Down to this, whatever can be scheduled.
-    pub(super) down_to: u64,
-}
-
 impl Work<'_> {
-    pub(super) fn inward(&mut self, fleet: usize) {
+    /// `room`: of each shape, how many can be scheduled on the fleet.
+    pub(super) fn inward(&mut self, fleet: usize, room: Vec<(usize, u64)>) {
         let own = &self.cluster.fleets[fleet];
         let policy = &own.policy;
         let weight = self.weight(fleet);
         let over = weight > own.max_weight;
-        if !over && !self.idle && self.schedulable(Some(fleet)) <= policy.in_above {
+        if !over && !self.idle && room.iter().any(|(_, count)| *count <= policy.in_above) {
             return;
         }
         if weight <= own.min_weight.min(own.max_weight) {
@@ -38,30 +26,28 @@ impl Work<'_> {
             self.changes[fleet].reasons.push(Reason::Cooldown { until });
             return;
         }
-        let how = Inward {
-            above: policy.in_above,
-            keep: policy.out_below,
-            amount: policy.in_amount,
-            down_to: if over { own.max_weight } else { u64::MAX },
-        };
+        let mut down_to = u64::MAX;
         if over {
-            self.changes[fleet].reasons.push(Reason::AboveMaximum { weight, maximum: own.max_weight });
+            down_to = own.max_weight;
+            self.changes[fleet].reasons.push(Reason::AboveMaximum { weight, maximum: down_to });
         }
-        if self.shrink(fleet, how) {
+        if self.shrink(fleet, room, policy.in_amount, down_to) {
             self.stamp(fleet);
         }
     }
 
-    /// Drains what can go; whether anything does.
-    pub(super) fn shrink(&mut self, fleet: usize, how: Inward) -> bool {
+    /// Drains what can go, a weight of `amount` at most, or one instance where that weighs more; whether anything does. Down
+    /// to the weight `down_to` whatever can be scheduled then, further only as the policy's thresholds have it.
+    pub(super) fn shrink(&mut self, fleet: usize, mut room: Vec<(usize, u64)>, amount: u64, down_to: u64) -> bool {
         let cluster = self.cluster;
+        let policy = &cluster.fleets[fleet].policy;
         let mut candidates: Vec<usize> = (0..cluster.instances.len())
             .filter(|index| {
                 let instance = &cluster.instances[*index];
                 instance.fleet == fleet
                     && self.stays[*index]
                     && instance.state == State::Active
-                    && instance.standalone() == 0
+                    && instance.standalone == 0
             })
             .collect();
         // The fewest tasks to move; of those the dearest; then always the same.
@@ -75,18 +61,17 @@ impl Work<'_> {
         let busy = candidates.iter().filter(|index| cluster.instances[**index].running() > 0).count();
         let mut at_once = (busy / 10).max(AT_ONCE);
         let (mut weight, mut gone, mut tries) = (self.weight(fleet), 0, 0);
-        let mut room = self.schedulable_each(Some(fleet));
         for index in candidates {
             let own = cluster.offer(&cluster.instances[index]).weight;
-            let enough = room.iter().any(|(_, count)| *count <= how.above) && !self.idle;
-            if tries > TRIES || at_once == 0 || gone >= how.amount || enough && weight <= how.down_to {
+            let forced = weight > down_to;
+            let enough = room.iter().any(|(_, count)| *count <= policy.in_above) && !self.idle;
+            if tries > TRIES || at_once == 0 || gone >= amount || enough && !forced {
                 break;
             }
-            if weight < minimum.saturating_add(own) || gone > 0 && gone.saturating_add(own) > how.amount {
+            if weight < minimum.saturating_add(own) || gone > 0 && gone.saturating_add(own) > amount {
                 continue;
             }
-            let forced = weight > how.down_to;
-            let keep = if forced || self.idle { 0 } else { how.keep };
+            let keep = if forced || self.idle { 0 } else { policy.out_below };
             match self.try_without(index, &room, keep) {
                 None => tries += 1,
                 Some(after) => {
@@ -115,7 +100,7 @@ impl Work<'_> {
         let host = self.host[index]?;
         let mut after = room.to_vec();
         for (shape, count) in &mut after {
-            *count = count.saturating_sub(self.rooms.room_at(*shape, host));
+            *count = count.saturating_sub(self.rooms.room_on(*shape, &[host]));
         }
         if after.iter().any(|(_, count)| *count < keep) {
             return None;
@@ -123,7 +108,7 @@ impl Work<'_> {
         self.rooms.gone(host, true);
         let mark = self.rooms.mark();
         // Its own tasks, and those that were to come here.
-        let mut tasks: Vec<(usize, u64)> = Self::moves(instance).map(|tasks| (tasks.shape, tasks.count)).collect();
+        let mut tasks: Vec<(usize, u64)> = instance.tasks.iter().map(|tasks| (tasks.shape, tasks.count)).collect();
         tasks.extend(self.rooms.on(host));
         let unplaced = |work: &mut Self| tasks.iter().map(|(shape, count)| work.rooms.put(*shape, *count)).sum::<u64>();
         let left = unplaced(self);
@@ -135,12 +120,10 @@ impl Work<'_> {
         used.retain(|host| self.cluster.instances[self.hosts[*host]].fleet == fleet);
         self.rooms.back(mark);
         if left == 0 && !used.is_empty() {
-            let sum =
-                |work: &mut Self, shape: usize| used.iter().map(|host| work.rooms.room_at(shape, *host)).sum::<u64>();
-            let before: Vec<u64> = after.iter().map(|(shape, _)| sum(self, *shape)).collect();
+            let before: Vec<u64> = after.iter().map(|(shape, _)| self.rooms.room_on(*shape, &used)).collect();
             unplaced(self);
             for ((shape, count), before) in after.iter_mut().zip(before) {
-                *count = (*count + sum(self, *shape)).saturating_sub(before);
+                *count = (*count + self.rooms.room_on(*shape, &used)).saturating_sub(before);
             }
         } else if left == 0 {
             unplaced(self);

@@ -24,38 +24,34 @@ mod reason;
 use serde::Serialize;
 
 pub use self::reason::Reason;
-use crate::cluster::{Cluster, Instance, Metric, State, Status, Tasks};
+use crate::cluster::{Cluster, Instance, Metric, State, Status};
 use crate::pack::Rooms;
-use crate::shape::Host;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Decision {
     /// One for each fleet, in their order.
     pub fleets: Vec<Change>,
-    /// How many more of the largest task could be scheduled, on what is there and not about to go.
-    pub schedulable: u64,
-    /// Of each shape of a service or of a waiting task: index and how many.
-    pub schedulable_each: Vec<(usize, u64)>,
-    /// Wanted ÷ (wanted + schedulable), 0 to 1.
-    pub scheduled: f64,
     /// What concerns no fleet in particular.
     pub reasons: Vec<Reason>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Change {
+    /// Its name.
     pub fleet: String,
-    /// The fleet's weight once all this is done.
+    /// Units of weight that the fleet has once all this is done.
     pub target: u64,
-    /// Offer, and how many.
+    /// Index in [`crate::cluster::Fleet::offers`], and how many instances.
     pub launch: Vec<(usize, u64)>,
+    /// Ids of instances.
     pub drain: Vec<String>,
-    /// Draining instances that are active again.
+    /// Ids of draining instances that are active again.
     pub undrain: Vec<String>,
+    /// Ids of instances.
     pub terminate: Vec<String>,
-    /// To be written down where it is given: seconds since 1970.
+    /// To be written down where it is given, for [`crate::cluster::Fleet::next_permitted`]: seconds since 1970.
     pub next_permitted: Option<i64>,
-    /// Nothing is left of it.
+    /// Nothing is left of an inactive fleet.
     pub delete: bool,
     pub reasons: Vec<Reason>,
 }
@@ -82,16 +78,10 @@ pub fn decide(cluster: &Cluster) -> Decision {
     let mut work = Work::new(cluster);
     work.notices();
     let beyond = work.outward();
-    for fleet in 0..cluster.fleets.len() {
-        let policy = &cluster.fleets[fleet].policy;
-        match (cluster.fleets[fleet].status, policy.metric) {
-            (Status::Inactive, _) => {}
-            (Status::Active, Metric::Compatible) => work.compatible(fleet),
-            (Status::Active, Metric::Whole) => {
-                if !work.little_room(fleet) && !work.waited_for(fleet, &beyond) {
-                    work.inward(fleet);
-                }
-            }
+    for (fleet, own) in cluster.fleets.iter().enumerate().filter(|(_, own)| own.status == Status::Active) {
+        match own.policy.metric {
+            Metric::Compatible => work.compatible(fleet),
+            Metric::Packed => work.room(fleet, &beyond),
         }
     }
     work.terminate();
@@ -135,7 +125,7 @@ impl<'a> Work<'a> {
         for (at, index) in hosts.iter().enumerate() {
             host[*index] = Some(at);
         }
-        let list: Vec<&'a Host> = hosts.iter().map(|index| &cluster.instances[*index].host).collect();
+        let rooms = Rooms::new(&cluster.shapes, hosts.iter().map(|index| &cluster.instances[*index].host));
         let mut relevant: Vec<usize> = cluster
             .services
             .iter()
@@ -150,7 +140,7 @@ impl<'a> Work<'a> {
             cluster,
             changes: changes.collect(),
             reasons: Vec::new(),
-            rooms: Rooms::new(&cluster.shapes, list.into_iter()),
+            rooms,
             hosts,
             host,
             stays: cluster.instances.iter().map(stays).collect(),
@@ -180,7 +170,7 @@ impl<'a> Work<'a> {
         for instance in &self.cluster.instances {
             // Of those that drain already ECS has started others: they wait by themselves, or run.
             if instance.state == State::Active && instance.notice.is_some() {
-                Self::moves(instance).for_each(|tasks| demand[tasks.shape] += tasks.count);
+                instance.tasks.iter().for_each(|tasks| demand[tasks.shape] += tasks.count);
             }
         }
         demand
@@ -207,40 +197,36 @@ impl<'a> Work<'a> {
         stay.map(|(instance, _)| self.cluster.offer(instance).weight).sum::<u64>().saturating_add(self.launched(fleet))
     }
 
+    /// Room ahead of need: more of it, or less. What has just been asked for is not judged before it is there.
+    fn room(&mut self, fleet: usize, beyond: &[u64]) {
+        let change = &self.changes[fleet];
+        if change.launch.is_empty() && change.undrain.is_empty() {
+            let room = self.schedulable(fleet);
+            if !self.little_room(fleet, &room) && !self.waited_for(fleet, beyond) {
+                self.inward(fleet, room);
+            }
+        }
+    }
+
     /// Whether tasks that had no room on what is there could run on this fleet.
     fn waited_for(&self, fleet: usize, beyond: &[u64]) -> bool {
         let waiting = self.cluster.shapes.iter().zip(beyond).filter(|(_, count)| **count > 0);
         waiting.map(|(shape, _)| shape).any(|shape| self.cluster.fleets[fleet].takes(shape))
     }
 
-    /// The largest of what counts: what the fewest are schedulable of, on that fleet's instances or on all.
-    fn schedulable(&mut self, fleet: Option<usize>) -> u64 {
-        let each = self.schedulable_each(fleet);
-        each.iter().map(|(_, count)| *count).min().unwrap_or(u64::MAX)
-    }
-
-    fn schedulable_each(&mut self, fleet: Option<usize>) -> Vec<(usize, u64)> {
-        let (cluster, hosts) = (self.cluster, &self.hosts);
-        let mut each = Vec::new();
-        for shape in &self.relevant {
-            // A fleet that could never run it has nothing to do with it.
-            if fleet.is_some_and(|fleet| !cluster.fleets[fleet].takes(&cluster.shapes[*shape])) {
-                continue;
-            }
-            let own = |host: usize| fleet.is_none_or(|fleet| cluster.instances[hosts[host]].fleet == fleet);
-            each.push((*shape, self.rooms.room_on(*shape, own)));
-        }
-        each
+    /// Of each shape that counts, how many more have room on the fleet's instances; without those that it could never run,
+    /// which it has nothing to do with.
+    fn schedulable(&mut self, fleet: usize) -> Vec<(usize, u64)> {
+        let own: Vec<usize> =
+            (0..self.hosts.len()).filter(|host| self.cluster.instances[self.hosts[*host]].fleet == fleet).collect();
+        let takes = |shape: &&usize| self.cluster.fleets[fleet].takes(&self.cluster.shapes[**shape]);
+        let relevant = self.relevant.iter().filter(takes);
+        relevant.map(|shape| (*shape, self.rooms.room_on(*shape, &own))).collect()
     }
 
     fn stamp(&mut self, fleet: usize) {
         let policy = &self.cluster.fleets[fleet].policy;
         self.changes[fleet].next_permitted = Some(self.cluster.now.saturating_add(policy.cooldown));
-    }
-
-    /// Services' tasks of an instance.
-    fn moves(instance: &Instance) -> impl Iterator<Item = &Tasks> {
-        instance.tasks.iter().filter(|tasks| !tasks.standalone && tasks.count > 0)
     }
 
     fn terminate(&mut self) {
@@ -257,13 +243,6 @@ impl<'a> Work<'a> {
         for fleet in 0..self.changes.len() {
             self.changes[fleet].target = self.weight(fleet);
         }
-        let schedulable_each = self.schedulable_each(None);
-        let schedulable = schedulable_each.iter().map(|(_, count)| *count).min().unwrap_or(0);
-        let wanted: u64 = self.cluster.services.iter().map(|service| service.desired).sum();
-        let scheduled = match wanted {
-            0 => 0.0,
-            wanted => wanted as f64 / (wanted as f64 + schedulable as f64),
-        };
-        Decision { fleets: self.changes, schedulable, schedulable_each, scheduled, reasons: self.reasons }
+        Decision { fleets: self.changes, reasons: self.reasons }
     }
 }

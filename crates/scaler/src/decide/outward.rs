@@ -1,11 +1,11 @@
 //! More: for what waits, for a fleet's minimum, and for room ahead of need.
 
 use super::{Reason, Work};
-use crate::cluster::{Metric, Offer, State, Status};
+use crate::cluster::{Fleet, Offer, State, Status};
 use crate::compatible::permitted;
-use crate::pack::{Rooms, need};
+use crate::pack::{need, place};
 use crate::price::Purchase;
-use crate::shape::{Host, Kind};
+use crate::shape::Kind;
 
 impl Work<'_> {
     /// Places what waits, drains what inactive fleets can let go, and launches for the rest. Of each shape, how many had no
@@ -45,14 +45,14 @@ impl Work<'_> {
                     }
                     State::Active => {
                         let mark = self.rooms.mark();
-                        let stay: u64 =
-                            Self::moves(instance).map(|tasks| self.rooms.put(tasks.shape, tasks.count)).sum();
+                        let tasks = instance.tasks.iter();
+                        let stay: u64 = tasks.map(|tasks| self.rooms.put(tasks.shape, tasks.count)).sum();
                         if stay == 0 {
                             self.changes[fleet].drain.push(id.clone());
                             self.changes[fleet].reasons.push(Reason::Inactive { instance: id });
                         } else {
                             self.rooms.back(mark);
-                            Self::moves(instance).for_each(|tasks| left[tasks.shape] += tasks.count);
+                            instance.tasks.iter().for_each(|tasks| left[tasks.shape] += tasks.count);
                             self.changes[fleet].reasons.push(Reason::NoRoomElsewhere { instance: id, tasks: stay });
                         }
                     }
@@ -61,37 +61,23 @@ impl Work<'_> {
         }
     }
 
-    /// Instances that drain and need not.
-    fn take_back(&mut self, left: &mut [u64]) {
+    /// Instances that drain and need not, one by one.
+    fn take_back(&mut self, left: &mut Vec<u64>) {
         let cluster = self.cluster;
-        let draining: Vec<usize> = (0..cluster.instances.len())
-            .filter(|index| {
-                let instance = &cluster.instances[*index];
-                let fleet = &cluster.fleets[instance.fleet];
-                instance.state == State::Draining
-                    && instance.notice.is_none()
-                    && fleet.status == Status::Active
-                    && fleet.policy.metric == Metric::Whole
-            })
-            .collect();
-        let hosts: Vec<&Host> = draining.iter().map(|index| &cluster.instances[*index].host).collect();
-        let mut rooms = Rooms::new(&cluster.shapes, hosts.into_iter());
-        (0..draining.len()).for_each(|at| rooms.gone(at, true));
-        for (at, index) in draining.iter().enumerate() {
-            let instance = &cluster.instances[*index];
-            let heavier = self.weight(instance.fleet) + cluster.offer(instance).weight;
-            rooms.gone(at, heavier > cluster.fleets[instance.fleet].max_weight);
-            let mark = rooms.mark();
-            for (shape, left) in left.iter_mut().enumerate().filter(|(_, left)| **left > 0) {
-                *left = rooms.put(shape, *left);
+        for (index, instance) in cluster.instances.iter().enumerate() {
+            let fleet = &cluster.fleets[instance.fleet];
+            if instance.state != State::Draining || instance.notice.is_some() || !fleet.packs() {
+                continue;
             }
-            // Only this one was there.
-            if rooms.used(mark).next().is_some() {
-                self.stays[*index] = true;
-                self.changes[instance.fleet].undrain.push(instance.id.clone());
-                self.changes[instance.fleet].reasons.push(Reason::Needed { instance: instance.id.clone() });
+            let placed = place(&cluster.shapes, left, std::slice::from_ref(&instance.host));
+            let weight = self.weight(instance.fleet).saturating_add(cluster.offer(instance).weight);
+            if placed.left == *left || weight > fleet.max_weight {
+                continue;
             }
-            rooms.gone(at, true);
+            *left = placed.left;
+            self.stays[index] = true;
+            self.changes[instance.fleet].undrain.push(instance.id.clone());
+            self.changes[instance.fleet].reasons.push(Reason::Needed { instance: instance.id.clone() });
         }
     }
 
@@ -107,11 +93,8 @@ impl Work<'_> {
 
     fn launch(&mut self, left: &mut [u64]) {
         let cluster = self.cluster;
-        let active = (0..cluster.fleets.len()).filter(|fleet| {
-            let fleet = &cluster.fleets[*fleet];
-            fleet.status == Status::Active && fleet.policy.metric == Metric::Whole
-        });
-        let offers: Vec<(usize, usize)> = active
+        let offers: Vec<(usize, usize)> = (0..cluster.fleets.len())
+            .filter(|fleet| cluster.fleets[*fleet].packs())
             .flat_map(|fleet| (0..cluster.fleets[fleet].offers.len()).map(move |offer| (fleet, offer)))
             .filter(|(fleet, offer)| self.open(*fleet, &cluster.fleets[*fleet].offers[*offer]))
             .collect();
@@ -186,18 +169,23 @@ impl Work<'_> {
 
     fn not_served(&mut self, left: &[u64]) {
         let cluster = self.cluster;
-        let mut beyond = 0;
-        for (index, left) in left.iter().enumerate().filter(|(_, left)| **left > 0) {
-            let shape = &cluster.shapes[index];
-            let mut active = cluster.fleets.iter().filter(|fleet| fleet.status == Status::Active);
-            if active.any(|fleet| fleet.takes(shape)) {
-                beyond += left;
-            } else {
+        let (mut at_maximum, mut by_metric) = (0, 0);
+        for (shape, left) in cluster.shapes.iter().zip(left).filter(|(_, left)| **left > 0) {
+            let takes = cluster.fleets.iter().filter(|fleet| fleet.status == Status::Active && fleet.takes(shape));
+            let packs: Vec<bool> = takes.map(Fleet::packs).collect();
+            if packs.is_empty() {
                 self.reasons.push(Reason::FitsNowhere { shape: shape.name.clone(), tasks: *left });
+            } else if packs.contains(&true) {
+                at_maximum += left;
+            } else {
+                by_metric += left;
             }
         }
-        if beyond > 0 {
-            self.reasons.push(Reason::AtMaximum { tasks: beyond });
+        if by_metric > 0 {
+            self.reasons.push(Reason::ByMetric { tasks: by_metric });
+        }
+        if at_maximum > 0 {
+            self.reasons.push(Reason::AtMaximum { tasks: at_maximum });
         }
     }
 
@@ -227,13 +215,9 @@ impl Work<'_> {
     }
 
     /// Whether the fleet has too little room, whatever could be done about it.
-    pub(super) fn little_room(&mut self, fleet: usize) -> bool {
-        if !self.changes[fleet].launch.is_empty() || !self.changes[fleet].undrain.is_empty() {
-            return true;
-        }
+    pub(super) fn little_room(&mut self, fleet: usize, room: &[(usize, u64)]) -> bool {
         let own = &self.cluster.fleets[fleet];
-        let each = self.schedulable_each(Some(fleet));
-        let Some((shape, schedulable)) = each.into_iter().min_by_key(|(_, count)| *count) else { return false };
+        let Some((shape, schedulable)) = room.iter().copied().min_by_key(|(_, count)| *count) else { return false };
         let below = own.policy.out_below;
         if schedulable >= below {
             return false;

@@ -31,7 +31,11 @@ pub enum Reason {
     AtMaximum {
         tasks: u64,
     },
-    /// No instance type of any fleet takes such a task.
+    /// Only fleets take them that grow by `metric: compatible`, which looks at no task that waits.
+    ByMetric {
+        tasks: u64,
+    },
+    /// No instance type of any active fleet takes such a task.
     FitsNowhere {
         shape: String,
         tasks: u64,
@@ -96,6 +100,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tasks = |count: &u64| if *count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
+        let go = |count: &u64| format!("{} {} on waiting", tasks(count), if *count == 1 { "goes" } else { "go" });
         match self {
             Self::Waiting { tasks: waiting, instances } => {
                 let instances =
@@ -109,10 +114,14 @@ impl fmt::Display for Reason {
             Self::BelowMinimum { weight, minimum } => write!(f, "weight {weight} is below the minimum of {minimum}"),
             Self::AboveMaximum { weight, maximum } => write!(f, "weight {weight} is above the maximum of {maximum}"),
             Self::AtMaximum { tasks: left } => {
-                write!(f, "{} go on waiting: the fleets are at their maximum, or have no capacity", tasks(left))
+                write!(f, "{}: the fleets are at their maximum, or have no capacity", go(left))
+            }
+            Self::ByMetric { tasks: left } => {
+                write!(f, "{}: with `metric: compatible` nothing is launched for what waits", go(left))
             }
             Self::FitsNowhere { shape, tasks: left } => {
-                write!(f, "{} of `{shape}` fit on no instance type of any active fleet", tasks(left))
+                let fit = if *left == 1 { "fits" } else { "fit" };
+                write!(f, "{} of `{shape}` {fit} on no instance type of any active fleet", tasks(left))
             }
             Self::Short { kind } => write!(f, "{kind} had no capacity a short while ago: another type is taken"),
             Self::OnDemand => f.write_str("no Spot is to be had: on demand"),

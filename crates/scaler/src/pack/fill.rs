@@ -1,7 +1,7 @@
 //! One instance, filled from what is left.
 
 use super::problem::Problem;
-use crate::resources::{KINDS, times};
+use crate::resources::{KINDS, take, times};
 
 /// What goes in next.
 pub(super) enum How<'a> {
@@ -61,9 +61,7 @@ impl<'a> Filler<'a> {
         for token in &self.problem.items[item].only {
             self.taken[*token as usize] = self.filling;
         }
-        for (free, need) in free.iter_mut().zip(self.problem.items[item].need) {
-            *free = if *free == u64::MAX { *free } else { *free - need * count };
-        }
+        take(free, &self.problem.items[item].need, count);
         match content.iter_mut().find(|(other, _)| *other == item) {
             Some((_, more)) => *more += count,
             None => content.push((item, count)),

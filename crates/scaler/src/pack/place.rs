@@ -1,7 +1,7 @@
 //! What finds room on the instances that are there.
 
 use super::problem::{Classes, Tokens};
-use crate::resources::{KINDS, times};
+use crate::resources::{KINDS, give, take, times};
 use crate::shape::{Host, Shape};
 
 /// What was placed, and what was not.
@@ -89,20 +89,15 @@ impl<'a> Rooms<'a> {
 
     /// How many more of the shape find room, on all hosts together.
     pub(crate) fn room(&mut self, shape: usize) -> u64 {
-        self.room_on(shape, |_| true)
+        let all: Vec<usize> = (0..self.free.len()).collect();
+        self.room_on(shape, &all)
     }
 
-    pub(crate) fn room_on(&mut self, shape: usize, which: impl Fn(usize) -> bool) -> u64 {
+    /// On these hosts together.
+    pub(crate) fn room_on(&mut self, shape: usize, hosts: &[usize]) -> u64 {
         self.allow(shape);
         let need = self.shapes[shape].need.array();
-        let hosts = (0..self.free.len()).filter(|host| which(*host));
-        hosts.fold(0u64, |sum, host| sum.saturating_add(self.fits(shape, &need, host)))
-    }
-
-    /// Of the shape on that host alone.
-    pub(crate) fn room_at(&mut self, shape: usize, host: usize) -> u64 {
-        self.allow(shape);
-        self.fits(shape, &self.shapes[shape].need.array(), host)
+        hosts.iter().fold(0u64, |sum, host| sum.saturating_add(self.fits(shape, &need, *host)))
     }
 
     /// Places as many as there is room for; how many there was none for.
@@ -120,9 +115,7 @@ impl<'a> Rooms<'a> {
                 self.first[shape] += 1;
             }
             if count > 0 {
-                for (free, need) in self.free[host].iter_mut().zip(need) {
-                    *free = if *free == u64::MAX { *free } else { *free - need * count };
-                }
+                take(&mut self.free[host], &need, count);
                 self.taken[host].extend(&self.only[shape]);
                 self.puts.push(host);
                 self.on[host].push((shape, count));
@@ -150,9 +143,7 @@ impl<'a> Rooms<'a> {
     pub(crate) fn back(&mut self, mark: usize) {
         for host in self.puts.drain(mark..).rev() {
             let Some((shape, count)) = self.on[host].pop() else { continue };
-            for (free, need) in self.free[host].iter_mut().zip(self.shapes[shape].need.array()) {
-                *free = if *free == u64::MAX { *free } else { *free + need * count };
-            }
+            give(&mut self.free[host], &self.shapes[shape].need.array(), count);
             let keep = self.taken[host].len() - self.only[shape].len();
             self.taken[host].truncate(keep);
             self.first.iter_mut().for_each(|first| *first = host.min(*first));

@@ -88,16 +88,10 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(shapes: &[&Shape], kinds: &[Kind]) -> Self {
         let tokens = Tokens::of(shapes.iter().copied());
-        let taken: Vec<Vec<u32>> =
-            kinds.iter().map(|kind| tokens.taken(&kind.ports, std::iter::empty::<&String>())).collect();
-        let items = shapes.iter().map(|shape| {
-            let only = tokens.shape(shape);
-            let fits = kinds.iter().zip(&taken).map(|(kind, taken)| {
-                kind.capacity.times(&shape.need) > 0
-                    && only.iter().all(|token| !taken.contains(token))
-                    && shape.allows(&kind.attributes)
-            });
-            Item { need: shape.need.array(), fits: fits.collect(), only }
+        let items = shapes.iter().map(|shape| Item {
+            need: shape.need.array(),
+            only: tokens.shape(shape),
+            fits: kinds.iter().map(|kind| kind.takes(shape)).collect(),
         });
         let cases = kinds.iter().map(|kind| Case {
             capacity: kind.capacity.array(),

@@ -17,12 +17,12 @@ pub enum Generator {
     Storm,
 }
 
-pub const ALL: [Generator; 4] = [Generator::Diurnal, Generator::Batch, Generator::Deploys, Generator::Storm];
-
 /// CPU units, MiB.
 const SHAPES: [(u64, u64); 6] = [(256, 512), (512, 1024), (256, 1024), (1024, 2048), (128, 256), (512, 2048)];
 
 impl Generator {
+    pub const ALL: [Self; 4] = [Self::Diurnal, Self::Batch, Self::Deploys, Self::Storm];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Diurnal => "diurnal",

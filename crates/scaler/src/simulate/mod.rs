@@ -9,18 +9,20 @@ mod world;
 
 use serde::Serialize;
 
-pub use self::generate::{ALL, Generator};
+pub use self::generate::Generator;
 use self::scalers::Scaler;
 pub use self::scalers::Who;
 pub use self::svg::svg;
 pub use self::trace::{Event, Trace, TraceError, What};
 use self::world::World;
+use crate::cluster::Policy;
 use crate::price::{InstanceType, Purchase};
 use crate::shape::Kind;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     pub instance_type: InstanceType,
+    /// At which price; interruptions are the workload's in either case.
     pub purchase: Purchase,
     /// Seconds from a launch until tasks are placed.
     pub boot: u64,
@@ -28,12 +30,15 @@ pub struct Options {
     pub max: u64,
     /// Which instances are interrupted.
     pub seed: u64,
+    /// Landfall's; the others have theirs.
+    pub policy: Policy,
 }
 
 /// What came out for one of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     pub who: Who,
+    /// Its name.
     pub trace: String,
     /// Started: the trace's own after its services of second 0, and those that took another's place.
     pub tasks: u64,
@@ -41,12 +46,17 @@ pub struct Outcome {
     pub pending_p50: u64,
     pub pending_p95: u64,
     pub pending_p99: u64,
-    /// Of all tasks, what they waited longer than an instance takes to start.
+    /// Seconds of all tasks together that they waited longer than an instance takes to start.
     pub beyond_boot: u64,
     pub instance_hours: f64,
+    /// Instance-hours that what ran would have taken, had it been packed without a gap on instances that start and end in no
+    /// time: nobody runs it on fewer.
+    pub least_hours: f64,
+    /// Dollars.
     pub cost: f64,
     /// 0 to 1; of CPU or of memory, of which more is used.
     pub utilisation: f64,
+    /// Instances that got the notice of two minutes.
     pub interruptions: u64,
     /// Stopped with an instance that had not been drained.
     pub killed_undrained: u64,
@@ -54,6 +64,7 @@ pub struct Outcome {
     pub cut_short: u64,
     /// Still waiting at the end.
     pub never_placed: u64,
+    /// Instances.
     pub launches: u64,
     #[serde(skip)]
     pub samples: Vec<Sample>,
@@ -85,7 +96,7 @@ pub fn simulate(trace: &Trace, who: Who, options: &Options) -> Outcome {
     };
     let price = kind.price;
     let mut world = World::new(capacity, options.boot, options.seed);
-    let mut scaler = Scaler::new(who, kind, options.max);
+    let mut scaler = Scaler::new(who, kind, options);
     let end = SETTLE + trace.seconds;
     let due = |event: &Event| match event.what {
         What::Service { .. } if event.second == 0 => 0,
@@ -124,7 +135,8 @@ pub fn simulate(trace: &Trace, who: Who, options: &Options) -> Outcome {
         }
     }
     world.to(end);
-    let never_placed = world.close();
+    world.close();
+    let never_placed = world.waiting.len() as u64;
     let counts = &mut world.counts;
     counts.waited.sort_unstable();
     let part = |(used, all): (f64, f64)| if all > 0.0 { used / all } else { 0.0 };
@@ -138,6 +150,7 @@ pub fn simulate(trace: &Trace, who: Who, options: &Options) -> Outcome {
         pending_p99: percentile(&counts.waited, 99),
         beyond_boot: counts.waited.iter().map(|waited| waited.saturating_sub(options.boot)).sum(),
         instance_hours: hours,
+        least_hours: counts.least_seconds as f64 / 3600.0,
         cost: hours * price,
         utilisation: part((counts.used.0, counts.capacity.0)).max(part((counts.used.1, counts.capacity.1))),
         interruptions: counts.interruptions,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Options;
 use super::world::{Phase, World};
 use crate::cluster::{Cluster, Fleet, Instance, Offer, Policy, Service, State, Status, Tasks};
 use crate::compatible::{self, Step, Wanted};
@@ -11,7 +12,7 @@ use crate::decide::{Reason, decide};
 use crate::pack::need;
 use crate::price::Purchase;
 use crate::resources::Resources;
-use crate::shape::{Host, Kind, Shape};
+use crate::shape::{Host, Kind};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,6 +25,8 @@ pub enum Who {
 }
 
 impl Who {
+    pub const ALL: [Self; 3] = [Self::Landfall, Self::Original, Self::Managed];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Landfall => "landfall",
@@ -51,10 +54,8 @@ const MINUTES: usize = 4;
 pub(super) struct Scaler {
     who: Who,
     kind: Kind,
-    max: u64,
-    policy: Policy,
-    /// When the next change is permitted: Landfall's and the original's.
-    next: Option<i64>,
+    /// As Landfall and the original are given it.
+    fleet: Fleet,
     metrics: Vec<f64>,
     target: u64,
     points: u32,
@@ -63,12 +64,23 @@ pub(super) struct Scaler {
 }
 
 impl Scaler {
-    pub(super) fn new(who: Who, kind: Kind, max: u64) -> Self {
+    pub(super) fn new(who: Who, kind: Kind, options: &Options) -> Self {
         let policy = match who {
             Who::Original => Policy::compatible(),
-            _ => Policy::default(),
+            _ => options.policy.clone(),
         };
-        Self { who, kind, max, policy, next: None, metrics: Vec::new(), target: 0, points: 0, quiet: None }
+        let offer = Offer { kind: kind.clone(), purchase: Purchase::Spot, weight: 1, short_until: None };
+        let fleet = Fleet {
+            name: "main".to_owned(),
+            status: Status::Active,
+            min_weight: 0,
+            max_weight: options.max,
+            policy,
+            next_permitted: None,
+            signal: None,
+            offers: vec![offer],
+        };
+        Self { who, kind, fleet, metrics: Vec::new(), target: 0, points: 0, quiet: None }
     }
 
     pub(super) fn look(&mut self, world: &mut World) {
@@ -91,22 +103,22 @@ impl Scaler {
         world.launch(change.launched());
         change.drain.iter().filter_map(index).for_each(|index| world.drain(index));
         change.terminate.iter().filter_map(index).for_each(|index| world.end(index, false));
-        self.next = change.next_permitted.or(self.next);
+        if let Some(at) = change.next_permitted {
+            self.fleet.next_permitted = Some(at.to_string());
+        }
         let waits = change.reasons.iter().any(|reason| matches!(reason, Reason::Cooldown { .. }));
         self.quiet = (decision.is_nothing() && !waits).then_some(world.changes);
     }
 
     fn seen(&self, world: &World) -> Cluster {
-        let shapes = world.shapes.iter().enumerate();
-        let shapes: Vec<Shape> = shapes.map(|(index, need)| Shape::new(&format!("shape {index}"), *need)).collect();
         let instances = world.there.iter().map(|index| {
             let machine = &world.machines[*index];
-            let mut tasks: BTreeMap<(usize, bool), u64> = BTreeMap::new();
-            for task in &machine.tasks {
-                let task = &world.tasks[*task];
-                *tasks.entry((task.shape, task.service.is_none())).or_default() += 1;
+            let mut tasks: BTreeMap<usize, u64> = BTreeMap::new();
+            for task in machine.tasks.iter().map(|task| &world.tasks[*task]).filter(|task| task.service.is_some()) {
+                *tasks.entry(task.shape).or_default() += 1;
             }
-            let tasks = tasks.into_iter().map(|((shape, standalone), count)| Tasks { shape, count, standalone });
+            let standalone = machine.tasks.len() as u64 - tasks.values().sum::<u64>();
+            let tasks = tasks.into_iter().map(|(shape, count)| Tasks { shape, count });
             Instance {
                 id: index.to_string(),
                 fleet: 0,
@@ -118,26 +130,17 @@ impl Scaler {
                 },
                 host: Host { free: machine.free, ..self.kind.empty() },
                 tasks: tasks.collect(),
+                standalone,
                 notice: machine.notice.map(|(notice, _)| notice),
             }
         });
-        let fleet = Fleet {
-            name: "main".to_owned(),
-            status: Status::Active,
-            min_weight: 0,
-            max_weight: self.max,
-            policy: self.policy.clone(),
-            next_permitted: self.next.map(|at| at.to_string()),
-            signal: None,
-            offers: vec![Offer { kind: self.kind.clone(), purchase: Purchase::Spot, weight: 1, short_until: None }],
-        };
         let waiting = world.waiting_by_shape().into_iter().enumerate();
         Cluster {
             now: world.now as i64,
-            shapes,
+            shapes: world.shapes.clone(),
             services: world.services.iter().map(|own| Service { shape: own.shape, desired: own.desired }).collect(),
-            waiting: waiting.map(|(shape, count)| Tasks { shape, count, standalone: false }).collect(),
-            fleets: vec![fleet],
+            waiting: waiting.map(|(shape, count)| Tasks { shape, count }).collect(),
+            fleets: vec![self.fleet.clone()],
             instances: instances.collect(),
         }
     }
@@ -150,27 +153,18 @@ impl Scaler {
             .map(|machine| (machine.free.cpu, machine.free.memory))
             .collect();
         let services = world.services.iter().map(|service| {
-            let Resources { cpu, memory, .. } = world.shapes[service.shape];
+            let Resources { cpu, memory, .. } = world.shapes[service.shape].need;
             Wanted { cpu, memory, desired: service.desired }
         });
         self.metrics.push(compatible::metric(&services.collect::<Vec<_>>(), &remaining).schedulable);
         if self.metrics.len() > MINUTES {
             self.metrics.remove(0);
         }
-        let average = self.metrics.iter().sum::<f64>() / self.metrics.len() as f64;
-        let stamp = self.next.map(|at| at.to_string());
+        self.fleet.signal = Some(self.metrics.iter().sum::<f64>() / self.metrics.len() as f64);
         let now = world.now as i64;
-        let bounds = (0, self.max);
-        let step = compatible::active(
-            &self.policy,
-            Some(average),
-            self.target,
-            bounds,
-            world.running(),
-            (stamp.as_deref(), now),
-        );
+        let step = compatible::active(&self.fleet, self.target, world.running(), now);
         if !matches!(step, Step::Cooldown(_)) {
-            self.next = Some(now + self.policy.cooldown);
+            self.fleet.next_permitted = Some((now + self.fleet.policy.cooldown).to_string());
         }
         if let Step::Target(target) = step {
             self.target = target;
@@ -197,16 +191,14 @@ impl Scaler {
         let ready = |index: &usize| matches!(world.machines[*index].phase, Phase::Active | Phase::Draining);
         if waiting > 0 {
             self.points = 0;
-            let shapes: Vec<Shape> =
-                world.shapes.iter().enumerate().map(|(index, shape)| Shape::new(&index.to_string(), *shape)).collect();
-            let more = need(&shapes, &counts, std::slice::from_ref(&self.kind)).instances();
+            let more = need(&world.shapes, &counts, std::slice::from_ref(&self.kind)).instances();
             let registered = world.there.iter().filter(|index| ready(index)).count() as u64;
             // Those that start are among `more`: what waits is for them first.
             let wanted = match have {
                 0 => FROM_ZERO,
                 _ => (registered + more).max(have),
             };
-            self.target = wanted.min(self.max);
+            self.target = wanted.min(self.fleet.max_weight);
             world.launch(self.target.saturating_sub(have));
             return;
         }

@@ -7,21 +7,35 @@
 //! 3600,deploy,web,,,,
 //! 7200,interrupt,,30,,,
 //! 9000,rebalance,,30,,,
+//! 86400,end,,,,,
 //! ```
 //!
 //! `service`: it wants `count` tasks from then on. `task`: so many standalone ones that run `duration` seconds. `deploy`: every task of a
-//! service is replaced, a new one first. `interrupt`: `count` per cent of the Spot instances get the notice of two minutes. `rebalance`:
-//! so many are recommended for rebalancing, and interrupted ten minutes later where they are still there. Columns that mean
-//! nothing for a row are empty, or left out at its end. Lines that begin with `#` are remarks.
+//! service is replaced, a new one first. `interrupt`: `count` per cent of the instances get the notice of two minutes, also of those
+//! that are bought on demand. `rebalance`: so many are recommended for rebalancing, and interrupted ten minutes later where they are
+//! still there. `end`: nothing counts after this; without it a trace ends an hour after its last event, or after the last task that
+//! it starts. Columns that mean nothing for a row are empty, or left out at its end. Lines that begin with `#` are remarks.
 
 use std::fmt::Write as _;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
+    /// From the trace's beginning.
     pub second: u64,
     pub what: What,
 }
 
+impl Event {
+    /// When all that it asks for is over, were it done at once.
+    fn ends(&self) -> u64 {
+        match self.what {
+            What::Task { seconds, .. } => self.second.saturating_add(seconds),
+            _ => self.second,
+        }
+    }
+}
+
+/// Shapes in CPU units and MiB; a standalone task runs for `seconds`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     Service { name: String, count: u64, cpu: u64, memory: u64 },
@@ -36,7 +50,7 @@ pub struct Trace {
     pub name: String,
     /// In the order of their seconds.
     pub events: Vec<Event>,
-    /// Where it ends.
+    /// The second in which it ends.
     pub seconds: u64,
 }
 
@@ -56,32 +70,40 @@ const MOST: u64 = 10_000;
 const LONGEST: u64 = 31 * 86_400;
 
 impl Trace {
-    /// From CSV. It ends an hour after its last event, or after the last task that it starts.
+    /// From CSV.
     pub fn parse(name: &str, text: &str) -> Result<Self, TraceError> {
-        let (mut events, mut lines) = (Vec::new(), Vec::new());
+        let (mut events, mut lines, mut end) = (Vec::new(), Vec::new(), None);
         for (index, row) in text.lines().enumerate() {
-            let row = row.trim();
+            let (row, line) = (row.trim(), index + 1);
             if row.is_empty() || row.starts_with('#') || row.starts_with("second,") {
                 continue;
             }
-            let event = event(row).map_err(|what| TraceError { line: index + 1, what })?;
-            events.push(event);
-            lines.push(index + 1);
+            match read(row).map_err(|what| TraceError { line, what })? {
+                Row::Event(event) => {
+                    events.push(event);
+                    lines.push(line);
+                }
+                Row::End(_) if end.is_some() => return Err(TraceError { line, what: "a second end".to_owned() }),
+                Row::End(second) => end = Some((second, line)),
+            }
         }
         if events.is_empty() {
             return Err(TraceError { line: 1, what: format!("no events; a trace has rows of {HEADER}") });
         }
         known(&events, &lines)?;
-        Ok(Self::new(name, events))
+        let trace = Self::new(name, events);
+        match (end, trace.events.last()) {
+            (Some((end, line)), Some(Event { second, .. })) if end < *second => {
+                Err(TraceError { line, what: format!("it ends at second {end}, and something happens at {second}") })
+            }
+            (Some((seconds, _)), _) => Ok(Self { seconds, ..trace }),
+            (None, _) => Ok(trace),
+        }
     }
 
     pub(crate) fn new(name: &str, mut events: Vec<Event>) -> Self {
         events.sort_by_key(|event| event.second);
-        let end = |event: &Event| match event.what {
-            What::Task { seconds, .. } => event.second + seconds,
-            _ => event.second,
-        };
-        let seconds = events.iter().map(end).max().unwrap_or(0) + AFTER;
+        let seconds = events.iter().map(Event::ends).max().unwrap_or(0) + AFTER;
         Self { name: name.to_owned(), events, seconds }
     }
 
@@ -100,11 +122,17 @@ impl Trace {
                 What::Rebalance { percent } => writeln!(out, "{second},rebalance,,{percent},,,"),
             };
         }
+        let _ = writeln!(out, "{},end,,,,,", self.seconds);
         out
     }
 }
 
-fn event(row: &str) -> Result<Event, String> {
+enum Row {
+    Event(Event),
+    End(u64),
+}
+
+fn read(row: &str) -> Result<Row, String> {
     let fields: Vec<&str> = row.split(',').map(str::trim).collect();
     let field = |at: usize| fields.get(at).copied().unwrap_or_default();
     let number = |at: usize, what: &str| {
@@ -122,7 +150,13 @@ fn event(row: &str) -> Result<Event, String> {
         more if more > 100 => Err(format!("{more} per cent")),
         percent => Ok(percent),
     };
+    let second = number(0, "second")?;
+    let within = |end: u64| match end > LONGEST {
+        true => Err(format!("{end} is more seconds than 31 days have")),
+        false => Ok(()),
+    };
     let what = match field(1) {
+        "end" => return within(second).map(|()| Row::End(second)),
         "service" => {
             What::Service { name: name()?, count: count()?, cpu: number(4, "cpu")?, memory: number(5, "memory")? }
         }
@@ -136,17 +170,11 @@ fn event(row: &str) -> Result<Event, String> {
         "deploy" => What::Deploy { name: name()? },
         "interrupt" => What::Interrupt { percent: percent()? },
         "rebalance" => What::Rebalance { percent: percent()? },
-        other => return Err(format!("`{other}` is none of service, task, deploy, interrupt, rebalance")),
+        other => return Err(format!("`{other}` is none of service, task, deploy, interrupt, rebalance, end")),
     };
-    let second = number(0, "second")?;
-    let ends = match what {
-        What::Task { seconds, .. } => second.saturating_add(seconds),
-        _ => second,
-    };
-    if ends > LONGEST {
-        return Err(format!("{ends} is more seconds than 31 days have"));
-    }
-    Ok(Event { second, what })
+    let event = Event { second, what };
+    within(event.ends())?;
+    Ok(Row::Event(event))
 }
 
 /// A deployment is of a service that there is.

@@ -2,8 +2,8 @@
 //! scalers, so what differs is theirs.
 //!
 //! A task is placed on the instance with the least free memory that it fits on, as `binpack` does, as soon as there is one. A
-//! service's task on an instance that drains, or of a service that is deployed, gets a successor, and stops once that one
-//! runs. What an instance takes down with it is started again.
+//! service's task on an instance that drains, or of a service that is deployed, gets a successor, and stops half a minute
+//! after that one has its place. What an instance takes down with it is started again.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,7 @@ use super::trace::What;
 use crate::cluster::Notice;
 use crate::random::Random;
 use crate::resources::Resources;
+use crate::shape::Shape;
 
 /// Seconds from a Spot instance's notice to its end.
 const NOTICE: u64 = 120;
@@ -66,6 +67,8 @@ pub(crate) struct Counts {
     /// Seconds that each task waited for its place.
     pub(crate) waited: Vec<u64>,
     pub(crate) machine_seconds: u64,
+    /// Of as many as would hold what runs, were it packed without a gap.
+    pub(crate) least_seconds: u64,
     pub(crate) capacity: (f64, f64),
     pub(crate) used: (f64, f64),
     pub(crate) interruptions: u64,
@@ -73,7 +76,6 @@ pub(crate) struct Counts {
     pub(crate) killed: u64,
     /// Those that were still there at the end of a drain that an interruption cut short.
     pub(crate) cut_short: u64,
-    pub(crate) moved: u64,
     pub(crate) launches: u64,
 }
 
@@ -85,10 +87,10 @@ pub(crate) struct World {
     pub(crate) there: Vec<usize>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) waiting: Vec<usize>,
-    pub(crate) shapes: Vec<Resources>,
+    pub(crate) shapes: Vec<Shape>,
     pub(crate) services: Vec<Service>,
     pub(crate) counts: Counts,
-    /// Grows whenever anything changes.
+    /// Grows whenever anything changes that a scaler sees, but for the time.
     pub(crate) changes: u64,
     names: BTreeMap<String, usize>,
     capacity: Resources,
@@ -138,6 +140,9 @@ impl World {
         let gone_by = second.saturating_sub(self.now);
         let machines = self.there.len() as u64;
         self.counts.machine_seconds += machines * gone_by;
+        let least = |used: u64, each: u64| used.div_ceil(each.max(1));
+        let Resources { cpu, memory, .. } = self.capacity;
+        self.counts.least_seconds += least(self.used.cpu, cpu).max(least(self.used.memory, memory)) * gone_by;
         let seconds = gone_by as f64;
         self.counts.capacity.0 += (machines * self.capacity.cpu) as f64 * seconds;
         self.counts.capacity.1 += (machines * self.capacity.memory) as f64 * seconds;
@@ -206,13 +211,13 @@ impl World {
 
     fn shape(&mut self, cpu: u64, memory: u64) -> usize {
         let need = Resources::task(cpu, memory);
-        self.shapes.iter().position(|other| *other == need).unwrap_or_else(|| {
-            self.shapes.push(need);
+        self.shapes.iter().position(|other| other.need == need).unwrap_or_else(|| {
+            self.shapes.push(Shape::new(&format!("shape {}", self.shapes.len()), need));
             self.shapes.len() - 1
         })
     }
 
-    /// So many of the instances that run, picked at random.
+    /// So many of the instances that run, or drain, and have no notice yet, picked at random.
     fn some(&mut self, percent: u64) -> Vec<usize> {
         let mut all: Vec<usize> =
             self.there.iter().copied().filter(|index| self.machines[*index].notice.is_none()).collect();
@@ -308,7 +313,7 @@ impl World {
     fn leave(&mut self, task: usize) {
         self.ends.retain(|other| *other != task);
         if let Some(machine) = self.tasks[task].machine {
-            let need = self.shapes[self.tasks[task].shape];
+            let need = self.shapes[self.tasks[task].shape].need;
             let machine = &mut self.machines[machine];
             machine.free = machine.free.plus(&need);
             machine.tasks.retain(|other| *other != task);
@@ -323,7 +328,7 @@ impl World {
             if full[shape] {
                 continue;
             }
-            let need = self.shapes[shape];
+            let need = self.shapes[shape].need;
             let takes = |index: &&usize| {
                 let machine = &self.machines[**index];
                 machine.phase == Phase::Active && machine.free.times(&need) > 0
@@ -339,7 +344,7 @@ impl World {
 
     fn run(&mut self, task: usize, machine: usize) {
         self.changes += 1;
-        let need = self.shapes[self.tasks[task].shape];
+        let need = self.shapes[self.tasks[task].shape].need;
         self.machines[machine].free = self.machines[machine].free.less(&need);
         self.machines[machine].tasks.push(task);
         self.used = self.used.plus(&need);
@@ -351,7 +356,6 @@ impl World {
             self.ends.push(task);
         }
         if let Some(old) = self.tasks[task].instead_of.take() {
-            self.counts.moved += 1;
             self.tasks[old].ends = self.now + HAND_OVER;
             self.ends.push(old);
             if let Some(service) = self.tasks[task].service {
@@ -392,6 +396,7 @@ impl World {
 
     /// It takes tasks again; successors that still wait are not needed.
     pub(crate) fn undrain(&mut self, index: usize) {
+        self.changes += 1;
         if self.machines[index].phase == Phase::Draining && self.machines[index].notice.is_none() {
             self.machines[index].phase = Phase::Active;
             for task in self.machines[index].tasks.clone() {
@@ -437,7 +442,7 @@ impl World {
         self.place();
     }
 
-    /// Tasks that run for a service, by shape: for who looks at services only.
+    /// How many tasks run.
     pub(crate) fn running(&self) -> u64 {
         self.there.iter().map(|index| self.machines[*index].tasks.len() as u64).sum()
     }
@@ -460,10 +465,7 @@ impl World {
     }
 
     /// At the end: what still waits has waited so long.
-    pub(crate) fn close(&mut self) -> u64 {
-        for task in std::mem::take(&mut self.waiting) {
-            self.counts.waited.push(self.now - self.tasks[task].created);
-        }
-        self.tasks.iter().filter(|task| !task.gone && task.machine.is_none()).count() as u64
+    pub(crate) fn close(&mut self) {
+        self.counts.waited.extend(self.waiting.iter().map(|task| self.now - self.tasks[*task].created));
     }
 }

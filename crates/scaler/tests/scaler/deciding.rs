@@ -39,20 +39,27 @@ fn fleet(name: &str, min_weight: u64, max_weight: u64) -> Fleet {
     }
 }
 
-fn instance(cluster: &Cluster, id: usize, fleet: usize, offer: usize, tasks: &[Tasks]) -> Instance {
+/// So many tasks of a shape, and whether they are standalone.
+type Few = (usize, u64, bool);
+
+/// With as many of the tasks as fit.
+fn instance(cluster: &Cluster, id: usize, fleet: usize, offer: usize, tasks: &[Few]) -> Instance {
     let mut host = cluster.fleets[fleet].offers[offer].kind.empty();
-    let mut kept = Vec::new();
-    for one in tasks {
-        let shape = &cluster.shapes[one.shape];
+    let (mut kept, mut standalone) = (Vec::new(), 0);
+    for (index, count, alone) in tasks {
+        let shape = &cluster.shapes[*index];
         let most = host.free.times(&shape.need).min(if shape.alone() { 1 } else { u64::MAX });
-        let count = one.count.min(most);
+        let count = most.min(*count);
         if count > 0 && (!shape.alone() || shape.ports.is_disjoint(&host.ports)) {
             host.free = host.free.less(&shape.need.by(count));
             host.ports.extend(&shape.ports);
-            kept.push(Tasks { count, ..*one });
+            match alone {
+                true => standalone += count,
+                false => kept.push(Tasks { shape: *index, count }),
+            }
         }
     }
-    Instance { id: format!("i-{id}"), fleet, offer, state: State::Active, host, tasks: kept, notice: None }
+    Instance { id: format!("i-{id}"), fleet, offer, state: State::Active, host, tasks: kept, standalone, notice: None }
 }
 
 fn shapes() -> Vec<Shape> {
@@ -69,7 +76,7 @@ fn notice() -> impl Strategy<Value = Option<Notice>> {
     prop_oneof![6 => Just(None), 1 => Just(Some(Notice::Interruption)), 1 => Just(Some(Notice::Rebalance))]
 }
 
-type One = (usize, usize, Vec<(usize, u64, bool)>, State, Option<Notice>);
+type One = (usize, usize, Vec<Few>, State, Option<Notice>);
 
 fn one() -> impl Strategy<Value = One> {
     (
@@ -105,19 +112,17 @@ prop_compose! {
             cluster.fleets[1].status = Status::Inactive;
         }
         for (id, (fleet, offer, tasks, state, notice)) in instances.into_iter().enumerate() {
-            let tasks: Vec<Tasks> = match state {
-                State::Starting => Vec::new(),
-                _ => tasks.into_iter().map(|(shape, count, standalone)| Tasks { shape, count, standalone }).collect(),
-            };
+            let tasks = if state == State::Starting { Vec::new() } else { tasks };
             let one = instance(&cluster, id, fleet, offer, &tasks);
             cluster.instances.push(Instance { state, notice, ..one });
         }
-        for (shape, count, standalone) in waiting {
-            cluster.waiting.push(Tasks { shape, count, standalone });
-        }
         let mut desired = [0; 3];
-        for tasks in cluster.instances.iter().flat_map(|instance| &instance.tasks).chain(&cluster.waiting) {
-            desired[tasks.shape] += if tasks.standalone { 0 } else { tasks.count };
+        for tasks in cluster.instances.iter().flat_map(|instance| &instance.tasks) {
+            desired[tasks.shape] += tasks.count;
+        }
+        for (shape, count, standalone) in waiting {
+            cluster.waiting.push(Tasks { shape, count });
+            desired[shape] += if standalone { 0 } else { count };
         }
         cluster.services = desired.iter().enumerate().map(|(shape, desired)| Service { shape, desired: *desired }).collect();
         cluster
@@ -153,8 +158,7 @@ fn unscheduled(cluster: &Cluster, decision: &Decision) -> u64 {
     for instance in cluster.instances.iter().filter(|one| one.state == State::Active) {
         let drained = decision.fleets[instance.fleet].drain.contains(&instance.id);
         if drained || instance.notice.is_some() || cluster.fleets[instance.fleet].status == Status::Inactive {
-            let moved = instance.tasks.iter().filter(|tasks| !tasks.standalone);
-            moved.for_each(|tasks| counts[tasks.shape] += tasks.count);
+            instance.tasks.iter().for_each(|tasks| counts[tasks.shape] += tasks.count);
         }
     }
     let mut hosts: Vec<Host> = Vec::new();
@@ -202,7 +206,7 @@ fn least_left(shapes: &[Shape], counts: &[u64], hosts: &[Host]) -> u64 {
 /// What the decision says goes on waiting.
 fn told(decision: &Decision) -> u64 {
     let of = |reason: &Reason| match reason {
-        Reason::AtMaximum { tasks } | Reason::FitsNowhere { tasks, .. } => *tasks,
+        Reason::AtMaximum { tasks } | Reason::ByMetric { tasks } | Reason::FitsNowhere { tasks, .. } => *tasks,
         _ => 0,
     };
     decision.reasons.iter().map(of).sum()
@@ -236,7 +240,7 @@ proptest! {
         for (fleet, change) in decision.fleets.iter().enumerate() {
             for instance in cluster.instances.iter().filter(|one| change.drain.contains(&one.id)) {
                 let free = instance.notice.is_some() || cluster.fleets[fleet].status == Status::Inactive;
-                prop_assert!(free || instance.standalone() == 0);
+                prop_assert!(free || instance.standalone == 0);
             }
             for instance in cluster.instances.iter().filter(|one| change.terminate.contains(&one.id)) {
                 prop_assert_eq!(instance.running(), 0);
@@ -250,11 +254,11 @@ proptest! {
         cluster.waiting.clear();
         cluster.services.iter_mut().for_each(|service| service.desired = 0);
         for fleet in &mut cluster.fleets {
-            (fleet.min_weight, fleet.policy.metric) = (0, Metric::Whole);
+            (fleet.min_weight, fleet.policy.metric) = (0, Metric::Packed);
         }
         let capacities: Vec<Host> = cluster.instances.iter().map(|one| cluster.fleets[one.fleet].offers[one.offer].kind.empty()).collect();
         for (instance, empty) in cluster.instances.iter_mut().zip(capacities) {
-            (instance.host, instance.tasks) = (empty, Vec::new());
+            (instance.host, instance.tasks, instance.standalone) = (empty, Vec::new(), 0);
         }
         for _ in 0..40 {
             let decision = decide(&cluster);
@@ -283,8 +287,7 @@ proptest! {
 fn two() -> Cluster {
     let mut cluster =
         Cluster { now: 1_000, shapes: shapes(), fleets: vec![fleet("main", 0, 10)], ..Cluster::default() };
-    let api = |count| Tasks { shape: 1, count, standalone: false };
-    let (a, b) = (instance(&cluster, 0, 0, 1, &[api(2)]), instance(&cluster, 1, 0, 1, &[api(1)]));
+    let (a, b) = (instance(&cluster, 0, 0, 1, &[(1, 2, false)]), instance(&cluster, 1, 0, 1, &[(1, 1, false)]));
     cluster.instances = vec![a, b];
     cluster.services = vec![Service { shape: 1, desired: 3 }];
     cluster
@@ -294,7 +297,7 @@ fn two() -> Cluster {
 fn what_waits_is_launched_for_at_once_and_not_twice() {
     let mut cluster = two();
     cluster.fleets[0].next_permitted = Some("2000".to_owned());
-    cluster.waiting = vec![Tasks { shape: 2, count: 9, standalone: true }];
+    cluster.waiting = vec![Tasks { shape: 2, count: 9 }];
     let decision = decide(&cluster);
     let change = &decision.fleets[0];
     // The two have room for three of them each: three more want one of the big ones, which costs less than three small ones.
@@ -309,7 +312,7 @@ fn what_waits_is_launched_for_at_once_and_not_twice() {
 fn no_capacity_takes_the_next_type_and_then_on_demand_where_allowed() {
     let mut cluster = two();
     cluster.instances.clear();
-    cluster.waiting = vec![Tasks { shape: 1, count: 2, standalone: false }];
+    cluster.waiting = vec![Tasks { shape: 1, count: 2 }];
     let own = kind("small", Resources::instance(1024, 2048), 9.0);
     cluster.fleets[0].offers.push(Offer { purchase: Purchase::OnDemand, ..spot(own, 1) });
     assert_eq!(decide(&cluster).fleets[0].launch, [(0, 1)]);
@@ -336,9 +339,10 @@ fn the_emptier_one_goes_and_its_task_has_room() {
     assert_eq!(decision.fleets[0].reasons, [Reason::Spare { instance: "i-1".to_owned(), tasks: 1 }]);
     assert_eq!(decision.fleets[0].next_permitted, Some(1_060));
     // A standalone task stays where it is.
-    cluster.instances[1].tasks[0].standalone = true;
+    let alone = |instance: &mut Instance| instance.standalone = instance.tasks.drain(..).map(|tasks| tasks.count).sum();
+    alone(&mut cluster.instances[1]);
     assert_eq!(decide(&cluster).fleets[0].drain, ["i-0"]);
-    cluster.instances[0].tasks[0].standalone = true;
+    alone(&mut cluster.instances[0]);
     assert!(decide(&cluster).fleets[0].drain.is_empty());
     let mut soon = two();
     soon.fleets[0].next_permitted = Some("1001".to_owned());
@@ -363,7 +367,7 @@ fn a_notice_drains_and_what_has_no_room_is_replaced_before_it_stops() {
 fn an_instance_that_drains_is_taken_back_before_another_is_launched() {
     let mut cluster = two();
     cluster.instances[1].state = State::Draining;
-    cluster.waiting = vec![Tasks { shape: 1, count: 8, standalone: false }];
+    cluster.waiting = vec![Tasks { shape: 1, count: 8 }];
     let decision = decide(&cluster);
     assert_eq!((decision.fleets[0].undrain.as_slice(), decision.fleets[0].launched()), (&["i-1".to_owned()][..], 0));
 }
@@ -374,7 +378,7 @@ fn as_many_that_drain_are_taken_back_as_what_waits_needs() {
     cluster.instances = (0..3).map(|id| instance(&cluster, id, 0, 0, &[])).collect();
     cluster.instances.iter_mut().for_each(|instance| instance.state = State::Draining);
     // Two on each.
-    cluster.waiting = vec![Tasks { shape: 1, count: 4, standalone: false }];
+    cluster.waiting = vec![Tasks { shape: 1, count: 4 }];
     let change = &decide(&cluster).fleets[0];
     assert_eq!((change.undrain.as_slice(), change.launched()), (&["i-0".to_owned(), "i-1".to_owned()][..], 0));
     assert_eq!(change.terminate, ["i-2"]);
@@ -388,7 +392,7 @@ fn fifty(constraint: &str) -> Cluster {
     let mut odd = Shape::new("odd", Resources::task(128, 128));
     odd.constraints = vec![Constraint::parse(constraint).unwrap()];
     cluster.shapes.push(odd);
-    cluster.waiting = vec![Tasks { shape: 3, count: 1, standalone: true }];
+    cluster.waiting = vec![Tasks { shape: 3, count: 1 }];
     cluster
 }
 
@@ -413,7 +417,7 @@ fn a_task_that_waits_for_another_fleets_maximum_holds_up_that_fleet_only() {
     let other = spot(kind("other", Resources::instance(256, 256), 1.0), 1);
     cluster.fleets.push(Fleet { offers: vec![other], ..fleet("other", 0, 3) });
     for id in 50..53 {
-        let full = instance(&cluster, id, 1, 0, &[Tasks { shape: 3, count: 2, standalone: true }]);
+        let full = instance(&cluster, id, 1, 0, &[(3, 2, true)]);
         cluster.instances.push(full);
     }
     let decision = decide(&cluster);
@@ -424,7 +428,7 @@ fn a_task_that_waits_for_another_fleets_maximum_holds_up_that_fleet_only() {
 #[test]
 fn an_inactive_fleet_empties_as_far_as_there_is_room_and_is_gone_when_empty() {
     let mut cluster = two();
-    let api = Tasks { shape: 1, count: 5, standalone: false };
+    let api = (1, 5, false);
     cluster.fleets.push(Fleet { status: Status::Inactive, min_weight: 3, ..fleet("old", 0, 9) });
     let (a, b) = (instance(&cluster, 2, 1, 1, &[api]), instance(&cluster, 3, 1, 1, &[api]));
     cluster.instances.extend([a, b]);
@@ -455,4 +459,21 @@ fn compatible_takes_the_originals_steps_and_still_drains() {
     assert_eq!(decision.fleets[0].next_permitted, Some(1_300));
     cluster.fleets[0].signal = None;
     assert_eq!(decide(&cluster).fleets[0].reasons, [Reason::NoData]);
+}
+
+#[test]
+fn what_waits_where_only_the_metric_launches_is_not_told_to_be_at_a_maximum() {
+    let mut cluster = two();
+    cluster.fleets[0].policy = Policy::compatible();
+    // Room for 6 and for 7.
+    cluster.waiting = vec![Tasks { shape: 1, count: 14 }];
+    let decision = decide(&cluster);
+    assert_eq!((decision.fleets[0].launched(), &decision.reasons[..]), (0, &[Reason::ByMetric { tasks: 1 }][..]));
+    assert!(decision.reasons[0].to_string().starts_with("1 task goes on waiting: with `metric: compatible`"));
+    // One that packs is at its maximum.
+    cluster.fleets.push(fleet("full", 0, 0));
+    assert_eq!(decide(&cluster).reasons, [Reason::AtMaximum { tasks: 1 }]);
+    // An inactive one is none that takes them.
+    cluster.fleets[1].status = Status::Inactive;
+    assert_eq!(decide(&cluster).reasons, [Reason::ByMetric { tasks: 1 }]);
 }

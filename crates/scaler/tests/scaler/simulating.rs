@@ -1,12 +1,13 @@
 //! The simulator: what is claimed in docs/clusters.md holds for days nobody has picked.
 
+use landfall_scaler::cluster::Policy;
 use landfall_scaler::price::{Prices, Purchase};
-use landfall_scaler::simulate::{ALL, Generator, Options, Outcome, Trace, Who, simulate, svg};
+use landfall_scaler::simulate::{Generator, Options, Outcome, Trace, Who, simulate, svg};
 use proptest::prelude::*;
 
 fn options(seed: u64) -> Options {
     let instance_type = Prices::embedded().unwrap().get("m5.large").unwrap().clone();
-    Options { instance_type, purchase: Purchase::Spot, boot: 90, max: 200, seed }
+    Options { instance_type, purchase: Purchase::Spot, boot: 90, max: 200, seed, policy: Policy::default() }
 }
 
 fn run(trace: &Trace, who: Who, seed: u64) -> Outcome {
@@ -15,7 +16,7 @@ fn run(trace: &Trace, who: Who, seed: u64) -> Outcome {
 
 #[test]
 fn a_fifth_of_managed_scalings_waiting_no_more_hours_and_nobody_killed() {
-    for generator in ALL {
+    for generator in Generator::ALL {
         for seed in 11..14 {
             let trace = generator.trace(seed);
             let (own, managed) = (run(&trace, Who::Landfall, seed), run(&trace, Who::Managed, seed));
@@ -32,13 +33,26 @@ fn a_fifth_of_managed_scalings_waiting_no_more_hours_and_nobody_killed() {
 
 #[test]
 fn the_same_seed_is_the_same_day_and_csv_keeps_it() {
-    for generator in ALL {
+    for generator in Generator::ALL {
         let trace = generator.trace(7);
         assert_eq!(trace, generator.trace(7));
         assert_ne!(trace, generator.trace(8));
-        let read = Trace::parse(generator.name(), &trace.csv()).unwrap();
-        assert_eq!(read.events, trace.events);
+        assert_eq!(Trace::parse(generator.name(), &trace.csv()).unwrap(), trace);
     }
+}
+
+#[test]
+fn a_trace_ends_where_it_says_or_an_hour_after_all_is_over() {
+    let seconds = |text: &str| Trace::parse("t", text).unwrap().seconds;
+    let rows = "0,service,web,4,256,512\n100,task,job,1,256,512,900\n";
+    assert_eq!(
+        (seconds(rows), seconds(&format!("500,end\n{rows}")), seconds(&format!("{rows}9000,end,,,,,"))),
+        (4_600, 500, 9_000)
+    );
+    let trace = Trace::parse("t", &format!("{rows}7200,end")).unwrap();
+    let outcome = run(&trace, Who::Landfall, 1);
+    assert_eq!(outcome.samples.last().unwrap().second, 7_200);
+    assert_eq!(outcome, run(&Trace::parse("t", &trace.csv()).unwrap(), Who::Landfall, 1));
 }
 
 #[test]
@@ -65,7 +79,7 @@ fn managed_scaling_keeps_to_its_published_rules() {
 #[test]
 fn nobody_starts_from_nothing_and_what_is_there_at_first_does_not_count() {
     let trace = Trace::parse("steady", "0,service,web,10,1024,1024\n3600,service,web,10,1024,1024").unwrap();
-    for who in [Who::Landfall, Who::Original, Who::Managed] {
+    for who in Who::ALL {
         let outcome = run(&trace, who, 1);
         assert_eq!((outcome.tasks, outcome.beyond_boot, outcome.launches), (0, 0, 0), "{outcome:?}");
         let (first, last) = (outcome.samples.first().unwrap(), outcome.samples.last().unwrap());
@@ -105,6 +119,13 @@ fn a_trace_that_cannot_be_read_says_where() {
         ("0,service,web,1,1,1\n\n5,deploy,api", "line 3: no service is called `api`"),
         ("99999999999,deploy,web", "31 days"),
         ("-1,deploy,web", "second is `-1`"),
+        (
+            "0,service,web,1,1,1\n500,end\n501,service,web,2,1,1",
+            "line 2: it ends at second 500, and something happens at 501",
+        ),
+        ("0,service,web,1,1,1\n99999999999,end", "31 days"),
+        ("500,end", "no events"),
+        ("0,service,web,1,1,1\n500,end\n600,end", "line 3: a second end"),
     ] {
         let error = Trace::parse("t", text).unwrap_err().to_string();
         assert!(error.contains(why), "{text}: {error}");
@@ -118,6 +139,7 @@ proptest! {
     fn whatever_is_read_is_simulated(
         rows in prop::collection::vec((0..7_000u64, 0..5usize, 0..30u64, 1..5_000u64, 1..20_000u64), 1..12),
         max in 1..20u64,
+        end in prop::option::of(7_000..20_000u64),
     ) {
         let mut text = "0,service,web,1,256,256\n".to_owned();
         for (second, what, count, cpu, memory) in rows {
@@ -129,8 +151,10 @@ proptest! {
                 _ => format!("{second},rebalance,,{count}\n"),
             };
         }
+        text += &end.map(|end| format!("{end},end\n")).unwrap_or_default();
         let trace = Trace::parse("any", &text).unwrap();
-        for who in [Who::Landfall, Who::Original, Who::Managed] {
+        prop_assert_eq!(&Trace::parse("any", &trace.csv()).unwrap(), &trace);
+        for who in Who::ALL {
             let outcome = simulate(&trace, who, &Options { max, ..options(1) });
             prop_assert!(outcome.samples.iter().all(|sample| sample.instances <= max));
             prop_assert!(outcome.utilisation <= 1.0);

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use comfy_table::Cell;
+use landfall_scaler::cluster::Policy;
 use landfall_scaler::price::Purchase;
-use landfall_scaler::simulate::{ALL, Generator, Options, Outcome, Trace, Who, simulate, svg};
+use landfall_scaler::simulate::{Generator, Options, Outcome, Trace, Who, simulate, svg};
 use serde::Serialize;
 
 use super::{dollars, price_error, prices};
@@ -13,8 +14,6 @@ use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 use crate::render::{table, trimmed};
-
-const ALL_THREE: [Who; 3] = [Who::Landfall, Who::Original, Who::Managed];
 
 #[derive(Serialize)]
 struct Report {
@@ -34,10 +33,11 @@ pub(super) fn run(args: &SimulateArgs, printer: &Printer) -> CliResult<ExitCode>
         boot: args.boot,
         max: args.max,
         seed: args.seed,
+        policy: Policy::default(),
     };
     let mut outcomes = Vec::new();
     for trace in traces(args)? {
-        let own: Vec<Outcome> = ALL_THREE.iter().map(|who| simulate(&trace, *who, &options)).collect();
+        let own: Vec<Outcome> = Who::ALL.iter().map(|who| simulate(&trace, *who, &options)).collect();
         if let Some(directory) = &args.write {
             write(directory, &trace, &own, &options)?;
         }
@@ -70,7 +70,7 @@ fn traces(args: &SimulateArgs) -> CliResult<Vec<Trace>> {
             Workload::Deploys => Generator::Deploys,
             Workload::Storm => Generator::Storm,
         });
-        let given: Vec<Generator> = if args.generate.is_empty() { ALL.to_vec() } else { given.collect() };
+        let given: Vec<Generator> = if args.generate.is_empty() { Generator::ALL.to_vec() } else { given.collect() };
         return Ok(given.into_iter().map(|generator| generator.trace(args.seed)).collect());
     };
     let text = std::fs::read_to_string(path)
@@ -103,6 +103,7 @@ fn text(outcomes: &[Outcome]) -> String {
         "waiting s",
         "beyond start s",
         "instance-hours",
+        "at least",
         "cost",
         "used",
         "interrupted",
@@ -117,6 +118,7 @@ fn text(outcomes: &[Outcome]) -> String {
             Cell::new(format!("{} {} {}", outcome.pending_p50, outcome.pending_p95, outcome.pending_p99)),
             Cell::new(outcome.beyond_boot),
             Cell::new(format!("{:.1}", outcome.instance_hours)),
+            Cell::new(format!("{:.1}", outcome.least_hours)),
             Cell::new(dollars(outcome.cost)),
             Cell::new(format!("{:.0} %", outcome.utilisation * 100.0)),
             Cell::new(outcome.interruptions),
