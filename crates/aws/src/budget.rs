@@ -51,6 +51,11 @@ pub(crate) enum Family {
     CloudFormationWrite,
     S3Read,
     AlarmsRead,
+    AutoScalingRead,
+    AutoScalingWrite,
+    Ec2Write,
+    MetricsRead,
+    MetricsWrite,
 }
 
 /// Tokens at most, and tokens that come back each second.
@@ -61,7 +66,7 @@ pub(crate) struct Quota {
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 29] = [
+    pub(crate) const ALL: [Family; 34] = [
         Family::TaskDefinitionModify,
         Family::TaskDefinitionDelete,
         Family::TaskDefinitionRead,
@@ -91,6 +96,11 @@ impl Family {
         Family::CloudFormationWrite,
         Family::S3Read,
         Family::AlarmsRead,
+        Family::AutoScalingRead,
+        Family::AutoScalingWrite,
+        Family::Ec2Write,
+        Family::MetricsRead,
+        Family::MetricsWrite,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -124,6 +134,11 @@ impl Family {
             Family::CloudFormationWrite => "cloudformation-write",
             Family::S3Read => "s3-read",
             Family::AlarmsRead => "cloudwatch-alarms-read",
+            Family::AutoScalingRead => "autoscaling-read",
+            Family::AutoScalingWrite => "autoscaling-write",
+            Family::Ec2Write => "ec2-write",
+            Family::MetricsRead => "cloudwatch-metrics-read",
+            Family::MetricsWrite => "cloudwatch-metrics-write",
         }
     }
 
@@ -142,6 +157,9 @@ impl Family {
                 | Family::Sns
                 | Family::Lambda
                 | Family::CloudFormationWrite
+                | Family::AutoScalingWrite
+                | Family::Ec2Write
+                | Family::MetricsWrite
         )
     }
 
@@ -153,6 +171,8 @@ impl Family {
             Family::IamRead | Family::Ec2Read => LONGEST_LOOK,
             // By `landfall secrets` alone.
             Family::SecretsWrite | Family::SsmWrite => LONGEST_LOOK,
+            // By `landfall cluster scale` alone, one after the other.
+            Family::AutoScalingRead | Family::AutoScalingWrite | Family::Ec2Write => LONGEST_LOOK,
             _ => LONGEST_WAIT,
         }
     }
@@ -179,6 +199,10 @@ impl Family {
             Family::Ec2Read => (50.0, 10.0),
             // Nothing is published for DescribeStacks; five a second is what goes well.
             Family::CloudFormationRead | Family::CloudFormationWrite => (5.0, 5.0),
+            // Nothing is published for Auto Scaling; EC2's actions that change something refill by 5 a second.
+            Family::AutoScalingRead | Family::AutoScalingWrite | Family::Ec2Write => (20.0, 5.0),
+            // Far below CloudWatch's 400 and 500 a second.
+            Family::MetricsRead | Family::MetricsWrite => (20.0, 20.0),
             // "CloudWatch service quotas": DescribeAlarms, 9 a second.
             Family::AlarmsRead => (9.0, 9.0),
             Family::S3Read => (100.0, 100.0),

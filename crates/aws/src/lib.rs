@@ -20,6 +20,7 @@ mod ecr_stock;
 mod ecs;
 mod elb;
 mod error;
+mod fleets;
 mod hooks;
 mod http;
 mod images;

@@ -9,6 +9,7 @@ use landfall_model::aws::AwsTarget;
 use landfall_model::task::SecretRef;
 use landfall_ports::PortResult;
 use landfall_ports::container_instances::ContainerInstances;
+use landfall_ports::fleets::Fleets;
 use landfall_ports::images::Images;
 use landfall_ports::load_balancer::LoadBalancer;
 use landfall_ports::orchestrator::Orchestrator;
@@ -23,6 +24,7 @@ use crate::core::Core;
 use crate::ecr::Ecr;
 use crate::ecs::Ecs;
 use crate::elb::Elb;
+use crate::fleets::AwsFleets;
 use crate::hooks::LambdaHooks;
 use crate::images::EcrImages;
 use crate::secret_store::AwsSecrets;
@@ -129,6 +131,11 @@ impl AwsPlatform {
     /// The instances of the target's cluster.
     pub fn container_instances(&self) -> Arc<dyn ContainerInstances> {
         Arc::new(self.ecs.clone())
+    }
+
+    /// Groups of Auto Scaling and Spot Fleets, and the metrics of the target's cluster.
+    pub fn fleets(&self) -> Arc<dyn Fleets> {
+        Arc::new(AwsFleets::new(Arc::clone(&self.core), Arc::clone(&self.signer)))
     }
 
     /// Stacks of CloudFormation.

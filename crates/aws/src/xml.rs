@@ -43,6 +43,12 @@ impl Element {
         children.iter().filter(|child| child.name == "member")
     }
 
+    /// `<name><item>…</item>…</name>`, as EC2 has its lists.
+    pub(crate) fn items(&self, name: &str) -> impl Iterator<Item = &Self> {
+        let children = self.child(name).map_or(&[][..], |list| &list.children);
+        children.iter().filter(|child| child.name == "item")
+    }
+
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {
         self.members(name).map(|member| member.text.trim().to_owned()).collect()
     }

@@ -12,6 +12,7 @@ mod names;
 mod price;
 mod read;
 pub mod roll;
+pub mod scale;
 mod word;
 
 pub use build::{

@@ -5,7 +5,8 @@
 //! `list_awselasticloadbalancingv2.html`, `list_amazonelasticcontainerregistry.html`, `list_amazoncloudwatchlogs.html`,
 //! `list_awssecretsmanager.html`, `list_awssystemsmanager.html`, `list_amazonsns.html`, `list_awslambda.html`,
 //! `list_awssecuritytokenservice.html`, `list_awsidentityandaccessmanagementiam.html`, `list_amazonec2.html`,
-//! `list_awscertificatemanager.html`, `list_awscloudformation.html`, `list_awsapplicationautoscaling.html`, `list_amazons3.html`. What is not to be read there has its
+//! `list_awscertificatemanager.html`, `list_awscloudformation.html`, `list_awsapplicationautoscaling.html`, `list_amazonec2autoscaling.html`, `list_amazoncloudwatch.html`,
+//! `list_amazons3.html`. What is not to be read there has its
 //! source beside it.
 
 /// How IAM's reference classes an action.
@@ -53,6 +54,9 @@ const TAGS: &[&str] = &["aws:RequestTag", "aws:ResourceTag"];
 const RESOURCE_TAG: &[&str] = &["aws:ResourceTag"];
 const OF_CLUSTER: &[&str] = &["aws:ResourceTag", "ecs:cluster"];
 const CLUSTER: &[&str] = &["ecs:cluster"];
+const GROUPS: &[&str] = &["autoScalingGroup:"];
+const FLEETS: &[&str] = &["spot-fleet-request/"];
+const EC2_INSTANCE: &[&str] = &["instance/"];
 const LISTENER: &[&str] = &["listener/app/"];
 const RULE: &[&str] = &["listener-rule/app/"];
 const GROUP: &[&str] = &["targetgroup/"];
@@ -73,6 +77,11 @@ pub const ACTIONS: &[Action] = &[
     row("application-autoscaling:DescribeScalableTargets", Read, NONE, NONE, NONE),
     // It and DetectStackResourceDrift are asked for by drift detection
     // (<https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-stack-drift.html>: considerations).
+    row("autoscaling:CreateOrUpdateTags", Tagging, GROUPS, RESOURCE_TAG, NONE),
+    row("autoscaling:DescribeAutoScalingGroups", List, NONE, NONE, NONE),
+    row("autoscaling:DescribeScalingActivities", List, NONE, NONE, NONE),
+    row("autoscaling:SetDesiredCapacity", Write, GROUPS, RESOURCE_TAG, NONE),
+    row("autoscaling:TerminateInstanceInAutoScalingGroup", Write, GROUPS, RESOURCE_TAG, NONE),
     row("cloudformation:BatchDescribeTypeConfigurations", Read, NONE, NONE, NONE),
     row("cloudformation:ContinueUpdateRollback", Write, STACK, RESOURCE_TAG, &["iam:PassRole"]),
     // Tags of a stack that a change set makes are authorized on the stack (`cloudformation:CreateAction` says by which call).
@@ -103,8 +112,18 @@ pub const ACTIONS: &[Action] = &[
     // Scoped to less than `*` it tells nothing of composite alarms
     // (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html>).
     row("cloudwatch:DescribeAlarms", List, NONE, NONE, NONE),
+    row("cloudwatch:GetMetricStatistics", Read, NONE, NONE, NONE),
+    row("cloudwatch:PutMetricData", Write, NONE, NONE, NONE),
+    row("ec2:CreateTags", Tagging, FLEETS, RESOURCE_TAG, NONE),
+    row("ec2:DescribeInstanceTypes", List, NONE, NONE, NONE),
+    row("ec2:DescribeInstances", List, NONE, NONE, NONE),
     row("ec2:DescribeSecurityGroups", List, NONE, NONE, NONE),
+    row("ec2:DescribeSpotFleetInstances", List, FLEETS, NONE, NONE),
+    row("ec2:DescribeSpotFleetRequests", List, NONE, NONE, NONE),
+    row("ec2:DescribeSpotInstanceRequests", List, NONE, NONE, NONE),
     row("ec2:DescribeSubnets", List, NONE, NONE, NONE),
+    row("ec2:ModifySpotFleetRequest", Write, FLEETS, RESOURCE_TAG, NONE),
+    row("ec2:TerminateInstances", Write, EC2_INSTANCE, RESOURCE_TAG, NONE),
     row("ecr:BatchCheckLayerAvailability", Read, REPOSITORY, RESOURCE_TAG, NONE),
     row("ecr:BatchDeleteImage", Write, REPOSITORY, RESOURCE_TAG, NONE),
     row("ecr:BatchGetImage", Read, REPOSITORY, RESOURCE_TAG, NONE),

@@ -210,11 +210,26 @@ fn every_statement_is_one_that_iam_takes() {
     assert_eq!(unused, UNUSED);
 }
 
-/// CloudFormation is asked for exports that an ecspresso project's templates name, and ECS for the instances of a cluster of infra.yml: no
+/// CloudFormation is asked for exports that an ecspresso project's templates name, and others for the instances of a cluster of infra.yml: no
 /// manifest has either. Alarms by pipelines alone (below).
-const UNUSED: [&str; 7] = [
+const UNUSED: [&str; 22] = [
+    "autoscaling:CreateOrUpdateTags",
+    "autoscaling:DescribeAutoScalingGroups",
+    "autoscaling:DescribeScalingActivities",
+    "autoscaling:SetDesiredCapacity",
+    "autoscaling:TerminateInstanceInAutoScalingGroup",
     "cloudformation:ListExports",
     "cloudwatch:DescribeAlarms",
+    "cloudwatch:GetMetricStatistics",
+    "cloudwatch:PutMetricData",
+    "ec2:CreateTags",
+    "ec2:DescribeInstanceTypes",
+    "ec2:DescribeInstances",
+    "ec2:DescribeSpotFleetInstances",
+    "ec2:DescribeSpotFleetRequests",
+    "ec2:DescribeSpotInstanceRequests",
+    "ec2:ModifySpotFleetRequest",
+    "ec2:TerminateInstances",
     "ecs:DescribeContainerInstances",
     "ecs:ListContainerInstances",
     "ecs:UpdateContainerInstancesState",

@@ -288,6 +288,9 @@ pub(crate) struct ServeArgs {
     /// Address for webhooks, health and metrics
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8400")]
     pub(crate) listen: std::net::SocketAddr,
+    /// An infra.yml whose cluster is scaled as well, with a look every 10 seconds; may be given several times
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) scale: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -10,6 +10,7 @@ pub mod cron;
 pub mod documents;
 pub mod environment;
 pub mod event;
+pub mod fleet;
 pub mod ids;
 pub mod inventory;
 pub mod names;

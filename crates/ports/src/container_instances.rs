@@ -2,21 +2,10 @@
 
 use async_trait::async_trait;
 use landfall_model::Timestamp;
+pub use landfall_model::fleet::ContainerInstance;
+use landfall_model::fleet::Workload;
 
 use crate::PortResult;
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ContainerInstance {
-    pub arn: String,
-    /// `ACTIVE`, `DRAINING`, …
-    pub status: String,
-    /// ECS's agent is there.
-    pub connected: bool,
-    /// With their values; those without one are empty.
-    pub attributes: std::collections::BTreeMap<String, String>,
-    /// Running and pending.
-    pub tasks: u32,
-}
 
 /// One task, on an instance for which the expression holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,4 +60,7 @@ pub trait ContainerInstances: Send + Sync {
     async fn stop_task(&self, task: &str, reason: &str) -> PortResult<()>;
 
     async fn services(&self) -> PortResult<Vec<ServiceCount>>;
+
+    /// All that runs and waits on instances.
+    async fn workload(&self) -> PortResult<Workload>;
 }

@@ -6,6 +6,7 @@ pub mod changes;
 pub mod clock;
 pub mod container_instances;
 pub mod documents;
+pub mod fleets;
 pub mod images;
 pub mod journal;
 pub mod load_balancer;

@@ -59,6 +59,11 @@ impl Constraint {
         }
     }
 
+    /// One that holds nowhere, in the place of one that cannot be read.
+    pub fn never() -> Self {
+        Self { text: String::new(), tree: Tree::Or(Vec::new()) }
+    }
+
     /// Whether an instance with these attributes may take the task. One without the attribute has no value: it equals
     /// nothing and matches nothing.
     pub fn holds(&self, attributes: &Attributes) -> bool {

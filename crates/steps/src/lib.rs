@@ -13,6 +13,7 @@ mod images;
 mod lost;
 mod placed;
 mod routing;
+pub mod scale;
 mod service;
 pub mod stack;
 mod sweep;

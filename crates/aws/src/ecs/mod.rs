@@ -21,6 +21,7 @@ mod service;
 mod strategy;
 mod tasks;
 mod told;
+mod workload;
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error as StdError;
@@ -147,7 +148,7 @@ fn from_tags(tags: &[ecs::Tag]) -> Tags {
 }
 
 /// For messages.
-fn some_of(names: &[String]) -> String {
+pub(crate) fn some_of(names: &[String]) -> String {
     match names {
         [] => "none".to_owned(),
         [one] => one.clone(),

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use aws_sdk_ecs::types as ecs;
 use landfall_model::Timestamp;
+use landfall_model::fleet::{Amounts, FixedPort, Workload};
 use landfall_ports::PortResult;
 use landfall_ports::container_instances::{
     ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed, ServiceCount,
@@ -21,7 +22,7 @@ const DESCRIBED: usize = 100;
 
 impl Ecs {
     /// ARNs, of all pages, in this state; none of a cluster that is not there.
-    async fn listed(&self, status: ecs::ContainerInstanceStatus) -> PortResult<Vec<String>> {
+    pub(super) async fn listed(&self, status: ecs::ContainerInstanceStatus) -> PortResult<Vec<String>> {
         let resource = format!("instances of cluster {}", self.core.target.cluster);
         let call = Call::ecs("ListContainerInstances", Family::ClusterResourceRead, &resource);
         let request = self.core.clients.ecs.list_container_instances().cluster(&self.core.target.cluster);
@@ -145,6 +146,10 @@ impl ContainerInstances for Ecs {
         };
         Ok(services.iter().map(one).collect())
     }
+
+    async fn workload(&self) -> PortResult<Workload> {
+        self.loads().await
+    }
 }
 
 fn described(instance: &ecs::ContainerInstance) -> ContainerInstance {
@@ -155,6 +160,26 @@ fn described(instance: &ecs::ContainerInstance) -> ContainerInstance {
         connected: instance.agent_connected,
         attributes: instance.attributes().iter().map(attribute).collect(),
         tasks: count(instance.running_tasks_count) + count(instance.pending_tasks_count),
+        instance: instance.ec2_instance_id.clone().unwrap_or_default(),
+        registered: amounts(instance.registered_resources()),
+        remaining: amounts(instance.remaining_resources()),
+    }
+}
+
+fn amounts(resources: &[ecs::Resource]) -> Amounts {
+    let named = |name: &str| resources.iter().find(|one| one.name.as_deref() == Some(name));
+    let number = |name: &str| named(name).and_then(|one| u64::try_from(one.integer_value).ok()).unwrap_or(0);
+    let set = |name: &str| named(name).map(ecs::Resource::string_set_value).unwrap_or_default();
+    let ports = [("PORTS", false), ("PORTS_UDP", true)];
+    let ports = ports.into_iter().flat_map(|(name, udp)| {
+        set(name).iter().filter_map(move |port| Some(FixedPort { port: port.parse().ok()?, udp }))
+    });
+    Amounts {
+        cpu: number("CPU"),
+        memory: number("MEMORY"),
+        // Their ids.
+        gpu: set("GPU").len() as u64,
+        ports: ports.collect(),
     }
 }
 

@@ -90,6 +90,11 @@ pub(crate) enum ClusterOnAwsCommand {
         after_help = "Examples:\n  landfall cluster deploy\n  landfall cluster deploy --version 1a2b3c4 --ami ami-0123456789abcdef0\n\nInterrupted or killed, it goes on when it is called again. A version that does not work leaves what is used as it is, and\nends with 1. docs/clusters.md tells the rest."
     )]
     Deploy(ClusterDeployArgs),
+    /// Scale the fleets to what runs and waits: once, or again and again
+    #[command(
+        after_help = "Examples:\n  landfall cluster scale --dry-run\n  landfall cluster scale\n  landfall cluster scale --every 10\n\nWhole tasks on whole instances; what goes is drained first. Called by any scheduler, or left running: nothing is remembered\nbut what is written down with the fleets. docs/clusters.md tells what is decided, and why."
+    )]
+    Scale(ClusterScaleArgs),
     /// Versions, their instances and tasks
     #[command(after_help = "Examples:\n  landfall cluster status\n  landfall cluster status --output json")]
     Status(ValuesArgs),
@@ -171,6 +176,23 @@ pub(crate) struct ClusterVersionArgs {
     pub(crate) values: ValuesArgs,
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterScaleArgs {
+    #[command(flatten)]
+    pub(crate) values: ValuesArgs,
+    /// Say what would be done, and do nothing; ends with 2 where something would be
+    #[arg(long, conflicts_with = "every")]
+    pub(crate) dry_run: bool,
+    /// Look every so many seconds, until it is interrupted
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) every: Option<u64>,
+    /// Publish no metrics: CloudWatch bills them
+    #[arg(long)]
+    pub(crate) no_metrics: bool,
+    #[command(flatten)]
+    pub(crate) prices: PricesArgs,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -37,7 +37,11 @@ pub(crate) async fn serve(args: &ServeArgs, global: &Global, printer: &Printer) 
             _ = tokio::signal::ctrl_c() => "Ctrl-C",
         }
     };
-    assembly.serve(stop).await?;
+    let scaled = args.scale.iter().map(|values| super::cluster::scale::beside(values, printer));
+    tokio::select! {
+        served = assembly.serve(stop) => served?,
+        _ = futures_util::future::join_all(scaled), if !args.scale.is_empty() => {}
+    }
     Ok(ExitCode::Ok)
 }
 

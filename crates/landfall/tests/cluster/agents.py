@@ -5,6 +5,7 @@
 - ECS's agent: each instance that runs is registered with the cluster, and with the attributes, that its user data says; one that is
   terminated is registered no more. moto starts no agents.
 - RunTask holds to `attribute:NAME == VALUE`; tasks run until they are stopped.
+- ECS's service scheduler: a service's tasks are placed where they fit, one is started elsewhere before one that drains is stopped.
 - Versions whose name begins with `mute` never register; on those that begin with `sick` tasks stop at once.
 """
 
@@ -116,5 +117,37 @@ def agents(account="123456789012", region="us-west-2"):
         time.sleep(0.05)
 
 
+def scheduler(account="123456789012", region="us-west-2"):
+    pinned.to = []
+    while True:
+        ecs = ecs_backends[account][region]
+        for service in list(ecs.services.values()):
+            cluster, group = service.cluster_name, f"service:{service.name}"
+            every = list(ecs.container_instances.get(cluster, {}).values())
+            draining = {one.container_instance_arn for one in every if one.status == "DRAINING"}
+            there = {one.container_instance_arn for one in every}
+            own = [one for one in ecs.tasks.get(cluster, {}).values() if one.group == group and one.last_status != "STOPPED"]
+            for one in [one for one in own if one.container_instance_arn not in there]:
+                one.last_status = one.desired_status = "STOPPED"
+                own.remove(one)
+            deployment = service.deployments[0]
+            stay = [one for one in own if one.container_instance_arn not in draining]
+            fits = every and any(one.status == "ACTIVE" for one in every)
+            for _ in range(max(service.desired_count - len(stay), 0) if fits else 0):
+                placed = ecs.run_task(cluster, service.task_definition, 1, None, deployment["id"], None, "EC2", group=group)
+                stay += placed
+                own += placed
+            leaving = [one for one in own if one.container_instance_arn in draining]
+            surplus = stay[service.desired_count:] + leaving[:max(len(own) - service.desired_count, 0)]
+            for one in surplus:
+                ecs.stop_task(cluster, one.task_arn, "(service scheduler)")
+                own.remove(one)
+            service.running_count = deployment["runningCount"] = len(own)
+            service.pending_count = deployment["pendingCount"] = 0
+            deployment["desiredCount"] = service.desired_count
+        time.sleep(0.05)
+
+
 threading.Thread(target=agents, daemon=True).start()
+threading.Thread(target=scheduler, daemon=True).start()
 main(["-H", "127.0.0.1", "-p", sys.argv[1]])

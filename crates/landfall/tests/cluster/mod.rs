@@ -1,5 +1,7 @@
 //! `landfall cluster` on moto, with agents on its instances: what moto lacks of AWS `agents.py` adds.
 
+mod scale;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;

@@ -88,6 +88,15 @@ pub fn decide(cluster: &Cluster) -> Decision {
     work.done()
 }
 
+/// How many more of the largest task, that of which the fewest fit, have room on the instances that are there and stay. `None`: nothing is
+/// wanted, and nothing waits.
+pub fn schedulable(cluster: &Cluster) -> Option<u64> {
+    let mut work = Work::new(cluster);
+    let there = |host: &usize| cluster.instances[work.hosts[*host]].state == State::Active;
+    let there: Vec<usize> = (0..work.hosts.len()).filter(there).collect();
+    std::mem::take(&mut work.relevant).into_iter().map(|shape| work.rooms.room_on(shape, &there)).min()
+}
+
 /// A decision in the making.
 struct Work<'a> {
     cluster: &'a Cluster,

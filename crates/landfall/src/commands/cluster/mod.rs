@@ -4,6 +4,7 @@ mod cost;
 mod infra;
 mod reach;
 mod roll;
+pub(super) mod scale;
 mod simulate;
 mod status;
 mod template;
@@ -29,6 +30,7 @@ pub(crate) async fn on_aws(command: &ClusterOnAwsCommand, printer: &Printer) -> 
     match command {
         ClusterOnAwsCommand::Plan(args) => status::plan(args, printer).await,
         ClusterOnAwsCommand::Deploy(args) => roll::deploy(args, printer).await,
+        ClusterOnAwsCommand::Scale(args) => scale::run(args, printer).await,
         ClusterOnAwsCommand::Status(args) => status::status(args, printer).await,
         ClusterOnAwsCommand::Activate(args) => roll::activate(args, printer).await,
         ClusterOnAwsCommand::Deactivate(args) => roll::deactivate(args, printer).await,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use landfall_cluster::{Around, Infra};
 use landfall_ports::container_instances::ContainerInstances;
+use landfall_ports::fleets::Fleets;
 use landfall_ports::stacks::Stacks;
 
 use super::infra::{Open, region};
@@ -14,6 +15,7 @@ use crate::printer::Printer;
 pub(super) struct Reach {
     pub(super) stacks: Arc<dyn Stacks>,
     pub(super) instances: Arc<dyn ContainerInstances>,
+    pub(super) fleets: Arc<dyn Fleets>,
     #[cfg(feature = "aws")]
     platform: landfall_aws::AwsPlatform,
 }
@@ -40,7 +42,12 @@ impl Reach {
             connected = landfall_aws::AwsPlatform::connect(&target(Some(Self::REGION.to_owned())), options()).await;
         }
         let platform = connected.map_err(|error| crate::places::refused(&infra.name, error))?;
-        Ok(Self { stacks: platform.stacks(), instances: platform.container_instances(), platform })
+        Ok(Self {
+            stacks: platform.stacks(),
+            instances: platform.container_instances(),
+            fleets: platform.fleets(),
+            platform,
+        })
     }
 
     /// What is not in `infra.yml`: a script's text, and subnets that AWS knows.

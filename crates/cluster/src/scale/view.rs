@@ -1,0 +1,374 @@
+//! What was seen, as the scaler has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_model::fleet::{ContainerInstance, FixedPort, Member, Needs, Placement, ServiceLoad, TypeFacts};
+use landfall_scaler::Resources;
+use landfall_scaler::cluster::{
+    Cluster, Fleet, Instance, Metric as Scaled, Notice, Offer, Policy, Service, State, Status, Tasks,
+};
+use landfall_scaler::constraint::{Attributes, Constraint};
+use landfall_scaler::price::Purchase;
+use landfall_scaler::shape::{Host, HostPort, Kind, Shape};
+
+use super::{REGISTERS, SHORT, Seen, Unit};
+use crate::build::Standing;
+use crate::infra::{self, Infra, Metric};
+use crate::names::attributes;
+
+/// Of a type's memory, what tasks find where no instance of it is registered yet: the kernel and the agent keep the rest.
+const MEMORY_LEFT: (u64, u64) = (92, 100);
+/// Of Docker, of SSH and of ECS's agent: taken on every instance.
+const RESERVED: [u16; 5] = [22, 2375, 2376, 51678, 51679];
+/// Dearer than any type whose price is known, for each vCPU and hour.
+const UNKNOWN_PRICE: f64 = 1.0;
+
+pub(super) struct View {
+    pub cluster: Cluster,
+    pub notes: Vec<String>,
+}
+
+pub(super) fn view(seen: &Seen<'_>) -> View {
+    let mut shapes = Shapes { seen, all: Vec::new(), known: BTreeMap::new(), notes: BTreeSet::new() };
+    let mut services = Vec::new();
+    let mut waiting = Vec::new();
+    let mut daemons = Resources::default();
+    for service in &seen.workload.services {
+        let shape = shapes.of(&service.definition, Some(&service.name));
+        if service.daemon {
+            // Each instance runs one, before anything else.
+            daemons = daemons.plus(&shapes.all[shape].need);
+            continue;
+        }
+        services.push(Service { shape, desired: service.desired });
+        let missing = missing(seen, service);
+        if missing > 0 {
+            add(&mut waiting, shape, missing);
+        }
+    }
+    for task in seen.workload.tasks.iter().filter(|task| task.on.is_none()) {
+        let shape = shapes.of(&task.definition, task.service.as_deref());
+        add(&mut waiting, shape, 1);
+    }
+    let mut notes = Vec::new();
+    let mut fleets: Vec<Fleet> = Vec::new();
+    let mut instances = Vec::new();
+    for unit in seen.units {
+        let fleet = fleets.len();
+        let offers = offers(seen, unit, &daemons);
+        let registered: BTreeMap<&str, &ContainerInstance> =
+            seen.instances.iter().map(|one| (one.instance.as_str(), one)).collect();
+        for member in unit.state.members.iter().filter(|member| !member.leaving) {
+            let Some(offer) = offers.iter().position(|offer| offer.kind.name == member.kind) else { continue };
+            let container = registered.get(member.instance.as_str()).copied();
+            let lost = container.is_none() && is_lost(member, seen.now);
+            if lost {
+                notes.push(format!(
+                    "{} ({}) is there for more than {} minutes and has not registered: it takes no tasks; its log tells why \
+                     (`aws ssm start-session --target {0}`, /var/log/cloud-init-output.log)",
+                    member.instance,
+                    unit.name,
+                    REGISTERS / 60
+                ));
+            }
+            let mut host = offers[offer].kind.empty();
+            let (tasks, standalone) = container.map(|one| shapes.on(one, &mut host)).unwrap_or_default();
+            if lost || container.is_some_and(|one| !one.connected) {
+                host.free = Resources::default();
+            }
+            let state = match container.map(|one| one.status.as_str()) {
+                Some("DRAINING") => State::Draining,
+                Some("ACTIVE") => State::Active,
+                // Nothing runs on it, so it may go as others may.
+                None if lost => State::Active,
+                _ => State::Starting,
+            };
+            let notice = member.interrupted.then_some(Notice::Interruption);
+            instances.push(Instance {
+                id: member.instance.clone(),
+                fleet,
+                offer,
+                state,
+                host,
+                tasks,
+                standalone,
+                notice,
+            });
+        }
+        for number in 0..expected(unit, &offers) {
+            let Some(offer) = cheapest(&offers) else { break };
+            instances.push(Instance {
+                id: format!("{} {number}", unit.state.id),
+                fleet,
+                offer,
+                state: State::Starting,
+                host: offers[offer].kind.empty(),
+                tasks: Vec::new(),
+                standalone: 0,
+                notice: None,
+            });
+        }
+        if let Some(failed) = &unit.state.failed {
+            notes.push(format!("{}: an instance could not be launched: {}", unit.name, failed.why));
+        }
+        fleets.push(self::fleet(seen, unit, offers));
+    }
+    notes.extend(shapes.notes);
+    let cluster = Cluster { now: seen.now, shapes: shapes.all, services, waiting, fleets, instances };
+    View { cluster, notes }
+}
+
+/// Tasks that ECS has not started, and would if it had room: those that are missing, and those in the place of what drains. Such tasks are
+/// nowhere to be seen but in the service's events.
+fn missing(seen: &Seen<'_>, service: &ServiceLoad) -> u64 {
+    if service.failed {
+        return 0;
+    }
+    let own = || seen.workload.tasks.iter().filter(|task| task.service.as_ref() == Some(&service.name));
+    let drains = |arn: &String| seen.instances.iter().any(|one| one.arn == *arn && one.status == "DRAINING");
+    let stay = own().filter(|task| task.newest && !task.on.as_ref().is_some_and(drains)).count() as u64;
+    service.desired.saturating_sub(stay).min(service.most.saturating_sub(own().count() as u64))
+}
+
+fn add(all: &mut Vec<Tasks>, shape: usize, count: u64) {
+    match all.iter_mut().find(|one| one.shape == shape) {
+        Some(one) => one.count += count,
+        None => all.push(Tasks { shape, count }),
+    }
+}
+
+fn is_lost(member: &Member, now: i64) -> bool {
+    member.launched.is_some_and(|at| now - at.as_second() > REGISTERS)
+}
+
+/// Instances that are asked for and not there yet, in units of the cheapest offer. Those of a launch that failed nobody counts on.
+fn expected(unit: &Unit, offers: &[Offer]) -> u64 {
+    let Some(offer) = cheapest(offers).filter(|_| unit.state.failed.is_none()) else { return 0 };
+    unit.state.desired.saturating_sub(there(unit, offers)).div_ceil(offers[offer].weight.max(1))
+}
+
+/// The weight of what is there, without what AWS is ending.
+pub(super) fn there(unit: &Unit, offers: &[Offer]) -> u64 {
+    unit.state.members.iter().filter(|member| !member.leaving).map(|member| weight(member, offers)).sum()
+}
+
+/// AWS's word for it, else the file's.
+pub(super) fn weight(member: &Member, offers: &[Offer]) -> u64 {
+    let own = offers.iter().find(|offer| offer.kind.name == member.kind);
+    member.weight.unwrap_or_else(|| own.map_or(1, |offer| offer.weight))
+}
+
+fn cheapest(offers: &[Offer]) -> Option<usize> {
+    let may = offers.iter().enumerate().filter(|(_, offer)| offer.kind.limit > 0);
+    let price = |offer: &Offer| offer.kind.price / offer.weight.max(1) as f64;
+    may.min_by(|a, b| price(a.1).total_cmp(&price(b.1))).map(|(at, _)| at)
+}
+
+fn fleet(seen: &Seen<'_>, unit: &Unit, offers: Vec<Offer>) -> Fleet {
+    let of_file = seen.infra.bounds().get(&unit.name).map(|one| (u64::from(one.min), u64::from(one.max)));
+    let (min_weight, max_weight) = unit.state.bounds.or(of_file).unwrap_or((0, 0));
+    Fleet {
+        name: unit.name.clone(),
+        status: if unit.standing == Standing::Inactive { Status::Inactive } else { Status::Active },
+        min_weight,
+        max_weight,
+        policy: policy(seen.infra, &unit.name),
+        next_permitted: unit.state.next_permitted.clone(),
+        signal: seen.average,
+        offers,
+    }
+}
+
+/// Groups have no thresholds: they grow for what waits, and shrink to their minimum.
+fn policy(infra: &Infra, name: &str) -> Policy {
+    let Some(fleet) = infra.fleets.iter().find(|fleet| fleet.name == name) else {
+        return Policy { out_below: 0, in_above: 0, ..Policy::default() };
+    };
+    let own = match infra.metric {
+        Metric::Packed => Policy { metric: Scaled::Packed, ..Policy::default() },
+        Metric::Compatible => Policy::compatible(),
+    };
+    Policy { out_below: fleet.threshold_out.into(), in_above: fleet.threshold_in.into(), ..own }
+}
+
+/// What the file names, and what is there besides.
+fn offers(seen: &Seen<'_>, unit: &Unit, daemons: &Resources) -> Vec<Offer> {
+    let fleet = seen.infra.fleets.iter().find(|fleet| fleet.name == unit.name);
+    let group = seen.infra.groups.iter().find(|group| group.name == unit.name);
+    let purchase = if group.is_some() { Purchase::OnDemand } else { Purchase::Spot };
+    let bids = fleet.map(|fleet| fleet.bids.as_slice()).unwrap_or_default();
+    let mut named: Vec<(&str, u64, Option<f64>, u64)> = bids
+        .iter()
+        .map(|bid: &infra::Bid| {
+            let price = bid.price.to_string().parse::<f64>().ok();
+            (
+                bid.instance_type.as_str(),
+                u64::from(bid.weight),
+                price.map(|price| price * f64::from(bid.weight)),
+                u64::MAX,
+            )
+        })
+        .collect();
+    named.extend(group.map(|group| (group.instance_type.as_str(), 1, None, u64::MAX)));
+    for member in &unit.state.members {
+        if !named.iter().any(|(name, ..)| *name == member.kind) {
+            named.push((&member.kind, member.weight.unwrap_or(1), None, 0));
+        }
+    }
+    let short_until = unit.state.failed.as_ref().map(|failed| failed.at.as_second() + SHORT);
+    let offer = |(name, weight, bid, limit): (&str, u64, Option<f64>, u64)| Offer {
+        kind: kind(seen, unit, name, purchase, bid, limit, daemons),
+        purchase,
+        weight,
+        short_until,
+    };
+    named.into_iter().map(offer).collect()
+}
+
+fn kind(
+    seen: &Seen<'_>,
+    unit: &Unit,
+    name: &str,
+    purchase: Purchase,
+    bid: Option<f64>,
+    limit: u64,
+    daemons: &Resources,
+) -> Kind {
+    let listed = seen.prices.get(name).ok();
+    let facts = seen.types.get(name);
+    let sibling = seen.instances.iter().find(|one| {
+        let is = |key: &str, value: &str| one.attributes.get(key).is_some_and(|own| own == value);
+        is("ecs.instance-type", name)
+            && is(attributes::FLEET, &unit.name)
+            && is(attributes::VERSION, unit.version.as_str())
+    });
+    let mut capacity = match (listed, facts) {
+        (Some(listed), _) => listed.capacity(),
+        (None, Some(facts)) => nominal(facts),
+        (None, None) => Resources::default(),
+    };
+    capacity.memory = capacity.memory * MEMORY_LEFT.0 / MEMORY_LEFT.1;
+    let mut ports: BTreeSet<HostPort> = RESERVED.map(HostPort::tcp).into();
+    if let Some(one) = sibling {
+        let registered = &one.registered;
+        capacity = Resources { cpu: registered.cpu, memory: registered.memory, gpu: registered.gpu, ..capacity };
+        ports.extend(registered.ports.iter().map(port));
+        if one.attributes.contains_key("ecs.awsvpc-trunk-id") {
+            capacity.eni = u64::MAX;
+        }
+    }
+    let vcpus = listed.map_or_else(|| facts.map_or(1, |facts| facts.vcpus), |listed| u64::from(listed.vcpu));
+    let known = listed.map(|listed| listed.price(purchase));
+    let price = known.or(bid).unwrap_or(vcpus as f64 * UNKNOWN_PRICE);
+    Kind {
+        name: name.to_owned(),
+        capacity: capacity.less(daemons),
+        ports,
+        attributes: of_kind(seen, unit, name),
+        price,
+        limit,
+    }
+}
+
+fn nominal(facts: &TypeFacts) -> Resources {
+    Resources {
+        cpu: facts.vcpus * 1024,
+        memory: facts.memory,
+        gpu: facts.gpus,
+        eni: facts.network_interfaces.saturating_sub(1),
+        tasks: u64::MAX,
+    }
+}
+
+/// What every instance of it will carry. In which zone AWS launches it nobody knows.
+fn of_kind(seen: &Seen<'_>, unit: &Unit, name: &str) -> Attributes {
+    let version = unit.version.as_str();
+    [
+        (attributes::ASG_VERSION, version),
+        (attributes::CLUSTER_NAME, &seen.infra.name),
+        (attributes::FLEET, &unit.name),
+        (attributes::VERSION, version),
+        ("ecs.instance-type", name),
+        ("ecs.os-type", "linux"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn port(one: &FixedPort) -> HostPort {
+    HostPort { port: one.port, udp: one.udp }
+}
+
+/// Shapes of tasks: a definition, and the service that it runs for, whose constraints hold beside its own.
+struct Shapes<'a> {
+    seen: &'a Seen<'a>,
+    all: Vec<Shape>,
+    known: BTreeMap<(String, Option<String>), usize>,
+    notes: BTreeSet<String>,
+}
+
+impl Shapes<'_> {
+    fn of(&mut self, definition: &str, service: Option<&str>) -> usize {
+        let key = (definition.to_owned(), service.map(str::to_owned));
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let none = Needs::default();
+        let needs = self.seen.workload.needs.get(definition).unwrap_or(&none);
+        let name = service.unwrap_or_else(|| definition.rsplit('/').next().unwrap_or(definition));
+        let need =
+            Resources { gpu: needs.gpu, eni: u64::from(needs.awsvpc), ..Resources::task(needs.cpu, needs.memory) };
+        let none = Placement::default();
+        let own = self.seen.workload.services.iter().find(|one| Some(one.name.as_str()) == service);
+        let placement = own.map_or(&none, |one| &one.placement);
+        let expressions = needs.expressions.iter().chain(&placement.expressions);
+        let constraints = expressions.map(|text| constraint(text, name, &mut self.notes)).collect();
+        self.all.push(Shape {
+            ports: needs.ports.iter().map(port).collect(),
+            distinct: placement.distinct.then(|| name.to_owned()),
+            constraints,
+            ..Shape::new(name, need)
+        });
+        let at = self.all.len() - 1;
+        self.known.insert(key, at);
+        at
+    }
+
+    /// The tasks of a registered instance, and how many are of no service; what is free on it goes into `host`.
+    fn on(&mut self, one: &ContainerInstance, host: &mut Host) -> (Vec<Tasks>, u64) {
+        let own: Vec<_> = self.seen.workload.tasks.iter().filter(|task| task.on.as_deref() == Some(&one.arn)).collect();
+        let (mut tasks, mut standalone, mut interfaces) = (Vec::new(), 0, 0);
+        for task in &own {
+            let needs = self.seen.workload.needs.get(&task.definition);
+            interfaces += u64::from(needs.is_some_and(|needs| needs.awsvpc));
+            let service =
+                self.seen.workload.services.iter().find(|service| Some(&service.name) == task.service.as_ref());
+            if service.is_some_and(|service| service.daemon) {
+                continue;
+            }
+            if task.service.is_none() {
+                standalone += 1;
+                continue;
+            }
+            let shape = self.of(&task.definition, task.service.as_deref());
+            host.groups.extend(self.all[shape].distinct.clone());
+            add(&mut tasks, shape, 1);
+        }
+        // Those that stop are no longer listed, and are there all the same: nothing is ended under them.
+        standalone += u64::from(one.tasks).saturating_sub(own.len() as u64);
+        let free = &one.remaining;
+        let eni = if host.free.eni == u64::MAX { u64::MAX } else { host.free.eni.saturating_sub(interfaces) };
+        host.free = Resources { cpu: free.cpu, memory: free.memory, gpu: free.gpu, eni, tasks: u64::MAX };
+        host.ports.extend(free.ports.iter().map(port));
+        host.attributes = one.attributes.clone();
+        (tasks, standalone)
+    }
+}
+
+/// One that cannot be read holds nowhere: nothing is launched for its tasks that might not take them.
+fn constraint(text: &str, name: &str, notes: &mut BTreeSet<String>) -> Constraint {
+    Constraint::parse(text).unwrap_or_else(|error| {
+        notes.insert(format!("{name}: {error}; no instance is launched for its tasks"));
+        Constraint::never()
+    })
+}

@@ -1,0 +1,100 @@
+//! `landfall cluster scale` on moto: groups whose instances really come and go, and services that ECS places on them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{World, is};
+use crate::common::aws::boto3;
+use crate::common::{ends, eventually, signal};
+
+const INFRA: &str = "cluster:
+  name: web
+  availability_zones: [us-west-2a]
+ec2_instances:
+  spot_fleets:
+    - name: main
+      min_weight: 0
+      max_weight: 3
+      task_threshold_out: 0
+      task_threshold_in: 0
+      bids: [{instance_type: t3.large, price: 0.05}]
+";
+
+impl World {
+    /// One task takes a third of what an instance of moto registers, which has 7,482 MiB.
+    fn service(&self, desired: u64) {
+        let mut command = boto3("service.py", &self.moto.url);
+        let arguments = ["web".to_owned(), desired.to_string(), "2400".to_owned()];
+        let output = command.args(arguments).env("AWS_DEFAULT_REGION", "us-west-2").output().unwrap();
+        ends(&output, 0, &[]);
+    }
+
+    #[track_caller]
+    fn scale(&self, code: i32) -> Value {
+        serde_json::from_str(&self.run(&["scale", "--output", "json"], code).0).unwrap()
+    }
+
+    /// Looks until there is nothing left to do: what was done, in order.
+    #[track_caller]
+    fn settled(&self) -> Vec<String> {
+        let mut did = Vec::new();
+        eventually("nothing is left to do", Duration::from_secs(60), || {
+            let told = self.scale(0);
+            let acts = told["acts"].as_array().unwrap();
+            let kinds = acts.iter().filter_map(|act| act.as_object()?.keys().next());
+            did.extend(kinds.filter(|kind| *kind != "note").cloned());
+            let waits = acts.iter().any(|act| act.get("note").is_none()) || self.moving();
+            if waits { Err(format!("{told}")) } else { Ok(()) }
+        });
+        did.dedup();
+        did
+    }
+
+    /// Instances that start or drain.
+    fn moving(&self) -> bool {
+        let told: Value = serde_json::from_str(&self.run(&["status", "--output", "json"], 0).0).unwrap();
+        !told["unsteady"].as_array().unwrap().is_empty() || told["versions"][0]["draining"] != 0
+    }
+}
+
+#[test]
+fn a_fleet_grows_for_what_waits_and_goes_to_nothing() {
+    let world = World::new();
+    world.infra(INFRA);
+    world.run(&["scale"], 66);
+    assert_eq!(world.deploy("one", 0)["outcome"], "ok");
+    // One proved the version; nothing is wanted of it.
+    assert_eq!(world.settled(), ["drain", "terminate"]);
+    assert_eq!(world.versions(), [is("one", "active", 0)]);
+    assert_eq!(world.scale(0)["acts"], json!([]));
+
+    world.service(5);
+    let planned: Value = serde_json::from_str(&world.run(&["scale", "--dry-run", "--output", "json"], 2).0).unwrap();
+    assert_eq!(planned["acts"][0]["resize"]["to"], 2, "{planned}");
+    assert_eq!(planned["fleets"][0]["reasons"], json!(["5 tasks wait for room: 2 instances more"]));
+    assert_eq!(world.versions(), [is("one", "active", 0)], "nothing was done");
+    assert_eq!(world.settled(), ["resize"]);
+    assert_eq!(world.versions(), [is("one", "active", 2)]);
+
+    // Three tasks are left, for which one instance is enough; the others' are moved before theirs goes.
+    world.service(3);
+    let did = world.settled();
+    assert_eq!(world.versions(), [is("one", "active", 1)], "{did:?}");
+    assert_eq!(did, ["drain", "terminate"]);
+
+    // The loop does the same, and is ended by a signal.
+    let mut child = world.command(&["scale", "--every", "1"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    world.service(9);
+    eventually("three instances", Duration::from_secs(60), || {
+        let there = world.versions();
+        if there == [is("one", "active", 3)] { Ok(()) } else { Err(format!("{there:?}")) }
+    });
+    world.service(0);
+    eventually("no instances", Duration::from_secs(60), || {
+        let there = world.versions();
+        if there == [is("one", "active", 0)] { Ok(()) } else { Err(format!("{there:?}")) }
+    });
+    signal(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
