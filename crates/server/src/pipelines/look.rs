@@ -222,7 +222,7 @@ async fn required(inner: &Inner, requires: &Requires, release: &PipelineRelease)
     closed
 }
 
-fn digest_of(image: &str) -> &str {
+pub(super) fn digest_of(image: &str) -> &str {
     image.rsplit_once("sha256:").map_or(image, |(_, hex)| hex)
 }
 
@@ -232,20 +232,20 @@ async fn has_run(inner: &Inner, name: &str, release: &PipelineRelease) -> Result
     let wanted: Vec<(&str, &str, &str)> = (release.images.iter())
         .filter(|(service, _)| environment.services.contains(service))
         .flat_map(|(service, images)| {
+    // Of no image at all nothing is known.
+    if wanted.is_empty() {
+        return Ok(false);
+    }
             images.iter().map(move |(name, image)| (service.as_str(), name.as_str(), digest_of(image)))
         })
         .collect();
     if environment.stack.is_some() {
-        let same = |service: &str, container: &str, image: &str| {
-            let digest = digest_of(image);
-            wanted.iter().any(|one| (one.0, one.1, one.2) == (service, container, digest))
-        };
-        return stacks::runs(inner, environment, same).await.map_err(ControlError::Unavailable);
+        let wanted = wanted.into_iter().map(|(service, container, digest)| (format!("{service}/{container}"), digest));
+        return stacks::has_run(inner, environment, &wanted.collect()).await.map_err(ControlError::Unavailable);
     }
     let seen = deploy::releases(inner, name, LOOKED_BACK, false).await?;
-    // Of no image at all nothing is known.
     let ended_well = |one: &deploy::ReleaseSummary| {
-        one.outcome == Some(landfall_workflow::Outcome::Succeeded) && !wanted.is_empty() && passed(inner, name, &one.by)
+        one.outcome == Some(landfall_workflow::Outcome::Succeeded) && passed(inner, name, &one.by)
     };
     Ok(seen.iter().filter(|one| ended_well(one)).any(|one| {
         wanted.iter().all(|(service, container, digest)| {

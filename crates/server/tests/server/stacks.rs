@@ -14,11 +14,11 @@ use crate::pipelines::{COMMIT, decide, locked, pipeline, reaches, rig as plain, 
 use crate::rig::{Rig, Server, eventually};
 
 const STACK: &str = "my-project-prod";
-const OTHER: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432";
+pub(crate) const OTHER: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432";
 const ANY: Work = Work::Stack { allow_replacement: false, allow_deletion: false };
 
 /// dev on the machine, then a yes, then prod as a stack.
-fn rig() -> (Rig, FakeStacks) {
+pub(crate) fn rig() -> (Rig, FakeStacks) {
     let (mut rig, _) = plain();
     let target = AwsTarget {
         name: "aws".to_owned(),
@@ -65,13 +65,17 @@ fn change(action: &str, resource: &str, replacement: Option<&str>) -> ResourceCh
     }
 }
 
-fn image(commit: &str) -> String {
+pub(crate) fn image(commit: &str) -> String {
     format!("r.example/app:{commit}@sha256:{}", "a".repeat(64))
 }
 
 async fn begin(server: &Server, commit: &str) -> RunView {
+    begin_of(server, "main", commit).await
+}
+
+pub(crate) async fn begin_of(server: &Server, name: &str, commit: &str) -> RunView {
     let release = PipelineRelease { commit: Some(commit.to_owned()), ..PipelineRelease::default() };
-    let request = PipelineRequest::Run { pipeline: "main".to_owned(), release, by: "cli:carl".to_owned() };
+    let request = PipelineRequest::Run { pipeline: name.to_owned(), release, by: "cli:carl".to_owned() };
     match pipeline(server, request).await.unwrap() {
         PipelineResponse::Run(view) => *view,
         other => panic!("{other:?}"),

@@ -1,13 +1,17 @@
 //! What stages of pipelines do besides deploying: tasks, following other pipelines, keeping an environment to themselves.
 
-use landfall_model::pipeline::{TaskWork, Trigger, Work};
-use landfall_pipeline::{RunState, StageState};
+use std::sync::Arc;
+
+use landfall_model::app::ImageSource;
+use landfall_model::pipeline::{OnFailure, TaskWork, Trigger, Work};
+use landfall_pipeline::{RunState, RunView, Signal, StageState};
 use landfall_server::ControlError;
 use landfall_server::pipelines::{PipelineRequest, PipelineResponse};
 
 use crate::deploy::{ask, image};
-use crate::pipelines::{pipeline, reaches, rig, run, show, stage};
-use crate::rig::eventually;
+use crate::pipelines::{COMMIT, Told, pipeline, reaches, rig, run, show, stage};
+use crate::rig::{Server, eventually};
+use crate::stacks::{begin_of, image as pinned, rig as stacked};
 
 /// A task is of one service, and its environment has two.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,5 +74,54 @@ async fn nobody_else_deploys_where_a_stage_is_at_work() {
     assert!(matches!(&refused, ControlError::Locked(why) if why.contains(id.as_str())), "{refused:?}");
     told.broken.lock().unwrap().clear();
     reaches(&server, &id, RunState::Passed).await;
+    server.stop().await;
+}
+
+/// Before a stage that prod's comes before.
+async fn waits(server: &Server, view: &RunView) {
+    let waiting = eventually("it waits", async || {
+        let view = show(server, &view.id).await;
+        (view.state == RunState::Waiting && view.stages[0].why.is_some()).then_some(view)
+    });
+    assert_eq!(waiting.await.message, "before dev: these images have not come out well in prod yet");
+}
+
+/// A stage after the deployment failed, and what it deployed stays: that is no environment in which the images came out well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_have_passed_a_stack_once_its_stage_has() {
+    let (mut rig, _) = stacked();
+    let told = Arc::new(Told::default());
+    rig.outside = told.clone();
+    told.broken.lock().unwrap().insert("http://balancer.example.com/".to_owned());
+    let verify = landfall_model::probe::Verify { deadline: 1, ..Default::default() };
+    rig.app.environments.get_mut("prod").unwrap().verify = Some(verify);
+    let main = rig.app.pipelines.get_mut("main").unwrap();
+    let mut next = main.clone();
+    main.stages.remove(0);
+    (main.stages[0].approval, main.stages[0].on_failure) = (None, OnFailure::Stop);
+    next.name = "next".to_owned();
+    next.stages.truncate(1);
+    next.stages[0].requires.passed = vec!["prod".to_owned()];
+    rig.app.pipelines.insert("next".to_owned(), next);
+    let server = rig.start().await;
+    let failed = reaches(&server, &run(&server).await.id, RunState::Failed).await;
+    let after = begin_of(&server, "next", COMMIT).await;
+    waits(&server, &after).await;
+    told.broken.lock().unwrap().clear();
+    let retry = Signal::Retry { by: "cli:carl".to_owned() };
+    pipeline(&server, PipelineRequest::Signal { run: failed.id.to_string(), signal: retry }).await.unwrap();
+    reaches(&server, &failed.id, RunState::Passed).await;
+    reaches(&server, &after.id, RunState::Passed).await;
+    server.stop().await;
+
+    // Of none of prod's services the release has an image.
+    let mut worker = rig.app.services["app"].clone();
+    (worker.name, worker.load_balancer) = ("worker".to_owned(), None);
+    rig.app.services.insert("worker".to_owned(), worker);
+    rig.app.services.get_mut("app").unwrap().containers[0].image = ImageSource::Reference(pinned(COMMIT));
+    rig.app.environments.get_mut("dev").unwrap().services = vec!["worker".to_owned()];
+    let server = rig.start().await;
+    reaches(&server, &run(&server).await.id, RunState::Passed).await;
+    waits(&server, &begin_of(&server, "next", COMMIT).await).await;
     server.stop().await;
 }

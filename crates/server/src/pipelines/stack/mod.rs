@@ -17,7 +17,7 @@ use landfall_model::app::LongLivedEnvironment;
 use landfall_model::cloudformation::StackState;
 use landfall_model::pipeline::Stage;
 use landfall_model::stack::stack_name;
-use landfall_pipeline::{Run, RunView, Shown, StageState};
+use landfall_pipeline::{Run, RunView, Shown, StageState, StageView};
 use landfall_planner::plan::ImageOverride;
 use landfall_ports::stacks::Stacks;
 use landfall_ports::{PortError, PortResult};
@@ -289,39 +289,64 @@ pub(super) async fn url(inner: &Inner, environment: &LongLivedEnvironment) -> Op
     url_of(&live(inner, environment).await.ok()??)
 }
 
-/// What the stack says that it runs, and which run brought that.
-pub(super) async fn current(inner: &Inner, environment: &LongLivedEnvironment) -> Result<Option<CurrentStack>, String> {
-    let Some(live) = live(inner, environment).await? else { return Ok(None) };
-    let own = parameters(&inner.app, environment);
-    let image = |one: &ImageParameter| {
+/// `service/container` → image, of those that come with releases.
+fn running(inner: &Inner, environment: &LongLivedEnvironment, live: &StackState) -> BTreeMap<String, String> {
+    let image = |one: ImageParameter| {
         let found = live.parameters.get(&one.parameter)?;
         Some((format!("{}/{}", one.service, one.container), found.clone()))
     };
-    let images: BTreeMap<String, String> = own.iter().filter_map(image).collect();
-    let brought = |view: &RunView| {
-        let stages = view.stages.iter().filter(|stage| stage.environment == environment.name);
-        let mut passed = stages.filter(|stage| stage.state == StageState::Passed);
-        passed.any(|stage| {
-            let shown = stage.shown.as_ref();
-            shown.is_some_and(|shown| images.iter().all(|(who, image)| shown.images.get(who) == Some(image)))
-        })
-    };
-    let run = inner.pipelines.views().into_iter().filter(brought).max_by_key(|view| view.created_at);
+    parameters(&inner.app, environment).into_iter().filter_map(image).collect()
+}
+
+/// The run's stages that brought these very images there, whatever became of them since.
+fn brought<'a>(
+    view: &'a RunView,
+    environment: &'a str,
+    images: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = (&'a StageView, &'a Shown)> {
+    let stages = view.stages.iter().filter(move |stage| stage.environment == environment);
+    let entered = stages.filter_map(|stage| Some((stage, stage.shown.as_ref()?)));
+    entered.filter(|(_, shown)| images.iter().all(|(who, image)| shown.images.get(who) == Some(image)))
+}
+
+/// What the stack says that it runs, and which run brought that.
+pub(super) async fn current(inner: &Inner, environment: &LongLivedEnvironment) -> Result<Option<CurrentStack>, String> {
+    let Some(live) = live(inner, environment).await? else { return Ok(None) };
+    let images = running(inner, environment, &live);
+    let passed =
+        |view: &RunView| brought(view, &environment.name, &images).any(|(stage, _)| stage.state == StageState::Passed);
+    let run = inner.pipelines.views().into_iter().filter(passed).max_by_key(|view| view.created_at);
     let commit = run.and_then(|view| view.release.commit);
     let changed = live.updated.or(live.created);
     Ok(Some(CurrentStack { name: live.name, status: live.status, changed, images, commit }))
 }
 
-/// Whether each image that comes with a release is a `wanted` one (of service and container), and the stack is well.
-pub(super) async fn runs(
+/// Whether the stack is well and runs what is wanted (`service/container` → digest), and a stage that brought it has passed: what it
+/// checked afterwards counts as well. Images that no run brought are somebody's who applied the stack by hand.
+pub(super) async fn has_run(
     inner: &Inner,
     environment: &LongLivedEnvironment,
-    wanted: impl Fn(&str, &str, &str) -> bool,
+    wanted: &BTreeMap<String, &str>,
 ) -> Result<bool, String> {
     let Some(live) = live(inner, environment).await? else { return Ok(false) };
-    let same = parameters(&inner.app, environment).into_iter().all(|one| {
-        let image = live.parameters.get(&one.parameter);
-        image.is_some_and(|image| wanted(&one.service, &one.container, image))
-    });
-    Ok(same && phase(Some(&live)) == Phase::Steady { rolled_back: false })
+    let images = running(inner, environment, &live);
+    let runs = |one: ImageParameter| {
+        let who = format!("{}/{}", one.service, one.container);
+        let found = images.get(&who).zip(wanted.get(&who));
+        found.is_some_and(|(image, digest)| look::digest_of(image) == *digest)
+    };
+    let steady = phase(Some(&live)) == Phase::Steady { rolled_back: false };
+    if !steady || !parameters(&inner.app, environment).into_iter().all(runs) {
+        return Ok(false);
+    }
+    let views = inner.pipelines.views();
+    let mut entered = views.iter().flat_map(|view| brought(view, &environment.name, &images)).peekable();
+    if entered.peek().is_none() {
+        return Ok(!images.is_empty());
+    }
+    // An image that stands in the template itself is known by what was shown only.
+    let all = |shown: &Shown| {
+        wanted.iter().all(|(who, digest)| shown.images.get(who).is_some_and(|image| look::digest_of(image) == *digest))
+    };
+    Ok(entered.any(|(stage, shown)| stage.state == StageState::Passed && all(shown)))
 }
