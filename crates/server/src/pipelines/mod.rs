@@ -39,8 +39,6 @@ pub use ask::{Current, CurrentParameter, CurrentStack, PipelineRequest, Pipeline
 pub use tell::{PAGE, link_key};
 pub(crate) use trigger::pushed;
 
-/// Finished runs that are kept in mind: a newer one must be known to every older one that waits.
-const KEPT: u32 = 200;
 /// The longest without a look, so that what was missed is found.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// After an error of the store.
@@ -155,13 +153,13 @@ fn folded(stored: &StoredRun) -> StoreResult<Run> {
     Run::fold(&stored.id, stored.number, &records).map_err(|error| unreadable(&stored.id, &error.to_string()))
 }
 
-/// Reads the store's runs, once.
+/// Reads the store's runs, once, and all of them: what retention kept says what an environment runs, however long ago that was.
 pub(crate) async fn read(inner: &Inner) -> StoreResult<()> {
     let done = inner
         .pipelines
         .read
         .get_or_try_init(async || {
-            for id in inner.store.runs(KEPT).await? {
+            for id in inner.store.runs(u32::MAX).await? {
                 if let Some(stored) = inner.store.run(&id).await? {
                     match folded(&stored) {
                         Ok(run) => inner.pipelines.put(run),

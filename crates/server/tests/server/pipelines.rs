@@ -14,9 +14,9 @@ use landfall_model::pipeline::{
 };
 use landfall_model::probe::Probe;
 use landfall_pipeline::retention::Retention;
-use landfall_pipeline::{Outcome, RunState, RunView, Signal, StageState, Via};
+use landfall_pipeline::{Event, Outcome, Record, RunState, RunView, Signal, StageState, Via};
 use landfall_ports::pipelines::Outside;
-use landfall_ports::store::Store as _;
+use landfall_ports::store::{NewRun, Store as _};
 use landfall_ports::{PortError, PortResult};
 use landfall_server::pipelines::{Current, PipelineRequest, PipelineResponse};
 use landfall_server::{Control, ControlError, ControlRequest, ControlResponse};
@@ -466,5 +466,30 @@ async fn old_runs_are_forgotten_but_for_what_says_what_runs() {
     let PipelineResponse::List(list) = pipeline(&server, list).await.unwrap() else { panic!() };
     assert_eq!(list.iter().map(|one| one.number).collect::<Vec<_>>(), [4, 3]);
     assert_eq!(run(&server).await.number, 5);
+    server.stop().await;
+}
+
+/// A run that an environment still says it was brought by may be older than many others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_run_that_is_kept_is_known_after_a_restart() {
+    let (mut rig, _) = rig();
+    rig.app.pipelines.get_mut("main").unwrap().stages.remove(1);
+    let server = rig.start().await;
+    let first = reaches(&server, &run(&server).await.id, RunState::Passed).await;
+    server.stop().await;
+    for number in 0..250 {
+        let id = RunId(format!("run_{number}"));
+        let (at, record) = (first.created_at, rig.mem.run(&first.id).await.unwrap().unwrap().records[0].clone());
+        let new = NewRun { id: id.clone(), pipeline: "main".to_owned(), dedup_key: id.to_string(), at, record };
+        rig.mem.create_run(new).await.unwrap();
+        let event = Event::Finished { outcome: Outcome::Cancelled, message: "enough".to_owned() };
+        let record = serde_json::to_value(Record { at, event }).unwrap();
+        assert!(rig.mem.append_run(&id, 1, vec![record], true, Vec::new()).await.unwrap());
+    }
+    let server = rig.start().await;
+    assert_eq!(show(&server, &first.id).await, first);
+    let list = PipelineRequest::List { pipeline: None, all: true, limit: 1_000 };
+    let PipelineResponse::List(list) = pipeline(&server, list).await.unwrap() else { panic!() };
+    assert_eq!(list.len(), 251);
     server.stop().await;
 }
