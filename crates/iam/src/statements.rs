@@ -28,6 +28,8 @@ const TAG_SHARED: (&str, &str) = ("landfall.shared", "host-rules");
 /// What is asked of ECS itself where the environment is a stack: by `status`, `logs` and `run`.
 const OF_STACKS: &[&str] =
     &["ListServicesAndTasks", "ReadServicesAndTasks", "ReadTaskDefinitions", "RunTasks", "StopTasks", "TagTasks"];
+/// Besides, by tasks of its pipelines' stages, which run the release's images.
+const OF_TASKS: &[&str] = &["RegisterTaskDefinitions", "TagTaskDefinitions"];
 
 pub(crate) fn all(ask: &Ask<'_>, place: &Place<'_>, names: &Names) -> Vec<Statement> {
     let mut all = Vec::new();
@@ -37,7 +39,9 @@ pub(crate) fn all(ask: &Ask<'_>, place: &Place<'_>, names: &Names) -> Vec<Statem
     match environment.and_then(|environment| Some((&environment.name, environment.stack.as_ref()?))) {
         // CloudFormation changes it; here it is only looked at, and its tasks are run.
         Some((name, own)) => {
-            all.retain(|statement| OF_STACKS.contains(&statement.sid.as_str()));
+            let tasks = work(ask).any(|work| matches!(work, Work::Task(_)));
+            let is_kept = |sid: &str| OF_STACKS.contains(&sid) || (tasks && OF_TASKS.contains(&sid));
+            all.retain(|statement| is_kept(statement.sid.as_str()));
             stack::all(ask, place, name, own, &mut all);
         }
         None if place.target.load_balancer.is_some() => load_balancing(ask, place, names, &mut all),
@@ -339,6 +343,13 @@ fn route(ask: &Ask<'_>) -> Option<Route> {
         RouteTarget::Host { .. } => Some(Route::Host),
         RouteTarget::Port { .. } => Some(Route::Port),
     }
+}
+
+/// What stages of pipelines do there.
+fn work<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Work> {
+    let (app, environment) = (ask.app, ask.environment);
+    let stages = app.pipelines.values().flat_map(|pipeline| &pipeline.stages);
+    stages.filter(move |stage| Some(stage.environment.as_str()) == environment).flat_map(|stage| &stage.run)
 }
 
 /// Parameters that a pipeline writes once the environment's stage has come out well.

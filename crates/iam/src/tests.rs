@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{Ask, Least, Level, StateBucket, Statement, Unfit, action, least, prune, push, releases};
 
+mod stacks;
+
 fn hook(name: &str, run: &Value) -> Value {
     json!({"name": name, "when": "after_create", "run": run, "timeout": 60, "on_failure": "fail", "rerunnable": true})
 }
@@ -140,46 +142,6 @@ fn takes(statement: &Statement) {
 fn stack() -> Value {
     let role = "arn:aws:iam::111122223333:role/cloudformation";
     json!({"network": {"existing": {"load_balancer_subnets": []}}, "cluster": "existing", "log_retention": 30, "role": role})
-}
-
-/// What CloudFormation changes Landfall does not; it looks, runs tasks, and asks CloudFormation for this one stack.
-#[test]
-fn a_stack_needs_its_own_and_no_right_to_change_services() {
-    let app = app(|app| app["environments"]["prod"]["stack"] = stack());
-    let least = least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
-    let actions: Vec<&String> = least.policy.statement.iter().flat_map(|one| &one.action).collect();
-    let changes = |name: &&&String| {
-        ["ecs:CreateService", "ecs:UpdateService", "ecs:RegisterTaskDefinition"].contains(&name.as_str())
-            || name.starts_with("elasticloadbalancing:")
-    };
-    assert_eq!(actions.iter().find(changes), None);
-    let change = least.policy.statement.iter().find(|one| one.sid == "ChangeStack").unwrap();
-    assert_eq!(change.resource.len(), 1);
-    assert!(change.resource[0].ends_with("-prod/*") && change.resource[0].contains(":cloudformation:"), "{change:?}");
-    let pass = least.policy.statement.iter().find(|one| one.sid == "GiveCloudFormationItsRole").unwrap();
-    assert_eq!(pass.condition["StringEquals"]["iam:PassedToService"], ["cloudformation.amazonaws.com"]);
-    for (sid, name) in
-        [("ChangeStack", "DetectStackResourceDrift"), ("SeeImportsAndDrift", "BatchDescribeTypeConfigurations")]
-    {
-        assert!(find(&least, sid).action.contains(&format!("cloudformation:{name}")), "drift takes {name}");
-    }
-}
-
-/// `landfall verify` looks for the load balancer of a stack that has no name of its own.
-#[test]
-fn where_a_stack_is_reached_is_looked_for_where_no_name_leads_to_it() {
-    let looks = |routing: Value, checks: bool| {
-        let app = app(|app| {
-            app["environments"]["prod"]["stack"] = stack();
-            app["environments"]["prod"]["routing"] = routing;
-        });
-        let least = least(&Ask { environment: Some("prod"), checks, ..ask(&app) }).unwrap();
-        let all = least.policy.statement.into_iter().flat_map(|one| one.action);
-        let calls = ["DescribeListeners", "DescribeLoadBalancers", "DescribeTargetGroups"];
-        all.filter(|name| calls.iter().any(|call| name.ends_with(call))).count()
-    };
-    let host = json!({"host": {"host": "shop.example.com", "port": 443}});
-    assert_eq!([looks(Value::Null, true), looks(host, true), looks(Value::Null, false)], [3, 0, 0]);
 }
 
 #[test]
@@ -558,23 +520,26 @@ fn who_prunes_sees_every_cluster_and_deletes_images_only() {
     );
 }
 
+fn stage(name: &str, run: Vec<Work>) -> Stage {
+    let (environment, requires) = (name.to_owned(), Requires::default());
+    Stage { environment, requires, approval: None, run, on_failure: OnFailure::Stop }
+}
+
+fn pipeline(app: &mut App, stages: Vec<Stage>) {
+    let pipeline = Pipeline { name: "main".to_owned(), on: Trigger::default(), stages };
+    app.pipelines.insert("main".to_owned(), pipeline);
+}
+
 #[test]
 fn a_pipeline_writes_the_image_tags_of_its_stages() {
-    let stage = |name: &str, parameters: &[&str]| Stage {
-        environment: name.to_owned(),
-        requires: Requires::default(),
-        approval: None,
-        run: vec![
-            Work::Deploy {},
-            Work::Publish { parameters: parameters.iter().map(|name| (*name).to_owned()).collect() },
-        ],
-        on_failure: OnFailure::Stop,
+    let stage = |name: &str, parameters: &[&str]| {
+        let parameters = parameters.iter().map(|name| (*name).to_owned()).collect();
+        stage(name, vec![Work::Deploy {}, Work::Publish { parameters }])
     };
     let mut app = app(|_| {});
     let mut stages = vec![stage("prod", &["/shop/prod/{service}", "shop-imagetag"]), stage("other", &["/other"])];
     stages[1].requires.quiet.insert("prod".to_owned(), vec!["shop-errors".to_owned()]);
-    let pipeline = Pipeline { name: "main".to_owned(), on: Trigger::default(), stages };
-    app.pipelines.insert("main".to_owned(), pipeline);
+    pipeline(&mut app, stages);
     let found = least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
     let services = &app.environments["prod"].services;
     let names = services.iter().map(|service| format!("/shop/prod/{service}")).chain(["/shop-imagetag".to_owned()]);

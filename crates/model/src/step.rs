@@ -337,6 +337,9 @@ pub struct RunTask {
     pub command: Vec<String>,
     pub environment: BTreeMap<String, String>,
     pub timeout: u32,
+    /// On the platform: whose network it has, where the place names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     pub tags: Tags,
 }
 

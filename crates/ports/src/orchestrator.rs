@@ -347,6 +347,8 @@ pub struct RunTaskRequest {
     pub container: Option<String>,
     pub command: Vec<String>,
     pub environment: std::collections::BTreeMap<String, String>,
+    /// On the platform: whose network it has, where the place names none.
+    pub service: Option<String>,
     pub tags: Tags,
 }
 

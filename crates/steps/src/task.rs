@@ -38,6 +38,7 @@ impl Steps {
             container: Some(container.clone()),
             command: params.command.clone(),
             environment: params.environment.clone(),
+            service: params.service.clone(),
             tags: params.tags.clone(),
         };
         let task = self.platform.orchestrator.run_task(&request).await.map_err(port)?;

@@ -35,6 +35,7 @@ impl Ecs {
         let what = format!("task of {}", request.task_definition);
         let awsvpc = revision.definition.network_mode == Some(ecs::NetworkMode::Awsvpc);
         let overrides = overrides(request, &revision.definition)?;
+        let network = self.network_of_task(request, awsvpc, &what).await?;
         let fargate = revision.definition.requires_compatibilities().contains(&ecs::Compatibility::Fargate);
         let send = (self.core.clients.ecs.run_task())
             .cluster(&self.core.target.cluster)
@@ -45,7 +46,7 @@ impl Ecs {
             .started_by(&started_by)
             .overrides(overrides)
             .enable_ecs_managed_tags(true)
-            .set_network_configuration(change::network(&self.core.target, awsvpc, &what)?)
+            .set_network_configuration(network)
             .set_tags(Some(super::to_tags(&tags)));
         let call = Call::ecs("RunTask", Family::ClusterResourceModify, &what);
         let answer = self.ecs(call, || send.clone().send()).await?;
@@ -53,6 +54,21 @@ impl Ecs {
             return Ok(task_id(arn).to_owned());
         }
         Err(not_run(&call, answer.failures()))
+    }
+
+    /// The place's; where it names no subnets the service's: that of a stack is the stack's own.
+    async fn network_of_task(
+        &self,
+        request: &RunTaskRequest,
+        awsvpc: bool,
+        what: &str,
+    ) -> PortResult<Option<ecs::NetworkConfiguration>> {
+        if let Some(service) = request.service.as_ref().filter(|_| awsvpc && self.core.target.subnets.is_empty())
+            && let Some(network) = self.service(service).await?.and_then(|found| found.network_configuration.clone())
+        {
+            return Ok(Some(network));
+        }
+        change::network(&self.core.target, awsvpc, what)
     }
 
     /// Running, or stopped within the hour for which ECS remembers.

@@ -2,10 +2,12 @@
 
 use landfall_model::inventory::TAG_EXECUTION;
 use landfall_model::step::{DeployService, Input, ServiceTarget};
+use landfall_ports::PortError;
+use landfall_ports::orchestrator::RunTaskRequest;
 use landfall_ports::steps::{Progress, StepExecutor};
 use serde_json::{Value, json};
 
-use crate::ecs::tags;
+use crate::ecs::{one_off, tags};
 use crate::endings::{Rollout, WEB, alarms};
 use crate::waiting::{World, connect_as};
 
@@ -217,4 +219,23 @@ async fn a_service_whose_tags_are_taken_off_is_put_back_all_the_same() {
     rollout.steps = Rollout::steps(&rollout.world);
     rollout.undo().await;
     rollout.runs(":1").await;
+}
+
+/// A stack's network is its own, and the manifest does not name it.
+#[tokio::test]
+async fn a_task_has_its_service_s_network_where_the_place_names_none() {
+    let mut world = World::new().await;
+    by_hand(&world, &[]);
+    world.target.subnets.clear();
+    world.restarted().await;
+    let run = async |service: Option<&str>, token: &str| {
+        let request = RunTaskRequest { service: service.map(str::to_owned), ..one_off("web:1", token) };
+        world.orchestrator.run_task(&request).await
+    };
+    let refused = run(None, "token-1").await.unwrap_err();
+    assert!(matches!(&refused, PortError::Invalid(text) if text.contains("give `subnets`")), "{refused:?}");
+    let task = run(Some(WEB), "token-2").await.unwrap();
+    let input = json!({"cluster": "main", "tasks": [task]});
+    let task = &world.fake.call("ecs", "DescribeTasks", input).unwrap()["tasks"][0];
+    assert_eq!(task["attachments"][0]["details"][1], json!({"name": "subnetId", "value": "subnet-9"}), "{task:#}");
 }

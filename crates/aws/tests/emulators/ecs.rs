@@ -342,6 +342,7 @@ pub(crate) fn one_off(handle: &str, token: &str) -> RunTaskRequest {
         container: None,
         command: vec!["migrate".to_owned()],
         environment: BTreeMap::from([("A".to_owned(), "1".to_owned())]),
+        service: None,
         tags: tags("app-r", "exe_1"),
     }
 }

@@ -174,6 +174,7 @@ impl World {
             container: None,
             command: Vec::new(),
             environment: BTreeMap::new(),
+            service: None,
             tags: self.tags(),
         };
         self.platform.run_task(&request).await.unwrap()

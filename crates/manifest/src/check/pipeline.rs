@@ -206,15 +206,6 @@ impl<'t> Checker<'_, 't> {
                     .help("`deploy: {}` deploys its services");
                 self.push(error);
             }
-            if work.task.is_some() && has_stack {
-                let error = Diagnostic::error(
-                    codes::STACK,
-                    "a task cannot be run in an environment that is a stack yet",
-                )
-                .label(at.get("task").key_span(), "its task definitions are CloudFormation's")
-                .help("run it in the container before the application starts, or from a stage of another environment");
-                self.push(error);
-            }
             if let (Some(task), Some(environment)) = (&work.task, environment) {
                 self.stage_task(manifest, environment, task, at.get("task"));
             }

@@ -31,6 +31,15 @@ fn nothing_need_be_said() {
 }
 
 #[test]
+fn a_pipeline_applies_it_and_runs_its_tasks() {
+    let run = "[{task: {service: web, command: [migrate]}}, {stack: {}}]";
+    let pipelines = format!("pipelines: {{main: {{stages: [{{environment: prod, run: {run}}}]}}}}\n");
+    let app = loaded(&(manifest("web", "{}") + &pipelines)).app;
+    let titles: Vec<String> = app.pipelines["main"].stages[0].run.iter().map(|work| work.title()).collect();
+    assert_eq!(titles, ["task web: migrate", "apply the stack"]);
+}
+
+#[test]
 fn containers_that_are_not_named_are_the_only_one_or_the_one_behind_the_load_balancer() {
     let text = manifest(
         "web, api",

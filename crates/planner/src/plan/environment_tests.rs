@@ -487,7 +487,7 @@ fn a_task_before_the_deployment_is_stopped_by_its_own_undo() {
     let mut plan = deploy(&app(), &inputs()).unwrap();
     let (container, command) = (Some("app".to_owned()), vec!["migrate".to_owned()]);
     let work = TaskWork { service: "app".to_owned(), container, command, timeout: 60 };
-    only_task(&mut plan, &work).unwrap();
+    only_task(&mut plan, &work, "my-project-prod-app".to_owned()).unwrap();
     sound(&plan);
     assert_eq!(ids(&plan), ["image.app.app", "image.app.proxy", "task_definition.app", "task"]);
     let undone: Vec<_> = plan.steps.iter().filter(|step| step.undo).map(|step| step.id.as_str()).collect();
@@ -496,9 +496,10 @@ fn a_task_before_the_deployment_is_stopped_by_its_own_undo() {
     assert_eq!(task.tags.get(TAG_EXECUTION).map(String::as_str), Some("exe_2"));
     // A service's tasks go with their service, and an undo leaves them.
     assert_eq!(task.tags.get(TAG_SERVICE), None);
+    assert_eq!(task.service.as_deref(), Some("my-project-prod-app"));
 
     let nowhere = TaskWork { service: "nothing".to_owned(), ..work };
-    assert!(only_task(&mut plan, &nowhere).is_err());
+    assert!(only_task(&mut plan, &nowhere, String::new()).is_err());
 }
 
 #[test]

@@ -73,6 +73,7 @@ fn params(hook: &Hook, cx: &HookContext<'_>) -> Option<StepParams> {
             command: command.clone(),
             environment,
             timeout: hook.timeout,
+            service: None,
             tags: cx.tags.clone(),
         }),
     })

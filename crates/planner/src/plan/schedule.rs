@@ -31,6 +31,7 @@ pub fn scheduled(
         command: schedule.command.clone(),
         environment: std::collections::BTreeMap::new(),
         timeout: DAY,
+        service: None,
         tags: tags_of(&id, GENERATION, instance, execution, None),
     };
     let mut builder = Builder::new(FailurePolicy::FailForward);

@@ -14,10 +14,11 @@ use super::step::Builder;
 const KIND: &str = "environment.task";
 
 /// Makes of a deployment's plan one that runs the task and deploys nothing. What it registers stays: the deployment finds it.
+/// `service`: what the task's is called on the platform.
 ///
 /// # Errors
 /// The service is not in the plan.
-pub fn only_task(plan: &mut Plan, task: &TaskWork) -> Result<(), PlanError> {
+pub fn only_task(plan: &mut Plan, task: &TaskWork, service: String) -> Result<(), PlanError> {
     let id = format!("task_definition.{}", task.service);
     let definition = plan.steps.iter().find(|step| step.id.as_str() == id);
     let registers = definition.and_then(|step| serde_json::from_value::<StepParams>(step.params.clone()).ok());
@@ -38,6 +39,7 @@ pub fn only_task(plan: &mut Plan, task: &TaskWork) -> Result<(), PlanError> {
         command: task.command.clone(),
         environment: BTreeMap::new(),
         timeout: task.timeout,
+        service: Some(service),
         tags,
     };
     let title = format!("Run task of {}: {}", task.service, task.command.join(" "));

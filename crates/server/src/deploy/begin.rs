@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use landfall_engine::{EngineError, NewPlan};
+use landfall_model::app::LongLivedEnvironment;
+use landfall_model::documents::TASK_DEFINITION_TOLD;
 use landfall_model::ids::{ExecutionId, SYSTEM_ACTOR};
 use landfall_model::pipeline::TaskWork;
+use landfall_planner::names::lasting_name;
 use landfall_planner::plan::{self, EnvironmentInputs, NoRelease, release};
 use landfall_planner::{Planned, lint};
 use landfall_ports::journal::ExecutionSummary;
 use landfall_workflow::Signal;
+use serde_json::Value;
 
 use super::{Answer, Begun, Change, Place, attempts, given, live, lock, place, refused, target};
 use crate::control::ControlError;
@@ -208,7 +212,7 @@ async fn planned(inner: &Inner, place: &Place<'_>, change: &Change, execution: &
     Ok(planned)
 }
 
-fn no_release(error: &NoRelease, environment: &landfall_model::app::LongLivedEnvironment) -> ControlError {
+fn no_release(error: &NoRelease, environment: &LongLivedEnvironment) -> ControlError {
     ControlError::NotFound(format!("{}: {error}; `landfall releases {0}` lists them", environment.name))
 }
 
@@ -223,7 +227,8 @@ pub(crate) async fn begun_by(inner: &Inner, name: &str, by: &str) -> Answer<Opti
     Ok(None)
 }
 
-/// A one-off task of a service as it would be deployed with these images, as an execution of its own. Nothing makes way for it.
+/// A one-off task of a service as it would be deployed with these images, as an execution of its own. Nothing makes way for it. Where
+/// the environment is a stack, of the task definition that serves, with these images in it: the template's is CloudFormation's.
 pub(crate) async fn begin_task(
     inner: &Inner,
     name: &str,
@@ -234,8 +239,17 @@ pub(crate) async fn begin_task(
     let place = place(inner, name)?;
     lock::refuse(inner, &place.id, name, by).await?;
     let execution = inner.engine.new_id(inner.clock.now());
-    let mut planned = planned(inner, &place, change, &execution).await?;
-    plan::only_task(&mut planned.plan, task).map_err(refused)?;
+    let service = lasting_name(&inner.app, place.environment, &task.service);
+    let mut planned = match place.environment.stack {
+        None => planned(inner, &place, change, &execution).await?,
+        Some(_) => {
+            let change = with_what_serves(&place, &service, change).await?;
+            let environment = LongLivedEnvironment { stack: None, ..place.environment.clone() };
+            let place = Place { environment: &environment, id: place.id.clone(), platform: place.platform };
+            planned(inner, &place, &change, &execution).await?
+        }
+    };
+    plan::only_task(&mut planned.plan, task, service).map_err(refused)?;
     lint::check(&planned.plan).map_err(ControlError::Invalid)?;
     let new = NewPlan {
         id: Some(execution),
@@ -245,4 +259,25 @@ pub(crate) async fn begin_task(
         notices: Vec::new(),
     };
     Ok(inner.engine.submit(new).await?.id)
+}
+
+/// The change with the task definition of a stack's service, as it can be registered again.
+async fn with_what_serves(place: &Place<'_>, service: &str, change: &Change) -> Answer<Change> {
+    let documents = place.platform.orchestrator.documents(service).await?;
+    let Some(mut document) = documents.map(|documents| documents.task_definition).filter(Value::is_object) else {
+        let name = &place.environment.name;
+        return Err(ControlError::NotFound(format!(
+            "service {service} is not there yet, and a task of a stack is run of the task definition that serves: put the task \
+             after `stack` or `deploy`, or apply the stack once by `landfall stack apply {name}`"
+        )));
+    };
+    if let Some(fields) = document.as_object_mut() {
+        // CloudFormation's own tags can be set by nobody else.
+        fields.retain(|key, _| key != "tags" && !TASK_DEFINITION_TOLD.contains(&key.as_str()));
+    }
+    let mut change = change.clone();
+    if let Change::Deploy { task_definition, .. } = &mut change {
+        *task_definition = Some(document);
+    }
+    Ok(change)
 }

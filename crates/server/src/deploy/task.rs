@@ -29,6 +29,7 @@ pub(crate) async fn run(inner: &Inner, name: &str, one_off: OneOff) -> Answer<Ta
         container: Some(container.clone()),
         command,
         environment: environment.into_iter().collect::<BTreeMap<_, _>>(),
+        service: Some(found.name),
         tags: Tags::from([
             (TAG_ENVIRONMENT.to_owned(), place.id.to_string()),
             (TAG_INSTANCE.to_owned(), inner.instance.clone()),

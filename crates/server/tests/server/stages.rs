@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use landfall_model::app::ImageSource;
+use landfall_model::inventory::{TAG_ENVIRONMENT, Tags};
 use landfall_model::pipeline::{OnFailure, TaskWork, Trigger, Work};
+use landfall_model::task::{ContainerDefinition, ContainerSettings, TaskDefinition};
 use landfall_pipeline::{RunState, RunView, Signal, StageState};
+use landfall_ports::orchestrator::PutService;
 use landfall_server::ControlError;
 use landfall_server::pipelines::{PipelineRequest, PipelineResponse};
+use serde_json::json;
 
 use crate::deploy::{ask, image};
 use crate::pipelines::{COMMIT, Told, pipeline, reaches, rig, run, show, stage};
 use crate::rig::{Server, eventually};
-use crate::stacks::{begin_of, image as pinned, rig as stacked};
+use crate::stacks::{OTHER, begin_of, image as pinned, rig as stacked};
 
 /// A task is of one service, and its environment has two.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,5 +127,51 @@ async fn images_have_passed_a_stack_once_its_stage_has() {
     let server = rig.start().await;
     reaches(&server, &run(&server).await.id, RunState::Passed).await;
     waits(&server, &begin_of(&server, "next", COMMIT).await).await;
+    server.stop().await;
+}
+
+/// The release's images run before they are deployed: of the task definition that serves, with them in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_of_a_stack_runs_the_release_before_it_is_applied() {
+    let (mut rig, stacks) = stacked();
+    let command = vec!["migrate".to_owned()];
+    let task = Work::Task(TaskWork { service: "app".to_owned(), container: None, command, timeout: 60 });
+    let main = rig.app.pipelines.get_mut("main").unwrap();
+    main.stages.remove(0);
+    (main.stages[0].approval, main.stages[0].on_failure) = (None, OnFailure::Stop);
+    main.stages[0].run.insert(0, task);
+    let server = rig.start().await;
+    let ended = reaches(&server, &run(&server).await.id, RunState::Failed).await;
+    assert!(ended.message.contains("service my-project-prod-app is not there yet"), "{}", ended.message);
+    assert!(ended.message.contains("put the task after `stack` or `deploy`"), "{}", ended.message);
+
+    // As CloudFormation makes it.
+    let orchestrator = rig.world.platform().orchestrator;
+    let settings = ContainerSettings { essential: true, command: vec!["serve".to_owned()], ..Default::default() };
+    let container = ContainerDefinition { name: "app".to_owned(), image: pinned(OTHER), settings };
+    let family = "my-project-prod-app".to_owned();
+    let definition = TaskDefinition { family: family.clone(), containers: vec![container], ..Default::default() };
+    let serves = orchestrator.register_task_definition(&definition, &Tags::new()).await.unwrap();
+    let request = PutService {
+        name: family.clone(),
+        launch_type: Default::default(),
+        task_definition: serves.handle.clone(),
+        desired_count: 1,
+        keep_count: false,
+        deployment: rig.app.services["app"].deployment.clone(),
+        target: None,
+        tags: Tags::from([(TAG_ENVIRONMENT.to_owned(), "my-project@prod".to_owned())]),
+        adopt: false,
+        replace: None,
+        document: None,
+    };
+    orchestrator.put_service(&request).await.unwrap();
+    reaches(&server, &run(&server).await.id, RunState::Passed).await;
+    assert_eq!((rig.world.task_runs(), stacks.executed().len()), (1, 1));
+    let ran = rig.world.definitions().into_iter().find(|one| one.document.is_some()).unwrap();
+    assert_eq!((ran.family.as_str(), ran.containers[0].image.as_str()), (family.as_str(), pinned(COMMIT).as_str()));
+    let document = ran.document.unwrap();
+    assert_eq!((&document["containerDefinitions"][0]["command"], document.get("tags")), (&json!(["serve"]), None));
+    assert_eq!(rig.world.definition_of(&family), Some(serves.handle), "the service is the stack's");
     server.stop().await;
 }

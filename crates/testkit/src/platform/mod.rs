@@ -266,6 +266,11 @@ impl FakePlatform {
         world.target_groups.insert(name, TargetGroup { spec, service: None, routes: 0 });
     }
 
+    /// All that are registered.
+    pub fn definitions(&self) -> Vec<TaskDefinition> {
+        self.lock().task_definitions.values().map(|(definition, _)| definition.clone()).collect()
+    }
+
     /// The task definition that a service runs, without advancing it.
     pub fn definition_of(&self, service: &str) -> Option<String> {
         self.lock().services.get(service).map(|s| s.request.task_definition.clone())

@@ -18,6 +18,8 @@ pub struct NewTask {
     pub definition: String,
     pub launch_type: String,
     pub overrides: Value,
+    /// `awsvpcConfiguration`, or null.
+    pub network: Value,
     pub targets: Vec<(String, String, u64)>,
     pub tags: Vec<(String, String)>,
 }
@@ -76,6 +78,7 @@ impl Space {
             containers,
             address: format!("10.0.{}.{}", (number >> 8) % 256, number % 254 + 1),
             overrides: new.overrides,
+            network: new.network,
             awsvpc,
             targets: new.targets,
             settled: false,

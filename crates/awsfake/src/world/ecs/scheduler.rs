@@ -280,6 +280,10 @@ impl Space {
                 definition: primary.definition.clone(),
                 launch_type: launch_type.to_owned(),
                 overrides: serde_json::Value::Null,
+                network: service
+                    .spec
+                    .get("networkConfiguration")
+                    .map_or(serde_json::Value::Null, |of| of["awsvpcConfiguration"].clone()),
                 targets: service.target_groups(),
                 tags: tags.clone(),
             });

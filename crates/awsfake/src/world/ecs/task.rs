@@ -91,6 +91,8 @@ pub struct Task {
     pub containers: Vec<Container>,
     pub address: String,
     pub overrides: Value,
+    /// `awsvpcConfiguration`, or null.
+    pub network: Value,
     /// Its network interface is its own: targets are `address:port`, and it is provisioned.
     pub awsvpc: bool,
     /// Target groups it is registered with, with the container and its port.

@@ -52,6 +52,7 @@ impl Space {
                 definition: definition.arn.clone(),
                 launch_type: text(input, "launchType").unwrap_or(if awsvpc { "FARGATE" } else { "EC2" }).to_owned(),
                 overrides: input.get("overrides").cloned().unwrap_or_default(),
+                network: input["networkConfiguration"]["awsvpcConfiguration"].clone(),
                 targets: Vec::new(),
                 tags: tags_of(input),
             });

@@ -125,7 +125,10 @@ impl Space {
             "id": task.arn,
             "type": "ElasticNetworkInterface",
             "status": if task.state >= TaskState::Deprovisioning { "DELETED" } else { "ATTACHED" },
-            "details": [{"name": "privateIPv4Address", "value": task.address}],
+            "details": [
+                {"name": "privateIPv4Address", "value": task.address},
+                {"name": "subnetId", "value": list(&task.network, "subnets").first()},
+            ],
         }]);
         let containers: Vec<Value> = task.containers.iter().map(|own| container_view(task, own)).collect();
         let pulled = task.state > TaskState::Pending && task.pulled.is_some();
