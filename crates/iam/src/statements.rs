@@ -354,19 +354,9 @@ fn work<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Work> {
 
 /// Parameters that a pipeline writes once the environment's stage has come out well.
 fn image_tags(ask: &Ask<'_>) -> BTreeSet<String> {
-    let Some(environment) = ask.environment.and_then(|name| ask.app.environments.get(name)) else {
-        return BTreeSet::new();
-    };
-    let stages = ask.app.pipelines.values().flat_map(|pipeline| &pipeline.stages);
-    let work = stages.filter(|stage| stage.environment == environment.name).flat_map(|stage| &stage.run);
-    let names = work.filter_map(|work| match work {
-        Work::Publish { parameters } => Some(parameters),
-        _ => None,
-    });
-    let services = |name: &String| {
-        environment.services.iter().map(|service| name.replace("{service}", service)).collect::<Vec<_>>()
-    };
-    names.flatten().flat_map(services).collect()
+    let environment = ask.environment.and_then(|name| ask.app.environments.get(name));
+    let services = environment.map(|environment| environment.services.as_slice()).unwrap_or_default();
+    work(ask).flat_map(|work| work.parameters(services)).map(|(name, _)| name).collect()
 }
 
 /// Whether a stage of a pipeline waits for alarms of the environment.

@@ -119,6 +119,18 @@ pub struct Service {
     pub documents: Option<ServiceDocuments>,
 }
 
+impl Service {
+    /// The tag that its awaited image is pushed with, as the manifest writes it; the commit where that tells none.
+    pub fn awaited_tag(&self) -> &str {
+        let mut tags = self.containers.iter().filter_map(|container| match &container.image {
+            ImageSource::Await(wait) => Some(wait.image.rsplit_once(':')?.1),
+            _ => None,
+        });
+        // A registry's port is no tag.
+        tags.find(|tag| !tag.contains('/')).unwrap_or("{commit}")
+    }
+}
+
 /// A service described in ECS's own words, as other tools keep it in files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceDocuments {

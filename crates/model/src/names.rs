@@ -28,6 +28,32 @@ pub fn slug(text: &str) -> String {
     out
 }
 
+/// `1a2b3c4`, or as it is where it is short.
+pub fn short_commit(commit: &str) -> &str {
+    commit.get(..7).unwrap_or(commit)
+}
+
+/// An awaited image's name with what its placeholders stand for. Branch and commit are asked for only where they are needed.
+///
+/// # Errors
+/// Theirs.
+pub fn filled<'c, E>(
+    text: &str,
+    project: &str,
+    branch: impl FnOnce() -> Result<String, E>,
+    commit: impl FnOnce() -> Result<&'c str, E>,
+) -> Result<String, E> {
+    let mut text = text.replace("{project}", project);
+    if text.contains("{branch}") {
+        text = text.replace("{branch}", &branch()?);
+    }
+    if text.contains("{commit}") || text.contains("{short_commit}") {
+        let commit = commit()?;
+        text = text.replace("{commit}", commit).replace("{short_commit}", short_commit(commit));
+    }
+    Ok(text)
+}
+
 /// A branch's name as a legal tag of an image; `None` where nothing of it is legal.
 pub fn tag_safe(branch: &str) -> Option<String> {
     let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };

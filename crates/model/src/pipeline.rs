@@ -130,6 +130,19 @@ pub struct TaskWork {
 }
 
 impl Work {
+    /// Parameters that it writes, each with the service whose image tag it gets: one for each service where the name says so, else the
+    /// first's.
+    pub fn parameters<'a>(&'a self, services: &'a [String]) -> impl Iterator<Item = (String, &'a str)> {
+        let names = match self {
+            Work::Publish { parameters } => parameters.as_slice(),
+            _ => &[],
+        };
+        names.iter().flat_map(move |name| {
+            let services = services.iter().take(if name.contains("{service}") { usize::MAX } else { 1 });
+            services.map(move |service| (name.replace("{service}", service), service.as_str()))
+        })
+    }
+
     /// For a person: `deploy`, `task web: migrate up`.
     pub fn title(&self) -> String {
         match self {
@@ -186,6 +199,16 @@ pub fn is_pinned(image: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_is_the_first_service_s_or_each_one_s() {
+        let work = Work::Publish { parameters: vec!["tag".to_owned(), "/shop/{service}/tag".to_owned()] };
+        let services = ["web".to_owned(), "worker".to_owned()];
+        let all: Vec<_> = work.parameters(&services).collect();
+        let told = [("tag", "web"), ("/shop/web/tag", "web"), ("/shop/worker/tag", "worker")];
+        assert_eq!(all, told.map(|(name, service)| (name.to_owned(), service)));
+        assert_eq!(Work::Deploy {}.parameters(&services).count(), 0);
+    }
 
     #[test]
     fn only_a_whole_digest_pins() {

@@ -33,7 +33,7 @@ pub(crate) fn head(root: &Path) -> Head {
 
 pub(crate) fn words(project: &str, root: &Path) -> Words {
     let Head { commit, branch, tag } = head(root);
-    let safe = |name: &String| landfall_planner::plan::tag_safe(name);
+    let safe = |name: &String| landfall_model::names::tag_safe(name);
     Words {
         project: project.to_owned(),
         commit,

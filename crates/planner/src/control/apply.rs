@@ -5,9 +5,10 @@ use landfall_model::app::App;
 use landfall_model::environment::{AbsentReason, Desired, EnvironmentRecord, Phase, SourceRef, Wanted};
 use landfall_model::event::{Ask, Intent, PreviewTrigger};
 use landfall_model::ids::SYSTEM_ACTOR;
+use landfall_model::names::short_commit;
 use landfall_model::notice::{Notice, NoticeKind};
 
-use super::{Applied, Verdict, at_commit, awaits_approval, notice, short_commit, sleep, wanted};
+use super::{Applied, Verdict, at_commit, awaits_approval, notice, sleep, wanted};
 use crate::names::{environment_names, hashed_names};
 
 /// Applies an intent. `existing`: the record with this key; if there is none, the record that holds the id that

@@ -29,6 +29,7 @@ use landfall_model::Timestamp;
 use landfall_model::environment::{Desired, EnvironmentRecord, SourceRef, Wanted};
 use landfall_model::event::Intent;
 use landfall_model::ids::ExecutionId;
+use landfall_model::names::short_commit;
 use landfall_model::notice::{Notice, NoticeKind};
 use landfall_workflow::Outcome;
 
@@ -148,11 +149,6 @@ pub(crate) fn awaits_approval(record: &EnvironmentRecord) -> bool {
 /// Made by an earlier generation, or by this one while the environment shall be gone.
 fn needs_clearing(record: &EnvironmentRecord) -> bool {
     record.made_generation != 0 && record.made_generation < record.generation
-}
-
-/// `1a2b3c4`, or as it is where it is short.
-pub fn short_commit(commit: &str) -> &str {
-    commit.get(..7).unwrap_or(commit)
 }
 
 pub(crate) fn at_commit(commit: Option<&str>) -> String {

@@ -6,7 +6,7 @@ use landfall_model::app::{App, BuildSource, ContainerTemplate, ImageSource, Serv
 use landfall_model::environment::SourceRef;
 use landfall_model::ids::{RepositoryKey, StepId};
 use landfall_model::inventory::{TAG_SERVICE, Tags};
-use landfall_model::names::tag_safe;
+use landfall_model::names::{filled, short_commit, tag_safe};
 use landfall_model::step::{
     AwaitImage, BuildImage, ContainerInput, DeployService, EnsureRoute, EnsureTargetGroup, Input, ProbeUrl,
     RegisterTaskDefinition, RouteTarget, ServiceTarget, StepParams, TargetsHealthy, WaitUntil,
@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 
 use super::PlanError;
 use super::step::Builder;
-use crate::control::short_commit;
 
 /// Seconds that a build may wait for its turn, on top of its own time.
 const BUILD_QUEUE_S: u32 = 1_800;
@@ -282,33 +281,21 @@ impl Deploy<'_> {
 
     /// Replaces the placeholders of an awaited image's name.
     fn fill(&self, text: &str, container: &str) -> Result<String, PlanError> {
-        let mut text = text.replace("{project}", &self.app.project);
-        if text.contains("{branch}") {
-            let branch = match self.scene.branch {
-                None => {
-                    return Err(PlanError::Unplannable(format!(
-                        "container {container} waits for an image named after a branch, and a lasting environment follows none; use {{short_commit}}, or name the image"
-                    )));
-                }
-                Some(SourceRef::Branch(branch)) => tag_safe(branch).ok_or_else(|| {
-                    PlanError::Unplannable(format!(
-                        "container {container} waits for an image named after the branch, and {branch:?} leaves nothing that a tag may hold; use {{short_commit}}"
-                    ))
-                })?,
-                Some(SourceRef::ForkPullRequest(number)) => format!("pr-{number}"),
-            };
-            text = text.replace("{branch}", &branch);
-        }
-        if text.contains("{commit}") || text.contains("{short_commit}") {
-            let Some(commit) = self.commit else {
-                let remedy = self.remedy();
-                let message =
-                    format!("container {container} waits for an image of a commit, and none is known; {remedy}");
-                return Err(PlanError::Unplannable(message));
-            };
-            text = text.replace("{commit}", commit).replace("{short_commit}", short_commit(commit));
-        }
-        Ok(text)
+        let unplannable =
+            |what: &str| PlanError::Unplannable(format!("container {container} waits for an image {what}"));
+        let branch = || match self.scene.branch {
+            None => Err(unplannable(
+                "named after a branch, and a lasting environment follows none; use {short_commit}, or name the image",
+            )),
+            Some(SourceRef::Branch(branch)) => tag_safe(branch).ok_or_else(|| {
+                unplannable(&format!(
+                    "named after the branch, and {branch:?} leaves nothing that a tag may hold; use {{short_commit}}"
+                ))
+            }),
+            Some(SourceRef::ForkPullRequest(number)) => Ok(format!("pr-{number}")),
+        };
+        let unknown = || unplannable(&format!("of a commit, and none is known; {}", self.remedy()));
+        filled(text, &self.app.project, branch, || self.commit.ok_or_else(unknown))
     }
 
     fn remedy(&self) -> &'static str {

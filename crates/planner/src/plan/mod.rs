@@ -48,7 +48,6 @@ pub use deploy::Following;
 pub use environment::{
     EnvironmentInputs, ImageOverride, Running, by_hand, environment, environment_url, rollback, scale,
 };
-pub use landfall_model::names::tag_safe;
 pub use preview::preview;
 pub use release::{Attempt, NoRelease, Release, Released};
 pub use schedule::scheduled;

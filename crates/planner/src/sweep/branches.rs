@@ -5,9 +5,9 @@ use landfall_model::environment::{
 };
 use landfall_model::event::{Ask, PreviewTrigger};
 use landfall_model::ids::{RepositoryKey, SYSTEM_ACTOR};
+use landfall_model::names::short_commit;
 
 use super::{BranchList, FindingAction, Sweep, intent_id};
-use crate::control::short_commit;
 use crate::plan::PlanKind;
 use crate::route;
 

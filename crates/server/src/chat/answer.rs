@@ -3,7 +3,7 @@
 use landfall_model::Timestamp;
 use landfall_model::app::App;
 use landfall_model::environment::{EnvironmentKey, EnvironmentRecord, Phase};
-use landfall_planner::control::short_commit;
+use landfall_model::names::short_commit;
 use landfall_ports::store::DeliveryOutcome;
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use landfall_model::Timestamp;
 use landfall_model::ids::{EnvironmentId, RunId};
-use landfall_model::pipeline::{PipelineRelease, Work};
+use landfall_model::pipeline::PipelineRelease;
 use landfall_pipeline::{Input, RunState, RunSummary, RunView, Signal};
 use serde::{Deserialize, Serialize};
 
@@ -248,13 +248,8 @@ async fn current(inner: &Inner, name: &str) -> Answer<Current> {
     let mut parameters = BTreeMap::new();
     let stages = inner.app.pipelines.values().flat_map(|pipeline| &pipeline.stages);
     for work in stages.filter(|stage| stage.environment == name).flat_map(|stage| &stage.run) {
-        let Work::Publish { parameters: names } = work else { continue };
-        for parameter in names {
-            let every = if parameter.contains("{service}") { usize::MAX } else { 1 };
-            for service in place.environment.services.iter().take(every) {
-                let tag = work::image_tag(inner, service, &known).ok();
-                parameters.insert(parameter.replace("{service}", service), tag);
-            }
+        for (parameter, service) in work.parameters(&place.environment.services) {
+            parameters.insert(parameter, work::image_tag(inner, service, &known).ok());
         }
     }
     let mut found = Vec::new();

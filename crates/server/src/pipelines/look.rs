@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use landfall_deploy::diff::{Kind, diff, text};
 use landfall_model::app::{ImageSource, LongLivedEnvironment, Service};
+use landfall_model::names::{self, short_commit, tag_safe};
 use landfall_model::pipeline::{PipelineRelease, Requires, Stage, Work, is_pinned};
 use landfall_model::step::AwaitImage;
 use landfall_pipeline::{Run, Shown, StageState, Surveyed};
-use landfall_planner::control::short_commit;
-use landfall_planner::plan::{self, ImageOverride, tag_safe};
+use landfall_planner::plan::{self, ImageOverride};
 use landfall_ports::{Platform, PortError};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -84,18 +84,9 @@ fn wanted(service: &Service, release: &PipelineRelease, project: &str) -> Result
 
 /// A name with the release's commit, its branch and the project in it.
 pub(super) fn filled(text: &str, release: &PipelineRelease, project: &str, who: &str) -> Result<String, String> {
-    let mut text = text.replace("{project}", project);
-    if text.contains("{branch}") {
-        let branch = release.branch.as_deref().and_then(tag_safe);
-        text = text
-            .replace("{branch}", &branch.ok_or_else(|| format!("{who} is named after a branch, and none is known"))?);
-    }
-    if text.contains("{commit}") || text.contains("{short_commit}") {
-        let commit =
-            release.commit.as_deref().ok_or_else(|| format!("{who} is named after a commit, and none is known"))?;
-        text = text.replace("{commit}", commit).replace("{short_commit}", short_commit(commit));
-    }
-    Ok(text)
+    let unknown = |what: &str| format!("{who} is named after a {what}, and none is known");
+    let branch = || release.branch.as_deref().and_then(tag_safe).ok_or_else(|| unknown("branch"));
+    names::filled(text, project, branch, || release.commit.as_deref().ok_or_else(|| unknown("commit")))
 }
 
 /// The images of one environment as they are called where it pulls them.

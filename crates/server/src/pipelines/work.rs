@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use landfall_engine::EngineError;
-use landfall_model::app::{ImageSource, LongLivedEnvironment};
+use landfall_model::app::Service;
 use landfall_model::ids::{ExecutionId, SYSTEM_ACTOR};
 use landfall_model::pipeline::{PipelineRelease, Stage, TaskWork, Work};
 use landfall_pipeline::{Call, Report, Run};
@@ -86,7 +86,7 @@ pub(super) async fn work(inner: &Inner, run: &Run, call: &Call) -> Report {
         }
         Some(Work::Verify {}) => verify(inner, call).await,
         Some(Work::Copy { .. }) => copy(inner, stage, call).await,
-        Some(Work::Publish { parameters }) => publish(inner, call, parameters).await,
+        Some(work @ Work::Publish { .. }) => publish(inner, call, work).await,
         None => failed("this version does not know that work"),
     }
 }
@@ -259,53 +259,33 @@ async fn copy(inner: &Inner, stage: &Stage, call: &Call) -> Report {
     Report::Done { output }
 }
 
-async fn publish(inner: &Inner, call: &Call, parameters: &[String]) -> Report {
+async fn publish(inner: &Inner, call: &Call, work: &Work) -> Report {
     let mut output = BTreeMap::new();
-    for (name, value) in published(inner, call, parameters) {
+    for (name, value) in published(inner, call, work) {
         let value = match value {
             Ok(value) => value,
             Err(why) => return failed(format!("parameter {name} is not written: {why}")),
         };
         match inner.outside.put_parameter(&call.environment, &name, &value).await {
             Ok(()) => drop(output.insert(name, value)),
-            Err(error @ (PortError::Unavailable(_) | PortError::Throttled { .. })) => {
-                return if spent(inner, call) > OUTSIDE_MS {
-                    failed(error.to_string())
-                } else {
-                    later(call, error.to_string())
-                };
-            }
-            Err(error) => return failed(format!("parameter {name} is not written: {error}")),
+            Err(error) => return for_a_while(inner, call, &error, format!("parameter {name} is not written: {error}")),
         }
     }
     Report::Done { output }
 }
 
-/// Parameter and value: one for each service where the name says so, else the first service's.
-fn published(inner: &Inner, call: &Call, parameters: &[String]) -> Vec<(String, Result<String, String>)> {
+/// Parameter and value.
+fn published(inner: &Inner, call: &Call, work: &Work) -> Vec<(String, Result<String, String>)> {
     let Some(environment) = inner.app.environments.get(&call.environment) else { return Vec::new() };
-    let mut all = Vec::new();
-    for name in parameters {
-        let services = environment.services.iter().take(if name.contains("{service}") { usize::MAX } else { 1 });
-        for service in services {
-            all.push((name.replace("{service}", service), image_tag(inner, service, &call.release)));
-        }
-    }
-    all
+    let all = work.parameters(&environment.services);
+    all.map(|(name, service)| (name, image_tag(inner, service, &call.release))).collect()
 }
 
-/// The tag that the service's awaited image was pushed with; the commit where the manifest does not tell one.
+/// The tag that the service's awaited image was pushed with.
 ///
 /// # Errors
 /// Why it is not known.
 pub(super) fn image_tag(inner: &Inner, service: &str, release: &PipelineRelease) -> Result<String, String> {
-    let containers = inner.app.services.get(service).map(|own| own.containers.as_slice()).unwrap_or_default();
-    let tag = containers.iter().find_map(|container| match &container.image {
-        ImageSource::Await(wait) => {
-            let (_, tag) = wait.image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))?;
-            Some(look::filled(tag, release, &inner.app.project, &format!("the image of {service}/{}", container.name)))
-        }
-        _ => None,
-    });
-    tag.unwrap_or_else(|| release.commit.clone().ok_or_else(|| format!("the commit of {service} is not known")))
+    let tag = inner.app.services.get(service).map_or("{commit}", Service::awaited_tag);
+    look::filled(tag, release, &inner.app.project, &format!("the image of {service}"))
 }

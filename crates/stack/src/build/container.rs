@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use landfall_model::app::{ContainerTemplate, ImageSource, Service};
+use landfall_model::names;
 use landfall_model::secret::SecretId;
 use landfall_model::task::{DependencyCondition, LaunchType, SecretRef};
 
@@ -129,11 +130,7 @@ impl Build<'_> {
 
 /// `None`: it has placeholders that only a branch or a tag fills.
 pub fn filled(image: &str, project: &str, commit: &str) -> Option<String> {
-    let filled = image
-        .replace("{project}", project)
-        .replace("{commit}", commit)
-        .replace("{short_commit}", commit.get(..7).unwrap_or(commit));
-    (!filled.contains('{')).then_some(filled)
+    names::filled(image, project, || Err(()), || Ok(commit)).ok().filter(|filled| !filled.contains('{'))
 }
 
 fn condition(condition: DependencyCondition) -> &'static str {

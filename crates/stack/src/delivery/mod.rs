@@ -14,7 +14,7 @@ mod rights;
 mod script;
 
 use landfall_iam::StateBucket;
-use landfall_model::app::{App, ImageSource};
+use landfall_model::app::{App, Service};
 use landfall_model::names::tag_safe;
 use landfall_model::pipeline::{Pipeline, Work};
 
@@ -299,36 +299,22 @@ impl<'a> Build<'a> {
         topic
     }
 
-    /// Parameters that a stage writes, each with a word for the shell: one for each service where the name says so, else the first's.
+    /// Parameters that a stage writes, each with a word for the shell.
     fn published(
         &self,
         environment: &str,
         work: &[Work],
         branch: &str,
     ) -> Result<Vec<(String, String)>, Undeliverable> {
-        let services =
-            self.ask.app.environments.get(environment).map(|own| own.services.as_slice()).unwrap_or_default();
-        let mut all = Vec::new();
-        for one in work {
-            let Work::Publish { parameters } = one else { continue };
-            for parameter in parameters {
-                let services = services.iter().take(if parameter.contains("{service}") { usize::MAX } else { 1 });
-                for service in services {
-                    all.push((parameter.replace("{service}", service), self.image_tag(service, branch)?));
-                }
-            }
-        }
-        Ok(all)
+        let environment = self.ask.app.environments.get(environment);
+        let services = environment.map(|own| own.services.as_slice()).unwrap_or_default();
+        let all = work.iter().flat_map(|work| work.parameters(services));
+        all.map(|(parameter, service)| Ok((parameter, self.image_tag(service, branch)?))).collect()
     }
 
-    /// The tag that the service's awaited image is pushed with; the commit where the manifest tells none.
+    /// The tag that the service's awaited image is pushed with.
     fn image_tag(&self, service: &str, branch: &str) -> Result<String, Undeliverable> {
-        let containers = self.ask.app.services.get(service).map(|own| own.containers.as_slice()).unwrap_or_default();
-        let tag = containers.iter().find_map(|container| match &container.image {
-            ImageSource::Await(wait) => wait.image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')),
-            _ => None,
-        });
-        let whole = tag.map_or("{commit}", |(_, tag)| tag);
+        let whole = self.ask.app.services.get(service).map_or("{commit}", Service::awaited_tag);
         let unknown = || Undeliverable::Tag(service.to_owned(), whole.to_owned());
         let (mut out, mut rest) = (String::new(), whole);
         while let Some((before, after)) = rest.split_once('{') {
