@@ -17,6 +17,7 @@ use crate::error::{Failed, answered, failed};
 use crate::platform::AwsPlatform;
 use crate::secrets;
 use crate::signed::{self, endpoint, percent_encoded, region_of, xml};
+use crate::xml::Element;
 
 /// A parameter in SSM.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum ParameterValue {
     List(Vec<String>),
 }
 
-/// ListExports answers a hundred to a page.
+/// DescribeSubnets answers a thousand to a page.
 const MOST_PAGES: usize = 100;
 /// A Terraform state.
 const LARGEST_OBJECT: usize = 64 * 1024 * 1024;
@@ -56,35 +57,7 @@ impl AwsPlatform {
 
     /// Everything that stacks of the region export.
     pub async fn stack_exports(&self) -> PortResult<BTreeMap<String, String>> {
-        let mut all = BTreeMap::new();
-        let mut next = Vec::new();
-        for _ in 0..MOST_PAGES {
-            let answer = self.cloudformation("ListExports", "exports", &next).await?;
-            all.extend(members(&answer, "Exports", "Name", "Value"));
-            match xml(&answer, "NextToken").filter(|token| !token.is_empty()) {
-                Some(token) => next = vec![("NextToken".to_owned(), token)],
-                None => return Ok(all),
-            }
-        }
-        Err(PortError::Unavailable("cloudformation:ListExports: a listing without an end".to_owned()))
-    }
-
-    async fn cloudformation(
-        &self,
-        action: &'static str,
-        resource: &str,
-        parameters: &[(String, String)],
-    ) -> PortResult<String> {
-        let call = Call { service: "cloudformation", action, family: Family::CloudFormationRead, resource };
-        let version = crate::cloudformation::VERSION;
-        match signed::query(&self.signer, &self.core, call, &self.core.region, version, parameters).await {
-            Ok(answer) => Ok(answer),
-            // CloudFormation's word for a stack that is not there.
-            Err(failed) if failed.message.ends_with("does not exist") => {
-                Err(PortError::NotFound(failed.error.to_string()))
-            }
-            Err(failed) => Err(failed.into()),
-        }
+        self.cloudformation().exports().await
     }
 
     /// Ids of a VPC's subnets, sorted.
@@ -98,9 +71,10 @@ impl AwsPlatform {
             parameters.extend(next.map(|token| ("NextToken".to_owned(), token)));
             let (signer, core) = (&self.signer, &self.core);
             let answer = signed::query(signer, core, call, &core.region, "2016-11-15", &parameters).await?;
-            let ids = answer.split("<subnetId>").skip(1).filter_map(|rest| rest.split('<').next());
-            all.extend(ids.map(str::to_owned));
-            next = xml(&answer, "nextToken").filter(|token| !token.is_empty());
+            let answer = Element::parse(&answer)
+                .ok_or_else(|| PortError::Unavailable(format!("{}: the answer is no XML", call.what())))?;
+            all.extend(answer.items("subnetSet").filter_map(|subnet| subnet.get("subnetId")));
+            next = answer.get("nextToken");
             if next.is_none() {
                 all.sort();
                 return Ok(all);
@@ -198,28 +172,4 @@ enum Object {
     Text(String),
     /// Not here: its bucket is in this region.
     In(String),
-}
-
-/// `<list><member><key/><value/></member>…</list>` of the first element of that name.
-fn members(answer: &str, list: &str, key: &str, value: &str) -> BTreeMap<String, String> {
-    let inside = answer.split_once(&format!("<{list}>")).and_then(|(_, rest)| rest.split_once(&format!("</{list}>")));
-    let members = inside.map_or("", |(inside, _)| inside).split("<member>").skip(1);
-    members.filter_map(|member| Some((xml(member, key)?, xml(member, value).unwrap_or_default()))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outputs_and_exports_are_read() {
-        let answer = "<DescribeStacksResponse><DescribeStacksResult><Stacks>\n<member><StackName>s</StackName><Parameters><member>\
-            <ParameterKey>OutputKey</ParameterKey></member></Parameters><Outputs>\n  <member><OutputKey>A</OutputKey><OutputValue>\
-            1 &amp; 2</OutputValue><Description>d</Description></member><member><OutputKey>B</OutputKey></member></Outputs></member>\
-            </Stacks></DescribeStacksResult></DescribeStacksResponse>";
-        let outputs = members(answer, "Outputs", "OutputKey", "OutputValue");
-        let expected = [("A", "1 & 2"), ("B", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        assert_eq!(outputs, BTreeMap::from(expected));
-        assert_eq!(members("<Exports/>", "Exports", "Name", "Value"), BTreeMap::new());
-    }
 }

@@ -140,7 +140,11 @@ impl AwsPlatform {
 
     /// Stacks of CloudFormation.
     pub fn stacks(&self) -> Arc<dyn Stacks> {
-        Arc::new(CloudFormation::new(Arc::clone(&self.core), Arc::clone(&self.signer)))
+        Arc::new(self.cloudformation())
+    }
+
+    pub(crate) fn cloudformation(&self) -> CloudFormation {
+        CloudFormation::new(Arc::clone(&self.core), Arc::clone(&self.signer))
     }
 
     /// The value of a secret in SSM or Secrets Manager, for Landfall's own use.

@@ -39,8 +39,17 @@ impl Element {
 
     /// `<name><member>…</member>…</name>`
     pub(crate) fn members(&self, name: &str) -> impl Iterator<Item = &Self> {
+        self.list(name, "member")
+    }
+
+    /// `<name><item>…</item>…</name>`, as EC2 writes its lists.
+    pub(crate) fn items(&self, name: &str) -> impl Iterator<Item = &Self> {
+        self.list(name, "item")
+    }
+
+    fn list(&self, name: &str, each: &'static str) -> impl Iterator<Item = &Self> {
         let children = self.child(name).map_or(&[][..], |list| &list.children);
-        children.iter().filter(|child| child.name == "member")
+        children.iter().filter(move |child| child.name == each)
     }
 
     /// `<name><item>…</item>…</name>`, as EC2 has its lists.
@@ -71,6 +80,9 @@ mod tests {
         assert_eq!(stack.texts("Tags"), ["1", "2"]);
         assert_eq!(result.text("Body"), "{\"a\": \"<b>\"}");
         assert_eq!(result.members("Exports").count(), 0);
+        let set = Element::parse("<R><set><item><id>1</id></item><other/><item/></set></R>").unwrap();
+        let ids: Vec<_> = set.items("set").map(|item| item.get("id")).collect();
+        assert_eq!(ids, [Some("1".to_owned()), None]);
     }
 
     #[test]

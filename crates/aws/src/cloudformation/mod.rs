@@ -2,6 +2,7 @@
 
 mod read;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,7 +20,7 @@ use crate::signed::{self, Signer};
 use crate::xml::Element;
 
 /// Of the API.
-pub(crate) const VERSION: &str = "2010-05-15";
+const VERSION: &str = "2010-05-15";
 /// A change of 500 resources tells a few thousand events, a hundred on a page; no listing of ours is longer.
 const MOST_PAGES: usize = 200;
 
@@ -101,6 +102,17 @@ impl CloudFormation {
             }
         }
         Err(PortError::Unavailable(format!("cloudformation:{action} on {resource}: a listing without an end")).into())
+    }
+
+    /// Everything that stacks of the region export.
+    pub(crate) async fn exports(&self) -> PortResult<BTreeMap<String, String>> {
+        let mut all = BTreeMap::new();
+        self.pages("ListExports", "exports".to_owned(), Form::default, |page| {
+            all.extend(page.members("Exports").filter_map(|one| Some((one.get("Name")?, one.text("Value")))));
+            true
+        })
+        .await?;
+        Ok(all)
     }
 }
 
