@@ -48,6 +48,13 @@ pub enum PortError {
     Bug(String),
 }
 
+impl PortError {
+    /// Whether asking again may help by itself.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Throttled { .. })
+    }
+}
+
 /// An error and its causes, each said once: HTTP clients keep what went wrong two causes down.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

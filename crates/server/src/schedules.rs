@@ -58,7 +58,7 @@ pub(crate) async fn run(inner: &Inner, cancel: &CancellationToken) {
             }
             match begin(inner, timer, due).await {
                 Ok(()) => timer.next = after,
-                Err(error @ (ControlError::Unavailable(_) | ControlError::Throttled(_))) => {
+                Err(error) if error.passes() => {
                     tracing::warn!(environment, schedule, %due, %error, "the scheduled task is not begun yet");
                 }
                 Err(error) => {

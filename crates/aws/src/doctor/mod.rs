@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
 use landfall_model::aws::AwsTarget;
-use landfall_ports::{PortError, PortResult};
+use landfall_ports::PortResult;
 use serde::Serialize;
 
 use crate::core::Core;
@@ -89,10 +89,7 @@ impl Check {
 
     /// A look that failed. `needed`: a deployment makes this call too, so that it would fail as well.
     pub(crate) fn failed(name: &str, failed: &Failed, needed: bool) -> Self {
-        let finding = match (&failed.error, needed) {
-            (_, false) | (PortError::Unavailable(_) | PortError::Throttled { .. }, _) => Finding::NotChecked,
-            _ => Finding::Wrong,
-        };
+        let finding = if needed && !failed.error.passes() { Finding::Wrong } else { Finding::NotChecked };
         let lacks = Denial::parse(&failed.message).map(|denial| vec![denial.lack()]).unwrap_or_default();
         Self { finding, lacks, ..Self::good(name, failed.error.to_string()) }
     }

@@ -90,7 +90,7 @@ pub(crate) async fn insist<T, F: Future<Output = PortResult<T>>>(call: impl Fn()
     loop {
         match call().await {
             Ok(done) => return done,
-            Err(error @ (PortError::Unavailable(_) | PortError::Throttled { .. })) if Instant::now() < deadline => {
+            Err(error) if error.passes() && Instant::now() < deadline => {
                 tracing::debug!(%error, "again");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

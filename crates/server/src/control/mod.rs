@@ -341,6 +341,11 @@ pub enum ControlError {
 }
 
 impl ControlError {
+    /// Whether asking again may help by itself.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Throttled(_))
+    }
+
     /// The same kind with other words.
     pub(crate) fn map(self, words: impl FnOnce(String) -> String) -> Self {
         match self {

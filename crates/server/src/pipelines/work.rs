@@ -41,9 +41,9 @@ fn spent(inner: &Inner, call: &Call) -> i64 {
     inner.clock.now().as_millisecond().saturating_sub(call.started_at.as_millisecond())
 }
 
-/// Whether asking again may help.
-fn passes(error: &ControlError) -> bool {
-    matches!(error, ControlError::Unavailable(_) | ControlError::Throttled(_))
+/// What is away may come back, for a while.
+fn for_a_while(inner: &Inner, call: &Call, error: &PortError, why: String) -> Report {
+    if error.passes() && spent(inner, call) <= OUTSIDE_MS { later(call, why) } else { failed(why) }
 }
 
 pub(super) async fn work(inner: &Inner, run: &Run, call: &Call) -> Report {
@@ -143,7 +143,7 @@ async fn executed(inner: &Inner, call: &Call, what: Begun) -> Report {
         None => match begun(inner, call, &by, what).await {
             Ok(Some(id)) => id,
             Ok(None) => return Report::Failed { message: "stopped before it was begun".to_owned(), undone: true },
-            Err(error) if passes(&error) => return later(call, error.to_string()),
+            Err(error) if error.passes() => return later(call, error.to_string()),
             Err(error) => return failed(error.to_string()),
         },
     };
@@ -246,14 +246,7 @@ async fn copy(inner: &Inner, stage: &Stage, call: &Call) -> Report {
             Err(PortError::NotFound(_)) => {
                 return failed(format!("{image} is not in its registry any more: push it again, or begin a new run"));
             }
-            Err(error @ (PortError::Unavailable(_) | PortError::Throttled { .. })) => {
-                return if spent(inner, call) > OUTSIDE_MS {
-                    failed(error.to_string())
-                } else {
-                    later(call, error.to_string())
-                };
-            }
-            Err(error) => return failed(error.to_string()),
+            Err(error) => return for_a_while(inner, call, &error, error.to_string()),
         }
     }
     Report::Done { output }

@@ -57,10 +57,7 @@ impl Wrong {
 
 impl From<PortError> for Wrong {
     fn from(error: PortError) -> Self {
-        match error {
-            PortError::Unavailable(_) | PortError::Throttled { .. } => Self::Later(error.to_string()),
-            other => Self::Never(other.to_string()),
-        }
+        if error.passes() { Self::Later(error.to_string()) } else { Self::Never(error.to_string()) }
     }
 }
 
