@@ -18,4 +18,6 @@ pub use phase::{Before, Ending, Phase, Work, before, ending, phase};
 pub use plan::{Act, Plan, Row, plan};
 pub use recover::{Blocker, Way, way};
 pub(crate) use wanted::Metadata;
-pub use wanted::{Given, ImageParameter, Overwritten, Unwanted, Wanted, given, images, overwritten, wanted};
+pub use wanted::{
+    Given, ImageChange, ImageParameter, Overwritten, Unwanted, Wanted, given, images, overwritten, protects, wanted,
+};

@@ -87,6 +87,41 @@ pub enum Before {
     Foreign(Option<String>),
 }
 
+impl Before {
+    /// Why nothing is begun with the stack, or what may be. `environment`: what its tag should say.
+    pub fn said(&self, stack: &str, environment: &str) -> String {
+        let why = match self {
+            Self::Foreign(Some(owner)) => return format!("stack {stack} belongs to {owner}: it is not touched"),
+            Self::Foreign(None) => {
+                return format!("stack {stack} was not made by Landfall for {environment}: it is not touched");
+            }
+            Self::Watch(work) => return format!("stack {stack} is being {}", work.said()),
+            Self::Create => "can be made",
+            Self::Update => "can be changed",
+            Self::Stuck(Phase::Unknown) => "is in a state that this version does not know",
+            Self::Stuck(Phase::NeverCame) => "could not be made, and cannot be changed",
+            Self::Stuck(Phase::RollbackStuck) => "is stuck: a change failed, and so did its rollback",
+            Self::Stuck(Phase::DeleteStuck) => "could not be deleted, and cannot be changed",
+            Self::Stuck(Phase::Review) => "is not made yet, and change sets that Landfall did not make wait in it",
+            Self::Stuck(_) => "cannot be changed",
+        };
+        format!("stack {stack} {why}")
+    }
+
+    /// What to do about it. `name`: the environment's in the manifest.
+    pub fn remedy(&self, name: &str, environment: &str) -> String {
+        match self {
+            Self::Foreign(_) => format!(
+                "if it is to be {name}'s from now on, say so in CloudFormation: give the stack the tag `{TAG_ENVIRONMENT}` = `{environment}`"
+            ),
+            Self::Stuck(Phase::Unknown) => format!("`landfall stack show {name}` shows it"),
+            Self::Stuck(_) => format!("`landfall stack recover {name}` says why, and leads out of it"),
+            Self::Watch(_) => format!("`landfall stack apply {name}` follows it to its end first"),
+            Self::Create | Self::Update => format!("`landfall stack apply {name}` does it"),
+        }
+    }
+}
+
 /// `environment`: what the tag of a stack of ours says. A stack under review has nothing, and so nobody's.
 pub fn before(stack: Option<&StackState>, environment: &str) -> Before {
     let at = phase(stack);

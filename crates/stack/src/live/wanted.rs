@@ -38,6 +38,30 @@ impl Wanted {
         let own = [(TAG_ENVIRONMENT.to_owned(), self.environment.clone())];
         self.labels.clone().into_iter().chain(own).collect()
     }
+
+    /// Images that are given anew and are others than the stack has.
+    pub fn images_changed(&self, live: Option<&StackState>) -> Vec<ImageChange> {
+        let changed = self.parameters.iter().filter_map(|(parameter, value)| {
+            let (from, to) = (live.and_then(|live| live.parameters.get(parameter)), value.as_ref()?);
+            let change = || ImageChange { parameter: parameter.clone(), from: from.cloned(), to: to.clone() };
+            (from != Some(to)).then(change)
+        });
+        changed.collect()
+    }
+}
+
+/// What termination protection is to become; `None`: it is as it is wanted.
+pub fn protects(live: Option<&StackState>, wanted: bool) -> Option<bool> {
+    (live.is_some_and(|live| live.protected) != wanted).then_some(wanted)
+}
+
+/// A parameter that gets another image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageChange {
+    pub parameter: String,
+    /// `None`: the stack has none.
+    pub from: Option<String>,
+    pub to: String,
 }
 
 /// A container whose image comes with each release.
@@ -237,6 +261,26 @@ pub fn given(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_given_anew_changes_what_is_there() {
+        let texts =
+            |all: &[(&str, &str)]| all.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let live = StackState { parameters: texts(&[("A", "1"), ("B", "1"), ("C", "1")]), ..StackState::default() };
+        let given = [("A", None), ("B", Some("1")), ("C", Some("2")), ("D", Some("1"))];
+        let parameters = given.map(|(key, value)| (key.to_owned(), value.map(str::to_owned))).into();
+        let wanted = Wanted { parameters, ..Wanted::default() };
+        let told = |live: Option<&StackState>| {
+            let all = wanted.images_changed(live).into_iter();
+            all.map(|one| format!("{} {} {}", one.parameter, one.from.unwrap_or_default(), one.to)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(Some(&live)), ["C 1 2", "D  1"]);
+        assert_eq!(told(None), ["B  1", "C  2", "D  1"]);
+
+        let on = StackState { protected: true, ..StackState::default() };
+        let all = [(None, false), (None, true), (Some(&live), true), (Some(&on), true), (Some(&on), false)];
+        assert_eq!(all.map(|(live, wanted)| protects(live, wanted)), [None, Some(true), Some(true), None, Some(false)]);
+    }
 
     #[test]
     fn what_somebody_else_set_is_found_by_what_the_template_says() {

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use landfall_cluster::roll::{Compute, Facts, Failure, Goal, Next, Patience, Wait, next};
 use landfall_cluster::{Around, Part, Standing, Version, stack_name};
 use landfall_model::Timestamp;
-use landfall_ports::PortError;
 use landfall_ports::stacks::Back;
-use landfall_stack::live::{Before, Causes, of_operation, told};
+use landfall_stack::live::{Causes, of_operation, told};
 use landfall_steps::cluster::{Cluster, Did};
 use serde::Serialize;
 
@@ -166,7 +165,7 @@ impl<'a> Roll<'a> {
             let facts = match self.cluster.look(&goal, now()).await {
                 Ok(facts) => facts,
                 // Whoever waits for an hour has to expect that AWS is away for a moment.
-                Err(error) if passes(&error) && Instant::now() < deadline => {
+                Err(error) if error.passes() && Instant::now() < deadline => {
                     self.progress.running(&error.to_string());
                     tokio::time::sleep(LONGEST).await;
                     continue;
@@ -231,7 +230,7 @@ impl<'a> Roll<'a> {
     /// Whether it is begun.
     async fn does(&mut self, doing: &Next, facts: &Facts) -> CliResult<bool> {
         let did = match self.cluster.act(doing, facts).await {
-            Err(error) if passes(&error) => {
+            Err(error) if error.passes() => {
                 self.progress.running(&error.to_string());
                 return Ok(false);
             }
@@ -251,7 +250,11 @@ impl<'a> Roll<'a> {
                 self.progress.running(&said(doing, self.name).1);
                 Ok(false)
             }
-            Did::Held { stack, before } => Err(held(&stack, &before)),
+            Did::Held { stack, before } => {
+                let message = before.said(&stack, &format!("cluster {}", self.name));
+                let hint = "another name of the cluster, or another version, is another stack";
+                Err(CliError::new(ExitCode::Conflict, message).hint(hint))
+            }
             Did::Refused { stack, why } => {
                 let message = format!("CloudFormation refuses the change of {stack}: {}", told(&why));
                 Err(CliError::new(ExitCode::Failed, message).hint("what is there was left as it is"))
@@ -321,20 +324,6 @@ impl<'a> Roll<'a> {
         }
         Ok(())
     }
-}
-
-fn passes(error: &PortError) -> bool {
-    matches!(error, PortError::Unavailable(_) | PortError::Throttled { .. })
-}
-
-fn held(stack: &str, before: &Before) -> CliError {
-    let message = match before {
-        Before::Foreign(Some(owner)) => format!("stack {stack} belongs to {owner}: it is not touched"),
-        Before::Foreign(None) => format!("stack {stack} was not made by Landfall: it is not touched"),
-        Before::Watch(work) => format!("stack {stack} is being {}", work.said()),
-        _ => format!("stack {stack} cannot be changed as it is"),
-    };
-    CliError::new(ExitCode::Conflict, message).hint("another name of the cluster, or another version, is another stack")
 }
 
 fn said(doing: &Next, cluster: &str) -> (Mark, String) {

@@ -22,7 +22,7 @@ use landfall_ports::images::Images;
 use landfall_ports::stacks::Stacks;
 use landfall_server::control::{ControlRequest, ControlResponse};
 use landfall_server::deploy::LockState;
-use landfall_stack::live::{Before, Phase, Unwanted, Wanted, overwritten, wanted};
+use landfall_stack::live::{Before, Unwanted, Wanted, overwritten, wanted};
 use landfall_stack::{BODY, Unfit};
 
 use crate::assemble::Purpose;
@@ -167,39 +167,8 @@ impl Open {
 
     /// Why nothing can be begun.
     fn held(&self, before: &Before) -> CliError {
-        let (name, stack) = (&self.environment.name, &self.name);
-        match before {
-            Before::Foreign(owner) => {
-                let whose = match owner {
-                    Some(owner) => format!("belongs to {owner}"),
-                    None => format!("was not made by Landfall for {}", self.id),
-                };
-                let id = &self.id;
-                CliError::new(ExitCode::Conflict, format!("stack {stack} {whose}: it is not touched"))
-                    .hint(format!(
-                        "if it is to be {name}'s from now on, say so in CloudFormation: give the stack the tag `landfall` = `{id}`"
-                    ))
-            }
-            Before::Stuck(Phase::Unknown) => CliError::new(
-                ExitCode::Conflict,
-                format!("stack {stack} is in a state that this version does not know"),
-            )
-            .hint(format!("`landfall stack show {name}` shows it")),
-            Before::Stuck(phase) => {
-                let why = match phase {
-                    Phase::NeverCame => "could not be made, and cannot be changed",
-                    Phase::RollbackStuck => "is stuck: a change failed, and so did its rollback",
-                    Phase::DeleteStuck => "could not be deleted, and cannot be changed",
-                    Phase::Review => "is not made yet, and change sets that Landfall did not make wait in it",
-                    _ => "cannot be changed",
-                };
-                CliError::new(ExitCode::Conflict, format!("stack {stack} {why}"))
-                    .hint(format!("`landfall stack recover {name}` says why, and leads out of it"))
-            }
-            Before::Watch(work) => CliError::new(ExitCode::Conflict, format!("stack {stack} is being {}", work.said()))
-                .hint(format!("`landfall stack apply {name}` follows it to its end first")),
-            Before::Create | Before::Update => CliError::internal("a stack that may be changed and is not"),
-        }
+        CliError::new(ExitCode::Conflict, before.said(&self.name, &self.id))
+            .hint(before.remedy(&self.environment.name, &self.id))
     }
 }
 

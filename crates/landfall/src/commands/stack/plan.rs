@@ -1,10 +1,9 @@
 //! `landfall stack plan`, and how a plan is shown.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use landfall_model::cloudformation::StackState;
-use landfall_stack::live::{Act, Plan, Row, Wanted};
+use landfall_stack::live::{Act, ImageChange, Plan, Row, Wanted, protects};
 use landfall_steps::stack::{Prepared, Purpose, Ready, discard, prepare};
 use owo_colors::OwoColorize as _;
 use serde::Serialize;
@@ -32,31 +31,17 @@ pub(super) struct Shown {
     exists: bool,
     pub(super) different: bool,
     exit_code: u8,
-    images: Vec<Image>,
+    images: Vec<ImageChange>,
     #[serde(skip_serializing_if = "Option::is_none")]
     termination_protection: Option<bool>,
     #[serde(flatten)]
     pub(super) plan: Plan,
 }
 
-#[derive(Debug, Serialize)]
-struct Image {
-    parameter: String,
-    from: Option<String>,
-    to: String,
-}
-
 impl Shown {
     /// `ready`: none where no resource changes.
     pub(super) fn of(open: &Open, wanted: &Wanted, live: Option<&StackState>, ready: Option<&Ready>) -> Self {
-        let none = BTreeMap::new();
-        let before = live.map_or(&none, |live| &live.parameters);
-        let images = wanted.parameters.iter().filter_map(|(parameter, value)| {
-            let (from, to) = (before.get(parameter), value.as_ref()?);
-            (from != Some(to)).then(|| Image { parameter: parameter.clone(), from: from.cloned(), to: to.clone() })
-        });
-        let protected = live.is_some_and(|live| live.protected);
-        let termination_protection = (protected != wanted.protected).then_some(wanted.protected);
+        let termination_protection = protects(live, wanted.protected);
         let different = ready.is_some() || termination_protection.is_some();
         Self {
             environment: open.id.clone(),
@@ -64,7 +49,7 @@ impl Shown {
             exists: ready.is_none_or(|ready| !ready.create),
             different,
             exit_code: if different { ExitCode::Different } else { ExitCode::Ok } as u8,
-            images: images.collect(),
+            images: wanted.images_changed(live),
             termination_protection,
             plan: ready.map(|ready| ready.plan.clone()).unwrap_or_default(),
         }

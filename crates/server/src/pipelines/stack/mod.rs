@@ -23,7 +23,7 @@ use landfall_ports::stacks::Stacks;
 use landfall_ports::{PortError, PortResult};
 use landfall_stack::live::{
     Before, ImageParameter, Phase, Plan, Unwanted, Wanted, Work as UnderWay, given, images as parameters, overwritten,
-    phase, plan_name, told, wanted,
+    phase, plan_name, protects, told, wanted,
 };
 use landfall_steps::stack::{Prepared, Purpose, discard, prepare, state_of};
 use serde_json::json;
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
 /// Plans that are kept in mind: of each environment that is waited before, and a few more.
-pub(super) const PLANS: usize = 32;
+const PLANS: usize = 32;
 
 /// Why something cannot be told.
 enum Wrong {
@@ -90,14 +90,9 @@ impl Place<'_> {
         Ok(there(self.stacks.describe(&self.name).await?))
     }
 
-    fn protected(&self) -> bool {
-        self.environment.stack.as_ref().is_some_and(|stack| stack.termination_protection)
-    }
-
     /// What termination protection is to become.
     fn protects(&self, live: Option<&StackState>) -> Option<bool> {
-        let protected = live.is_some_and(|live| live.protected);
-        (protected != self.protected()).then_some(self.protected())
+        protects(live, self.environment.stack.as_ref().is_some_and(|stack| stack.termination_protection))
     }
 }
 
@@ -171,13 +166,10 @@ impl Scene<'_> {
             lines
                 .push(format!("{} was set to {} past Landfall, which set it to {}", one.parameter, one.found, one.set));
         }
-        for (parameter, image) in &self.wanted.parameters {
-            let (Some(image), Some(live)) = (image, live) else { continue };
-            match live.parameters.get(parameter) {
-                Some(before) if before == image => {}
-                Some(before) => lines.push(format!("{parameter}: {before} → {image}")),
-                None => lines.push(format!("{parameter}: {image}")),
-            }
+        // Of one that is not there all are new.
+        for one in live.iter().flat_map(|live| self.wanted.images_changed(Some(live))) {
+            let from = one.from.map_or_else(String::new, |from| format!("{from} → "));
+            lines.push(format!("{}: {from}{}", one.parameter, one.to));
         }
         if let Some(on) = self.place.protects(live) {
             lines.push(format!("termination protection → {}", if on { "on" } else { "off" }));
@@ -233,18 +225,12 @@ impl Scene<'_> {
     }
 
     fn held(&self, before: &Before) -> String {
-        let (stack, name) = (&self.wanted.stack, &self.place.environment.name);
+        let (wanted, name) = (&self.wanted, &self.place.environment.name);
+        let said = before.said(&wanted.stack, &wanted.environment);
         match before {
-            Before::Foreign(Some(owner)) => format!("stack {stack} belongs to {owner}: it is not touched"),
-            Before::Foreign(None) => {
-                format!("stack {stack} was not made by Landfall for {}: it is not touched", self.wanted.environment)
-            }
-            Before::Watch(work) => format!("stack {stack} is being {}", work.said()),
-            Before::Stuck(_) | Before::Create | Before::Update => {
-                format!(
-                    "stack {stack} cannot be changed as it is: `landfall stack recover {name}` says why, and leads out of it"
-                )
-            }
+            // What is under way is waited for.
+            Before::Watch(_) => said,
+            held => format!("{said}; {}", held.remedy(name, &wanted.environment)),
         }
     }
 }
