@@ -37,6 +37,15 @@ const SOON_MS: u64 = 25;
 /// Polls of things that take seconds.
 const LATER_MS: u64 = 250;
 
+/// The first by name, and how many more there are.
+pub fn few<T: AsRef<str>>(names: &[T]) -> String {
+    const NAMED: usize = 4;
+    let shown: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
+    let more = names.len().saturating_sub(NAMED);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}", shown.join(", "))
+}
+
 /// Runs every kind of step on a platform.
 #[derive(Clone)]
 pub struct Steps {

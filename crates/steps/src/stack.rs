@@ -6,6 +6,8 @@
 //! CloudFormation itself: with the first change set that is executed all others of the stack are obsolete, and whoever was about to
 //! execute one is told so.
 
+use std::collections::BTreeMap;
+
 use landfall_model::cloudformation::{ChangeSet, NewChangeSet, StackEvent, StackState};
 use landfall_ports::stacks::{Back, Stacks};
 use landfall_ports::{PortError, PortResult};
@@ -195,6 +197,15 @@ impl Followed {
     /// Why it failed.
     pub fn causes(&self, stack: &str) -> Causes {
         Causes::of(&self.events, stack)
+    }
+
+    /// Resources that have begun and not ended, by name.
+    pub fn busy(&self, stack: &str) -> Vec<&str> {
+        let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+        for event in self.events.iter().filter(|event| !event.is_of(stack)) {
+            last.entry(&event.resource).or_insert(&event.status);
+        }
+        last.into_iter().filter(|(_, status)| status.ends_with("_IN_PROGRESS")).map(|(name, _)| name).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use landfall_ports::steps::StepContext;
 use landfall_workflow::event::StepError;
 
 use crate::error::{deleting, port, retryable};
-use crate::{SOON_MS, StepResult, Steps, codes, done, pending};
+use crate::{SOON_MS, StepResult, Steps, codes, done, few, pending};
 
 impl Steps {
     /// The resources of `kind` in `listing` that this execution made.
@@ -70,7 +70,7 @@ impl Steps {
             Some(error) => Err(error),
             None => {
                 let what = former.iter().map(|route| format!("route {}", route.url())).chain(left.iter().map(describe));
-                Ok(pending(SOON_MS, format!("deleting {}", list(what))))
+                Ok(pending(SOON_MS, format!("deleting {}", few(&what.collect::<Vec<_>>()))))
             }
         }
     }
@@ -122,7 +122,8 @@ impl Steps {
         if left.is_empty() {
             return Ok(done());
         }
-        Err(retryable(codes::LEFT, format!("still there: {}", list(left.iter().map(describe)))))
+        let left: Vec<String> = left.iter().map(describe).collect();
+        Err(retryable(codes::LEFT, format!("still there: {}", few(&left))))
     }
 }
 
@@ -136,12 +137,4 @@ fn complete<T>(listing: Listing<T>) -> Result<Vec<T>, StepError> {
 fn describe(resource: &OwnedResource) -> String {
     let kind = serde_json::to_value(resource.kind).ok();
     format!("{} {}", kind.as_ref().and_then(|k| k.as_str()).unwrap_or("resource").replace('_', " "), resource.name)
-}
-
-/// The first few by name.
-fn list(things: impl Iterator<Item = String>) -> String {
-    let things: Vec<String> = things.collect();
-    let shown = things.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    let more = things.len().saturating_sub(5);
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }

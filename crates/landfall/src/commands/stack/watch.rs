@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use landfall_model::Timestamp;
 use landfall_model::cloudformation::StackEvent;
 use landfall_stack::live::{Causes, Ending};
+use landfall_steps::few;
 use landfall_steps::stack::{Begun, follow};
 
 use super::Open;
@@ -93,10 +94,7 @@ impl Lines {
             }
         }
         let names: Vec<&str> = self.running.keys().map(String::as_str).collect();
-        let more = names.len().saturating_sub(4);
-        let shown = names.iter().take(4).copied().collect::<Vec<_>>().join(", ");
-        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-        self.progress.running(&format!("{shown}{rest}"));
+        self.progress.running(&few(&names));
     }
 
     fn of_stack(&mut self, event: &StackEvent) {

@@ -6,10 +6,9 @@ use landfall_model::app::LongLivedEnvironment;
 use landfall_model::pipeline::{Stage, Work};
 use landfall_pipeline::{Call, Differs, Report, Run, Shown};
 use landfall_ports::PortError;
-use landfall_stack::live::{Act, Before, Ending, Plan, change_set_name};
-use landfall_steps::stack::{
-    Begun, Followed, Prepared, Purpose, Ready, discard, execute, follow, mark, prepare, state_of,
-};
+use landfall_stack::live::{Act, Before, Ending, Phase, Plan, change_set_name, phase};
+use landfall_steps::few;
+use landfall_steps::stack::{Begun, Prepared, Purpose, Ready, discard, execute, follow, mark, prepare, state_of};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -20,8 +19,6 @@ use crate::service::Inner;
 /// Between two looks at a change set, and at a stack that changes.
 const SOONEST_MS: u64 = 100;
 const LATEST_MS: u64 = 3_000;
-/// Resources that are named where something is told of all of them.
-const NAMED: usize = 4;
 
 /// How far applying is, as the run's journal keeps it before it goes on.
 #[derive(Debug, Serialize, Deserialize)]
@@ -155,10 +152,7 @@ fn differs(inner: &Inner, scene: &Scene<'_>, shown: &Shown, ready: &Ready) -> Op
 fn forbidden(environment: &str, plan: &Plan, may: May) -> Option<String> {
     let May::Only { replace, delete } = may else { return None };
     let named = |of: fn(Act) -> bool| {
-        let all: Vec<&str> = plan.rows.iter().filter(|row| of(row.act)).map(|row| row.resource.as_str()).collect();
-        let more = all.len().saturating_sub(NAMED);
-        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{}{rest}", all.iter().take(NAMED).copied().collect::<Vec<_>>().join(", "))
+        few(&plan.rows.iter().filter(|row| of(row.act)).map(|row| row.resource.as_str()).collect::<Vec<_>>())
     };
     let replaces = plan.replaces() && !replace;
     let deletes = plan.deletes() && !delete;
@@ -194,7 +188,8 @@ async fn followed(inner: &Inner, place: &Place<'_>, call: &Call, token: &Token) 
     let (stack, name) = (&place.name, &place.environment.name);
     let look = follow(place.stacks, &token.begun).await?;
     let Some(ending) = look.ending else {
-        return Ok(pending(inner, call, &json!(token), note(&look, &token.begun.stack)));
+        let busy = look.busy(&token.begun.stack);
+        return Ok(pending(inner, call, &json!(token), (!busy.is_empty()).then(|| few(&busy))));
     };
     let causes = look.causes(&token.begun.stack);
     let why = causes.root.or_else(|| causes.blocking.first().cloned()).map_or_else(
@@ -203,7 +198,7 @@ async fn followed(inner: &Inner, place: &Place<'_>, call: &Call, token: &Token) 
     );
     Ok(match ending {
         Ending::Done => return done(place, true).await,
-        Ending::RolledBack if place.live().await?.is_some_and(|live| live.status == "ROLLBACK_COMPLETE") => {
+        Ending::RolledBack if phase(place.live().await?.as_ref()) == Phase::NeverCame => {
             undone(format!("{why}; nothing is left of it: `landfall stack recover {name}` clears it away"))
         }
         Ending::RolledBack => undone(why),
@@ -212,19 +207,6 @@ async fn followed(inner: &Inner, place: &Place<'_>, call: &Call, token: &Token) 
             failed(format!("{why}; `landfall stack recover {name}` leads out of it"))
         }
     })
-}
-
-/// What is under way: the resources that have begun and not ended.
-fn note(look: &Followed, stack: &str) -> Option<String> {
-    let mut last: BTreeMap<&str, &str> = BTreeMap::new();
-    for event in look.events.iter().filter(|event| !event.is_of(stack)) {
-        last.entry(&event.resource).or_insert(&event.status);
-    }
-    let all: Vec<&str> =
-        last.iter().filter(|(_, status)| status.ends_with("_IN_PROGRESS")).map(|(name, _)| *name).collect();
-    let more = all.len().saturating_sub(NAMED);
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!all.is_empty()).then(|| format!("{}{rest}", all.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ")))
 }
 
 async fn done(place: &Place<'_>, changed: bool) -> Result<Report, Wrong> {
