@@ -122,8 +122,8 @@ pub(super) fn against(run: &Run, stage: &Stage, environment: &LongLivedEnvironme
 
 /// Whether the stage may be entered, and what that would mean.
 pub(super) async fn survey(inner: &Inner, run: &Run, stage: usize) -> Surveyed {
-    let (own, environment) = match here(inner, run, stage) {
-        Ok(found) => found,
+    let own = match here(inner, run, stage) {
+        Ok((own, _)) => own,
         Err(why) => return Surveyed { closed: vec![why], shown: None },
     };
     let mut closed = Vec::new();
@@ -138,7 +138,7 @@ pub(super) async fn survey(inner: &Inner, run: &Run, stage: usize) -> Surveyed {
     if !closed.is_empty() {
         return Surveyed { closed, shown: None };
     }
-    match shown(inner, run, own, environment, stage, false).await {
+    match shown(inner, run, stage, false).await {
         Ok(shown) => Surveyed { closed, shown: Some(shown) },
         Err(why) => Surveyed { closed: vec![why], shown: None },
     }
@@ -157,17 +157,14 @@ pub(super) async fn enter(inner: &Inner, run: &Run, stage: usize) -> Result<(Sho
         }
     }
     let looked = async {
-        if environment.stack.is_some() {
-            let shown = shown(inner, run, own, environment, stage, true).await.map_err(|why| vec![why])?;
-            return Ok((shown, stacks::before(inner, environment).await.map_err(|why| vec![why])?));
-        }
-        // A deployment that somebody began before the lock was taken comes to its end first.
-        let detail = deploy::status(inner, &own.environment).await.map_err(one)?;
-        if let Some(under_way) = detail.execution.filter(|view| view.outcome.is_none()) {
-            return Err(vec![format!("{} ({}) is under way", under_way.title, under_way.id)]);
-        }
-        let shown = shown(inner, run, own, environment, stage, true).await.map_err(|why| vec![why])?;
-        Ok((shown, detail.release.map(|release| release.id.to_string())))
+        let stack = environment.stack.is_some();
+        let released = if stack { None } else { settled(inner, &own.environment).await.map_err(one)? };
+        let shown = shown(inner, run, stage, true).await.map_err(|why| vec![why])?;
+        let before = match stack {
+            true => stacks::before(inner, environment).await.map_err(|why| vec![why])?,
+            false => released,
+        };
+        Ok((shown, before))
     };
     let looked = looked.await;
     if looked.is_err()
@@ -176,6 +173,15 @@ pub(super) async fn enter(inner: &Inner, run: &Run, stage: usize) -> Result<(Sho
         tracing::warn!(%error, environment = own.environment, "its lock is not given back yet");
     }
     looked
+}
+
+/// What is released there. A deployment that somebody began before the lock was taken comes to its end first.
+async fn settled(inner: &Inner, environment: &str) -> Result<Option<String>, ControlError> {
+    let detail = deploy::status(inner, environment).await?;
+    if let Some(under_way) = detail.execution.filter(|view| view.outcome.is_none()) {
+        return Err(ControlError::Conflict(format!("{} ({}) is under way", under_way.title, under_way.id)));
+    }
+    Ok(detail.release.map(|release| release.id.to_string()))
 }
 
 pub(super) fn here<'a>(
@@ -223,13 +229,13 @@ async fn has_run(inner: &Inner, name: &str, release: &PipelineRelease) -> Result
     let wanted: Vec<(&str, &str, &str)> = (release.images.iter())
         .filter(|(service, _)| environment.services.contains(service))
         .flat_map(|(service, images)| {
+            images.iter().map(move |(name, image)| (service.as_str(), name.as_str(), digest_of(image)))
+        })
+        .collect();
     // Of no image at all nothing is known.
     if wanted.is_empty() {
         return Ok(false);
     }
-            images.iter().map(move |(name, image)| (service.as_str(), name.as_str(), digest_of(image)))
-        })
-        .collect();
     if environment.stack.is_some() {
         let wanted = wanted.into_iter().map(|(service, container, digest)| (format!("{service}/{container}"), digest));
         return stacks::has_run(inner, environment, &wanted.collect()).await.map_err(ControlError::Unavailable);
@@ -255,14 +261,8 @@ fn passed(inner: &Inner, environment: &str, by: &str) -> bool {
 }
 
 /// What would be deployed over what. `Err`: it could not be, and why.
-pub(super) async fn shown(
-    inner: &Inner,
-    run: &Run,
-    own: &Stage,
-    environment: &LongLivedEnvironment,
-    stage: usize,
-    afresh: bool,
-) -> Result<Shown, String> {
+pub(super) async fn shown(inner: &Inner, run: &Run, stage: usize, afresh: bool) -> Result<Shown, String> {
+    let (own, environment) = here(inner, run, stage)?;
     let platform = inner.places.get(&own.environment).ok_or_else(|| "it has no place".to_owned())?;
     are_there(platform, own, run.release(), environment).await?;
     let look_at = match stage.checked_sub(1).and_then(|before| run.pipeline().stages.get(before)) {

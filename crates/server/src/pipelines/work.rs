@@ -60,7 +60,7 @@ pub(super) async fn work(inner: &Inner, run: &Run, call: &Call) -> Report {
             let Against::Manifest { commit, images, services } = look::against(run, stage, environment) else {
                 return failed("a deployment is of the manifest");
             };
-            match other_than_shown(inner, run, stage, environment, call).await {
+            match other_than_shown(inner, run, call).await {
                 Ok(None) => {}
                 Ok(Some(why)) => return Report::Failed { message: why, undone: true },
                 Err(why) if spent(inner, call) < SHOWN_WITHIN_MS => return later(call, why),
@@ -92,18 +92,12 @@ pub(super) async fn work(inner: &Inner, run: &Run, call: &Call) -> Report {
 }
 
 /// What is about to be sent is what was approved: a server that came back with another manifest sends nothing else.
-async fn other_than_shown(
-    inner: &Inner,
-    run: &Run,
-    stage: &Stage,
-    environment: &LongLivedEnvironment,
-    call: &Call,
-) -> Result<Option<String>, String> {
+async fn other_than_shown(inner: &Inner, run: &Run, call: &Call) -> Result<Option<String>, String> {
     let Some(approved) = call.shown.as_ref().filter(|_| call.token.is_none() && !call.stop) else { return Ok(None) };
     if deploy::begun_by(inner, &call.environment, &by(call)).await.map_err(|error| error.to_string())?.is_some() {
         return Ok(None);
     }
-    let now = look::shown(inner, run, stage, environment, call.stage, true).await?;
+    let now = look::shown(inner, run, call.stage, true).await?;
     let other = match (now.images == approved.images, now.config == approved.config) {
         (true, true) => return Ok(None),
         (true, false) => "the settings that would be sent",
