@@ -21,4 +21,4 @@ pub use build::{Unfit, filled, template};
 pub use expr::{Expr, Id};
 pub use limits::{BODY, Excess, excess};
 pub use resources::{Properties, Resource};
-pub use template::{Export, Output, Parameter, Template};
+pub use template::{Draft, Export, Output, Parameter, Template};

@@ -1,12 +1,14 @@
 //! The template as a whole.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::expr::{Expr, Id};
 use crate::live::Metadata;
 use crate::node::Node;
-use crate::resources::Resource;
+use crate::resources::{Properties, Resource};
 
 /// In the order in which it is printed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,16 +54,68 @@ pub struct Export {
     pub name: Expr,
 }
 
-impl Template {
-    pub fn new(
-        description: String,
-        parameters: Vec<(Id, Parameter)>,
-        resources: Vec<(Id, Resource)>,
-        outputs: Vec<(Id, Output)>,
-    ) -> Self {
-        Self { version: "2010-09-09", description, metadata: None, parameters, resources, outputs }
+/// A template in the making, in the order in which things are added.
+#[derive(Debug, Clone, Default)]
+pub struct Draft {
+    parameters: Vec<(Id, Parameter)>,
+    resources: Vec<(Id, Resource)>,
+    outputs: Vec<(Id, Output)>,
+}
+
+impl Draft {
+    pub fn add(&mut self, id: Id, properties: Properties) -> Id {
+        self.add_after(id, properties, Vec::new())
     }
 
+    pub fn add_after(&mut self, id: Id, properties: Properties, depends_on: Vec<Id>) -> Id {
+        let resource = Resource { properties, depends_on, deletion_policy: None, update_replace_policy: None };
+        self.resources.push((id.clone(), resource));
+        id
+    }
+
+    /// Stays when it leaves the stack.
+    pub fn keep(&mut self, id: &Id) {
+        if let Some((_, resource)) = self.resources.iter_mut().find(|(own, _)| own == id) {
+            resource.deletion_policy = Some("Retain");
+            resource.update_replace_policy = Some("Retain");
+        }
+    }
+
+    pub fn has(&self, id: &Id) -> bool {
+        self.resources.iter().any(|(own, _)| own == id)
+    }
+
+    pub fn parameter(&mut self, id: Id, parameter: Parameter) -> Expr {
+        let reference = Expr::from(&id);
+        self.parameters.push((id, parameter));
+        reference
+    }
+
+    pub fn output(&mut self, id: &str, description: &str, value: Expr) {
+        self.outputs.push((Id::of(&[id]), Output { description: description.to_owned(), value, export: None }));
+    }
+
+    /// As `output`, for other stacks too.
+    pub fn exported(&mut self, id: &str, description: &str, value: Expr, name: Expr) {
+        let output = Output { description: description.to_owned(), value, export: Some(Export { name }) };
+        self.outputs.push((Id::of(&[id]), output));
+    }
+
+    /// # Errors
+    /// The first id that two parameters or resources have: CloudFormation knows either by it.
+    pub fn distinct(&self) -> Result<(), Id> {
+        let mut seen = BTreeSet::new();
+        let mut ids = self.parameters.iter().map(|(id, _)| id).chain(self.resources.iter().map(|(id, _)| id));
+        ids.find(|id| !seen.insert(id.as_str())).map_or(Ok(()), |id| Err(id.clone()))
+    }
+
+    pub fn done(self, description: String) -> Template {
+        let Self { parameters, resources, outputs } = self;
+        Template { version: "2010-09-09", description, metadata: None, parameters, resources, outputs }
+    }
+}
+
+impl Template {
     pub fn json(&self) -> String {
         Node::of(self).json()
     }

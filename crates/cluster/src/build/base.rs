@@ -27,7 +27,7 @@ pub fn cluster(infra: &Infra, providers: &[String]) -> Template {
     let mut build = Build::new(infra, None);
     let name = &infra.name;
     let cluster = Cluster { cluster_name: name.clone(), tags: build.tags() };
-    let cluster = build.add(Id::of(&["Cluster"]), Properties::Cluster(cluster));
+    let cluster = build.draft.add(Id::of(&["Cluster"]), Properties::Cluster(cluster));
     if let Some(first) = providers.first() {
         let associations = CapacityProviders {
             cluster: Expr::from(&cluster),
@@ -37,9 +37,9 @@ pub fn cluster(infra: &Infra, providers: &[String]) -> Template {
                 weight: 1,
             }],
         };
-        build.add(Id::of(&["ClusterCapacity"]), Properties::CapacityProviders(associations));
+        build.draft.add(Id::of(&["ClusterCapacity"]), Properties::CapacityProviders(associations));
     }
-    build.output("Cluster", "The cluster's name", Expr::from(&cluster));
+    build.draft.output("Cluster", "The cluster's name", Expr::from(&cluster));
     for (badge, who) in BADGES {
         let group = SecurityGroup {
             group_description: format!("Worn by {who} of cluster {name}"),
@@ -49,14 +49,14 @@ pub fn cluster(infra: &Infra, providers: &[String]) -> Template {
             tags: build.named(format!("{name} {badge} badge")),
         };
         let export = format!("{badge}BadgeSg");
-        let group = build.add(Id::of(&[&export]), Properties::SecurityGroup(group));
+        let group = build.draft.add(Id::of(&[&export]), Properties::SecurityGroup(group));
         build.exported(&export, &format!("Worn by {who}"), Expr::Attribute(group, "GroupId"));
     }
     // Wanted or not: versions that run may import it, and CloudFormation takes away no export that is imported.
     build.profile();
     let logs = LogGroup { log_group_name: log_group(name), retention_in_days: 30, tags: build.tags() };
-    build.add(Id::of(&["Logs"]), Properties::LogGroup(logs));
-    build.done(format!("Cluster {name}. Made by `landfall cluster deploy`: change infra.yml, not this."))
+    build.draft.add(Id::of(&["Logs"]), Properties::LogGroup(logs));
+    build.draft.done(format!("Cluster {name}. Made by `landfall cluster deploy`: change infra.yml, not this."))
 }
 
 const ASSOCIATIONS: &str = "AWS::ECS::ClusterCapacityProviderAssociations";
@@ -147,9 +147,9 @@ pub fn health(infra: &Infra) -> Template {
         placement_constraints: vec![PlacementConstraint { r#type: "memberOf", expression }],
         tags: build.tags(),
     };
-    let definition = build.add(Id::of(&["HealthTask"]), Properties::TaskDefinition(definition));
-    build.output(HEALTH_TASK, "The task definition's ARN", Expr::from(&definition));
-    build.done(format!("The task that proves instances of cluster {name}. Made by `landfall cluster deploy`."))
+    let definition = build.draft.add(Id::of(&["HealthTask"]), Properties::TaskDefinition(definition));
+    build.draft.output(HEALTH_TASK, "The task definition's ARN", Expr::from(&definition));
+    build.draft.done(format!("The task that proves instances of cluster {name}. Made by `landfall cluster deploy`."))
 }
 
 /// One that no service of an environment has: those are `/ecs/PROJECT-…`.
@@ -170,9 +170,9 @@ impl Build<'_> {
             policies: Vec::new(),
             tags: self.tags(),
         };
-        let role = self.add(Id::of(&["InstanceRole"]), Properties::Role(role));
+        let role = self.draft.add(Id::of(&["InstanceRole"]), Properties::Role(role));
         let profile = InstanceProfile { roles: vec![Expr::from(&role)] };
-        let profile = self.add(Id::of(&["InstanceProfile"]), Properties::InstanceProfile(profile));
+        let profile = self.draft.add(Id::of(&["InstanceProfile"]), Properties::InstanceProfile(profile));
         self.exported("InstanceProfile", "What instances may do", Expr::Attribute(profile, "Arn"));
     }
 }

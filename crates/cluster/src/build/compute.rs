@@ -30,11 +30,9 @@ pub fn compute(infra: &Infra, version: &Version, around: &Around) -> Result<Temp
     for group in &infra.groups {
         build.group(group, &common)?;
     }
-    if let Some(id) = build.same {
-        return Err(Unfit::SameId(id));
-    }
+    build.draft.distinct().map_err(Unfit::SameId)?;
     let name = &infra.name;
-    Ok(build.done(format!(
+    Ok(build.draft.done(format!(
         "Instances of cluster {name}, version {version}. Made by `landfall cluster deploy`: change infra.yml, not this."
     )))
 }
@@ -103,21 +101,21 @@ impl Build<'_> {
         };
         let what = "The instances' image: the same for as long as this version is there";
         let image = Parameter { r#type: "AWS::EC2::Image::Id", default, ..text(what) };
-        let image = self.parameter(Id::of(&["ImageId"]), image);
+        let image = self.draft.parameter(Id::of(&["ImageId"]), image);
         let what = "Set to active, it is not emptied; set to inactive, it is emptied and deleted";
         let status = Parameter {
             default: Some("inactive".to_owned()),
             allowed_values: vec!["active", "inactive"],
             ..text(what)
         };
-        let status = self.parameter(Id::of(&["Status"]), status);
+        let status = self.draft.parameter(Id::of(&["Status"]), status);
         let values = vec!["testing", "replacing", "done", "failed"];
         let what = "How far landfall is with it; not to be set by hand";
         let roll = Parameter { default: Some("testing".to_owned()), allowed_values: values, ..text(what) };
-        let roll = self.parameter(Id::of(&["Roll"]), roll);
-        self.output("Status", "Whether it is used, or emptied", status);
-        self.output("Roll", "How far landfall is with it", roll);
-        self.output("Image", "The instances' image", image.clone());
+        let roll = self.draft.parameter(Id::of(&["Roll"]), roll);
+        self.draft.output("Status", "Whether it is used, or emptied", status);
+        self.draft.output("Roll", "How far landfall is with it", roll);
+        self.draft.output("Image", "The instances' image", image.clone());
         image
     }
 
@@ -142,7 +140,7 @@ impl Build<'_> {
             (id, parameter)
         });
         let sized: Vec<(Id, Parameter)> = sized.collect();
-        sized.into_iter().map(|(id, parameter)| self.parameter(id, parameter)).collect()
+        sized.into_iter().map(|(id, parameter)| self.draft.parameter(id, parameter)).collect()
     }
 
     fn instance_group(&mut self) -> Id {
@@ -164,7 +162,7 @@ impl Build<'_> {
             security_group_egress: Vec::new(),
             tags: self.named(format!("{name} instances")),
         };
-        self.add(Id::of(&["InstanceSg"]), Properties::SecurityGroup(group))
+        self.draft.add(Id::of(&["InstanceSg"]), Properties::SecurityGroup(group))
     }
 
     fn launch(
@@ -201,7 +199,7 @@ impl Build<'_> {
             user_data: UserData { script: Expr::text(script) },
         };
         let template = LaunchTemplate { launch_template_data: data };
-        let template = self.add(Id::of(&[name, kind, "Template"]), Properties::LaunchTemplate(template));
+        let template = self.draft.add(Id::of(&[name, kind, "Template"]), Properties::LaunchTemplate(template));
         Ok(LaunchTemplateVersion {
             version: Expr::Attribute(template.clone(), "LatestVersionNumber"),
             launch_template_id: Expr::from(&template),
@@ -235,7 +233,7 @@ impl Build<'_> {
                 };
                 let group = self.instances(&fleet.name, (min, max), &common.place);
                 let group = InstanceGroup { mixed_instances_policy: Some(mixed), ..group };
-                let group = self.add(Id::of(&[&fleet.name, "Fleet"]), Properties::InstanceGroup(group));
+                let group = self.draft.add(Id::of(&[&fleet.name, "Fleet"]), Properties::InstanceGroup(group));
                 self.capacity(&fleet.name, group, common.version);
             }
             _ => {}
@@ -250,7 +248,7 @@ impl Build<'_> {
         if let [min, max] = self.size(&group.name, true, bounds).as_slice() {
             let properties = self.instances(&group.name, (min, max), &common.place);
             let properties = InstanceGroup { launch_template: Some(launch), ..properties };
-            let id = self.add(Id::of(&[&group.name, "Group"]), Properties::InstanceGroup(properties));
+            let id = self.draft.add(Id::of(&[&group.name, "Group"]), Properties::InstanceGroup(properties));
             self.capacity(&group.name, id, common.version);
         }
         Ok(())
@@ -288,12 +286,12 @@ impl Build<'_> {
                 managed_draining: Some("ENABLED"),
             },
         };
-        self.add(Id::of(&[name, "Capacity"]), Properties::CapacityProvider(properties));
+        self.draft.add(Id::of(&[name, "Capacity"]), Properties::CapacityProvider(properties));
     }
 
     fn request(&mut self, fleet: &Fleet, launch: LaunchTemplateVersion, target: Expr, place: &Place) {
         let role = Id::of(&["SpotFleetRole"]);
-        if !self.resources.iter().any(|(id, _)| *id == role) {
+        if !self.draft.has(&role) {
             let managed = "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonEC2SpotFleetTaggingRole";
             let properties = Role {
                 description: format!("Spot Fleets of cluster {}", self.infra.name),
@@ -302,7 +300,7 @@ impl Build<'_> {
                 policies: Vec::new(),
                 tags: self.tags(),
             };
-            self.add(role.clone(), Properties::Role(properties));
+            self.draft.add(role.clone(), Properties::Role(properties));
         }
         // One for each type in each place: nobody says several of either at once.
         let places: Vec<(Option<Expr>, Option<String>)> = match place {
@@ -330,7 +328,7 @@ impl Build<'_> {
             }],
         };
         let properties = SpotFleet { spot_fleet_request_config_data: request };
-        self.add(Id::of(&[&fleet.name, "Fleet"]), Properties::SpotFleet(properties));
+        self.draft.add(Id::of(&[&fleet.name, "Fleet"]), Properties::SpotFleet(properties));
     }
 }
 

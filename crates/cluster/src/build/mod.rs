@@ -10,8 +10,8 @@ pub use compute::{compute, providers};
 pub use launch::user_data;
 pub use sizes::{Standing, restanding, sizes};
 
-use landfall_stack::resources::{Properties, Resource, Tag};
-use landfall_stack::{Export, Expr, Id, Output, Parameter, Template};
+use landfall_stack::resources::Tag;
+use landfall_stack::{Draft, Expr, Id};
 
 use crate::infra::{Image, Infra};
 use crate::names::{LABEL_CLUSTER, LABEL_VERSION, Version, export};
@@ -84,46 +84,17 @@ impl Infra {
 struct Build<'a> {
     infra: &'a Infra,
     version: Option<&'a Version>,
-    parameters: Vec<(Id, Parameter)>,
-    resources: Vec<(Id, Resource)>,
-    outputs: Vec<(Id, Output)>,
-    /// The first that two resources would have.
-    same: Option<Id>,
+    draft: Draft,
 }
 
 impl<'a> Build<'a> {
     fn new(infra: &'a Infra, version: Option<&'a Version>) -> Self {
-        Self { infra, version, parameters: Vec::new(), resources: Vec::new(), outputs: Vec::new(), same: None }
+        Self { infra, version, draft: Draft::default() }
     }
 
-    fn done(self, description: String) -> Template {
-        Template::new(description, self.parameters, self.resources, self.outputs)
-    }
-
-    fn add(&mut self, id: Id, properties: Properties) -> Id {
-        let resource =
-            Resource { properties, depends_on: Vec::new(), deletion_policy: None, update_replace_policy: None };
-        if self.resources.iter().any(|(own, _)| *own == id) {
-            self.same.get_or_insert_with(|| id.clone());
-        }
-        self.resources.push((id.clone(), resource));
-        id
-    }
-
-    fn output(&mut self, id: &str, description: &str, value: Expr) {
-        self.outputs.push((Id::of(&[id]), Output { description: description.to_owned(), value, export: None }));
-    }
-
-    /// As `output`, for other stacks too: `dev-cluster:ALBBadgeSg`.
+    /// For other stacks too: `dev-cluster:ALBBadgeSg`.
     fn exported(&mut self, id: &str, description: &str, value: Expr) {
-        let export = Some(Export { name: Expr::text(export(&self.infra.name, id)) });
-        self.outputs.push((Id::of(&[id]), Output { description: description.to_owned(), value, export }));
-    }
-
-    fn parameter(&mut self, id: Id, parameter: Parameter) -> Expr {
-        let reference = Expr::from(&id);
-        self.parameters.push((id, parameter));
-        reference
+        self.draft.exported(id, description, value, Expr::text(export(&self.infra.name, id)));
     }
 
     fn tags(&self) -> Vec<Tag> {

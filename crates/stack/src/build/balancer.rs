@@ -95,7 +95,7 @@ impl<'a> Build<'a> {
             tags: self.tags(),
         };
         let ways = network.way_in.iter().cloned().collect();
-        let balancer = self.add_after(Id::of(&["LoadBalancer"]), Properties::LoadBalancer(balancer), ways);
+        let balancer = self.draft.add_after(Id::of(&["LoadBalancer"]), Properties::LoadBalancer(balancer), ways);
         let groups: BTreeMap<String, Id> = balanced
             .iter()
             .filter_map(|service| {
@@ -123,7 +123,7 @@ impl<'a> Build<'a> {
             certificates: certificate.into_iter().map(|arn| ListenerCertificate { certificate_arn: arn }).collect(),
             default_actions: vec![answer],
         };
-        let listener = self.add(Id::of(&["Listener"]), Properties::Listener(listener));
+        let listener = self.draft.add(Id::of(&["Listener"]), Properties::Listener(listener));
         if redirected {
             let redirect = Redirect { protocol: "HTTPS", port: "443".to_owned(), status_code: "HTTP_301" };
             let plain = Listener {
@@ -134,7 +134,7 @@ impl<'a> Build<'a> {
                 certificates: Vec::new(),
                 default_actions: vec![Action::Redirect { redirect_config: redirect }],
             };
-            self.add(Id::of(&["HttpListener"]), Properties::Listener(plain));
+            self.draft.add(Id::of(&["HttpListener"]), Properties::Listener(plain));
         }
         let mut leads = BTreeMap::new();
         for (index, service) in (1..).zip(&balanced) {
@@ -151,11 +151,11 @@ impl<'a> Build<'a> {
             Some(url) => Expr::Text(url),
             None => Expr::sub(url(self.encrypted(), &address.within(), port)),
         };
-        self.output("Url", "Where it answers", shown);
-        self.output("LoadBalancerDnsName", "The load balancer's own name", address);
+        self.draft.output("Url", "Where it answers", shown);
+        self.draft.output("LoadBalancerDnsName", "The load balancer's own name", address);
         if balanced.iter().any(|service| service.launch_type == LaunchType::Ec2) {
             let who = "Who must be let in by instances that the stack does not make";
-            self.output("LoadBalancerSecurityGroup", who, Expr::Attribute(group, "GroupId"));
+            self.draft.output("LoadBalancerSecurityGroup", who, Expr::Attribute(group, "GroupId"));
         }
         Some(Balancer { groups, leads })
     }
@@ -189,7 +189,7 @@ impl<'a> Build<'a> {
             security_group_egress: egress.collect(),
             tags: self.named("load balancer"),
         };
-        self.add(group_id(), Properties::SecurityGroup(group))
+        self.draft.add(group_id(), Properties::SecurityGroup(group))
     }
 
     fn target_group(&mut self, service: &Service, binding: &LoadBalancerBinding, network: &Network) -> Id {
@@ -221,7 +221,7 @@ impl<'a> Build<'a> {
             ],
             tags: self.tags(),
         };
-        self.add(Id::of(&[&service.name, "TargetGroup"]), Properties::TargetGroup(group))
+        self.draft.add(Id::of(&[&service.name, "TargetGroup"]), Properties::TargetGroup(group))
     }
 
     fn rule(&mut self, service: &str, rule: &Rule, priority: u32, listener: &Id, group: &Id) -> Id {
@@ -234,7 +234,7 @@ impl<'a> Build<'a> {
         }
         let rule =
             ListenerRule { listener_arn: Expr::from(listener), priority, conditions, actions: vec![forward(group)] };
-        self.add(Id::of(&[service, "Rule"]), Properties::ListenerRule(rule))
+        self.draft.add(Id::of(&[service, "Rule"]), Properties::ListenerRule(rule))
     }
 
     /// The target's, or one that is made and validated in the zone.
@@ -253,7 +253,7 @@ impl<'a> Build<'a> {
             domain_validation_options: hosts.iter().map(validation).collect(),
             tags: self.tags(),
         };
-        let id = self.add(Id::of(&["Certificate"]), Properties::Certificate(certificate));
+        let id = self.draft.add(Id::of(&["Certificate"]), Properties::Certificate(certificate));
         Some(Expr::from(&id))
     }
 
@@ -270,7 +270,7 @@ impl<'a> Build<'a> {
                 },
             };
             let whole = host.replace('*', "any");
-            self.add(Id::of(&[&whole, "Record"]), Properties::RecordSet(record));
+            self.draft.add(Id::of(&[&whole, "Record"]), Properties::RecordSet(record));
         }
     }
 }

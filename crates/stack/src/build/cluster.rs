@@ -56,7 +56,7 @@ impl Build<'_> {
             return Cluster { name: Expr::text(name), arn, capacity: None };
         };
         let cluster = ClusterProperties { cluster_name: given.clone(), tags: self.tags() };
-        let id = self.add(Id::of(&["Cluster"]), Properties::Cluster(cluster));
+        let id = self.draft.add(Id::of(&["Cluster"]), Properties::Cluster(cluster));
         let capacity = instances.as_ref().map(|instances| self.capacity(instances, &id, network));
         Cluster { name: Expr::from(&id), arn: Expr::Attribute(id, "Arn"), capacity }
     }
@@ -83,7 +83,7 @@ impl Build<'_> {
             security_group_egress: Vec::new(),
             tags: self.named("instances"),
         };
-        let group = self.add(Id::of(&["InstanceSecurityGroup"]), Properties::SecurityGroup(group));
+        let group = self.draft.add(Id::of(&["InstanceSecurityGroup"]), Properties::SecurityGroup(group));
         let managed = "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role";
         let role = Role {
             description: format!("Instances of {} as ECS's agent", self.prefix()),
@@ -92,9 +92,9 @@ impl Build<'_> {
             policies: Vec::new(),
             tags: self.tags(),
         };
-        let role = self.add(Id::of(&["InstanceRole"]), Properties::Role(role));
+        let role = self.draft.add(Id::of(&["InstanceRole"]), Properties::Role(role));
         let profile = InstanceProfile { roles: vec![Expr::from(&role)] };
-        let profile = self.add(Id::of(&["InstanceProfile"]), Properties::InstanceProfile(profile));
+        let profile = self.draft.add(Id::of(&["InstanceProfile"]), Properties::InstanceProfile(profile));
         let script = format!("#!/bin/sh\necho ECS_CLUSTER=${{{cluster}}} >> /etc/ecs/ecs.config\n");
         let data = LaunchTemplateData {
             image_id: Expr::text(IMAGE),
@@ -108,7 +108,7 @@ impl Build<'_> {
             user_data: UserData { script: Expr::sub(script) },
         };
         let launch = LaunchTemplate { launch_template_data: data };
-        let launch = self.add(Id::of(&["InstanceTemplate"]), Properties::LaunchTemplate(launch));
+        let launch = self.draft.add(Id::of(&["InstanceTemplate"]), Properties::LaunchTemplate(launch));
         let propagated =
             |tag: crate::resources::Tag| PropagatedTag { key: tag.key, value: tag.value, propagate_at_launch: true };
         let instance_group = InstanceGroup {
@@ -126,7 +126,7 @@ impl Build<'_> {
         };
         let ways = network.ways_out.clone();
         let properties = Properties::InstanceGroup(instance_group);
-        let instance_group = self.add_after(Id::of(&["InstanceGroup"]), properties, ways);
+        let instance_group = self.draft.add_after(Id::of(&["InstanceGroup"]), properties, ways);
         let provider = CapacityProvider {
             name: None,
             auto_scaling_group_provider: GroupProvider {
@@ -136,14 +136,14 @@ impl Build<'_> {
                 managed_draining: None,
             },
         };
-        let provider = self.add(Id::of(&["CapacityProvider"]), Properties::CapacityProvider(provider));
+        let provider = self.draft.add(Id::of(&["CapacityProvider"]), Properties::CapacityProvider(provider));
         let strategy = vec![CapacityStrategy { capacity_provider: Expr::from(&provider), weight: 1 }];
         let providers = CapacityProviders {
             cluster: Expr::from(cluster),
             capacity_providers: vec![Expr::from(&provider)],
             default_capacity_provider_strategy: strategy,
         };
-        let associated = self.add(Id::of(&["ClusterCapacity"]), Properties::CapacityProviders(providers));
+        let associated = self.draft.add(Id::of(&["ClusterCapacity"]), Properties::CapacityProviders(providers));
         Capacity { provider, associated }
     }
 }

@@ -115,11 +115,7 @@ impl Build<'_> {
             allowed_values: Vec::new(),
             constraint_description: Some("an image reference"),
         };
-        if self.parameters.iter().any(|(own, _)| *own == id) {
-            self.same.get_or_insert_with(|| id.clone());
-        }
-        self.parameters.push((id.clone(), parameter));
-        Expr::from(&id)
+        self.draft.parameter(id, parameter)
     }
 
     /// The image that is awaited for the commit; `None` where something else is needed to know it.

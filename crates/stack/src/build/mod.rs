@@ -20,8 +20,8 @@ use landfall_model::inventory::TAG_ENVIRONMENT;
 use landfall_model::stack::Stack;
 
 use crate::expr::{Expr, Id};
-use crate::resources::{Properties, Resource, Tag};
-use crate::template::{Output, Parameter, Template};
+use crate::resources::Tag;
+use crate::template::{Draft, Template};
 
 /// No template can be made of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,26 +52,13 @@ pub fn template(app: &App, environment: &str, commit: Option<&str>) -> Result<Te
     let target = target.ok_or_else(|| Unfit::NoPlace(name.to_owned()))?;
     let named = environment.services.iter();
     let services: Vec<&Service> = named.filter_map(|name| app.services.get(name)).collect();
-    let mut build = Build {
-        app,
-        environment,
-        stack,
-        target,
-        services,
-        commit,
-        parameters: Vec::new(),
-        resources: Vec::new(),
-        outputs: Vec::new(),
-        same: None,
-    };
+    let mut build = Build { app, environment, stack, target, services, commit, draft: Draft::default() };
     build.fits()?;
     build.all();
-    if let Some(id) = build.same {
-        return Err(Unfit::SameId(id));
-    }
+    build.draft.distinct().map_err(Unfit::SameId)?;
     let project = &app.project;
     let description = format!("{project}, {name}. Made by `landfall template {name}`: change the manifest, not this.");
-    Ok(Template::new(description, build.parameters, build.resources, build.outputs))
+    Ok(build.draft.done(description))
 }
 
 struct Build<'a> {
@@ -81,11 +68,7 @@ struct Build<'a> {
     target: &'a AwsTarget,
     services: Vec<&'a Service>,
     commit: Option<&'a str>,
-    parameters: Vec<(Id, Parameter)>,
-    resources: Vec<(Id, Resource)>,
-    outputs: Vec<(Id, Output)>,
-    /// The first that two resources would have.
-    same: Option<Id>,
+    draft: Draft,
 }
 
 impl<'a> Build<'a> {
@@ -117,32 +100,7 @@ impl<'a> Build<'a> {
             made.insert(service.name.as_str(), one);
         }
         self.schedules(&cluster, &made);
-        self.output("Cluster", "The cluster's name", cluster.name.clone());
-    }
-
-    fn add(&mut self, id: Id, properties: Properties) -> Id {
-        self.add_after(id, properties, Vec::new())
-    }
-
-    fn add_after(&mut self, id: Id, properties: Properties, depends_on: Vec<Id>) -> Id {
-        let resource = Resource { properties, depends_on, deletion_policy: None, update_replace_policy: None };
-        if self.resources.iter().any(|(own, _)| *own == id) {
-            self.same.get_or_insert_with(|| id.clone());
-        }
-        self.resources.push((id.clone(), resource));
-        id
-    }
-
-    /// Stays when it leaves the stack.
-    fn keep(&mut self, id: &Id) {
-        if let Some((_, resource)) = self.resources.iter_mut().find(|(own, _)| own == id) {
-            resource.deletion_policy = Some("Retain");
-            resource.update_replace_policy = Some("Retain");
-        }
-    }
-
-    fn output(&mut self, id: &str, description: &str, value: Expr) {
-        self.outputs.push((Id::of(&[id]), Output { description: description.to_owned(), value, export: None }));
+        self.draft.output("Cluster", "The cluster's name", cluster.name.clone());
     }
 
     /// `my-project@prod`, as everything of this environment has it.

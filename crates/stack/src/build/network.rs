@@ -55,11 +55,13 @@ impl Build<'_> {
         let tags = self.named("vpc");
         let properties =
             Vpc { cidr_block: cidr.to_owned(), enable_dns_hostnames: true, enable_dns_support: true, tags };
-        let vpc = self.add(Id::of(&["Vpc"]), Properties::Vpc(properties));
+        let vpc = self.draft.add(Id::of(&["Vpc"]), Properties::Vpc(properties));
         let tags = self.named("gateway");
-        let gateway = self.add(Id::of(&["InternetGateway"]), Properties::InternetGateway(InternetGateway { tags }));
+        let gateway =
+            self.draft.add(Id::of(&["InternetGateway"]), Properties::InternetGateway(InternetGateway { tags }));
         let attachment = GatewayAttachment { vpc_id: Expr::from(&vpc), internet_gateway_id: Expr::from(&gateway) };
-        let attached = self.add(Id::of(&["InternetGatewayAttachment"]), Properties::GatewayAttachment(attachment));
+        let attached =
+            self.draft.add(Id::of(&["InternetGatewayAttachment"]), Properties::GatewayAttachment(attachment));
         let mut network = Network {
             block: Some(Expr::text(cidr)),
             vpc: Expr::from(&vpc),
@@ -78,7 +80,7 @@ impl Build<'_> {
             gateway_id: Some(Expr::from(&gateway)),
             nat_gateway_id: None,
         };
-        let out = self.add_after(Id::of(&["PublicRoute"]), Properties::Route(route), vec![attached.clone()]);
+        let out = self.draft.add_after(Id::of(&["PublicRoute"]), Properties::Route(route), vec![attached.clone()]);
         let mut public = Vec::new();
         for zone in 0..ZONES {
             public.push(self.subnet("Public", zone, &vpc, &table, blocks.next().unwrap_or_default(), nat == Nat::None));
@@ -104,7 +106,7 @@ impl Build<'_> {
                 gateway_id: None,
                 nat_gateway_id: Some(Expr::from(&gateway)),
             };
-            network.ways_out.push(self.add(Id::of(&[&which, "Route"]), Properties::Route(route)));
+            network.ways_out.push(self.draft.add(Id::of(&[&which, "Route"]), Properties::Route(route)));
             let subnet = self.subnet("Private", zone, &vpc, &table, blocks.next().unwrap_or_default(), false);
             network.task_subnets.push(Expr::from(&subnet));
         }
@@ -114,7 +116,7 @@ impl Build<'_> {
     fn table(&mut self, which: &str, vpc: &Id) -> Id {
         let tags = self.named(&which.to_ascii_lowercase());
         let table = RouteTable { vpc_id: Expr::from(vpc), tags };
-        self.add(Id::of(&[which, "RouteTable"]), Properties::RouteTable(table))
+        self.draft.add(Id::of(&[which, "RouteTable"]), Properties::RouteTable(table))
     }
 
     fn subnet(&mut self, kind: &str, zone: u8, vpc: &Id, table: &Id, block: String, addresses: bool) -> Id {
@@ -126,10 +128,10 @@ impl Build<'_> {
             map_public_ip_on_launch: addresses,
             tags: self.named(&format!("{}{number}", kind.to_ascii_lowercase())),
         };
-        let id = self.add(Id::of(&[kind, "Subnet", &number]), Properties::Subnet(subnet));
+        let id = self.draft.add(Id::of(&[kind, "Subnet", &number]), Properties::Subnet(subnet));
         let association = RouteTableAssociation { route_table_id: Expr::from(table), subnet_id: Expr::from(&id) };
         let name = Id::of(&[kind, "Subnet", &number, "Association"]);
-        self.add(name, Properties::RouteTableAssociation(association));
+        self.draft.add(name, Properties::RouteTableAssociation(association));
         id
     }
 
@@ -137,11 +139,14 @@ impl Build<'_> {
         let number = (zone + 1).to_string();
         let tags = self.named(&format!("nat{number}"));
         let address = Address { domain: "vpc", tags: tags.clone() };
-        let address =
-            self.add_after(Id::of(&["NatAddress", &number]), Properties::Address(address), vec![attached.clone()]);
+        let address = self.draft.add_after(
+            Id::of(&["NatAddress", &number]),
+            Properties::Address(address),
+            vec![attached.clone()],
+        );
         let gateway =
             NatGateway { allocation_id: Expr::Attribute(address, "AllocationId"), subnet_id: Expr::from(subnet), tags };
-        self.add(Id::of(&["NatGateway", &number]), Properties::NatGateway(gateway))
+        self.draft.add(Id::of(&["NatGateway", &number]), Properties::NatGateway(gateway))
     }
 }
 

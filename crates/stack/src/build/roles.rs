@@ -51,7 +51,7 @@ impl Build<'_> {
             policies,
             tags: self.tags(),
         };
-        let id = self.add(Id::of(id), Properties::Role(role));
+        let id = self.draft.add(Id::of(id), Properties::Role(role));
         Expr::Attribute(id, "Arn")
     }
 

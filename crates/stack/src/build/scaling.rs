@@ -28,7 +28,7 @@ impl Build<'_> {
             max_capacity: scaling.max,
             scheduled_actions: scheduled.collect(),
         };
-        let target = self.add(Id::of(&[service, "ScalableTarget"]), Properties::ScalableTarget(target));
+        let target = self.draft.add(Id::of(&[service, "ScalableTarget"]), Properties::ScalableTarget(target));
         let policy = ScalingPolicy {
             policy_name: format!("{} cpu", self.full_name(service)),
             policy_type: "TargetTrackingScaling",
@@ -40,6 +40,6 @@ impl Build<'_> {
                 scale_out_cooldown: scaling.scale_out_cooldown,
             },
         };
-        self.add(Id::of(&[service, "CpuScaling"]), Properties::ScalingPolicy(policy));
+        self.draft.add(Id::of(&[service, "CpuScaling"]), Properties::ScalingPolicy(policy));
     }
 }

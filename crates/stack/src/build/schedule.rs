@@ -84,7 +84,7 @@ impl Build<'_> {
                     retry_policy: Retries { maximum_retry_attempts: RETRIES },
                 },
             };
-            self.add(Id::of(&[name, "Schedule"]), Properties::Schedule(properties));
+            self.draft.add(Id::of(&[name, "Schedule"]), Properties::Schedule(properties));
         }
     }
 }

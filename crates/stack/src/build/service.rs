@@ -56,7 +56,7 @@ impl<'a> Build<'a> {
                     security_group_egress: Vec::new(),
                     tags: self.named(&service.name),
                 };
-                let id = self.add(Id::of(&[&service.name, "SecurityGroup"]), Properties::SecurityGroup(group));
+                let id = self.draft.add(Id::of(&[&service.name, "SecurityGroup"]), Properties::SecurityGroup(group));
                 (service.name.as_str(), id)
             })
             .collect()
@@ -125,10 +125,10 @@ impl<'a> Build<'a> {
             propagate_tags: "SERVICE",
             tags: self.tags(),
         };
-        let id = self.add_after(Id::of(&[name, "Service"]), Properties::Service(properties), after);
+        let id = self.draft.add_after(Id::of(&[name, "Service"]), Properties::Service(properties), after);
         self.scaling(name, &id, cluster);
         let shown = format!("Name of service {name}");
-        self.output(Id::of(&[name, "ServiceName"]).as_str(), &shown, Expr::Attribute(id, "Name"));
+        self.draft.output(Id::of(&[name, "ServiceName"]).as_str(), &shown, Expr::Attribute(id, "Name"));
         Made { definition, roles, launch_type: service.launch_type, awsvpc }
     }
 
@@ -142,7 +142,7 @@ impl<'a> Build<'a> {
             retention_in_days: self.stack.log_retention,
             tags: self.tags(),
         };
-        Some(self.add(Id::of(&[service, "LogGroup"]), Properties::LogGroup(group)))
+        Some(self.draft.add(Id::of(&[service, "LogGroup"]), Properties::LogGroup(group)))
     }
 
     fn task_definition(&mut self, service: &Service, log_group: Option<&Id>, roles: &Roles, volumes: &Volumes) -> Id {
@@ -169,7 +169,7 @@ impl<'a> Build<'a> {
             placement_constraints: Vec::new(),
             tags: self.tags(),
         };
-        self.add(Id::of(&[name, "TaskDefinition"]), Properties::TaskDefinition(properties))
+        self.draft.add(Id::of(&[name, "TaskDefinition"]), Properties::TaskDefinition(properties))
     }
 
     /// What scales by itself is left at what it is.

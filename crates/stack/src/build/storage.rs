@@ -85,8 +85,8 @@ impl<'a> Build<'a> {
             backup_policy: BackupPolicy { status: "ENABLED" },
             file_system_tags: self.named(name),
         };
-        let id = self.add(Id::of(&[name, "FileSystem"]), Properties::FileSystem(properties));
-        self.keep(&id);
+        let id = self.draft.add(Id::of(&[name, "FileSystem"]), Properties::FileSystem(properties));
+        self.draft.keep(&id);
         let mounting = groups.iter().filter(|(service, _)| self.mounted(service).iter().any(|(own, _)| *own == name));
         let ingress = mounting.map(|(service, group)| Ingress {
             description: format!("Files, of service {service}"),
@@ -103,7 +103,7 @@ impl<'a> Build<'a> {
             security_group_egress: Vec::new(),
             tags: self.named(name),
         };
-        let group = self.add(Id::of(&[name, "FileSystemSecurityGroup"]), Properties::SecurityGroup(group));
+        let group = self.draft.add(Id::of(&[name, "FileSystemSecurityGroup"]), Properties::SecurityGroup(group));
         let mut targets = Vec::new();
         for (number, subnet) in (1..).zip(network.task_subnets.clone()) {
             let target = MountTarget {
@@ -112,7 +112,7 @@ impl<'a> Build<'a> {
                 security_groups: vec![Expr::from(&group)],
             };
             let target_id = Id::of(&[name, "MountTarget", &i32::to_string(&number)]);
-            targets.push(self.add(target_id, Properties::MountTarget(target)));
+            targets.push(self.draft.add(target_id, Properties::MountTarget(target)));
         }
         FileSystem { arn: Expr::Attribute(id.clone(), "Arn"), id: Expr::from(&id), targets }
     }

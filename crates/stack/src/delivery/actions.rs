@@ -61,8 +61,8 @@ impl<'a> Build<'a> {
             stages,
             tags: self.tags(),
         };
-        let id = self.add(Id::of(&[&pipeline.name, "Pipeline"]), Properties::Pipeline(made));
-        self.output(id.as_str(), &format!("The pipeline {}", pipeline.name), Expr::from(&id));
+        let id = self.draft.add(Id::of(&[&pipeline.name, "Pipeline"]), Properties::Pipeline(made));
+        self.draft.output(id.as_str(), &format!("The pipeline {}", pipeline.name), Expr::from(&id));
         Ok(())
     }
 

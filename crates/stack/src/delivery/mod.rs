@@ -25,8 +25,8 @@ use crate::resources::delivery::{
     Algorithm, Bucket, BucketEncryption, BucketPolicy, Encryption, Expiry, Incomplete, Noncurrent, Ownership,
     PublicAccess, Rules, Subscription, Topic, Versioning,
 };
-use crate::resources::{Properties, Resource, Tag};
-use crate::template::{Output, Parameter, Template};
+use crate::resources::{Properties, Tag};
+use crate::template::{Draft, Parameter, Template};
 
 /// Of jobs and their artifacts.
 const DAYS: u32 = 30;
@@ -102,20 +102,9 @@ pub fn codepipeline(ask: &Ask<'_>) -> Result<Exported, Undeliverable> {
     }
     // Those that others come after are first.
     pipelines.sort_by_key(|one| (one.on.after.is_some(), one.name.clone()));
-    let mut build = Build {
-        ask,
-        repository: repository(app)?,
-        pipelines,
-        parameters: Vec::new(),
-        resources: Vec::new(),
-        outputs: Vec::new(),
-        notes: Vec::new(),
-        same: None,
-    };
+    let mut build = Build { ask, repository: repository(app)?, pipelines, draft: Draft::default(), notes: Vec::new() };
     build.all()?;
-    if let Some(id) = build.same {
-        return Err(Undeliverable::SameId(id));
-    }
+    build.draft.distinct().map_err(Undeliverable::SameId)?;
     let project = &app.project;
     let names: Vec<&str> = build.pipelines.iter().map(|one| one.name.as_str()).collect();
     let plural = if names.len() == 1 { "pipeline" } else { "pipelines" };
@@ -123,8 +112,7 @@ pub fn codepipeline(ask: &Ask<'_>) -> Result<Exported, Undeliverable> {
         "{project}, {plural} {}. Made by `landfall pipeline export codepipeline`: change the manifest, not this.",
         names.join(" and ")
     );
-    let template = Template::new(description, build.parameters, build.resources, build.outputs);
-    Ok(Exported { template, notes: build.notes })
+    Ok(Exported { template: build.draft.done(description), notes: build.notes })
 }
 
 fn repository(app: &App) -> Result<String, Undeliverable> {
@@ -141,11 +129,8 @@ struct Build<'a> {
     /// `owner/name`
     repository: String,
     pipelines: Vec<&'a Pipeline>,
-    parameters: Vec<(Id, Parameter)>,
-    resources: Vec<(Id, Resource)>,
-    outputs: Vec<(Id, Output)>,
+    draft: Draft,
     notes: Vec<String>,
-    same: Option<Id>,
 }
 
 impl<'a> Build<'a> {
@@ -184,7 +169,7 @@ impl<'a> Build<'a> {
             Some(state) => Expr::text(format!("s3://{}/{}", state.bucket, state.prefix)),
             None => {
                 let bucket = self.bucket("State", false);
-                self.output(
+                self.draft.output(
                     "State",
                     "Landfall's state, for `--state`",
                     Expr::sub(format!("s3://${{{bucket}}}/landfall")),
@@ -197,16 +182,6 @@ impl<'a> Build<'a> {
             self.pipeline(pipeline, &around)?;
         }
         Ok(())
-    }
-
-    fn add(&mut self, id: Id, properties: Properties) -> Id {
-        let resource =
-            Resource { properties, depends_on: Vec::new(), deletion_policy: None, update_replace_policy: None };
-        if self.resources.iter().any(|(own, _)| *own == id) {
-            self.same.get_or_insert_with(|| id.clone());
-        }
-        self.resources.push((id.clone(), resource));
-        id
     }
 
     fn parameter(
@@ -225,11 +200,7 @@ impl<'a> Build<'a> {
             allowed_values: Vec::new(),
             constraint_description: Some(constraint_description),
         };
-        self.parameters.push((Id::of(&[id]), parameter));
-    }
-
-    fn output(&mut self, id: &str, description: &str, value: Expr) {
-        self.outputs.push((Id::of(&[id]), Output { description: description.to_owned(), value, export: None }));
+        self.draft.parameter(Id::of(&[id]), parameter);
     }
 
     fn note(&mut self, text: impl Into<String>) {
@@ -269,16 +240,13 @@ impl<'a> Build<'a> {
             lifecycle_configuration: Rules { rules: vec![expiry] },
             tags: self.tags(),
         };
-        let bucket = self.add(Id::of(&[id, "Bucket"]), Properties::Bucket(bucket));
-        if let Some((_, resource)) = self.resources.last_mut() {
-            resource.deletion_policy = Some("Retain");
-            resource.update_replace_policy = Some("Retain");
-        }
+        let bucket = self.draft.add(Id::of(&[id, "Bucket"]), Properties::Bucket(bucket));
+        self.draft.keep(&bucket);
         let all = [Expr::Attribute(bucket.clone(), "Arn"), Expr::sub(format!("${{{bucket}.Arn}}/*"))];
         let plain =
             Statement::deny_all("OverTlsOnly", &["s3:*"], all).when("Bool", "aws:SecureTransport", "false".into());
         let policy = BucketPolicy { bucket: Expr::from(&bucket), policy_document: Policy::new(vec![plain]) };
-        self.add(Id::of(&[id, "BucketPolicy"]), Properties::BucketPolicy(policy));
+        self.draft.add(Id::of(&[id, "BucketPolicy"]), Properties::BucketPolicy(policy));
         bucket
     }
 
@@ -288,14 +256,14 @@ impl<'a> Build<'a> {
             kms_master_key_id: "alias/aws/sns",
             tags: self.tags(),
         };
-        let topic = self.add(Id::of(&["ApprovalTopic"]), Properties::Topic(topic));
+        let topic = self.draft.add(Id::of(&["ApprovalTopic"]), Properties::Topic(topic));
         let mail = Subscription {
             topic_arn: Expr::from(&topic),
             protocol: "email",
             endpoint: Expr::Ref(Id::of(&["ApproverEmail"])),
         };
-        self.add(Id::of(&["ApprovalMail"]), Properties::Subscription(mail));
-        self.output("ApprovalTopic", "Who subscribes is asked for approval too", Expr::from(&topic));
+        self.draft.add(Id::of(&["ApprovalMail"]), Properties::Subscription(mail));
+        self.draft.output("ApprovalTopic", "Who subscribes is asked for approval too", Expr::from(&topic));
         topic
     }
 
@@ -348,12 +316,12 @@ impl<'a> Build<'a> {
             policies: vec![InlinePolicy { policy_name: "rights", policy_document: policy }],
             tags: self.tags(),
         };
-        Expr::Attribute(self.add(id, Properties::Role(role)), "Arn")
+        Expr::Attribute(self.draft.add(id, Properties::Role(role)), "Arn")
     }
 
     fn log_group(&mut self, id: Id, name: String) -> Id {
         let group = LogGroup { log_group_name: name, retention_in_days: DAYS, tags: self.tags() };
-        self.add(id, Properties::LogGroup(group))
+        self.draft.add(id, Properties::LogGroup(group))
     }
 }
 

@@ -83,7 +83,7 @@ impl Build<'_> {
             timeout_in_minutes: job.timeout,
             tags: self.tags(),
         };
-        self.add(id("Project"), Properties::Project(project))
+        self.draft.add(id("Project"), Properties::Project(project))
     }
 
     /// Both of its names: connections made before 2024 have the old one.
