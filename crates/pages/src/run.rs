@@ -4,7 +4,7 @@ use askama::Template;
 use landfall_model::Timestamp;
 use landfall_model::pipeline::OnDeadline;
 use landfall_pipeline::{
-    ApprovalView, AskedView, RunState, RunView, Shown, StageState, StageView, Via, Vote, WorkState,
+    ApprovalView, AskedView, RunState, RunView, Shown, StageState, StageView, Via, Vote, WorkState, bare,
 };
 
 use crate::time::{Time, between, duration};
@@ -268,11 +268,6 @@ fn said(vote: &Vote) -> Said<'_> {
         Via::Page => "approved here,",
     };
     Said { who: bare(&vote.by), word, class: "good", at: Time::of(vote.at), comment: vote.comment.as_deref() }
-}
-
-/// `anna` of `cli:anna`.
-fn bare(name: &str) -> &str {
-    name.rsplit(':').next().unwrap_or(name)
 }
 
 /// An address that a browser may open from here: nothing that runs.

@@ -33,7 +33,7 @@ pub use event::{Event, Outcome, Record, Report, Signal, Surveyed, Via, Vote};
 pub use handle::{Context, Input, Peer, Refused, Transition};
 pub use next::{Action, Call, Next};
 pub use notices::NoticeDraft;
-pub use run::{Corrupt, Run};
+pub use run::{Corrupt, Run, bare};
 pub use shown::{Differs, Shown};
 pub use view::{
     ApprovalView, AskedView, Moment, RunState, RunSummary, RunView, StageState, StageView, WorkState, WorkView,

@@ -205,7 +205,7 @@ impl Asked {
 }
 
 /// `anna` of `cli:anna` and `github:anna`.
-pub(crate) fn bare(who: &str) -> &str {
+pub fn bare(who: &str) -> &str {
     who.rsplit_once(':').map_or(who, |(_, name)| name)
 }
 
