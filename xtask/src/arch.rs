@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("workflow", &["model"]),
     ("planner", &["model", "workflow"]),
     ("ports", &["model", "workflow"]),
-    ("steps", &["model", "workflow", "ports", "scaler", "stack", "cluster"]),
+    ("steps", &["model", "workflow", "ports", "deploy", "scaler", "stack", "cluster"]),
     ("engine", &["model", "workflow", "ports"]),
     ("testkit", &["model", "workflow", "ports"]),
     ("sqlite", &["model", "workflow", "ports"]),

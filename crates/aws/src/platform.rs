@@ -144,7 +144,7 @@ impl AwsPlatform {
     }
 
     pub(crate) fn cloudformation(&self) -> CloudFormation {
-        CloudFormation::new(Arc::clone(&self.core), Arc::clone(&self.signer))
+        CloudFormation::new(Arc::clone(&self.core), Arc::clone(&self.signer), self.ecs.clone())
     }
 
     /// The value of a secret in SSM or Secrets Manager, for Landfall's own use.

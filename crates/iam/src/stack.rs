@@ -4,6 +4,7 @@
 use landfall_model::stack::{Stack, stack_name};
 
 use crate::least::{Ask, Place};
+use crate::names::Names;
 use crate::policy::Statement;
 
 /// What `landfall deploy` of a stack calls. It deletes nothing but change sets, and an empty stack that was only planned: who may not
@@ -43,11 +44,23 @@ const CHANGE: &[&str] = &[
     "cloudformation:UpdateTerminationProtection",
 ];
 
-pub(crate) fn all(ask: &Ask<'_>, place: &Place<'_>, environment: &str, stack: &Stack, all: &mut Vec<Statement>) {
+pub(crate) fn all(
+    ask: &Ask<'_>,
+    place: &Place<'_>,
+    names: &Names,
+    environment: &str,
+    stack: &Stack,
+    all: &mut Vec<Statement>,
+) {
     let name = stack_name(&ask.app.project, environment);
     let own = || [place.arn("cloudformation", &format!("stack/{name}/*"))];
     all.push(Statement::allow("ReadStack", READ, own()));
     all.push(Statement::allow("ChangeStack", CHANGE, own()));
+    if place.target.log_group.is_none() {
+        // The stack's own: by `logs`, and for the last lines of what failed.
+        let groups = names.families.iter().map(|family| place.arn("logs", &format!("log-group:/ecs/{family}:*")));
+        all.push(Statement::allow("ReadLogs", &["logs:GetLogEvents"], groups.collect::<Vec<_>>()));
+    }
     // These take nothing but `*`.
     let around = [
         "cloudformation:BatchDescribeTypeConfigurations",

@@ -42,7 +42,7 @@ pub(crate) fn all(ask: &Ask<'_>, place: &Place<'_>, names: &Names) -> Vec<Statem
             let tasks = work(ask).any(|work| matches!(work, Work::Task(_)));
             let is_kept = |sid: &str| OF_STACKS.contains(&sid) || (tasks && OF_TASKS.contains(&sid));
             all.retain(|statement| is_kept(statement.sid.as_str()));
-            stack::all(ask, place, name, own, &mut all);
+            stack::all(ask, place, names, name, own, &mut all);
         }
         None if place.target.load_balancer.is_some() => load_balancing(ask, place, names, &mut all),
         None => {}

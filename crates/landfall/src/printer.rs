@@ -128,6 +128,11 @@ impl Printer {
         self.to_stderr(format_args!("{} {text}", "error:".red().bold()));
     }
 
+    /// What is behind the failure that was told last.
+    pub(crate) fn because(&self, text: impl Display) {
+        self.to_stderr(format_args!("  {} {text}", "because:".dimmed()));
+    }
+
     pub(crate) fn warn(&self, text: impl Display) {
         self.to_stderr(format_args!("{} {text}", "warning:".yellow().bold()));
     }

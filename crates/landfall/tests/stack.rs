@@ -276,6 +276,53 @@ fn a_failure_is_told_by_its_root_cause_and_never_as_success() {
     assert_eq!(world.change_sets("shop-dev"), 0);
 }
 
+/// CloudFormation says that the service did not come up; ECS knows why, for as long as the service is there.
+#[test]
+fn a_service_that_did_not_come_up_is_told_by_its_tasks() {
+    let world = World::new();
+    let ecs = |operation: &str, input: Value| world.aws.fake.call("ecs", operation, input).unwrap();
+    ecs("CreateCluster", json!({"clusterName": "shop-dev"}));
+    world.aws.fake.call("logs", "CreateLogGroup", json!({"logGroupName": "/ecs/shop-dev-web"})).unwrap();
+    let exits = json!({"image": "bad", "exits": 3, "exits_after": 10, "logs": ["booting", "no DATABASE_URL"]});
+    world.aws.fake.script("POST", "images", &exits).unwrap();
+    let options = json!({"awslogs-group": "/ecs/shop-dev-web", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "web"});
+    let app = json!({
+        "name": "app", "image": "bad", "essential": true, "memory": 64,
+        "logConfiguration": {"logDriver": "awslogs", "options": options}
+    });
+    ecs("RegisterTaskDefinition", json!({"family": "shop-dev-web", "containerDefinitions": [app]}));
+    let service = "arn:aws:ecs:us-east-1:123456789012:service/shop-dev/shop-dev-web";
+    let breaker = "Resource handler returned message: \"Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'.\" \
+                   (RequestToken: 0a, HandlerErrorCode: GeneralServiceException)";
+    let script = json!({"fail": {"WebService": breaker}, "physical": {"WebService": service}, "step_ms": 2000});
+    world.script("shop-dev", &script);
+    let given = format!("app={}", image(1));
+    let mut command = world.aws.landfall(&["stack", "apply", "dev", "--image", &given, "--output", "json"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("it is under way", Duration::from_secs(20), || match world.status("shop-dev").as_str() {
+        "CREATE_IN_PROGRESS" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    let create = json!({"cluster": "shop-dev", "serviceName": "shop-dev-web", "taskDefinition": "shop-dev-web", "desiredCount": 1});
+    ecs("CreateService", create);
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    let expected = [
+        "error: WebService (AWS::ECS::Service): Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'.",
+        "because: Essential container in task exited (app, exit code 3)",
+        "because: app: exit code 3",
+        "because: app | no DATABASE_URL",
+    ];
+    for line in expected {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let behind = &told["root"]["behind"]["service"];
+    assert_eq!(behind["why"], "Essential container in task exited (app, exit code 3)", "{told}");
+    assert_eq!(behind["lines"], json!(["app: exit code 3", "app | booting", "app | no DATABASE_URL"]), "{told}");
+}
+
 #[test]
 fn a_deletion_that_fails_says_what_is_in_the_way_and_who_imports() {
     let world = World::new();

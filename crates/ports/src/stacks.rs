@@ -4,11 +4,13 @@
 //! another. Tokens make what is begun twice begin once.
 
 use async_trait::async_trait;
+use landfall_model::Timestamp;
 use landfall_model::cloudformation::{
     ChangeSet, DriftDetection, NewChangeSet, ResourceDrift, StackEvent, StackResource, StackState,
 };
 
 use crate::PortResult;
+use crate::orchestrator::{ServiceEvent, TaskDescription};
 
 /// How far back events are told, from the newest. A stack that lives for years has more than anybody reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,18 @@ pub trait Stacks: Send + Sync {
     async fn drift_detection(&self, id: &str) -> PortResult<DriftDetection>;
 
     async fn drifts(&self, stack: &str) -> PortResult<Vec<ResourceDrift>>;
+
+    /// What ECS tells of a service that a stack made or changed: CloudFormation itself only says that it did not come up. `service`:
+    /// its physical id. Nothing where it is not in the cluster of this place, or is gone.
+    async fn service_failures(&self, service: &str, since: Timestamp) -> PortResult<ServiceFailures>;
+}
+
+/// The newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceFailures {
+    /// Tasks that were begun since, and failed.
+    pub tasks: Vec<TaskDescription>,
+    pub events: Vec<ServiceEvent>,
 }
 
 #[cfg(test)]

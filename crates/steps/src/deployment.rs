@@ -111,14 +111,21 @@ pub(crate) fn deployment_error(
         .or_else(|| service.events.first().map(|event| event.message.clone()))
         .unwrap_or_else(|| "no reason was given".to_owned());
     let mut lines: Vec<String> = deployment.reason.iter().cloned().collect();
-    for container in task.iter().flat_map(|t| &t.containers) {
+    lines.extend(task.into_iter().flat_map(container_lines));
+    with_detail(fatal(code, format!("deployment of service {} {what}: {cause}", service.name)), &lines)
+}
+
+/// Exit codes, reasons and last lines of its containers.
+pub(crate) fn container_lines(task: &TaskDescription) -> Vec<String> {
+    let mut lines = Vec::new();
+    for container in &task.containers {
         if let Some(code) = container.exit_code {
             lines.push(format!("{}: exit code {code}", container.name));
         }
         lines.extend(container.reason.iter().map(|r| format!("{}: {r}", container.name)));
         lines.extend(container.tail.iter().map(|line| format!("{} | {line}", container.name)));
     }
-    with_detail(fatal(code, format!("deployment of service {} {what}: {cause}", service.name)), &lines)
+    lines
 }
 
 pub(crate) fn reason(task: &TaskDescription) -> String {

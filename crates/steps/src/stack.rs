@@ -6,16 +6,20 @@
 //! CloudFormation itself: with the first change set that is executed all others of the stack are obsolete, and whoever was about to
 //! execute one is told so.
 
+mod behind;
+
 use std::collections::BTreeMap;
 
 use landfall_model::cloudformation::{ChangeSet, NewChangeSet, StackEvent, StackState};
 use landfall_ports::stacks::{Back, Stacks};
 use landfall_ports::{PortError, PortResult};
 use landfall_stack::live::{
-    Before, Causes, Ending, Phase, Plan, Wanted, before, change_set_name, ending, is_ours, of_operation, phase, plan,
+    Before, Causes, Ending, Phase, Plan, Seen, Wanted, before, change_set_name, ending, is_ours, of_operation, phase, plan,
     plan_name, token,
 };
 use serde::{Deserialize, Serialize};
+
+pub use self::behind::{behind, look_behind};
 
 /// What a change set is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,9 +198,9 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// Why it failed.
-    pub fn causes(&self, stack: &str) -> Causes {
-        Causes::of(&self.events, stack)
+    /// Why it failed; `seen`: what was seen behind it.
+    pub fn causes(&self, stack: &str, seen: &Seen) -> Causes {
+        Causes::of(&self.events, stack).with(seen)
     }
 
     /// Resources that have begun and not ended, by name.

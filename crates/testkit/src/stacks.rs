@@ -9,7 +9,7 @@ use landfall_model::cloudformation::{
     ChangeSet, DriftDetection, NewChangeSet, ResourceChange, ResourceDrift, StackEvent, StackOutput, StackResource,
     StackState,
 };
-use landfall_ports::stacks::{Back, Stacks};
+use landfall_ports::stacks::{Back, ServiceFailures, Stacks};
 use landfall_ports::{PortError, PortResult};
 
 /// What a change set is when the stack was changed since.
@@ -28,6 +28,8 @@ pub struct Behaviour {
     pub fails: Option<String>,
     /// Outputs of every stack.
     pub outputs: Vec<StackOutput>,
+    /// What ECS tells of the service that fails, until the rollback has taken it away.
+    pub failures: ServiceFailures,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +74,8 @@ struct UnderWay {
     left: u32,
     create: bool,
     fails: Option<String>,
+    /// It failed, and is rolled back.
+    back: bool,
     set: NewChangeSet,
 }
 
@@ -138,7 +142,7 @@ impl World {
         let stack = self.stack(of).unwrap();
         let own = resource == stack.state.name;
         let kind = if own { "AWS::CloudFormation::Stack" } else { "AWS::ECS::Service" }.to_owned();
-        let physical = own.then(|| stack.state.id.clone());
+        let physical = Some(if own { stack.state.id.clone() } else { format!("{of}-{resource}") });
         if own {
             stack.state.status = status.to_owned();
             stack.state.updated = Some(at);
@@ -156,13 +160,18 @@ impl World {
             under_way.left -= 1;
             return;
         }
-        let UnderWay { create, fails, set, .. } = stack.under_way.take().unwrap();
         let name = stack.state.name.clone();
-        let verb = if create { "CREATE" } else { "UPDATE" };
-        if let Some(why) = fails {
+        let verb = if under_way.create { "CREATE" } else { "UPDATE" };
+        let back = if under_way.create { "ROLLBACK" } else { "UPDATE_ROLLBACK" };
+        if let Some(why) = under_way.fails.take() {
+            under_way.back = true;
             self.event(of, "WebService", &format!("{verb}_FAILED"), Some(why));
-            let back = if create { "ROLLBACK" } else { "UPDATE_ROLLBACK" };
             self.event(of, &name, &format!("{back}_IN_PROGRESS"), None);
+            return;
+        }
+        let UnderWay { back: failed, set, .. } = stack.under_way.take().unwrap();
+        if failed {
+            self.behaviour.failures = ServiceFailures::default();
             self.event(of, &name, &format!("{back}_COMPLETE"), None);
             return;
         }
@@ -285,7 +294,7 @@ impl Stacks for FakeStacks {
         let (executed, new) = (set.told.name.clone(), set.new.clone());
         stack.obsolete();
         let name = stack.state.name.clone();
-        stack.under_way = Some(UnderWay { left: patience, create: new.create, fails, set: new.clone() });
+        stack.under_way = Some(UnderWay { left: patience, create: new.create, fails, back: false, set: new.clone() });
         world.behaviour.fails = None;
         world.executed.push(executed);
         let verb = if new.create { "CREATE" } else { "UPDATE" };
@@ -337,5 +346,11 @@ impl Stacks for FakeStacks {
 
     async fn drifts(&self, _: &str) -> PortResult<Vec<ResourceDrift>> {
         Ok(Vec::new())
+    }
+
+    async fn service_failures(&self, _: &str, since: Timestamp) -> PortResult<ServiceFailures> {
+        let mut told = self.world().behaviour.failures.clone();
+        told.events.retain(|event| event.at >= since);
+        Ok(told)
     }
 }

@@ -6,15 +6,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use landfall_model::Timestamp;
 use landfall_model::cloudformation::{
     ChangeSet, DriftDetection, NewChangeSet, ResourceDrift, StackEvent, StackResource, StackState,
 };
-use landfall_ports::stacks::{Back, Stacks};
+use landfall_ports::stacks::{Back, ServiceFailures, Stacks};
 use landfall_ports::{PortError, PortResult};
 
 use crate::budget::Family;
 use crate::call::Call;
 use crate::core::Core;
+use crate::ecs::Ecs;
 use crate::error::Failed;
 use crate::signed::{self, Signer};
 use crate::xml::Element;
@@ -28,6 +30,7 @@ const MOST_PAGES: usize = 200;
 pub(crate) struct CloudFormation {
     core: Arc<Core>,
     signer: Arc<Signer>,
+    ecs: Ecs,
 }
 
 /// Names and values of a request, lists numbered from 1.
@@ -59,8 +62,8 @@ impl Form {
 }
 
 impl CloudFormation {
-    pub(crate) fn new(core: Arc<Core>, signer: Arc<Signer>) -> Self {
-        Self { core, signer }
+    pub(crate) fn new(core: Arc<Core>, signer: Arc<Signer>, ecs: Ecs) -> Self {
+        Self { core, signer, ecs }
     }
 
     /// One call: what is in `<ACTIONResult>`. An answer without it says nothing, not that there is nothing.
@@ -332,6 +335,10 @@ impl Stacks for CloudFormation {
         })
         .await?;
         Ok(all)
+    }
+
+    async fn service_failures(&self, service: &str, since: Timestamp) -> PortResult<ServiceFailures> {
+        self.ecs.failures_of(service, since).await
     }
 }
 

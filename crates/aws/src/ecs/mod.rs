@@ -7,6 +7,7 @@ mod documents;
 mod follow;
 mod in_use;
 mod logs;
+mod of_stack;
 mod owned;
 mod past;
 mod pinned;

@@ -364,10 +364,6 @@ impl Ecs {
             Some("DRAINING") => ServiceStatus::Draining,
             _ => ServiceStatus::Active,
         };
-        let event = |event: &ecs::ServiceEvent| ServiceEvent {
-            at: time(event.created_at.as_ref()),
-            message: event.message.clone().unwrap_or_default(),
-        };
         let mut tags = super::from_tags(service.tags());
         tags.remove(TAG_TIMEOUT);
         ServiceDescription {
@@ -378,10 +374,31 @@ impl Ecs {
             running: count(service.running_count),
             pending: count(service.pending_count),
             deployments: rollout::deployments(service, past, self.now_there(service, now())),
-            events: service.events().iter().take(MAX_EVENTS).map(event).collect(),
+            events: events(service),
             tags,
             settings: Some(change::settings(service)),
         }
+    }
+
+    /// Those that ECS remembers, the newest first.
+    pub(crate) async fn failed_tasks(&self, service: &str) -> PortResult<Vec<Arc<ecs::Task>>> {
+        let request = self.core.clients.ecs.list_tasks().cluster(&self.core.target.cluster).service_name(service);
+        let request = request.desired_status(ecs::DesiredStatus::Stopped);
+        let arns = self.list_tasks(request, &format!("stopped tasks of service {service}")).await?;
+        let mut stopped = self.tasks(arns).await?;
+        stopped.retain(|task| tasks::failed(task) && task.stopped_at.is_some());
+        stopped.sort_by_key(|task| std::cmp::Reverse(time(task.stopped_at.as_ref())));
+        Ok(stopped)
+    }
+
+    /// As many as are told of, the first with their last lines.
+    pub(crate) async fn described(&self, failed: impl Iterator<Item = &Arc<ecs::Task>>) -> Vec<TaskDescription> {
+        let mut failures = Vec::new();
+        for (at, task) in failed.take(MAX_FAILURES).enumerate() {
+            let tails = if at < WITH_TAILS { self.tails(task).await } else { BTreeMap::new() };
+            failures.push(tasks::describe(task, &tails));
+        }
+        failures
     }
 
     /// Stopped tasks are read only when a deployment's count of failures has risen or it has failed altogether.
@@ -408,23 +425,13 @@ impl Ecs {
         if !stale {
             return Ok(());
         }
-        let request = self.core.clients.ecs.list_tasks().cluster(&self.core.target.cluster).service_name(name);
-        let request = request.desired_status(ecs::DesiredStatus::Stopped);
-        let arns = self.list_tasks(request, &format!("stopped tasks of service {name}")).await?;
-        let mut stopped: Vec<Arc<ecs::Task>> = self.tasks(arns).await?;
-        stopped.retain(|task| tasks::failed(task) && task.stopped_at.is_some());
-        stopped.sort_by_key(|task| std::cmp::Reverse(time(task.stopped_at.as_ref())));
+        let stopped = self.failed_tasks(name).await?;
         for deployment in deployments {
             let ended = matches!(deployment.rollout, RolloutState::Failed | RolloutState::RolledBack);
             if deployment.failed_tasks == 0 && !ended {
                 continue;
             }
-            let of = |task: &&Arc<ecs::Task>| tasks::belongs(task, deployment);
-            let mut failures = Vec::new();
-            for (at, task) in stopped.iter().filter(of).take(MAX_FAILURES).enumerate() {
-                let tails = if at < WITH_TAILS { self.tails(task).await } else { BTreeMap::new() };
-                failures.push(tasks::describe(task, &tails));
-            }
+            let failures = self.described(stopped.iter().filter(|task| tasks::belongs(task, deployment))).await;
             let mut known = locked(&self.failures);
             let entry = known.entry(deployment.id.clone()).or_insert_with(|| Failures {
                 service: name.to_owned(),
@@ -443,6 +450,15 @@ impl Ecs {
         }
         Ok(())
     }
+}
+
+/// The newest first.
+pub(crate) fn events(service: &ecs::Service) -> Vec<ServiceEvent> {
+    let event = |event: &ecs::ServiceEvent| ServiceEvent {
+        at: time(event.created_at.as_ref()),
+        message: event.message.clone().unwrap_or_default(),
+    };
+    service.events().iter().take(MAX_EVENTS).map(event).collect()
 }
 
 /// The same for the same request of the same execution; another once a former service of that name is gone.

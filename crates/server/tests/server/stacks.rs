@@ -7,6 +7,7 @@ use landfall_model::cloudformation::{ResourceChange, StackOutput};
 use landfall_model::pipeline::{PipelineRelease, Work};
 use landfall_model::stack::{Cluster, Nat, Network, Stack};
 use landfall_pipeline::{RunState, RunView};
+use landfall_ports::orchestrator::ServiceEvent;
 use landfall_server::pipelines::{PipelineRequest, PipelineResponse};
 use landfall_testkit::stacks::FakeStacks;
 
@@ -270,11 +271,18 @@ async fn a_change_that_fails_is_told_by_its_cause_and_a_failed_verification_brin
     let first = approved(&server, &run(&server).await).await;
     reaches(&server, &first.id, RunState::Passed).await;
 
-    stacks.behave(|behaviour| behaviour.fails = Some("the circuit breaker was triggered".to_owned()));
+    let message = "(service web) was unable to place a task because no container instance met all of its requirements.";
+    let event = ServiceEvent { at: "2100-01-01T00:00:00Z".parse().unwrap(), message: message.to_owned() };
+    stacks.behave(|behaviour| {
+        behaviour.fails = Some("the circuit breaker was triggered".to_owned());
+        behaviour.failures.events = vec![event];
+    });
     let second = approved(&server, &begin(&server, OTHER).await).await;
     let ended = reaches(&server, &second.id, RunState::RolledBack).await;
-    let says = "prod: apply the stack failed: WebService (AWS::ECS::Service): the circuit breaker was triggered; prod is as it was";
-    assert_eq!(ended.message, says);
+    let says = "prod: apply the stack failed: WebService (AWS::ECS::Service): the circuit breaker was triggered";
+    let expected = format!("{says}; {message}; what most likely helps: ");
+    assert!(ended.message.starts_with(&expected), "{}", ended.message);
+    assert!(ended.message.ends_with("; prod is as it was"), "{}", ended.message);
 
     told.broken.lock().unwrap().insert("http://balancer.example.com/".to_owned());
     let third = approved(&server, &begin(&server, OTHER).await).await;

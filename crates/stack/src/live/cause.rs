@@ -1,17 +1,74 @@
 //! Why a change failed, out of all that CloudFormation tells: when one resource fails, every other that is under way is cancelled and
 //! fails too, and what is rolled back may fail once more.
 
+use std::collections::BTreeMap;
+
 use landfall_model::cloudformation::StackEvent;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A resource that failed, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     pub resource: String,
     pub kind: String,
     pub physical: Option<String>,
     /// As a person reads it.
     pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Behind>,
+}
+
+/// What is behind a failure, where the stack's own events only say that something did not come up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Behind {
+    /// Of a nested stack: what failed in it.
+    Nested(Box<Cause>),
+    /// Of a service of ECS.
+    Service(Troubles),
+}
+
+/// Why a service does not come up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Troubles {
+    /// Why its newest task stopped, or what ECS says of the service.
+    pub why: String,
+    /// Exit codes, reasons and last lines of that task's containers.
+    pub lines: Vec<String>,
+    /// What most likely helps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Cause {
+    fn of(event: &StackEvent) -> Self {
+        Self {
+            resource: event.resource.clone(),
+            kind: event.kind.clone(),
+            physical: event.physical.clone(),
+            reason: told(event.reason.as_deref().unwrap_or_default()),
+            behind: None,
+        }
+    }
+
+    /// From the resource down, a sentence for each.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut all = vec![format!("{} ({}): {}", self.resource, self.kind, self.reason)];
+        match &self.behind {
+            Some(Behind::Nested(inner)) => all.extend(inner.sentences()),
+            Some(Behind::Service(troubles)) => all.push(troubles.why.clone()),
+            None => {}
+        }
+        all
+    }
+
+    /// What is known of the service that is behind it all.
+    pub fn troubles(&self) -> Option<&Troubles> {
+        match self.behind.as_ref()? {
+            Behind::Nested(inner) => inner.troubles(),
+            Behind::Service(troubles) => Some(troubles),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -43,12 +100,7 @@ impl Causes {
             if !event.status.ends_with("_FAILED") || is_noise(reason) {
                 continue;
             }
-            let cause = Cause {
-                resource: event.resource.clone(),
-                kind: event.kind.clone(),
-                physical: event.physical.clone(),
-                reason: told(reason),
-            };
+            let cause = Cause::of(event);
             if back {
                 causes.blocking.retain(|known| known.resource != cause.resource);
                 causes.blocking.push(cause);
@@ -59,16 +111,28 @@ impl Causes {
         // An emulator tells of the stack only; AWS where nothing was begun.
         if causes.root.is_none() && causes.blocking.is_empty() {
             let failed = newest_first.iter().rev().find(|event| own(event) && says_why(event));
-            causes.root = failed.map(|event| Cause {
-                resource: event.resource.clone(),
-                kind: event.kind.clone(),
-                physical: None,
-                reason: told(event.reason.as_deref().unwrap_or_default()),
-            });
+            causes.root = failed.map(|event| Cause { physical: None, ..Cause::of(event) });
         }
         causes
     }
+
+    /// What failed first, and then what stood in the way.
+    pub fn all(&self) -> impl Iterator<Item = &Cause> {
+        self.root.iter().chain(&self.blocking)
+    }
+
+    /// With what was seen behind them, by logical id.
+    #[must_use]
+    pub fn with(mut self, seen: &Seen) -> Self {
+        for cause in self.root.iter_mut().chain(&mut self.blocking) {
+            cause.behind = seen.get(&cause.resource).cloned().flatten();
+        }
+        self
+    }
 }
+
+/// Causes that were looked behind, by logical id; `None`: nothing was seen.
+pub type Seen = BTreeMap<String, Option<Behind>>;
 
 fn says_why(event: &StackEvent) -> bool {
     let failed = event.status.ends_with("_FAILED") || event.status.contains("ROLLBACK");

@@ -12,7 +12,7 @@ mod plan;
 mod recover;
 mod wanted;
 
-pub use cause::{Cause, Causes, of_operation, told};
+pub use cause::{Behind, Cause, Causes, Seen, Troubles, of_operation, told};
 pub use name::{change_set_name, is_ours, plan_name, token};
 pub use phase::{Before, Ending, Phase, Work, before, ending, phase};
 pub use plan::{Act, Plan, Row, plan};

@@ -1,10 +1,13 @@
 //! Stacks that somebody else changes too.
 
-use landfall_model::cloudformation::NewChangeSet;
+use landfall_model::cloudformation::{NewChangeSet, StackEvent};
 use landfall_ports::PortError;
-use landfall_ports::stacks::Stacks as _;
-use landfall_stack::live::{Before, Phase, Wanted};
-use landfall_steps::stack::{Prepared, Purpose, Ready, execute, follow, mark, prepare};
+use landfall_ports::orchestrator::{ContainerDescription, ServiceEvent, TaskDescription};
+use landfall_ports::stacks::{Back, ServiceFailures, Stacks as _};
+use landfall_stack::live::{Before, Behind, Causes, Ending, Phase, Seen, Troubles, Wanted};
+use landfall_steps::stack::{
+    Begun, Followed, Prepared, Purpose, Ready, behind, execute, follow, look_behind, mark, prepare,
+};
 use landfall_testkit::stacks::FakeStacks;
 
 fn wanted(template: &str) -> Wanted {
@@ -76,4 +79,125 @@ async fn a_stack_that_others_are_about_to_make_is_left_to_them() {
     assert_eq!(stacks.made(), ["console-review"]);
     stacks.delete_change_set("shop-prod", "console-review").await.unwrap();
     ready(&stacks, &wanted("ours")).await;
+}
+
+const BREAKER: &str = "ECS Deployment Circuit Breaker was triggered";
+
+/// A task that ended with 137, with its last words.
+fn killed() -> TaskDescription {
+    TaskDescription {
+        id: "1".to_owned(),
+        last_status: "STOPPED".to_owned(),
+        health: "UNKNOWN".to_owned(),
+        stopped_reason: Some("Essential container in task exited".to_owned()),
+        stop_code: Some("EssentialContainerExited".to_owned()),
+        containers: vec![ContainerDescription {
+            name: "app".to_owned(),
+            last_status: "STOPPED".to_owned(),
+            exit_code: Some(137),
+            reason: Some("OutOfMemoryError: container killed due to memory usage".to_owned()),
+            tail: vec!["loading everything".to_owned()],
+        }],
+        started_at: None,
+        stopped_at: None,
+    }
+}
+
+fn says(message: &str) -> ServiceEvent {
+    ServiceEvent { at: "2100-01-01T00:00:00Z".parse().unwrap(), message: message.to_owned() }
+}
+
+/// A change that fails, to its end, and what was seen behind it.
+async fn fails(stacks: &FakeStacks, failures: ServiceFailures) -> (Begun, Followed, Seen) {
+    let ours = ready(stacks, &wanted("ours")).await;
+    stacks.behave(|behaviour| (behaviour.fails, behaviour.failures) = (Some(BREAKER.to_owned()), failures));
+    let begun = mark(stacks, "shop-prod").await.unwrap();
+    execute(stacks, &begun, &ours.set.id).await.unwrap();
+    let mut seen = Seen::new();
+    loop {
+        let look = follow(stacks, &begun).await.unwrap();
+        look_behind(stacks, &begun, &look, &mut seen).await;
+        if look.ending.is_some() {
+            return (begun, look, seen);
+        }
+    }
+}
+
+/// The rollback takes the service, and its tasks, away.
+#[tokio::test]
+async fn why_a_service_did_not_come_up_is_looked_for_while_it_is_there() {
+    let stacks = made().await;
+    let failures = ServiceFailures { tasks: vec![killed()], events: vec![says("(service web) has started 1 tasks")] };
+    let (begun, look, seen) = fails(&stacks, failures).await;
+    assert_eq!(look.ending, Some(Ending::RolledBack));
+    assert_eq!(stacks.service_failures("web", begun_at(&look)).await.unwrap(), ServiceFailures::default());
+    let root = look.causes(&begun.stack, &seen).root.unwrap();
+    let why = "Essential container in task exited (app, exit code 137: OutOfMemoryError: container killed due to memory usage)";
+    assert_eq!(root.sentences(), [format!("WebService (AWS::ECS::Service): {BREAKER}"), why.to_owned()]);
+    let troubles = root.troubles().unwrap();
+    let lines = [
+        "app: exit code 137",
+        "app: OutOfMemoryError: container killed due to memory usage",
+        "app | loading everything",
+    ];
+    assert_eq!(troubles.lines, lines);
+    assert!(troubles.fix.as_ref().unwrap().starts_with("the container ran out of memory"), "{troubles:?}");
+    // A run's journal keeps it.
+    let kept: Seen = serde_json::from_str(&serde_json::to_string(&seen).unwrap()).unwrap();
+    assert_eq!(kept, seen);
+}
+
+fn begun_at(look: &Followed) -> landfall_model::Timestamp {
+    look.events.last().unwrap().at
+}
+
+/// Where no task was even begun, ECS's events say why.
+#[tokio::test]
+async fn a_service_without_tasks_is_told_by_its_events() {
+    let unable = "(service web) was unable to place a task because no container instance met all of its requirements.";
+    let events = vec![says("(service web) deployment failed"), says(unable), says("(service web) has begun")];
+    let (begun, look, seen) = fails(&made().await, ServiceFailures { tasks: Vec::new(), events }).await;
+    let causes = look.causes(&begun.stack, &seen);
+    let troubles = causes.root.as_ref().unwrap().troubles().unwrap();
+    assert_eq!((troubles.why.as_str(), troubles.fix.is_some()), (unable, true), "{troubles:?}");
+
+    let well = ServiceFailures { tasks: Vec::new(), events: vec![says("(service web) has reached a steady state.")] };
+    let (begun, look, seen) = fails(&made().await, well).await;
+    assert_eq!(look.causes(&begun.stack, &seen).root.unwrap().behind, None);
+}
+
+#[tokio::test]
+async fn a_nested_stack_is_looked_into() {
+    let stacks = made().await;
+    let failures = ServiceFailures { tasks: vec![killed()], events: Vec::new() };
+    let (begun, ..) = fails(&stacks, failures.clone()).await;
+    stacks.behave(|behaviour| behaviour.failures = failures);
+    // The stack that failed is another's resource.
+    let inner = stacks.events(&begun.stack, Back::Operation).await.unwrap();
+    let event = |resource: &str, physical: &str, status: &str, reason: Option<&str>| StackEvent {
+        resource: resource.to_owned(),
+        physical: Some(physical.to_owned()),
+        kind: "AWS::CloudFormation::Stack".to_owned(),
+        status: status.to_owned(),
+        reason: reason.map(str::to_owned),
+        ..inner[0].clone()
+    };
+    let outer = "arn:aws:cloudformation:eu-west-1:1:stack/all/1";
+    let embedded = "Embedded stack was not successfully updated";
+    let events = [
+        event("all", outer, "UPDATE_ROLLBACK_IN_PROGRESS", None),
+        event("Shop", &begun.stack, "UPDATE_FAILED", Some(embedded)),
+        event("all", outer, "UPDATE_IN_PROGRESS", None),
+    ];
+    let cause = Causes::of(&events, outer).root.unwrap();
+    let found = behind(&stacks, &cause, &events).await.unwrap();
+    let Behind::Nested(service) = &found else { panic!("{found:?}") };
+    assert_eq!((service.resource.as_str(), service.reason.as_str()), ("WebService", BREAKER));
+    let Some(Behind::Service(Troubles { why, .. })) = &service.behind else { panic!("{service:?}") };
+    assert!(why.starts_with("Essential container"), "{why}");
+
+    // What is gone is not looked into, and says so by silence.
+    let gone = [event("Shop", "arn:aws:cloudformation:eu-west-1:1:stack/gone/1", "UPDATE_FAILED", Some(embedded))];
+    let cause = Causes::of(&gone, outer).root.unwrap();
+    assert_eq!(behind(&stacks, &cause, &gone).await, None);
 }

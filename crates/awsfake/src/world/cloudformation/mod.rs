@@ -37,6 +37,8 @@ pub struct Script {
     pub delete_fails: BTreeMap<String, String>,
     /// Why no change set can be made.
     pub refuse: Option<String>,
+    /// Physical ids of what is made from now on, where they are those of things in other services.
+    pub physical: BTreeMap<String, String>,
     /// Milliseconds for each resource; `None`: 50.
     pub step_ms: Option<Millis>,
     /// Exports and the stacks that import them.

@@ -213,6 +213,7 @@ impl Space {
         let now = self.now;
         let uuid = self.ids.uuid();
         let physical = self.ids.hex16();
+        let script = self.script(name);
         let Some(stack) = self.cloudformation.stacks.get_mut(name) else { return };
         if stack.generation != generation {
             return;
@@ -222,7 +223,8 @@ impl Space {
         match happening {
             Happening::Resource { resource, kind, status, reason } => {
                 let one = stack.resources.entry(resource.clone()).or_insert_with(|| Resource {
-                    physical: format!("{name}-{resource}-{}", &physical[..8]),
+                    physical: (script.physical.get(&resource).cloned())
+                        .unwrap_or_else(|| format!("{name}-{resource}-{}", &physical[..8])),
                     kind: kind.clone(),
                     status: String::new(),
                     reason: None,

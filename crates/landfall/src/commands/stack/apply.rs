@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall_model::cloudformation::StackState;
-use landfall_stack::live::{Before, Causes, Ending, before, overwritten};
+use landfall_stack::live::{Before, Cause, Causes, Ending, before, overwritten};
 use landfall_steps::stack::{Purpose, Ready, discard, execute, mark, under_way};
 use serde::Serialize;
 
@@ -214,11 +214,22 @@ async fn finished(
 
 pub(super) fn tell_causes(causes: &Causes, printer: &Printer) {
     if let Some(root) = &causes.root {
-        printer.failure(format_args!("{} ({}): {}", root.resource, root.kind, root.reason));
+        tell_cause(root, "", printer);
     }
     for one in &causes.blocking {
-        printer.failure(format_args!("in the way: {} ({}): {}", one.resource, one.kind, one.reason));
+        tell_cause(one, "in the way: ", printer);
     }
+}
+
+fn tell_cause(cause: &Cause, head: &str, printer: &Printer) {
+    let mut sentences = cause.sentences().into_iter();
+    if let Some(first) = sentences.next() {
+        printer.failure(format_args!("{head}{first}"));
+    }
+    sentences.for_each(|sentence| printer.because(sentence));
+    let Some(troubles) = cause.troubles() else { return };
+    troubles.lines.iter().for_each(|line| printer.because(line));
+    troubles.fix.iter().for_each(|fix| printer.hint(fix));
 }
 
 pub(super) fn code(ending: Ending) -> ExitCode {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use landfall_model::Timestamp;
 use landfall_model::cloudformation::StackEvent;
-use landfall_stack::live::{Causes, Ending};
+use landfall_stack::live::{Causes, Ending, Seen};
 use landfall_steps::few;
-use landfall_steps::stack::{Begun, follow};
+use landfall_steps::stack::{Begun, follow, look_behind};
 
 use super::Open;
 use crate::commands::port_error;
@@ -39,12 +39,14 @@ pub(super) async fn watch(
     let deadline = Instant::now() + Duration::from_secs(timeout);
     let mut lines = Lines::new(*printer, &begun.stack);
     let mut pause = FIRST;
+    let mut seen = Seen::new();
     loop {
         let look = follow(&*open.stacks, begun).await.map_err(port_error)?;
         lines.show(&look.events);
+        look_behind(&*open.stacks, begun, &look, &mut seen).await;
         if let Some(ending) = look.ending {
             lines.progress.finish();
-            return Ok(Watched { ending, causes: look.causes(&begun.stack) });
+            return Ok(Watched { ending, causes: look.causes(&begun.stack, &seen) });
         }
         if Instant::now() > deadline {
             lines.progress.finish();

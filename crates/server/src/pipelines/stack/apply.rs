@@ -6,9 +6,11 @@ use landfall_model::app::LongLivedEnvironment;
 use landfall_model::pipeline::{Stage, Work};
 use landfall_pipeline::{Call, Differs, Report, Run, Shown};
 use landfall_ports::PortError;
-use landfall_stack::live::{Act, Before, Ending, Phase, Plan, change_set_name, phase};
+use landfall_stack::live::{Act, Before, Cause, Ending, Phase, Plan, Seen, change_set_name, phase};
 use landfall_steps::few;
-use landfall_steps::stack::{Begun, Prepared, Purpose, Ready, discard, execute, follow, mark, prepare, state_of};
+use landfall_steps::stack::{
+    Begun, Prepared, Purpose, Ready, discard, execute, follow, look_behind, mark, prepare, state_of,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -26,6 +28,9 @@ struct Token {
     begun: Begun,
     set: String,
     executed: bool,
+    /// What is behind what failed so far: the rollback takes it away.
+    #[serde(default, skip_serializing_if = "Seen::is_empty")]
+    seen: Seen,
 }
 
 fn undone(message: impl Into<String>) -> Report {
@@ -95,7 +100,7 @@ async fn stepped(
         let place = place(inner, environment)?;
         match known {
             None => begin(inner, &scene(inner, run, stage, &place, back).await?, call, back.is_none(), may).await,
-            Some(token) if token.executed => followed(inner, &place, call, &token).await,
+            Some(token) if token.executed => followed(inner, &place, call, token).await,
             Some(token) => begun(inner, &place, call, token).await,
         }
     };
@@ -137,7 +142,8 @@ async fn begin(inner: &Inner, scene: &Scene<'_>, call: &Call, compare: bool, may
         discard(scene.place.stacks, stack, &ready.set.name).await?;
         return Ok(undone(format!("{why}; nothing was changed")));
     }
-    let token = Token { begun: mark(scene.place.stacks, stack).await?, set: ready.set.id, executed: false };
+    let begun = mark(scene.place.stacks, stack).await?;
+    let token = Token { begun, set: ready.set.id, executed: false, seen: Seen::new() };
     Ok(Report::Pending { token: json!(token), after_ms: 0, note: None })
 }
 
@@ -184,18 +190,16 @@ async fn begun(inner: &Inner, place: &Place<'_>, call: &Call, token: Token) -> R
     }
 }
 
-async fn followed(inner: &Inner, place: &Place<'_>, call: &Call, token: &Token) -> Result<Report, Wrong> {
+async fn followed(inner: &Inner, place: &Place<'_>, call: &Call, mut token: Token) -> Result<Report, Wrong> {
     let (stack, name) = (&place.name, &place.environment.name);
     let look = follow(place.stacks, &token.begun).await?;
+    look_behind(place.stacks, &token.begun, &look, &mut token.seen).await;
     let Some(ending) = look.ending else {
         let busy = look.busy(&token.begun.stack);
         return Ok(pending(inner, call, &json!(token), (!busy.is_empty()).then(|| few(&busy))));
     };
-    let causes = look.causes(&token.begun.stack);
-    let why = causes.root.or_else(|| causes.blocking.first().cloned()).map_or_else(
-        || "no reason was given".to_owned(),
-        |cause| format!("{} ({}): {}", cause.resource, cause.kind, cause.reason),
-    );
+    let causes = look.causes(&token.begun.stack, &token.seen);
+    let why = causes.all().next().map_or_else(|| "no reason was given".to_owned(), said);
     Ok(match ending {
         Ending::Done => return done(place, true).await,
         Ending::RolledBack if phase(place.live().await?.as_ref()) == Phase::NeverCame => {
@@ -207,6 +211,17 @@ async fn followed(inner: &Inner, place: &Place<'_>, call: &Call, token: &Token) 
             failed(format!("{why}; `landfall stack recover {name}` leads out of it"))
         }
     })
+}
+
+/// In one line, with the last thing that was logged.
+fn said(cause: &Cause) -> String {
+    let mut all = cause.sentences();
+    if let Some(troubles) = cause.troubles() {
+        let logged = troubles.lines.iter().rev().filter_map(|line| Some(line.split_once(" | ")?.1.trim()));
+        all.extend(logged.into_iter().find(|line| !line.is_empty()).map(|line| format!("its last line: {line}")));
+        all.extend(troubles.fix.iter().map(|fix| format!("what most likely helps: {fix}")));
+    }
+    all.join("; ")
 }
 
 async fn done(place: &Place<'_>, changed: bool) -> Result<Report, Wrong> {
