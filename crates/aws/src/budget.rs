@@ -50,6 +50,7 @@ pub(crate) enum Family {
     CloudFormationRead,
     CloudFormationWrite,
     S3Read,
+    S3Write,
     AlarmsRead,
     AutoScalingRead,
     AutoScalingWrite,
@@ -66,7 +67,7 @@ pub(crate) struct Quota {
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 34] = [
+    pub(crate) const ALL: [Family; 35] = [
         Family::TaskDefinitionModify,
         Family::TaskDefinitionDelete,
         Family::TaskDefinitionRead,
@@ -95,6 +96,7 @@ impl Family {
         Family::CloudFormationRead,
         Family::CloudFormationWrite,
         Family::S3Read,
+        Family::S3Write,
         Family::AlarmsRead,
         Family::AutoScalingRead,
         Family::AutoScalingWrite,
@@ -133,6 +135,7 @@ impl Family {
             Family::CloudFormationRead => "cloudformation-read",
             Family::CloudFormationWrite => "cloudformation-write",
             Family::S3Read => "s3-read",
+            Family::S3Write => "s3-write",
             Family::AlarmsRead => "cloudwatch-alarms-read",
             Family::AutoScalingRead => "autoscaling-read",
             Family::AutoScalingWrite => "autoscaling-write",
@@ -157,6 +160,7 @@ impl Family {
                 | Family::Sns
                 | Family::Lambda
                 | Family::CloudFormationWrite
+                | Family::S3Write
                 | Family::AutoScalingWrite
                 | Family::Ec2Write
                 | Family::MetricsWrite
@@ -205,7 +209,7 @@ impl Family {
             Family::MetricsRead | Family::MetricsWrite => (20.0, 20.0),
             // "CloudWatch service quotas": DescribeAlarms, 9 a second.
             Family::AlarmsRead => (9.0, 9.0),
-            Family::S3Read => (100.0, 100.0),
+            Family::S3Read | Family::S3Write => (100.0, 100.0),
             // PutParameter, unless the account pays for more.
             Family::SsmWrite => (3.0, 3.0),
             Family::SecretsRead

@@ -26,6 +26,7 @@ mod http;
 mod images;
 mod lookups;
 mod platform;
+mod s3;
 mod secret_store;
 mod secrets;
 mod signed;

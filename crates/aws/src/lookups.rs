@@ -2,22 +2,16 @@
 //! Values are returned and nothing else: never logged, never part of an error.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, UriPathNormalizationMode,
-    sign,
-};
-use aws_sigv4::sign::v4;
-use landfall_ports::{PortError, PortResult, chain};
+use landfall_ports::{PortError, PortResult};
 
 use crate::budget::Family;
 use crate::call::Call;
-use crate::error::{Failed, answered, failed};
+use crate::error::failed;
 use crate::platform::AwsPlatform;
-use crate::secrets;
-use crate::signed::{self, endpoint, percent_encoded, region_of, xml};
+use crate::signed::{self, region_of};
 use crate::xml::Element;
+use crate::{s3, secrets};
 
 /// A parameter in SSM.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,8 +22,6 @@ pub enum ParameterValue {
 
 /// DescribeSubnets answers a thousand to a page.
 const MOST_PAGES: usize = 100;
-/// A Terraform state.
-const LARGEST_OBJECT: usize = 64 * 1024 * 1024;
 
 impl AwsPlatform {
     /// A parameter by name or ARN, decrypted.
@@ -98,78 +90,8 @@ impl AwsPlatform {
     pub async fn object(&self, bucket: &str, key: &str, region: Option<&str>) -> PortResult<String> {
         let resource = format!("s3://{bucket}/{key}");
         let call = Call { service: "s3", action: "GetObject", family: Family::S3Read, resource: &resource };
-        let first = region.unwrap_or(&self.core.region);
-        match self.get_object(call, bucket, key, first).await? {
-            Object::Text(text) => Ok(text),
-            Object::In(region) => match self.get_object(call, bucket, key, &region).await? {
-                Object::Text(text) => Ok(text),
-                Object::In(_) => Err(PortError::Unavailable(format!("{}: no region has it", call.what()))),
-            },
-        }
+        let region = region.unwrap_or(&self.core.region);
+        let (_, body) = s3::exchange(&self.core, &self.signer, call, bucket, key, region, None).await?;
+        String::from_utf8(body).map_err(|_| PortError::Invalid(format!("{}: it is no text", call.what())))
     }
-
-    async fn get_object(&self, call: Call<'_>, bucket: &str, key: &str, region: &str) -> PortResult<Object> {
-        let key: Vec<String> = key.split('/').map(percent_encoded).collect();
-        let endpoint = endpoint(self.core.sdk.endpoint_url(), "s3", region);
-        let url = format!("{endpoint}/{}/{}", percent_encoded(bucket), key.join("/"));
-        let what = call.what();
-        let once = || self.get_once(&what, &url, region);
-        Ok(self.core.caller.guarded(call, once).await?)
-    }
-
-    async fn get_once(&self, what: &str, url: &str, region: &str) -> Result<Object, Failed> {
-        let identity = self.signer.credentials(&self.core, what).await?.into();
-        let mut settings = SigningSettings::default();
-        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-        settings.percent_encoding_mode = PercentEncodingMode::Single;
-        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-        let signature = || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
-            let params = v4::SigningParams::builder()
-                .identity(&identity)
-                .region(region)
-                .name("s3")
-                .time(SystemTime::now())
-                .settings(settings)
-                .build()?
-                .into();
-            let request = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::Bytes(&[]))?;
-            let (instructions, _) = sign(request, &params)?.into_parts();
-            Ok(instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>())
-        };
-        let headers = signature().map_err(|error| PortError::Bug(format!("{what}: cannot be signed: {error}")))?;
-        let mut get = self.signer.http()?.get(url).timeout(crate::config::CALL_TIMEOUT);
-        for (name, value) in headers {
-            get = get.header(name, value);
-        }
-        let unanswered =
-            |error: reqwest::Error| PortError::Unavailable(format!("{what}: {}", chain(&error.without_url())));
-        let mut response = get.send().await.map_err(unanswered)?;
-        let status = response.status().as_u16();
-        let home = response.headers().get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
-        let home = home.filter(|home| *home != region).map(str::to_owned);
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > LARGEST_OBJECT {
-                return Err(PortError::Invalid(format!("{what}: larger than {LARGEST_OBJECT} bytes")).into());
-            }
-        }
-        match (status, home) {
-            (200..300, _) => Ok(Object::Text(
-                String::from_utf8(body).map_err(|_| PortError::Invalid(format!("{what}: it is no text")))?,
-            )),
-            (300..500, Some(home)) => Ok(Object::In(home)),
-            _ => {
-                let text = String::from_utf8_lossy(&body);
-                let (code, message) = (xml(&text, "Code"), xml(&text, "Message"));
-                Err(answered(what, status, &code.unwrap_or_default(), &message.unwrap_or_default()))
-            }
-        }
-    }
-}
-
-enum Object {
-    Text(String),
-    /// Not here: its bucket is in this region.
-    In(String),
 }

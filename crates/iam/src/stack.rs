@@ -61,6 +61,11 @@ pub(crate) fn all(
         let groups = names.families.iter().map(|family| place.arn("logs", &format!("log-group:/ecs/{family}:*")));
         all.push(Statement::allow("ReadLogs", &["logs:GetLogEvents"], groups.collect::<Vec<_>>()));
     }
+    // CloudFormation reads it with the rights of whoever asks. A state on S3 may be read and written anyway.
+    if let Some(bucket) = &stack.template_bucket {
+        let templates = format!("arn:{}:s3:::{bucket}/templates/{name}/*", place.partition);
+        all.push(Statement::allow("KeepTemplates", &["s3:GetObject", "s3:PutObject"], [templates]));
+    }
     // These take nothing but `*`.
     let around = [
         "cloudformation:BatchDescribeTypeConfigurations",

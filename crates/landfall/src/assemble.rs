@@ -144,6 +144,7 @@ impl Assembly {
         listener: Option<TcpListener>,
         purpose: Purpose,
     ) -> CliResult<Self> {
+        state.keeps_templates(&mut app);
         let directory = state.directory();
         let socket = directory.join(CONTROL_SOCKET);
         let options = landfall_sqlite::OpenOptions {

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use landfall_model::app::App;
+
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -30,6 +32,15 @@ impl State {
                 Ok(Self::S3 { url, scratch: absolute(&scratch)? })
             }
             None => Ok(Self::Directory(absolute(&choose(given, home.0, home.1)?)?)),
+        }
+    }
+
+    /// Long templates of stacks go there too, where the manifest names no bucket for them.
+    pub(crate) fn keeps_templates(&self, app: &mut App) {
+        let Self::S3 { url, .. } = self else { return };
+        let place = &url[S3.len()..];
+        for stack in app.environments.values_mut().filter_map(|environment| environment.stack.as_mut()) {
+            stack.template_bucket.get_or_insert_with(|| place.to_owned());
         }
     }
 
@@ -131,5 +142,21 @@ mod tests {
         assert_eq!(of("S3://acme-state"), Some("s3://acme-state".to_owned()));
         assert_eq!((of("/var/lib/landfall"), of("s3:/x"), of("s3")), (None, None, None));
         assert_eq!(s3_url(None), None);
+    }
+
+    #[test]
+    fn long_templates_go_beside_a_state_on_s3_where_the_manifest_names_no_bucket() {
+        let text = "project: shop\naws: {prod: {region: eu-west-1, cluster: a}, dev: {region: eu-west-1, cluster: b}}\n\
+            services: {web: {cpu: 256, memory: 512, containers: {app: {image: nginx, ports: [80]}}}}\n\
+            environments: {prod: {on: prod, stack: {template_bucket: acme}}, dev: {on: dev, stack: {}}}\n";
+        let of = |state: State| {
+            let source = landfall_manifest::SourceFile::new("landfall.yml", text);
+            let mut app = crate::commands::manifest::from(&source).unwrap().app;
+            state.keeps_templates(&mut app);
+            ["prod", "dev"].map(|name| app.environments[name].stack.clone().unwrap().template_bucket)
+        };
+        let shared = State::S3 { url: "s3://acme-state/shop".to_owned(), scratch: PathBuf::new() };
+        assert_eq!(of(shared), [Some("acme".to_owned()), Some("acme-state/shop".to_owned())]);
+        assert_eq!(of(State::Directory(PathBuf::new())), [Some("acme".to_owned()), None]);
     }
 }

@@ -151,6 +151,9 @@ pub struct NewChangeSet {
     /// The stack is not there yet.
     pub create: bool,
     pub template: String,
+    /// Where the template is put first, as it is too long for a request: `BUCKET/PREFIX`.
+    #[serde(default)]
+    pub upload: Option<String>,
     /// `None`: as it is.
     pub parameters: BTreeMap<String, Option<String>>,
     pub tags: Tags,

@@ -36,6 +36,9 @@ pub struct Stack {
     /// It cannot be deleted before this is taken off.
     #[serde(default)]
     pub termination_protection: bool,
+    /// `BUCKET` or `BUCKET/PREFIX`: where a template goes that is too long for a request. `None`: to the state, where that is on S3.
+    #[serde(default)]
+    pub template_bucket: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -81,6 +81,7 @@ pub async fn prepare(stacks: &dyn Stacks, wanted: &Wanted, purpose: Purpose) -> 
             name,
             create,
             template: wanted.template.clone(),
+            upload: wanted.upload.clone(),
             parameters: wanted.parameters.clone(),
             tags: wanted.tags(),
             role: wanted.role.clone(),

@@ -12,12 +12,14 @@ use landfall_model::cloudformation::{
 };
 use landfall_ports::stacks::{Back, ServiceFailures, Stacks};
 use landfall_ports::{PortError, PortResult};
+use sha2::{Digest as _, Sha256};
 
 use crate::budget::Family;
 use crate::call::Call;
 use crate::core::Core;
 use crate::ecs::Ecs;
 use crate::error::Failed;
+use crate::s3;
 use crate::signed::{self, Signer};
 use crate::xml::Element;
 
@@ -80,6 +82,17 @@ impl CloudFormation {
         let answer = signed::query(&self.signer, &self.core, call, &self.core.region, VERSION, &form.0).await;
         let root = Element::parse(&answer.map_err(told_apart)?);
         Ok(root.ok_or_else(|| PortError::Unavailable(format!("{}: the answer is no XML", call.what())))?)
+    }
+
+    /// Puts the template where CloudFormation reads it, with the rights of whoever asks for the change set, under a key that follows from
+    /// it: the same one is the same object, however often it is sent. Its URL, as AWS has it: CloudFormation knows no endpoint of ours.
+    async fn uploaded(&self, set: &NewChangeSet, place: &str) -> PortResult<String> {
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        let digest = hex::encode(Sha256::digest(&set.template));
+        let name = format!("templates/{}/{digest}.json", name_of(&set.stack));
+        let key = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+        let region = s3::put(&self.core, &self.signer, bucket, &key, &set.template).await?;
+        Ok(s3::url(None, &region, bucket, &key))
     }
 
     /// As `call`, for what shall be done: nothing is read of the answer, and some have no result.
@@ -192,10 +205,13 @@ impl Stacks for CloudFormation {
         let mut form = Form::of(&set.stack)
             .with("ChangeSetName", &set.name)
             .with("ChangeSetType", if set.create { "CREATE" } else { "UPDATE" })
-            .with("TemplateBody", &set.template)
             .with("Capabilities.member.1", "CAPABILITY_IAM")
             .with("Capabilities.member.2", "CAPABILITY_NAMED_IAM")
             .maybe("RoleARN", set.role.as_deref());
+        form = match &set.upload {
+            Some(place) => form.with("TemplateURL", self.uploaded(set, place).await?),
+            None => form.with("TemplateBody", &set.template),
+        };
         for (at, (name, value)) in (1..).zip(&set.parameters) {
             let key = |what: &str| format!("Parameters.member.{at}.{what}");
             form = form.with(key("ParameterKey"), name);

@@ -61,3 +61,35 @@ fn tasks_of_a_stack_s_pipeline_register_what_they_run() {
     assert!(families.iter().all(|family| family.contains(":task-definition/shop-prod-")), "{families:?}");
     found.policy.statement.iter().for_each(takes);
 }
+
+/// A long template is put where the manifest says, and CloudFormation reads it there with the same rights.
+#[test]
+fn long_templates_are_kept_under_the_stacks_own_name_only() {
+    let of = |bucket: Value| {
+        let app = app(|app| {
+            app["environments"]["prod"]["stack"] = stack();
+            app["environments"]["prod"]["stack"]["template_bucket"] = bucket;
+        });
+        least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap()
+    };
+    let keeps = of(json!("acme-artifacts/landfall"));
+    let statement = find(&keeps, "KeepTemplates");
+    assert_eq!(statement.action, ["s3:GetObject", "s3:PutObject"]);
+    let name = landfall_model::stack::stack_name(&app(|_| {}).project, "prod");
+    assert_eq!(statement.resource, [format!("arn:aws:s3:::acme-artifacts/landfall/templates/{name}/*")]);
+    assert!(!sids(&of(Value::Null)).contains(&"KeepTemplates".to_owned()));
+}
+
+/// Where the target names no log group, the stack has one for each service.
+#[test]
+fn the_logs_of_a_stack_are_read() {
+    let app = app(|app| {
+        app["environments"]["prod"]["stack"] = stack();
+        for target in app["aws"].as_object_mut().unwrap().values_mut() {
+            target["log_group"] = Value::Null;
+        }
+    });
+    let least = least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
+    let groups = &find(&least, "ReadLogs").resource;
+    assert!(!groups.is_empty() && groups.iter().all(|group| group.contains(":log-group:/ecs/")), "{groups:?}");
+}

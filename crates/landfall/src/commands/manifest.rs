@@ -86,6 +86,12 @@ pub(crate) fn check(config: &Path, printer: &Printer) -> CliResult<ExitCode> {
             printer.note(format_args!("{}: {}, {}", source.path, plural(errors, "error"), plural(warnings, "warning")))
         }
     }
+    for (name, bytes) in loaded.into_iter().flat_map(|loaded| super::template::unplaced(&loaded.app)) {
+        printer.warn(format_args!(
+            "the template of {name} has {bytes} bytes, more than CloudFormation takes with a request: unless the state is on S3, it needs \
+             `template_bucket: BUCKET` under environments.{name}.stack"
+        ));
+    }
     Ok(code)
 }
 

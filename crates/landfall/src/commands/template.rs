@@ -1,5 +1,6 @@
 //! `template`: an environment as a template of CloudFormation. Nothing is asked of AWS.
 
+use landfall_model::app::{App, LongLivedEnvironment};
 use landfall_stack::{BODY, Unfit, excess, template};
 
 use crate::cli::{Global, TemplateArgs};
@@ -30,8 +31,17 @@ pub(crate) fn run(args: &TemplateArgs, global: &Global, printer: &Printer) -> Cl
     printer.note(format_args!("{count} resources, {} parameters, {} bytes", made.parameters.len(), text.len()));
     if text.len() > BODY {
         printer.hint(format!(
-            "over {BODY} bytes a template is uploaded first: `aws cloudformation deploy --s3-bucket BUCKET`"
+            "over {BODY} bytes CloudFormation reads a template from S3: `landfall stack apply` puts it into `stack.template_bucket`, \
+             `aws cloudformation deploy` into `--s3-bucket BUCKET`"
         ));
     }
     Ok(ExitCode::Ok)
+}
+
+/// Environments whose template is too long for a request, with its bytes, where the manifest does not say where it is put.
+pub(crate) fn unplaced(app: &App) -> Vec<(&str, usize)> {
+    let homeless = |one: &&LongLivedEnvironment| one.stack.as_ref().is_some_and(|stack| stack.template_bucket.is_none());
+    let stacks = app.environments.values().filter(homeless);
+    let bytes = stacks.filter_map(|one| Some((one.name.as_str(), template(app, &one.name, None).ok()?.compact().len())));
+    bytes.filter(|(_, bytes)| *bytes > BODY).collect()
 }

@@ -6,6 +6,8 @@
     stuck NAME OWNER PHASE      a stack with the tag of OWNER that could not be made (create), or not be deleted (delete)
     push REPOSITORY TAG…        images in ECR
     alarm NAME STATE            an alarm in that state
+    bucket NAME                 a bucket of S3
+    objects NAME                keys and sizes of what is in it
     user POLICY                 a key of somebody with this policy and no other
 """
 
@@ -107,6 +109,14 @@ def push(repository, *tags):
         manifest = json.dumps({"schemaVersion": 2, "tag": tag})
         made[tag] = ecr.put_image(repositoryName=repository, imageManifest=manifest, imageTag=tag)["image"]["imageId"]["imageDigest"]
     return made
+
+
+def bucket(name):
+    boto3.client("s3").create_bucket(Bucket=name)
+
+
+def objects(name):
+    return {one["Key"]: one["Size"] for one in boto3.client("s3").list_objects_v2(Bucket=name).get("Contents", [])}
 
 
 def alarm(name, state):

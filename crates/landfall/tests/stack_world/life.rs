@@ -82,21 +82,79 @@ fn a_stack_lives_on_ministack() {
     planned_made_changed_and_deleted(&place, true);
 }
 
+/// A network that exists, as a target names it.
+fn network(place: &Place) -> String {
+    let network = place.ask(&["network"]);
+    let text = |value: &Value| value.to_string().replace('"', "");
+    format!(
+        ", vpc: {}, network: {{ subnets: {}, security_groups: [{}] }}",
+        text(&network["vpc"]),
+        text(&network["subnets"]),
+        text(&network["security_group"])
+    )
+}
+
 /// It cannot delete a VPC that it has made for a stack, and changes parameters without what hangs on them; it leaves out much
 /// of a service, and does not know of drift.
 #[test]
 fn a_stack_lives_on_moto() {
     let place = Place::moto();
-    let network = place.ask(&["network"]);
-    let text = |value: &Value| value.to_string().replace('"', "");
-    let network = format!(
-        ", vpc: {}, network: {{ subnets: {}, security_groups: [{}] }}",
-        text(&network["vpc"]),
-        text(&network["subnets"]),
-        text(&network["security_group"])
-    );
+    let network = network(&place);
     place.manifest(&network, "      network: { existing: {} }\n", "");
     planned_made_changed_and_deleted(&place, false);
+}
+
+/// With 60,000 bytes of variables in one container.
+fn long_manifest(place: &Place, network: &str, stack: &str) {
+    place.manifest(network, stack, "");
+    let text = place.read_manifest();
+    let variables: Vec<String> = (0..30).map(|at| format!("V{at}: {}", "x".repeat(2_000))).collect();
+    let long = format!("ports: [80], environment: {{ {} }} }}", variables.join(", "));
+    place.write_manifest(&text.replacen("ports: [80] }", &long, 1));
+}
+
+/// A template that is too long for a request is refused before anything is begun, and goes through a bucket where there is one.
+fn long_templates_go_through_a_bucket(place: &Place, network: &str, stack: &str) {
+    let given = format!("app={}", place.image(1));
+    long_manifest(place, network, stack);
+    let (_, told) = place.ends(&["check"], 0, &[]);
+    assert!(told.contains("template_bucket"), "{told}");
+    let (_, told) = place.ends(&["stack", "apply", "dev", "--image", &given], 65, &["51200", "template_bucket: BUCKET"]);
+    assert!(told.contains("environments.dev.stack"), "{told}");
+    assert_eq!(place.ask(&["gone", "shop-dev"]), nothing());
+
+    long_manifest(place, network, &format!("{stack}      template_bucket: acme-artifacts/landfall\n"));
+    let (_, told) = place.ends(&["stack", "apply", "dev", "--image", &given], 66, &[]);
+    assert!(told.contains("s3:PutObject on s3://acme-artifacts/landfall/templates/shop-dev/"), "{told}");
+    place.ask(&["bucket", "acme-artifacts"]);
+    place.ends(&["stack", "apply", "dev", "--image", &given], 0, &["stack shop-dev is up"]);
+    let told = place.look("dev");
+    let container = &told["services"]["shop-dev-web"]["containers"]["app"];
+    assert_eq!(container["image"], place.image(1), "{container}");
+    let objects = || place.ask(&["objects", "acme-artifacts"]).as_object().unwrap().clone();
+    let kept = objects();
+    let (key, size) = kept.iter().next().unwrap();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert!(key.starts_with("landfall/templates/shop-dev/") && key.ends_with(".json"), "{key}");
+    assert!(size.as_u64().unwrap() > 60_000, "{size}");
+    // What is there already is compared with what CloudFormation has, and is the same object.
+    assert_eq!(place.json(&["stack", "plan", "dev"], 0)["different"], false);
+    assert_eq!(objects(), kept);
+    let digest = kept.keys().next().unwrap().rsplit('/').next().unwrap().to_owned();
+    assert_eq!(digest.len(), 64 + ".json".len());
+    place.ends(&["stack", "destroy", "dev", "--yes"], 0, &["stack shop-dev is deleted"]);
+}
+
+#[test]
+fn a_long_template_goes_through_a_bucket_on_ministack() {
+    long_templates_go_through_a_bucket(&Place::ministack(&[]), "", "      network: { new: { nat: none } }\n");
+}
+
+#[test]
+fn a_long_template_goes_through_a_bucket_on_moto() {
+    let place = Place::moto();
+    let network = network(&place);
+    long_templates_go_through_a_bucket(&place, &network, "      network: { existing: {} }\n");
 }
 
 #[test]

@@ -87,7 +87,15 @@ environments:
             environment("dev"),
             environment("prod"),
         );
-        std::fs::write(self.directory.path().join("landfall.yml"), manifest).unwrap();
+        self.write_manifest(&manifest);
+    }
+
+    pub(crate) fn read_manifest(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("landfall.yml")).unwrap()
+    }
+
+    pub(crate) fn write_manifest(&self, text: &str) {
+        std::fs::write(self.directory.path().join("landfall.yml"), text).unwrap();
     }
 
     pub(crate) fn run_as(&self, user: &str, arguments: &[&str]) -> Output {

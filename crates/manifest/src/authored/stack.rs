@@ -35,6 +35,9 @@ pub(crate) struct Stack {
     pub role: Option<Text>,
     /// The stack cannot be deleted before this is taken off. Default: true for environments whose name begins with `prod`.
     pub termination_protection: Option<bool>,
+    /// Bucket of S3, or BUCKET/PREFIX, in the stack's region: where a template of more than 51,200 bytes is put for CloudFormation to
+    /// read. Default: the state's, where that is on S3.
+    pub template_bucket: Option<Text>,
 }
 
 /// Where tasks and load balancer are.

@@ -138,6 +138,17 @@ pub(crate) fn cluster(text: &str) -> Verdict {
     if plain_name(text, 255) { Ok(()) } else { Err(Wrong(rule.to_owned())) }
 }
 
+/// `BUCKET` or `BUCKET/PREFIX`.
+pub(crate) fn bucket(text: &str) -> Verdict {
+    let (name, prefix) = text.trim_end_matches('/').split_once('/').unwrap_or((text.trim_end_matches('/'), "whole"));
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-');
+    let sound = (3..=63).contains(&name.len()) && name.bytes().all(legal) && name.as_bytes()[0].is_ascii_alphanumeric();
+    let part = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(|b| b.is_ascii_graphic());
+    let sound = sound && prefix.len() <= 512 && prefix.split('/').all(part);
+    let rule = "a bucket's name (3 to 63 of a-z, 0-9, `.` and `-`), or BUCKET/PREFIX";
+    if sound { Ok(()) } else { Err(Wrong(rule.to_owned())) }
+}
+
 pub(crate) fn load_balancer(text: &str) -> Verdict {
     if text.starts_with("arn:") {
         if parse(text).is_some_and(|arn| {

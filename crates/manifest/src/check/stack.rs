@@ -69,6 +69,8 @@ impl<'t> Checker<'_, 't> {
             self.stack_permissions(&whole, stack_at);
             self.stack_logs(&whole, stack_at);
             self.identifier(stack.role.as_ref(), stack_at.get("role"), "role's ARN", arn::role_arn);
+            let bucket_at = stack_at.get("template_bucket");
+            self.identifier(stack.template_bucket.as_ref(), bucket_at, "bucket", arn::bucket);
             if at.get("target_groups").is_given() {
                 self.idle(at.get("target_groups").key_span(), "`target_groups`", "a stack makes its own");
             }

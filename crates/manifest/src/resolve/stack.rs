@@ -78,6 +78,7 @@ pub(super) fn stack(
         log_retention: stack.log_retention.unwrap_or(LOG_RETENTION),
         role: text(stack.role),
         termination_protection: stack.termination_protection.unwrap_or_else(|| environment.starts_with("prod")),
+        template_bucket: text(stack.template_bucket).map(|place| place.trim_end_matches('/').to_owned()),
     }
 }
 

@@ -40,6 +40,14 @@ fn a_pipeline_applies_it_and_runs_its_tasks() {
 }
 
 #[test]
+fn long_templates_have_a_place() {
+    let of = |stack: &str| loaded(&manifest("web", stack)).app.environments["prod"].stack.clone().unwrap().template_bucket;
+    assert_eq!(of("{template_bucket: acme-artifacts/landfall/}").as_deref(), Some("acme-artifacts/landfall"));
+    assert_eq!(of("{template_bucket: acme}").as_deref(), Some("acme"));
+    assert_eq!(of("{}"), None);
+}
+
+#[test]
 fn containers_that_are_not_named_are_the_only_one_or_the_one_behind_the_load_balancer() {
     let text = manifest(
         "web, api",
@@ -86,6 +94,8 @@ fn what_cannot_be_made_is_said_before() {
         ("{permissions: {web: [{actions: [read], resources: [\"*\"]}]}}", "LF-M040"),
         ("{permissions: {web: [{actions: [\"s3:Get*\"], resources: [bucket]}]}}", "LF-M040"),
         ("{log_retention: 10}", "LF-M032"),
+        ("{template_bucket: \"s3://acme\"}", "LF-M040"),
+        ("{template_bucket: acme//templates}", "LF-M040"),
     ] {
         let mut found = codes(stack);
         found.dedup();

@@ -221,6 +221,7 @@ fn a_stack_changes_through_cloudformation_only() {
         log_retention: 30,
         role: None,
         termination_protection: false,
+        template_bucket: None,
     };
     app.environments.get_mut("prod").unwrap().stack = Some(stack);
     let error = deploy(&app, &inputs()).unwrap_err().to_string();

@@ -40,6 +40,7 @@ pub(crate) fn rig() -> (Rig, FakeStacks) {
         log_retention: 30,
         role: None,
         termination_protection: true,
+        template_bucket: None,
     };
     let service = rig.app.services.get_mut("app").unwrap();
     (service.cpu, service.memory) = (Some(256), Some(512));

@@ -26,6 +26,9 @@ pub struct Wanted {
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub labels: Tags,
     pub template: String,
+    /// Where it is put first, if it is too long for a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<String>,
     /// `None`: what the stack has.
     pub parameters: BTreeMap<String, Option<String>>,
     pub role: Option<String>,
@@ -89,8 +92,11 @@ pub enum Unwanted {
     Unfit(#[from] Unfit),
     #[error(transparent)]
     Excess(#[from] Excess),
-    #[error("the template has {0} bytes; CloudFormation takes {BODY} with a request")]
-    Body(usize),
+    #[error(
+        "the template has {0} bytes, and CloudFormation takes {BODY} with a request: a longer one it reads from S3, and no `stack.template_bucket` \
+         is named"
+    )]
+    Nowhere(usize),
     #[error("container {name}: {why}")]
     NoContainer { name: String, why: &'static str },
     #[error("no image for {0}")]
@@ -182,15 +188,17 @@ pub fn wanted(
     made.metadata = Some(Metadata { landfall: applied.clone() });
     let template = made.compact();
     excess(&made, &template)?;
-    if template.len() > BODY {
-        return Err(Unwanted::Body(template.len()));
-    }
     let stack = environment.stack.as_ref();
+    let upload = match template.len() {
+        0..=BODY => None,
+        bytes => Some(stack.and_then(|stack| stack.template_bucket.clone()).ok_or(Unwanted::Nowhere(bytes))?),
+    };
     Ok(Wanted {
         stack: stack_name(&app.project, &environment.name),
         environment: applied.environment,
         labels: Tags::new(),
         template,
+        upload,
         parameters,
         role: stack.and_then(|stack| stack.role.clone()),
         protected: stack.is_some_and(|stack| stack.termination_protection),

@@ -67,6 +67,7 @@ async fn a_stack_that_others_are_about_to_make_is_left_to_them() {
         name: "console-review".to_owned(),
         create: true,
         template: "theirs".to_owned(),
+        upload: None,
         parameters: [].into(),
         tags: [].into(),
         role: None,

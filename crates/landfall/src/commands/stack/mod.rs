@@ -22,8 +22,8 @@ use landfall_ports::images::Images;
 use landfall_ports::stacks::Stacks;
 use landfall_server::control::{ControlRequest, ControlResponse};
 use landfall_server::deploy::LockState;
+use landfall_stack::Unfit;
 use landfall_stack::live::{Before, Unwanted, Wanted, overwritten, wanted};
-use landfall_stack::{BODY, Unfit};
 
 use crate::assemble::Purpose;
 use crate::cli::Global;
@@ -67,7 +67,8 @@ struct Open {
 
 impl Open {
     async fn of(environment: &str, global: &Global, printer: &Printer) -> CliResult<Self> {
-        let app = manifest::load(&global.config, printer)?;
+        let mut app = manifest::load(&global.config, printer)?;
+        State::of(global.state.clone())?.keeps_templates(&mut app);
         let name = environment.strip_prefix(&format!("{}@", app.project)).unwrap_or(environment);
         let Some(found) = app.environments.get(name).cloned() else {
             return Err(not_found("environment", name, app.environments.keys().map(String::as_str)));
@@ -153,8 +154,9 @@ impl Open {
                 CliError::new(ExitCode::Usage, message)
             }
             Unwanted::Unfit(_) | Unwanted::Excess(_) => CliError::new(ExitCode::InvalidManifest, message),
-            Unwanted::Body(_) => CliError::new(ExitCode::InvalidManifest, message).hint(format!(
-                "spread the services over several environments: over {BODY} bytes a template would have to be uploaded first"
+            Unwanted::Nowhere(_) => CliError::new(ExitCode::InvalidManifest, message).hint(format!(
+                "name a bucket in the stack's region: `template_bucket: BUCKET` under environments.{name}.stack; a state on S3 \
+                 (`--state s3://BUCKET/PREFIX`) is taken where it names none"
             )),
             Unwanted::NoContainer { .. } => CliError::new(ExitCode::Usage, message),
             Unwanted::Missing(_) => {
