@@ -17,7 +17,7 @@ use landfall_ports::registry::CloudRegistry;
 use landfall_ports::secrets::SecretStore;
 use landfall_ports::stacks::Stacks;
 use landfall_ports::steps::HookRunner;
-use landfall_ports::topic::Topic;
+use landfall_ports::topic::{Subscriber, Topic};
 
 use crate::cloudformation::CloudFormation;
 use crate::core::Core;
@@ -113,6 +113,16 @@ impl AwsPlatform {
     /// `Invalid` for what is not the ARN of an SNS topic.
     pub fn topic(&self, arn: &str) -> PortResult<Arc<dyn Topic>> {
         Ok(Arc::new(SnsTopic::new(Arc::clone(&self.core), Arc::clone(&self.signer), arn)?))
+    }
+
+    /// Who gets what is published to a topic.
+    pub async fn subscribers(&self, topic: &str) -> PortResult<Vec<Subscriber>> {
+        Ok(crate::sns::subscribers(&self.core, &self.signer, topic).await?)
+    }
+
+    /// Mail to this address from now on, once its owner has followed the link that AWS mails. Natural.
+    pub async fn subscribe(&self, topic: &str, address: &str) -> PortResult<()> {
+        crate::sns::subscribe(&self.core, &self.signer, topic, address).await
     }
 
     /// Where the containers' secrets are kept.

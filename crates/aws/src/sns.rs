@@ -4,16 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use landfall_ports::topic::{Topic, TopicBody, TopicMessage};
+use landfall_ports::topic::{Subscriber, Topic, TopicBody, TopicMessage};
 use landfall_ports::{PortError, PortResult};
 use sha2::{Digest as _, Sha256};
 
 use crate::budget::Family;
 use crate::call::Call;
 use crate::core::Core;
-use crate::signed::{Request, Signer, percent_encoded, region_of};
+use crate::error::Failed;
+use crate::signed::{self, Request, Signer, percent_encoded, region_of};
+use crate::xml::Element;
 
 const TIMEOUT: Duration = crate::config::CALL_TIMEOUT;
+const VERSION: &str = "2010-03-31";
+/// A hundred subscribers to a page.
+const MOST_PAGES: usize = 100;
 
 pub(crate) struct SnsTopic {
     core: Arc<Core>,
@@ -32,13 +37,55 @@ impl SnsTopic {
     }
 }
 
+/// Who gets what is published, and who has not said yes to it yet.
+pub(crate) async fn subscribers(core: &Core, signer: &Signer, topic: &str) -> Result<Vec<Subscriber>, Failed> {
+    let resource = format!("topic {topic}");
+    let call = Call { service: "sns", action: "ListSubscriptionsByTopic", family: Family::Sns, resource: &resource };
+    let (mut all, mut next) = (Vec::new(), None);
+    for _ in 0..MOST_PAGES {
+        let mut parameters = vec![("TopicArn".to_owned(), topic.to_owned())];
+        parameters.extend(next.map(|token| ("NextToken".to_owned(), token)));
+        let region = region_of(topic, &core.region);
+        let answer = signed::query(signer, core, call, region, VERSION, &parameters).await?;
+        let result = Element::parse(&answer).and_then(|root| root.child("ListSubscriptionsByTopicResult").cloned());
+        let unreadable = || PortError::Unavailable(format!("{}: the answer has no result", call.what()));
+        let result = result.ok_or_else(unreadable)?;
+        all.extend(result.members("Subscriptions").map(subscriber));
+        next = result.get("NextToken");
+        if next.is_none() {
+            all.sort_by(|a, b| (&a.protocol, &a.endpoint).cmp(&(&b.protocol, &b.endpoint)));
+            return Ok(all);
+        }
+    }
+    Err(PortError::Unavailable(format!("{}: a listing without an end", call.what())).into())
+}
+
+fn subscriber(of: &Element) -> Subscriber {
+    Subscriber {
+        protocol: of.text("Protocol"),
+        endpoint: of.text("Endpoint"),
+        // Else it is `PendingConfirmation`, or `Deleted`.
+        confirmed: of.text("SubscriptionArn").starts_with("arn:"),
+    }
+}
+
+/// AWS mails a link to that address, again where it was not followed; nothing is sent there before it is.
+pub(crate) async fn subscribe(core: &Core, signer: &Signer, topic: &str, address: &str) -> PortResult<()> {
+    let resource = format!("topic {topic}");
+    let call = Call { service: "sns", action: "Subscribe", family: Family::Sns, resource: &resource };
+    let parameters = [("TopicArn", topic), ("Protocol", "email"), ("Endpoint", address)];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    signed::query(signer, core, call, region_of(topic, &core.region), VERSION, &parameters).await?;
+    Ok(())
+}
+
 /// Publish in the query protocol.
 fn form(arn: &str, message: &TopicMessage) -> String {
     let (text, structure) = match &message.body {
         TopicBody::Text(text) => (text, None),
         TopicBody::ByProtocol(json) => (json, Some("json")),
     };
-    let mut fields = vec![("Action", "Publish"), ("Version", "2010-03-31"), ("TopicArn", arn), ("Message", text)];
+    let mut fields = vec![("Action", "Publish"), ("Version", VERSION), ("TopicArn", arn), ("Message", text)];
     fields.extend(structure.map(|structure| ("MessageStructure", structure)));
     fields.extend(message.subject.as_deref().map(|subject| ("Subject", subject)));
     // What an id may hold in a topic that keeps order is less than what ours hold.
@@ -73,6 +120,18 @@ impl Topic for SnsTopic {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_not_said_yes_is_pending() {
+        let member = |arn: &str| {
+            let text = format!(
+                "<member><SubscriptionArn>{arn}</SubscriptionArn><Protocol>email</Protocol><Endpoint>a@b.c</Endpoint></member>"
+            );
+            subscriber(&Element::parse(&text).unwrap()).confirmed
+        };
+        assert!(member("arn:aws:sns:eu-west-1:1:ops:0a1b"));
+        assert!(!member("PendingConfirmation") && !member("Deleted"));
+    }
 
     fn message(body: TopicBody) -> TopicMessage {
         TopicMessage {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use landfall_model::app::{
-    HookAction, ImageSource, LongLivedEnvironment, NotificationTarget, Routing, Service, UrlOrSecret,
+    HookAction, ImageSource, LongLivedEnvironment, Notification, NotificationTarget, Routing, Service, UrlOrSecret,
 };
 use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION};
 use landfall_model::pipeline::Work;
@@ -400,11 +400,7 @@ fn around(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
         _ => None,
     });
     push(all, "InvokeHooks", "lambda:InvokeFunction", functions.collect());
-    let topics = ask.app.notifications.iter().filter_map(|notification| match &notification.to {
-        NotificationTarget::Sns { topic, on, .. } if *on == place.target.name => Some(topic.clone()),
-        _ => None,
-    });
-    push(all, "PublishNotices", "sns:Publish", topics.collect());
+    push(all, "PublishNotices", "sns:Publish", topics(ask, place));
     let own = if is_home(ask, place) { own_secrets(ask) } else { Vec::new() };
     let values = own.iter().filter_map(|secret| match secret {
         SecretRef::SecretsManager(text) => Some(secret_arn(place, text)),
@@ -430,6 +426,14 @@ pub(crate) fn state(ask: &Ask<'_>, partition: &str, all: &mut Vec<Statement>) {
     });
     let actions = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"];
     all.push(Statement::allow("KeepState", &actions, [format!("{bucket}/{keys}")]));
+}
+
+fn topics(ask: &Ask<'_>, place: &Place<'_>) -> Vec<String> {
+    let topic = |notification: &Notification| match &notification.to {
+        NotificationTarget::Sns { topic, on, .. } if *on == place.target.name => Some(topic.clone()),
+        _ => None,
+    };
+    ask.app.notifications.iter().filter_map(topic).collect()
 }
 
 fn push(all: &mut Vec<Statement>, sid: &str, action: &str, resources: Vec<String>) {
@@ -525,6 +529,7 @@ fn checks(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
         _ => None,
     });
     push(all, "CheckImages", "ecr:DescribeImages", images.collect());
+    push(all, "CheckTopics", "sns:ListSubscriptionsByTopic", topics(ask, place));
     if !unscoped.is_empty() {
         all.push(Statement::allow("CheckSurroundings", &unscoped, everything()));
     }

@@ -213,8 +213,8 @@ fn manifest(config: &Config, options: &Options, changes: &mut Changes) -> String
     changes.pending(
         "stagingValidationEmail",
         format!(
-            "the topic `{project}-approvals` is to be made, with `{}` subscribed to it: `aws sns create-topic`, `aws sns subscribe \
-             --protocol email`. For CodePipeline the exported stack makes both",
+            "the topic `{project}-approvals` is to be made (`aws sns create-topic`), with `{}` subscribed to it: `landfall notifications \
+             subscribe approvals`. For CodePipeline the exported stack makes both",
             config.email.escape_default()
         ),
     );

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod diff;
 pub(crate) mod environment;
 pub(crate) mod export;
+pub(crate) mod notifications;
 pub(crate) mod pipeline;
 pub(crate) mod secrets;
 pub(crate) mod shim;
@@ -150,6 +151,9 @@ pub(crate) enum Command {
     /// Take one release from environment to environment, with people's approval: runs of the manifest's pipelines
     #[command(subcommand)]
     Pipeline(pipeline::PipelineCommand),
+    /// Who is told of what happens, and whether what SNS mails reaches anybody
+    #[command(subcommand)]
+    Notifications(notifications::NotificationsCommand),
     /// Print a lasting environment as a template of CloudFormation: network, cluster, load balancer, services and all around them
     #[command(
         after_help = "Examples:\n  landfall template prod\n  landfall template prod --commit 1a2b3c4 --output json > prod.json\n\nYAML, or JSON with --output json. docs/stacks.md tells the rest."

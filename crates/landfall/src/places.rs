@@ -8,7 +8,7 @@ use landfall_model::task::SecretRef;
 use landfall_ports::images::Images;
 use landfall_ports::stacks::Stacks;
 use landfall_ports::store::{Store, StoreError};
-use landfall_ports::topic::Topic;
+use landfall_ports::topic::{Subscriber, Topic};
 use landfall_ports::{PortError, PortResult};
 
 use crate::error::{CliError, CliResult};
@@ -104,15 +104,10 @@ impl Places {
     pub(crate) async fn alarms(&self, on: &str, names: &[String]) -> PortResult<Vec<String>> {
         #[cfg(feature = "aws")]
         {
-            let place = self.targets.get(on);
-            let place = place.ok_or_else(|| PortError::Bug(format!("the manifest has no place {on}")))?;
-            place.loud_alarms(names).await
+            self.reached(on)?.loud_alarms(names).await
         }
         #[cfg(not(feature = "aws"))]
-        Err(PortError::Invalid(format!(
-            "{} are at `{on}`, and this build of landfall is without AWS",
-            names.join(", ")
-        )))
+        Err(beyond(on, &names.join(", ")))
     }
 
     pub(crate) fn topic(&self, on: &str, arn: &str) -> CliResult<Arc<dyn Topic>> {
@@ -121,6 +116,35 @@ impl Places {
         #[cfg(not(feature = "aws"))]
         Err(without(on, arn))
     }
+}
+
+impl Places {
+    /// Who gets what is published to a topic.
+    #[cfg_attr(not(feature = "aws"), allow(clippy::unused_async))]
+    pub(crate) async fn subscribers(&self, on: &str, topic: &str) -> PortResult<Vec<Subscriber>> {
+        #[cfg(feature = "aws")]
+        return self.reached(on)?.subscribers(topic).await;
+        #[cfg(not(feature = "aws"))]
+        Err(beyond(on, topic))
+    }
+
+    #[cfg_attr(not(feature = "aws"), allow(clippy::unused_async))]
+    pub(crate) async fn subscribe(&self, on: &str, topic: &str, address: &str) -> PortResult<()> {
+        #[cfg(feature = "aws")]
+        return self.reached(on)?.subscribe(topic, address).await;
+        #[cfg(not(feature = "aws"))]
+        Err(beyond(on, &format!("{topic}, to which {address} is to be subscribed,")))
+    }
+
+    #[cfg(feature = "aws")]
+    fn reached(&self, on: &str) -> PortResult<&landfall_aws::AwsPlatform> {
+        self.targets.get(on).ok_or_else(|| PortError::Bug(format!("the manifest has no place {on}")))
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+fn beyond(on: &str, what: &str) -> PortError {
+    PortError::Invalid(format!("{what} is at `{on}`, and this build of landfall is without AWS"))
 }
 
 /// Its name, also where the manifest has the ARN (`…:loadbalancer/app/NAME/ID`).

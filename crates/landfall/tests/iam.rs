@@ -275,6 +275,61 @@ fn the_doctor_finds_the_statement_that_is_missing() {
     assert_eq!(text.lines().last(), Some("1 wrong: cloud: right ListServicesAndTasks"), "{text}");
 }
 
+/// SNS takes what is published for nobody, and says nothing: the doctor does, until somebody has followed the link that AWS mails.
+#[test]
+fn a_topic_reaches_nobody_before_its_subscription_is_confirmed() {
+    let world = World::new(false);
+    world.manifest("good", 30);
+    let text = std::fs::read_to_string(world.aws.path().join("landfall.yml")).unwrap();
+    world.aws.write("landfall.yml", &text.replace("123456789012:ops\"", "123456789012:quiet\""));
+    let sns = |operation: &str, input: Value| world.aws.fake.call("sns", operation, input).unwrap();
+    let topic = sns("CreateTopic", json!({"Name": "quiet"}))["TopicArn"].clone();
+    let json = |arguments: &[&str], code: i32| -> Value {
+        let output = world.landfall(&[arguments, &["--output", "json"]].concat());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let doctor = |code: i32| {
+        let report = json(&["doctor", "previews"], code);
+        let checks = report["places"][1]["checks"].as_array().unwrap().clone();
+        let line = checks.into_iter().find(|line| line["name"] == "topic").unwrap();
+        (report["wrong"].clone(), line["detail"].as_str().unwrap().to_owned())
+    };
+    let (wrong, detail) = doctor(1);
+    assert_eq!((wrong, detail), (json!(["cloud: topic"]), format!("nobody is subscribed to {}", topic.as_str().unwrap())));
+    let listed = world.landfall(&["notifications", "list"]);
+    let told = String::from_utf8_lossy(&listed.stderr);
+    assert!(told.contains("ops reaches nobody") && told.contains("landfall notifications subscribe ops"), "{told}");
+
+    let anna = "anna@example.com";
+    let state = |confirmed: bool| json!([{"protocol": "email", "endpoint": anna, "confirmed": confirmed}]);
+    assert_eq!(json(&["notifications", "subscribe", "ops", anna], 0)["subscribers"], state(false));
+    assert!(doctor(1).1.ends_with("anna@example.com has not confirmed"));
+    let listed = world.landfall(&["notifications", "list"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("pending"), "{listed:?}");
+
+    sns("ConfirmSubscription", json!({"TopicArn": topic, "Token": anna}));
+    let listed = json(&["notifications", "list"], 0);
+    let ops = listed.as_array().unwrap().iter().find(|one| one["name"] == "ops").unwrap();
+    assert_eq!((&ops["topic"], &ops["subscribers"]), (&topic, &state(true)));
+    assert_eq!(doctor(0).0, json!([]));
+    let again = world.landfall(&["notifications", "subscribe", "ops", anna]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is subscribed, and has confirmed"), "{again:?}");
+
+    for (arguments, code) in
+        [(["subscribe", "nobody", anna], 66), (["subscribe", "ops", "anna"], 64), (["subscribe", "log", anna], 66)]
+    {
+        let output = world.landfall(&[&["notifications"][..], &arguments].concat());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+    }
+    // Whoever may not ask is told what is missing, and nothing is called wrong for it.
+    let mut least = world.policy(&["previews"]);
+    least["Statement"].as_array_mut().unwrap().retain(|statement| statement["Sid"] != "CheckTopics");
+    world.hold_to(&least);
+    let listed = world.landfall(&["notifications", "list"]);
+    assert!(String::from_utf8_lossy(&listed.stderr).contains("sns:ListSubscriptionsByTopic"), "{listed:?}");
+}
+
 #[test]
 fn the_doctor_tells_a_wrong_account_a_missing_cluster_and_a_full_load_balancer() {
     let world = World::new(false);

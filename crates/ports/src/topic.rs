@@ -1,6 +1,7 @@
 //! What Amazon SNS does: a message to a topic, for whoever has subscribed.
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use crate::PortResult;
 
@@ -27,4 +28,14 @@ pub enum TopicBody {
     Text(String),
     /// A JSON object from protocol to text, with `default` among them (`MessageStructure=json`).
     ByProtocol(String),
+}
+
+/// Somebody, or something, that gets what is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Subscriber {
+    /// `email`, `https`, `lambda`, …
+    pub protocol: String,
+    pub endpoint: String,
+    /// It has said yes to it. Before that nothing is sent there, and SNS says nothing of that to who publishes.
+    pub confirmed: bool,
 }

@@ -72,6 +72,8 @@ pub struct Examination {
     pub rights: Vec<Right>,
     /// Hosts that the target's certificate must cover.
     pub hosts: Vec<String>,
+    /// ARNs of SNS topics that notices go to.
+    pub topics: Vec<String>,
 }
 
 impl Check {
@@ -120,14 +122,15 @@ pub async fn examine(
         checks.push(Check::not_checked("the rest", "nothing on AWS can be looked at without an identity there"));
         return Ok(checks);
     };
-    let (cluster, balancer, around, rights) = tokio::join!(
+    let (cluster, balancer, around, topics, rights) = tokio::join!(
         examiner.cluster(),
         examiner.balancer(&examination.hosts),
         examiner.roles_and_logs(),
+        examiner.topics(&examination.topics),
         examiner.rights(&identity, &examination.rights),
     );
     let (vpc, balancer) = balancer;
     let network = examiner.network(vpc.as_deref()).await;
-    checks.extend([cluster, balancer, network, around, rights].into_iter().flatten());
+    checks.extend([cluster, balancer, network, around, topics, rights].into_iter().flatten());
     Ok(checks)
 }

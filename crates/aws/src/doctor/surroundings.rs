@@ -1,10 +1,13 @@
 //! Cluster, roles, log group, subnets and security groups.
 
+use landfall_ports::topic::Subscriber;
+
 use super::ask::{EC2, IAM, elements};
 use super::{Check, Examiner};
 use crate::budget::Family;
 use crate::call::Call;
 use crate::signed::xml;
+use crate::sns;
 
 impl Examiner {
     pub(crate) async fn cluster(&self) -> Vec<Check> {
@@ -74,6 +77,18 @@ impl Examiner {
         }
     }
 
+    /// Whether anybody gets what is published there.
+    pub(crate) async fn topics(&self, topics: &[String]) -> Vec<Check> {
+        let look = async |topic: &String| match sns::subscribers(&self.core, &self.signer, topic).await {
+            Ok(subscribers) => subscribed(topic, &subscribers),
+            Err(failed) if failed.not_found() => {
+                Check::wrong("topic", format!("{topic} does not exist"), "make it, or correct `notifications`")
+            }
+            Err(failed) => Check::failed("topic", &failed, false),
+        };
+        futures_util::future::join_all(topics.iter().map(look)).await
+    }
+
     /// `vpc`: the load balancer's.
     pub(crate) async fn network(&self, vpc: Option<&str>) -> Vec<Check> {
         let target = &self.core.target;
@@ -122,6 +137,22 @@ impl Examiner {
     }
 }
 
+fn subscribed(topic: &str, subscribers: &[Subscriber]) -> Check {
+    let (confirmed, pending): (Vec<_>, Vec<_>) = subscribers.iter().partition(|one| one.confirmed);
+    let pending: Vec<&str> = pending.into_iter().map(|one| one.endpoint.as_str()).collect();
+    let pending = pending.join(", ");
+    let hint = "`landfall notifications subscribe NAME ADDRESS` asks for it; its owner follows the link that AWS mails";
+    match (confirmed.len(), pending.is_empty()) {
+        (0, true) => Check::wrong("topic", format!("nobody is subscribed to {topic}"), hint),
+        (0, false) => Check::wrong("topic", format!("nobody gets what {topic} sends: {pending} has not confirmed"), hint),
+        (count, true) => Check::good("topic", format!("{topic}: {count} confirmed")),
+        (count, false) => {
+            let told = Check::good("topic", format!("{topic}: {count} confirmed, not yet {pending}"));
+            Check { hint: Some(hint.to_owned()), ..told }
+        }
+    }
+}
+
 /// `trust`: percent-encoded JSON.
 fn trusted(name: &str, arn: &str, trust: Option<&str>) -> Check {
     let Some(trust) = trust else { return Check::good(name, format!("{arn} exists")) };
@@ -137,6 +168,25 @@ fn trusted(name: &str, arn: &str, trust: Option<&str>) -> Check {
 mod tests {
     use super::*;
     use crate::doctor::Finding;
+
+    #[test]
+    fn a_topic_that_reaches_nobody_is_wrong() {
+        let one = |endpoint: &str, confirmed| {
+            let (protocol, endpoint) = ("email".to_owned(), endpoint.to_owned());
+            Subscriber { protocol, endpoint, confirmed }
+        };
+        let of = |all: &[Subscriber]| {
+            let check = subscribed("arn:t", all);
+            (check.finding, check.detail, check.hint.is_some())
+        };
+        let (anna, ben) = (one("anna@example.com", true), one("ben@example.com", false));
+        assert_eq!(of(&[]), (Finding::Wrong, "nobody is subscribed to arn:t".to_owned(), true));
+        let pending = "nobody gets what arn:t sends: ben@example.com has not confirmed".to_owned();
+        assert_eq!(of(std::slice::from_ref(&ben)), (Finding::Wrong, pending, true));
+        assert_eq!(of(std::slice::from_ref(&anna)), (Finding::Good, "arn:t: 1 confirmed".to_owned(), false));
+        let both = "arn:t: 1 confirmed, not yet ben@example.com".to_owned();
+        assert_eq!(of(&[anna, ben]), (Finding::Good, both, true));
+    }
 
     #[test]
     fn a_role_for_something_else_is_wrong() {

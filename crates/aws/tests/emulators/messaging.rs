@@ -18,7 +18,7 @@ use landfall_ports::{PortError, PortResult};
 use serde_json::{Value, json};
 
 use crate::emulator;
-use crate::place::Place;
+use crate::place::{Kind, Place};
 use crate::raw::{Raw, element, zip};
 
 async fn until<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
@@ -79,6 +79,18 @@ async fn topics_deliver_text_and_envelopes(place: Place) {
     topic.publish(&message(TopicBody::ByProtocol(body))).await.unwrap();
     let got = delivered(&place, &queue).await;
     assert_eq!(serde_json::from_str::<Value>(got["Message"].as_str().unwrap()).unwrap(), chat);
+
+    let anna = "anna@example.com";
+    for _ in 0..2 {
+        place.platform.subscribe(&arn, anna).await.unwrap();
+    }
+    let subscribers = place.platform.subscribers(&arn).await.unwrap();
+    let of = |protocol: &str| subscribers.iter().filter(|one| one.protocol == protocol).collect::<Vec<_>>();
+    assert_eq!(of("sqs").iter().map(|one| one.confirmed).collect::<Vec<_>>(), [true]);
+    // moto takes everybody's yes for given.
+    let [mail] = of("email")[..] else { panic!("{subscribers:?}") };
+    assert_eq!((mail.endpoint.as_str(), mail.confirmed), (anna, place.kind == Kind::Moto));
+    assert!(matches!(place.platform.subscribers(&format!("{arn}-gone")).await, Err(PortError::NotFound(_))));
 
     let gone = place.platform.topic(&format!("{arn}-gone")).unwrap();
     let error = gone.publish(&message(TopicBody::Text("x".to_owned()))).await.unwrap_err();

@@ -15,6 +15,7 @@ mod import;
 pub(crate) mod link;
 mod logs;
 pub(crate) mod manifest;
+mod notifications;
 mod pipeline;
 mod preview;
 mod prune;
@@ -146,6 +147,7 @@ async fn asynchronous(command: Command, global: &Global, printer: &Printer) -> C
         Command::Build(args) => Box::pin(build::run(&args, global, printer)).await,
         Command::Images(command) => Box::pin(images::run(command, global, printer)).await,
         Command::Pipeline(command) => Box::pin(pipeline::run(command, global, printer)).await,
+        Command::Notifications(command) => Box::pin(notifications::run(command, global, printer)).await,
         Command::Release(command) => Box::pin(release::run(command, global, printer)).await,
         Command::Push(args) => Box::pin(push::run(&args, global, printer)).await,
         Command::Gc(args) => Box::pin(state::gc(&args, global, printer)).await,

@@ -86,7 +86,10 @@ impl World {
         }
         call("secretsmanager", "CreateSecret", json!({"Name": "db", "SecretString": "{}"}));
         call("secretsmanager", "CreateSecret", json!({"Name": "signing", "SecretString": "s"}));
-        call("sns", "CreateTopic", json!({"Name": "ops"}));
+        let topic = call("sns", "CreateTopic", json!({"Name": "ops"}))["TopicArn"].clone();
+        let address = "ops@example.com";
+        call("sns", "Subscribe", json!({"TopicArn": topic, "Protocol": "email", "Endpoint": address}));
+        call("sns", "ConfirmSubscription", json!({"TopicArn": topic, "Token": address}));
         self.aws.fake.change_rules(|rules| {
             rules.functions.push(FunctionRule { name: "seed".to_owned(), ..FunctionRule::default() });
         });

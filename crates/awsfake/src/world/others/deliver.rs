@@ -16,6 +16,27 @@ pub struct Published {
     pub attributes: Value,
 }
 
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    topic: String,
+    protocol: String,
+    endpoint: String,
+    /// Its ARN; `None`: the link that was mailed was not followed yet.
+    confirmed: Option<String>,
+}
+
+impl Subscription {
+    fn view(&self) -> Value {
+        json!({
+            "SubscriptionArn": self.confirmed.as_deref().unwrap_or("PendingConfirmation"),
+            "Owner": self.topic.split(':').nth(4),
+            "Protocol": self.protocol,
+            "Endpoint": self.endpoint,
+            "TopicArn": self.topic,
+        })
+    }
+}
+
 impl Space {
     pub fn sns_call(&mut self, operation: &str, input: &Value) -> Answer {
         match operation {
@@ -56,6 +77,42 @@ impl Space {
                 let topic = needed(input, "TopicArn")?;
                 self.topic(topic)?;
                 Ok(json!({"Attributes": {"TopicArn": topic, "Owner": self.account}}))
+            }
+            // By mail, which is confirmed by whoever has the address.
+            "Subscribe" => {
+                let of = |key| needed(input, key).map(str::to_owned);
+                let (topic, protocol, endpoint) = (of("TopicArn")?, of("Protocol")?, of("Endpoint")?);
+                self.topic(&topic)?;
+                if !protocol.starts_with("email") || !endpoint.contains('@') {
+                    return Err(AwsError::new("InvalidParameter", "Invalid parameter: Email address"));
+                }
+                let new = Subscription { topic, protocol, endpoint, confirmed: None };
+                let same = |known: &&Subscription| {
+                    (&known.topic, &known.protocol, &known.endpoint) == (&new.topic, &new.protocol, &new.endpoint)
+                };
+                let known = self.others.subscriptions.iter().find(same).map(|known| known.confirmed.clone());
+                let arn = known.clone().flatten().unwrap_or_else(|| "pending confirmation".to_owned());
+                if known.is_none() {
+                    self.others.subscriptions.push(new);
+                }
+                Ok(json!({"SubscriptionArn": arn}))
+            }
+            // Tokens go by mail; here an address is its own.
+            "ConfirmSubscription" => {
+                let (topic, token) = (needed(input, "TopicArn")?, needed(input, "Token")?);
+                self.topic(topic)?;
+                let arn = format!("{topic}:{}", self.ids.uuid());
+                let mut all = self.others.subscriptions.iter_mut();
+                let found = all.find(|one| one.topic == topic && one.endpoint == token);
+                let found = found.ok_or_else(|| AwsError::new("InvalidParameter", "Invalid parameter: Token"))?;
+                let arn = found.confirmed.get_or_insert(arn).clone();
+                Ok(json!({"SubscriptionArn": arn}))
+            }
+            "ListSubscriptionsByTopic" => {
+                let topic = needed(input, "TopicArn")?;
+                self.topic(topic)?;
+                let own = self.others.subscriptions.iter().filter(|one| one.topic == topic);
+                Ok(json!({"Subscriptions": own.map(Subscription::view).collect::<Vec<_>>()}))
             }
             "ListTopics" => {
                 let topics: Vec<Value> = self.others.topics.iter().map(|arn| json!({"TopicArn": arn})).collect();

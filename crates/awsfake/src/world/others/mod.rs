@@ -9,7 +9,7 @@ pub mod tagging;
 
 use std::collections::BTreeMap;
 
-use self::deliver::Published;
+use self::deliver::{Published, Subscription};
 use self::images::Image;
 use self::observe::{Alarm, LogGroup};
 use self::parameters::{Parameter, Secret};
@@ -21,6 +21,7 @@ pub struct Others {
     pub secrets: BTreeMap<String, Secret>,
     /// ARNs.
     pub topics: Vec<String>,
+    pub subscriptions: Vec<Subscription>,
     pub published: Vec<Published>,
     /// Function and payload of each invocation.
     pub invocations: Vec<(String, serde_json::Value)>,

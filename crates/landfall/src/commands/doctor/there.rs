@@ -24,7 +24,7 @@ mod with_aws {
     use futures_util::future::join_all;
     use landfall_aws::doctor::{self, Check, Examination, Lack, Right};
     use landfall_iam::{Ask, Policy, StateBucket, least};
-    use landfall_model::app::Routing;
+    use landfall_model::app::{Notification, NotificationTarget, Routing};
     use landfall_model::aws::AwsTarget;
     use landfall_model::step::RouteTarget;
 
@@ -45,7 +45,12 @@ mod with_aws {
     }
 
     async fn section(app: &App, target: &AwsTarget, names: Vec<&String>, global: &Global) -> Section {
-        let mut examination = Examination { hosts: hosts(app, target, &names), ..Examination::default() };
+        let topic = |one: &Notification| match &one.to {
+            NotificationTarget::Sns { topic, on, .. } if *on == target.name => Some(topic.clone()),
+            _ => None,
+        };
+        let topics = app.notifications.iter().filter_map(topic).collect();
+        let mut examination = Examination { hosts: hosts(app, target, &names), topics, ..Examination::default() };
         let mut policies = Vec::new();
         for name in &names {
             let environment = (*name != "previews").then_some(name.as_str());
