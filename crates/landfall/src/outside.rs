@@ -88,12 +88,13 @@ impl Outside for Beyond {
         self.places.alarms(on, names).await
     }
 
-    async fn copy(&self, image: &str, to: &str) -> PortResult<String> {
+    async fn copy(&self, image: &str, to: &str, tags: &[String]) -> PortResult<String> {
         let from = Reference::parse(image)?;
         let to = Reference::parse(to)?;
         let digest = image.rsplit_once("sha256:").map(|(_, hex)| hex).unwrap_or_default();
         // A registry may remove what no tag names. This one says what it names and is never given to anything else.
-        let tags = vec![format!("landfall-{}", digest.get(..12).unwrap_or(digest))];
+        let lasting = format!("landfall-{}", digest.get(..12).unwrap_or(digest));
+        let tags: Vec<String> = std::iter::once(lasting).chain(tags.iter().cloned()).collect();
         let layers = self.state.join("layers");
         let failed = |error: std::io::Error| PortError::Unavailable(format!("{}: {error}", layers.display()));
         std::fs::create_dir_all(&layers).map_err(failed)?;
@@ -102,7 +103,7 @@ impl Outside for Beyond {
         // On a thread of its own: layers are read and written as they come, and the future cannot change threads.
         let copying = tokio::task::spawn_blocking(move || {
             let push =
-                Push { repository: &repository, tags: &tags, immutable: true, create_repository: false, mounts: &[] };
+                Push { repository: &repository, tags: &tags, immutable: false, create_repository: false, mounts: &[] };
             let client = client_of(&app, Arc::new(Quiet));
             tokio::runtime::Handle::current().block_on(client.copy(&from, &push, scratch.path()))
         });

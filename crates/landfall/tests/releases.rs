@@ -217,3 +217,38 @@ fn what_a_release_would_change_is_told_beforehand() {
     }
     ends(&run(&["verify", "prod", "--probes", "--release", COMMIT]), 64, &["cannot be used with"]);
 }
+
+/// What is written to SSM is a tag that the other registry has, of the same image.
+#[test]
+fn what_a_pipeline_copies_has_the_tag_that_it_publishes() {
+    let (aws, registry, other) = (FakeAws::new(), World::new(), World::new());
+    let (web, mirror) = (registry.image("team/web"), other.image("mirror/web"));
+    let manifest = format!(
+        "project: shop\n{}services:\n  web:\n    cpu: 256\n    memory: 512\n    containers:\n      app: {{ await: {{ image: \
+         \"{web}:v-{{short_commit}}\" }} }}\nenvironments:\n  prod: {{ on: cloud, services: [web] }}\npipelines:\n  main:\n    stages:\n      \
+         - environment: prod\n        run: [{{ copy: {{ \"{web}\": \"{mirror}\" }} }}, {{ deploy: {{}} }}, {{ image_tag: [shop-imagetag] }}]\n",
+        aws.place()
+    );
+    aws.write("landfall.yml", &manifest);
+    let run = |arguments: &[&str]| aws.landfall(arguments).env("LANDFALL_COMMIT", COMMIT).output().unwrap();
+    let directory = aws.path().join("one");
+    let digest = layout(&directory, "one");
+    let tag = format!("v-{}", &COMMIT[..7]);
+    ends(&run(&["push", "--from", directory.to_str().unwrap(), &format!("{web}:{tag}")]), 0, &[]);
+    // Somebody pushed another image there under the same tag.
+    let elsewhere = aws.path().join("two");
+    layout(&elsewhere, "two");
+    ends(&run(&["push", "--from", elsewhere.to_str().unwrap(), &format!("{mirror}:{tag}")]), 0, &[]);
+
+    ends(&run(&["pipeline", "run", "main", "--commit", COMMIT]), 0, &[]);
+    let published = aws.fake.call("ssm", "GetParameter", json!({"Name": "shop-imagetag"})).unwrap();
+    assert_eq!(published["Parameter"]["Value"], json!(tag));
+    assert_eq!(other.tag("mirror/web", &tag).as_deref(), Some(digest.as_str()));
+    let lasting = format!("landfall-{}", &digest["sha256:".len()..][..12]);
+    assert_eq!(other.tag("mirror/web", &lasting), Some(digest.clone()));
+    let service = aws.fake.call("ecs", "DescribeServices", json!({"cluster": "main", "services": ["shop-prod-web"]})).unwrap();
+    let definition = json!({"taskDefinition": service["services"][0]["taskDefinition"]});
+    let definition = aws.fake.call("ecs", "DescribeTaskDefinition", definition).unwrap();
+    let image = &definition["taskDefinition"]["containerDefinitions"][0]["image"];
+    assert_eq!(image, &json!(format!("{mirror}@{digest}")));
+}

@@ -14,8 +14,9 @@ pub trait Outside: Send + Sync {
     /// Those of these alarms of CloudWatch that are in ALARM, where the environment is. Natural.
     async fn alarms(&self, environment: &str, names: &[String]) -> PortResult<Vec<String>>;
 
-    /// Copies an image, named by digest, into another repository, and gives its name there, with the same digest. Natural.
-    async fn copy(&self, image: &str, to: &str) -> PortResult<String>;
+    /// Copies an image, named by digest, into another repository, and gives its name there, with the same digest. `tags`: those that it
+    /// gets there, whatever had them before. Natural.
+    async fn copy(&self, image: &str, to: &str, tags: &[String]) -> PortResult<String>;
 
     /// A parameter of SSM in the open, where the environment is; `None`: there is none.
     async fn parameter(&self, environment: &str, name: &str) -> PortResult<Option<String>>;
@@ -41,7 +42,7 @@ impl Outside for Nowhere {
         none()
     }
 
-    async fn copy(&self, _: &str, _: &str) -> PortResult<String> {
+    async fn copy(&self, _: &str, _: &str, _: &[String]) -> PortResult<String> {
         none()
     }
 

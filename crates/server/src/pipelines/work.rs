@@ -1,10 +1,10 @@
 //! What a stage does. Deployments, tasks and roll-backs are ordinary executions of the engine, found again by the key that they were
 //! begun for; the rest is small, natural, and done again after a death.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_engine::EngineError;
-use landfall_model::app::Service;
+use landfall_model::app::{ContainerTemplate, ImageSource, LongLivedEnvironment, Service};
 use landfall_model::ids::{ExecutionId, SYSTEM_ACTOR};
 use landfall_model::pipeline::{PipelineRelease, Stage, TaskWork, Work};
 use landfall_pipeline::{Call, Report, Run};
@@ -234,7 +234,7 @@ async fn copy(inner: &Inner, stage: &Stage, call: &Call) -> Report {
             return failed("stopped");
         }
         let to = wanted.split('@').next().unwrap_or_default();
-        match inner.outside.copy(image, to).await {
+        match inner.outside.copy(image, to, &tags(inner, &call.release, image)).await {
             Ok(made) if made == wanted => drop(output.insert(format!("image.{image}"), made)),
             Ok(made) => return failed(format!("{image} became {made}: it is not the same image, and is not deployed")),
             Err(PortError::NotFound(_)) => {
@@ -275,4 +275,34 @@ fn published(inner: &Inner, call: &Call, work: &Work) -> Vec<(String, Result<Str
 pub(super) fn image_tag(inner: &Inner, service: &str, release: &PipelineRelease) -> Result<String, String> {
     let tag = inner.app.services.get(service).map_or("{commit}", Service::awaited_tag);
     look::filled(tag, release, &inner.app.project, &format!("the image of {service}"))
+}
+
+/// `None`: the container's image is awaited under no tag.
+fn awaited_tag(
+    inner: &Inner,
+    service: &str,
+    container: &ContainerTemplate,
+    release: &PipelineRelease,
+) -> Option<Result<String, String>> {
+    let ImageSource::Await(wait) = &container.image else { return None };
+    let (_, tag) = wait.image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))?;
+    Some(look::filled(tag, release, &inner.app.project, &format!("the image of {service}/{}", container.name)))
+}
+
+/// What an image of the release is called where it was pushed to: `image_tag` publishes the same, and it leads to the image in every
+/// registry that it was copied to.
+fn tags(inner: &Inner, release: &PipelineRelease, image: &str) -> Vec<String> {
+    let mut tags = BTreeSet::new();
+    for (name, images) in &release.images {
+        let containers = inner.app.services.get(name).map(|own| own.containers.as_slice()).unwrap_or_default();
+        let awaits = containers.iter().any(|one| awaited_tag(inner, name, one, release).is_some());
+        for container in containers.iter().filter(|one| images.get(&one.name).is_some_and(|own| own == image)) {
+            let tag = match awaits {
+                true => awaited_tag(inner, name, container, release),
+                false => Some(image_tag(inner, name, release)),
+            };
+            tags.extend(tag.and_then(Result::ok));
+        }
+    }
+    tags.into_iter().collect()
 }

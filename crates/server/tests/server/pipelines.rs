@@ -34,8 +34,9 @@ pub(crate) struct Told {
     pub(crate) broken: Mutex<BTreeSet<String>>,
     /// Alarms that are in ALARM.
     loud: Mutex<BTreeSet<String>>,
-    parameters: Mutex<BTreeMap<String, String>>,
-    copied: Mutex<Vec<String>>,
+    pub(crate) parameters: Mutex<BTreeMap<String, String>>,
+    /// Where to, and under which tags.
+    pub(crate) copied: Mutex<Vec<(String, Vec<String>)>>,
 }
 
 #[async_trait]
@@ -52,10 +53,11 @@ impl Outside for Told {
         Ok(names.iter().filter(|name| loud.contains(*name)).cloned().collect())
     }
 
-    async fn copy(&self, image: &str, to: &str) -> PortResult<String> {
+    async fn copy(&self, image: &str, to: &str, tags: &[String]) -> PortResult<String> {
         let digest = image.split_once('@').ok_or_else(|| PortError::Invalid("no digest".to_owned()))?.1;
-        self.copied.lock().unwrap().push(image.to_owned());
-        Ok(format!("{to}@{digest}"))
+        let made = format!("{to}@{digest}");
+        self.copied.lock().unwrap().push((made.clone(), tags.to_vec()));
+        Ok(made)
     }
 
     async fn parameter(&self, _environment: &str, name: &str) -> PortResult<Option<String>> {
@@ -403,6 +405,7 @@ async fn locks_gates_and_copies() {
     stage.requires.checks = vec![Check { url: "http://smoke/".to_owned(), probe }];
     let repositories = [(format!("r.example/app:{COMMIT}"), "s.example/app".to_owned())].into();
     stage.run.insert(0, Work::Copy { repositories });
+    stage.run.push(Work::Publish { parameters: vec!["prodtag".to_owned()] });
     told.broken.lock().unwrap().insert("http://smoke/".to_owned());
     rig.world.behave(|behaviour| behaviour.available_images.extend(["s.example/app".to_owned()]));
     let server = rig.start().await;
@@ -430,7 +433,9 @@ async fn locks_gates_and_copies() {
     let passed = reaches(&server, &id, RunState::Passed).await;
     let copied = format!("s.example/app@sha256:{}", "a".repeat(64));
     assert_eq!(passed.stages[1].shown.as_ref().unwrap().images["app/app"], copied);
-    assert_eq!(told.copied.lock().unwrap().len(), 1);
+    // Under the tag that is published.
+    assert_eq!(*told.copied.lock().unwrap(), [(copied.clone(), vec![COMMIT.to_owned()])]);
+    assert_eq!(told.parameters.lock().unwrap()["prodtag"], COMMIT);
     let request = ControlRequest::Releases { environment: "prod".to_owned(), limit: 1, all: false };
     let ControlResponse::Releases(releases) = server.service.call(request).await.unwrap() else { panic!() };
     assert_eq!(releases[0].services["app"].images["app"], copied);
