@@ -126,7 +126,10 @@ mod tests {
 
     #[test]
     fn an_object_has_one_url() {
-        assert_eq!(url(None, "eu-west-1", "acme", "a b/c.json"), "https://s3.eu-west-1.amazonaws.com/acme/a%20b/c.json");
+        assert_eq!(
+            url(None, "eu-west-1", "acme", "a b/c.json"),
+            "https://s3.eu-west-1.amazonaws.com/acme/a%20b/c.json"
+        );
         assert_eq!(url(None, "cn-north-1", "acme", "c"), "https://s3.cn-north-1.amazonaws.com.cn/acme/c");
         assert_eq!(url(Some("http://127.0.0.1:1/"), "eu-west-1", "acme", "c"), "http://127.0.0.1:1/acme/c");
     }

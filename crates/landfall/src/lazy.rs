@@ -128,8 +128,8 @@ impl Orchestrator for LazyLocal {
         self.connect().await?.orchestrator.adopt_service(name, tags).await
     }
 
-    async fn continue_deployment(&self, service: &str) -> PortResult<bool> {
-        self.connect().await?.orchestrator.continue_deployment(service).await
+    async fn continue_deployment(&self, service: &str, only: &[String]) -> PortResult<bool> {
+        self.connect().await?.orchestrator.continue_deployment(service, only).await
     }
 
     async fn stop_deployment(&self, service: &str, how: StopDeployment) -> PortResult<bool> {

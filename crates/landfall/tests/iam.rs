@@ -296,7 +296,10 @@ fn a_topic_reaches_nobody_before_its_subscription_is_confirmed() {
         (report["wrong"].clone(), line["detail"].as_str().unwrap().to_owned())
     };
     let (wrong, detail) = doctor(1);
-    assert_eq!((wrong, detail), (json!(["cloud: topic"]), format!("nobody is subscribed to {}", topic.as_str().unwrap())));
+    assert_eq!(
+        (wrong, detail),
+        (json!(["cloud: topic"]), format!("nobody is subscribed to {}", topic.as_str().unwrap()))
+    );
     let listed = world.landfall(&["notifications", "list"]);
     let told = String::from_utf8_lossy(&listed.stderr);
     assert!(told.contains("ops reaches nobody") && told.contains("landfall notifications subscribe ops"), "{told}");

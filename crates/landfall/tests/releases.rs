@@ -246,7 +246,8 @@ fn what_a_pipeline_copies_has_the_tag_that_it_publishes() {
     assert_eq!(other.tag("mirror/web", &tag).as_deref(), Some(digest.as_str()));
     let lasting = format!("landfall-{}", &digest["sha256:".len()..][..12]);
     assert_eq!(other.tag("mirror/web", &lasting), Some(digest.clone()));
-    let service = aws.fake.call("ecs", "DescribeServices", json!({"cluster": "main", "services": ["shop-prod-web"]})).unwrap();
+    let service =
+        aws.fake.call("ecs", "DescribeServices", json!({"cluster": "main", "services": ["shop-prod-web"]})).unwrap();
     let definition = json!({"taskDefinition": service["services"][0]["taskDefinition"]});
     let definition = aws.fake.call("ecs", "DescribeTaskDefinition", definition).unwrap();
     let image = &definition["taskDefinition"]["containerDefinitions"][0]["image"];

@@ -285,7 +285,8 @@ fn a_service_that_did_not_come_up_is_told_by_its_tasks() {
     world.aws.fake.call("logs", "CreateLogGroup", json!({"logGroupName": "/ecs/shop-dev-web"})).unwrap();
     let exits = json!({"image": "bad", "exits": 3, "exits_after": 10, "logs": ["booting", "no DATABASE_URL"]});
     world.aws.fake.script("POST", "images", &exits).unwrap();
-    let options = json!({"awslogs-group": "/ecs/shop-dev-web", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "web"});
+    let options =
+        json!({"awslogs-group": "/ecs/shop-dev-web", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "web"});
     let app = json!({
         "name": "app", "image": "bad", "essential": true, "memory": 64,
         "logConfiguration": {"logDriver": "awslogs", "options": options}

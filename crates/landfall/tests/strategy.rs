@@ -204,3 +204,76 @@ fn what_cannot_be_told_is_refused() {
     let stderr = text(&world.aws.landfall(&["status", "prod"]).output().unwrap().stderr);
     assert!(!stderr.contains("error"), "{stderr}");
 }
+
+const COMMIT: &str = "1111111111111111111111111111111111111111";
+
+/// Of the stages of a pipeline that somebody approves, the pauses are approved by the same people: by a yes the deployment goes on, by a
+/// no ECS goes back, and nobody else's word does either.
+#[test]
+fn a_pause_in_a_stage_is_approved_or_rejected_like_the_stage() {
+    let world = World::new();
+    let repository = "123456789012.dkr.ecr.us-east-1.amazonaws.com/shop";
+    let ecr = |operation: &str, input: Value| world.aws.fake.call("ecr", operation, input).unwrap();
+    ecr("CreateRepository", json!({"repositoryName": "shop"}));
+    let other = "2".repeat(40);
+    for commit in [COMMIT, other.as_str()] {
+        let image =
+            json!({"repositoryName": "shop", "imageManifest": format!("{{\"n\":\"{commit}\"}}"), "imageTag": commit});
+        ecr("PutImage", image);
+    }
+    let manifest = format!(
+        r#"project: shop
+{place}services:
+  web:
+    cpu: 256
+    memory: 512
+    containers:
+      app: {{ await: {{ image: "{repository}:{{commit}}" }} }}
+    deployment:
+      strategy: blue_green
+      lifecycle_hooks:
+        - stages: [post_test_traffic_shift]
+          pause: {{ timeout: 24h, on_timeout: rollback }}
+environments:
+  prod: {{ on: cloud, services: [web] }}
+pipelines:
+  main:
+    stages:
+      - environment: prod
+        run: [{{ deploy: {{}} }}]
+        approval: {{ by: [anna, ben] }}
+"#,
+        place = world.aws.place(),
+    );
+    world.aws.write("landfall.yml", &manifest);
+    let by = |who: &str, arguments: &[&str], code: i32, says: &[&str]| {
+        let output = world.aws.landfall(arguments).env("USER", who).output().unwrap();
+        ends(&output, code, says);
+        text(&output.stderr)
+    };
+    let show = || -> Value {
+        serde_json::from_str(&world.ends(&["pipeline", "show", "main", "--output", "json"], 0, &[])).unwrap()
+    };
+
+    by("carl", &["pipeline", "run", "main", "--commit", COMMIT], 10, &[]);
+    by("anna", &["pipeline", "approve", "main"], 10, &["is paused and waits for approval, 0 of 1"]);
+    assert_eq!(world.newest()["lifecycleHookDetails"][0]["status"], "AWAITING_ACTION");
+    let asked = show()["stages"][0]["approval"]["asked"].clone();
+    assert!(asked["shown"]["changes"][0].as_str().unwrap().contains("stands at POST_TEST_TRAFFIC_SHIFT"), "{asked}");
+    // What was approved before the stage is another question.
+    by("carl", &["pipeline", "approve", "main"], 73, &["nobody approves their own"]);
+    by("mallory", &["pipeline", "reject", "main"], 73, &["is not among those who decide"]);
+    assert_eq!(world.newest()["lifecycleHookDetails"][0]["status"], "AWAITING_ACTION");
+    by("ben", &["pipeline", "approve", "main"], 0, &["approved: prod goes on", "passed"]);
+    assert_eq!(world.newest()["status"], "SUCCESSFUL");
+    let first = world.runs();
+
+    by("carl", &["pipeline", "run", "main", "--commit", &other], 10, &[]);
+    by("anna", &["pipeline", "approve", "main"], 10, &["is paused"]);
+    by("ben", &["pipeline", "reject", "main", "--comment", "the basket is broken"], 12, &["the basket is broken"]);
+    assert_eq!(show()["state"], "rejected");
+    eventually("what ran before runs again", LIMIT, || match world.runs() == first {
+        true => Ok(()),
+        false => Err(world.runs()),
+    });
+}

@@ -6,7 +6,7 @@ use landfall_model::Timestamp;
 use landfall_model::pipeline::{Pipeline, PipelineRelease};
 use serde::{Deserialize, Serialize};
 
-use crate::shown::Shown;
+use crate::shown::{Pause, Shown};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -108,6 +108,13 @@ pub enum Report {
         after_ms: u64,
         note: Option<String>,
     },
+    /// Under way, and standing where somebody has to say yes: `Pending` where nobody is asked.
+    Paused {
+        token: serde_json::Value,
+        after_ms: u64,
+        note: Option<String>,
+        pause: Pause,
+    },
     Failed {
         message: String,
         /// It has taken back what it had done.
@@ -139,7 +146,7 @@ pub enum Event {
         stage: usize,
         why: String,
     },
-    /// Before a stage that needs approval. `round` counts from 1.
+    /// Before a stage that needs approval, or in it where its deployment stands at a pause. `round` counts from 1.
     ApprovalAsked {
         stage: usize,
         round: u32,

@@ -101,9 +101,10 @@ impl State {
                 }
             }
             Event::ApprovalAsked { stage, round, shown, deadline } => {
-                self.must(self.at == At::Gate(*stage), "it is not before that stage")?;
+                let paused = self.at == At::Work(*stage) && shown.pause.is_some();
+                self.must(self.at == At::Gate(*stage) || paused, "it is not before that stage")?;
                 let record = self.stage(*stage)?;
-                if record.asked.is_some() || *round != record.round + 1 {
+                if record.asked.is_some() && !paused || *round != record.round + 1 {
                     return Err(format!("round {round} after round {}", record.round));
                 }
                 record.round = *round;
@@ -111,10 +112,11 @@ impl State {
                 let fingerprint = shown.fingerprint();
                 let (shown, deadline) = (shown.clone(), *deadline);
                 record.asked = Some(Asked { round: *round, shown, fingerprint, at, deadline, votes: Vec::new() });
-                say = Some((Some(*stage), "approval asked for".to_owned()));
+                let text = if paused { "paused, and approval asked for" } else { "approval asked for" };
+                say = Some((Some(*stage), text.to_owned()));
             }
             Event::Approved { stage, round, fingerprint, vote } => {
-                self.must(self.at == At::Gate(*stage), "it is not before that stage")?;
+                self.must(self.is_asked(*stage), "it is not before that stage")?;
                 let asked = self.asked(*stage, *round)?;
                 if asked.fingerprint != *fingerprint {
                     return Err("approved something else than was asked".to_owned());
@@ -125,17 +127,25 @@ impl State {
                 say = Some((Some(*stage), format!("approved by {}{comment}", vote.by)));
             }
             Event::Rejected { stage, round, vote } => {
-                self.must(self.at == At::Gate(*stage), "it is not before that stage")?;
+                self.must(self.is_asked(*stage), "it is not before that stage")?;
                 self.asked(*stage, *round)?;
+                if self.at == At::Work(*stage) {
+                    let record = self.stage(*stage)?;
+                    (record.asked, record.rejected) = (None, Some(vote.by.clone()));
+                }
                 self.nonces.extend(vote.nonce.clone());
                 let comment = vote.comment.as_ref().map_or_else(String::new, |text| format!(": {text}"));
                 say = Some((Some(*stage), format!("rejected by {}{comment}", vote.by)));
             }
             Event::ApprovalVoid { stage, round, why } => {
-                self.must(matches!(self.at, At::Gate(s) | At::Entering(s) if s == *stage), "it is elsewhere")?;
+                let paused = self.at == At::Work(*stage) && self.is_asked(*stage);
+                let before = matches!(self.at, At::Gate(s) | At::Entering(s) if s == *stage);
+                self.must(before || paused, "it is elsewhere")?;
                 self.asked(*stage, *round)?;
                 self.stage(*stage)?.asked = None;
-                self.at = At::Gate(*stage);
+                if before {
+                    self.at = At::Gate(*stage);
+                }
                 say = Some((Some(*stage), format!("approval void: {why}")));
             }
             Event::SignalRefused { signal, why } => {
@@ -289,6 +299,12 @@ impl State {
     #[allow(clippy::unused_self, reason = "reads as a sentence where it is called")]
     fn must(&self, holds: bool, otherwise: &str) -> Result<(), String> {
         if holds { Ok(()) } else { Err(otherwise.to_owned()) }
+    }
+
+    /// Whether people may be asked there: before it, or at a pause in it.
+    fn is_asked(&self, stage: usize) -> bool {
+        let paused = || self.stages.get(stage).is_some_and(|record| record.pause().is_some());
+        self.at == At::Gate(stage) || self.at == At::Work(stage) && paused()
     }
 
     fn reach(&mut self, stage: usize, at: landfall_model::Timestamp) {

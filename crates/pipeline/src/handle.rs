@@ -11,7 +11,7 @@ use landfall_model::pipeline::{OnDeadline, OnFailure, PipelineRelease, Work};
 use crate::event::{Event, Outcome, Record, Report, Signal, Surveyed};
 use crate::notices::{self, NoticeDraft};
 use crate::run::{At, Run, Status, WorkRecord, after};
-use crate::shown::{Differs, Shown};
+use crate::shown::{Differs, Pause, Shown};
 
 /// Another run, as far as it matters: all that are alive, and those of the same pipeline that are newer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,7 +257,11 @@ impl Choice<'_> {
         let Some((own, record)) = self.run.stage(stage) else { return Ok(()) };
         let Some(approval) = own.approval.clone() else { return Ok(()) };
         let (round, now) = (record.round + 1, self.cx.now);
-        let deadline = approval.deadline.map(|seconds| after(now, seconds.saturating_mul(1_000)));
+        // How long a pause waits, and what comes then, ECS decides.
+        let deadline = match &shown.pause {
+            Some(pause) => pause.until,
+            None => approval.deadline.map(|seconds| after(now, seconds.saturating_mul(1_000))),
+        };
         self.add(Event::ApprovalAsked { stage, round, shown: shown.clone(), deadline })?;
         self.out.notices.push(notices::asked(&self.run, stage, round, &approval, &shown, deadline));
         Ok(())
@@ -310,7 +314,14 @@ impl Choice<'_> {
     fn worked(&mut self, stage: usize, report: Report) -> Result<(), String> {
         let Some((_, record)) = self.run.stage(stage) else { return Ok(()) };
         let Some(work) = record.work.iter().position(|one| one.status == Status::Started) else { return Ok(()) };
+        let (report, pause) = match report {
+            Report::Paused { token, after_ms, note, pause } => (Report::Pending { token, after_ms, note }, Some(pause)),
+            report => (report, None),
+        };
+        self.paused(stage, pause)?;
+        let Some((_, record)) = self.run.stage(stage) else { return Ok(()) };
         match report {
+            Report::Paused { .. } => Ok(()),
             Report::Pending { token, after_ms, note } => {
                 let one = &record.work[work];
                 // A poll every second for an hour would be 3,600 records that say the same.
@@ -321,6 +332,9 @@ impl Choice<'_> {
             }
             Report::Done { output } => {
                 self.add(Event::WorkDone { stage, work, output })?;
+                if let Some(by) = self.run.stage(stage).and_then(|(_, record)| record.rejected.clone()) {
+                    return self.done_all_the_same(stage, &by);
+                }
                 let all = self
                     .run
                     .stage(stage)
@@ -341,6 +355,25 @@ impl Choice<'_> {
                 self.failed(stage, work, &message, undone)
             }
         }
+    }
+
+    /// People are asked about each pause once; what they said of another, or of one that is over, counts for nothing.
+    fn paused(&mut self, stage: usize, pause: Option<Pause>) -> Result<(), String> {
+        let Some((own, record)) = self.run.stage(stage) else { return Ok(()) };
+        let nobody = own.approval.is_none() || record.rejected.is_some() || self.run.state.cancel.is_some();
+        let was = record.pause().map(|pause| &pause.services);
+        if nobody || was == pause.as_ref().map(|pause| &pause.services) {
+            return Ok(());
+        }
+        let (round, shown) = (record.round, record.shown.clone().unwrap_or_default());
+        if was.is_some() && self.run.thinks(stage) {
+            let why = "the deployment does not stand there any more".to_owned();
+            self.add(Event::ApprovalVoid { stage, round, why: why.clone() })?;
+            self.out.notices.push(notices::void(&self.run, stage, round, &why));
+        }
+        let Some(pause) = pause else { return Ok(()) };
+        let changes = pause.lines.iter().chain(&shown.changes).cloned().collect();
+        self.ask(stage, Shown { changes, pause: Some(pause), ..shown })
     }
 
     fn passed(&mut self) -> Result<(), String> {
@@ -376,6 +409,14 @@ impl Choice<'_> {
             .filter(|(work, one)| matches!(work, Work::Deploy {} | Work::Stack { .. }) && one.status == Status::Done)
             .count()
             > 0;
+        if let Some(by) = &record.rejected {
+            let (outcome, how) = match undone {
+                true => (Outcome::Rejected, format!("{environment} is as it was")),
+                false => (Outcome::Failed, message.to_owned()),
+            };
+            let message = format!("rejected by {by} while {environment} was paused: {how}");
+            return self.finish(outcome, message);
+        }
         let message = format!("{environment}: {what} failed: {message}");
         match (own.on_failure, deployed, record.before.clone()) {
             (OnFailure::Rollback, true, Some(to)) => self.add(Event::RollbackStarted { stage, to }),
@@ -391,16 +432,34 @@ impl Choice<'_> {
         }
     }
 
+    /// Somebody else let it go on: what it replaced is brought back.
+    fn done_all_the_same(&mut self, stage: usize, by: &str) -> Result<(), String> {
+        let Some((own, record)) = self.run.stage(stage) else { return Ok(()) };
+        let environment = own.environment.clone();
+        match record.before.clone() {
+            Some(to) => self.add(Event::RollbackStarted { stage, to }),
+            None => {
+                let message =
+                    format!("rejected by {by}, and {environment} went on all the same; there is nothing to go back to");
+                self.finish(Outcome::Failed, message)
+            }
+        }
+    }
+
     fn rolled_back(&mut self, stage: usize, report: Report) -> Result<(), String> {
         let Some((own, record)) = self.run.stage(stage) else { return Ok(()) };
         let Some(rollback) = &record.rollback else { return Ok(()) };
         let environment = own.environment.clone();
         let cause = own.run.iter().zip(&record.work).find(|(_, one)| one.status == Status::Failed);
-        let cause = cause.map_or_else(String::new, |(work, one)| {
-            format!("{environment}: {} failed: {}", work.title(), one.error.as_deref().unwrap_or_default())
-        });
+        let rejected = record.rejected.as_ref().map(|by| format!("rejected by {by}, and {environment} had gone on"));
+        let cause = cause.map_or_else(
+            || rejected.unwrap_or_default(),
+            |(work, one)| {
+                format!("{environment}: {} failed: {}", work.title(), one.error.as_deref().unwrap_or_default())
+            },
+        );
         match report {
-            Report::Pending { token, after_ms, note } => {
+            Report::Pending { token, after_ms, note } | Report::Paused { token, after_ms, note, .. } => {
                 if rollback.token.as_ref() == Some(&token) && rollback.note == note {
                     return Ok(());
                 }

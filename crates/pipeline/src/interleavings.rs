@@ -10,7 +10,8 @@ use landfall_model::pipeline::{
 };
 
 use crate::{
-    Action, Context, Event, Input, Next, Outcome, Peer, Record, Report, Run, RunState, Shown, Signal, Surveyed, Via,
+    Action, Call, Context, Event, Input, Next, Outcome, Pause, Peer, Record, Report, Run, RunState, Shown, Signal,
+    Standing, Surveyed, Via,
 };
 
 const LIVES: u64 = 10_000;
@@ -61,6 +62,8 @@ struct Life {
     /// Run, who, what that person had really seen: of approvals that were taken.
     taken: Vec<(usize, String, Shown)>,
     done: BTreeSet<String>,
+    /// Deployments that are past their pause.
+    passed: BTreeSet<String>,
     deployed: u64,
 }
 
@@ -105,6 +108,7 @@ impl Life {
             letters: Vec::new(),
             taken: Vec::new(),
             done: BTreeSet::new(),
+            passed: BTreeSet::new(),
             deployed: 0,
         }
     }
@@ -218,6 +222,16 @@ impl Life {
             Action::Begin => Input::Began,
             Action::Work(call) => {
                 let deploys = call.work == Some(Work::Deploy {});
+                if deploys && !self.done.contains(&call.key) && self.stands(run, call)? {
+                    let report = match call.stop {
+                        true => Report::Failed { message: "stopped".to_owned(), undone: true },
+                        false => {
+                            let pause = self.pause(call);
+                            Report::Paused { token: "p".into(), after_ms: 1_000, note: None, pause }
+                        }
+                    };
+                    return Ok(Input::Reported(report));
+                }
                 if deploys && !self.done.contains(&call.key) {
                     if self.chance.one_in(8) {
                         return Ok(Input::Reported(Report::Failed { message: "no".to_owned(), undone: true }));
@@ -242,6 +256,37 @@ impl Life {
                 Input::Reported(Report::Done { output: BTreeMap::new() })
             }
         })
+    }
+
+    fn pause(&self, call: &Call) -> Pause {
+        let standing = Standing { at: "POST_TEST_TRAFFIC_SHIFT".to_owned(), hooks: vec![call.key.clone()] };
+        Pause { services: [("web".to_owned(), standing)].into(), ..Pause::default() }
+    }
+
+    /// Every second deployment to prod stands at a pause until enough people have said yes to just that; sometimes its time is up.
+    fn stands(&mut self, run: usize, call: &Call) -> Result<bool, String> {
+        let pauses = call.environment == "prod" && run % 2 == 0;
+        if !pauses || self.passed.contains(&call.key) {
+            return Ok(false);
+        }
+        if call.go_on.is_some() {
+            let asked: BTreeSet<&str> = self
+                .taken
+                .iter()
+                .filter(|(of, _, seen)| *of == run && seen.pause == Some(self.pause(call)))
+                .map(|(_, who, _)| who.as_str())
+                .collect();
+            if call.go_on != Some(self.pause(call)) || asked.len() < 2 {
+                return Err(format!("{} goes on and {asked:?} only had said yes to that", call.key));
+            }
+            self.passed.insert(call.key.clone());
+            return Ok(false);
+        }
+        if call.token.is_some() && self.chance.one_in(12) {
+            self.passed.insert(call.key.clone());
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// The one place that matters.

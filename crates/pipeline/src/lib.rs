@@ -11,7 +11,8 @@
 //! **Approval.** Who is asked is shown a [`Shown`]: the release's digests, what they change, and what the environment runs. An
 //! approval names its fingerprint. When all have said yes, the environment's lock is taken, everything is looked at afresh, and
 //! only if the fingerprint is still the same does the stage begin; else the approvals are void, which is said, the lock is given
-//! back, and people are asked anew. The lock never spans a wait for people.
+//! back, and people are asked anew. The lock never spans a wait for people, but where a deployment under way stands at a pause hook of
+//! ECS: then the same people are asked by the same rules, and a yes is to those hooks and no others.
 //!
 //! **Order.** A run that waits before an environment is superseded as soon as a newer run of its pipeline has got as far. An
 //! environment is held by one run at a time, from the moment it is entered until the stage has ended.
@@ -34,7 +35,7 @@ pub use handle::{Context, Input, Peer, Refused, Transition};
 pub use next::{Action, Call, Next};
 pub use notices::NoticeDraft;
 pub use run::{Corrupt, Run, bare};
-pub use shown::{Differs, Shown};
+pub use shown::{Differs, Pause, Shown, Standing};
 pub use view::{
     ApprovalView, AskedView, Moment, RunState, RunSummary, RunView, StageState, StageView, WorkState, WorkView,
 };

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::handle::Context;
 use crate::run::{At, Poll, Run, Status, after};
-use crate::shown::Shown;
+use crate::shown::{Pause, Shown};
 
 /// Between two looks at images that are not there, and at what keeps a stage closed.
 const CLOSED_MS: u64 = 3_000;
@@ -63,6 +63,8 @@ pub struct Call {
     pub started_at: Timestamp,
     /// Somebody wants it to end: stop it, and report how it ended.
     pub stop: bool,
+    /// It stands at these, and enough people have said yes: let it go on.
+    pub go_on: Option<Pause>,
 }
 
 impl Run {
@@ -123,9 +125,10 @@ impl Run {
             };
         };
         let one = &record.work[index];
-        let stop = self.state.cancel.is_some();
-        // That it is to stop is told at once; how that goes is looked at as ever.
-        if let Some(at) = due(one.poll.filter(|_| !stop || cx.looked.is_some()), cx) {
+        let stop = self.state.cancel.is_some() || record.rejected.is_some();
+        let go_on = record.pause().filter(|_| !stop && !self.thinks(stage)).cloned();
+        // That it is to stop, or to go on, is told at once; how that goes is looked at as ever.
+        if let Some(at) = due(one.poll.filter(|_| !stop && go_on.is_none() || cx.looked.is_some()), cx) {
             return Next::Wait(Some(at));
         }
         let output = record.work[..index].iter().flat_map(|one| one.output.clone()).collect();
@@ -141,6 +144,7 @@ impl Run {
             token: one.token.clone(),
             started_at: one.started_at.unwrap_or(cx.now),
             stop,
+            go_on,
         })))
     }
 
@@ -162,6 +166,7 @@ impl Run {
             token: rollback.token.clone(),
             started_at: rollback.started_at,
             stop: false,
+            go_on: None,
         })))
     }
 }

@@ -54,7 +54,14 @@ pub(crate) fn asked(
     let environment = run.environment(stage);
     let release = run.release();
     let again = if round > 1 { " again" } else { "" };
-    let text = format!("{} asks for approval{again}: {} to {environment}", run.title(), release.short());
+    let text = match &shown.pause {
+        Some(_) => format!(
+            "{} is paused in {environment} and asks for approval: {} goes on, or back",
+            run.title(),
+            release.short()
+        ),
+        None => format!("{} asks for approval{again}: {} to {environment}", run.title(), release.short()),
+    };
     let mut lines = Vec::new();
     let mut line = |name: &str, value: &str| lines.push(format!("{name:<12}{value}"));
     if let Some(commit) = &release.commit {

@@ -7,7 +7,7 @@ use landfall_model::ids::RunId;
 use landfall_model::pipeline::{Approval, Pipeline, PipelineRelease, Stage};
 
 use crate::event::{Outcome, Vote};
-use crate::shown::Shown;
+use crate::shown::{Pause, Shown};
 use crate::view::Moment;
 
 /// One release on its way through one pipeline.
@@ -70,6 +70,8 @@ pub(crate) struct StageRecord {
     /// Of the last that was asked; goes up for ever.
     pub round: u32,
     pub asked: Option<Asked>,
+    /// Who said no at a pause: what is under way is stopped and undone.
+    pub rejected: Option<String>,
     pub entered_at: Option<Timestamp>,
     pub shown: Option<Shown>,
     pub before: Option<String>,
@@ -194,6 +196,13 @@ impl Run {
     /// `main #12`.
     pub(crate) fn title(&self) -> String {
         format!("{} #{}", self.state.pipeline.name, self.seq)
+    }
+}
+
+impl StageRecord {
+    /// The pause at which people were asked last, answered or not.
+    pub(crate) fn pause(&self) -> Option<&Pause> {
+        self.asked.as_ref()?.shown.pause.as_ref()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use landfall_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -25,6 +26,28 @@ pub struct Shown {
     /// Where the release can be looked at: the stage before. Not part of the fingerprint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub look_at: Option<String>,
+    /// The deployment is under way and stands: a yes lets it go on from there, and from nowhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+}
+
+/// Where a stage's deployment waits for somebody: the pause hooks of ECS.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// By the manifest's name of the service. What an approval is bound to.
+    pub services: BTreeMap<String, Standing>,
+    /// In words: one line for each service.
+    pub lines: Vec<String>,
+    /// Until when it waits, if that is known.
+    pub until: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// ECS's word: `POST_TEST_TRAFFIC_SHIFT`. One hook may wait in several of them, one after the other.
+    pub at: String,
+    /// Ids of the hooks that wait.
+    pub hooks: Vec<String>,
 }
 
 /// Why two of them are not the same, in words.
@@ -39,6 +62,8 @@ struct Bound<'a> {
     config: &'a BTreeMap<String, String>,
     state: &'a BTreeMap<String, String>,
     changes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause: Option<&'a BTreeMap<String, Standing>>,
 }
 
 impl Shown {
@@ -51,8 +76,16 @@ impl Shown {
     }
 
     fn bound(&self) -> Bound<'_> {
-        let Self { environment, images, present, config, state, changes, from: _, look_at: _ } = self;
-        Bound { environment, images, present, config, state, changes }
+        let Self { environment, images, present, config, state, changes, pause, from: _, look_at: _ } = self;
+        Bound {
+            environment,
+            images,
+            present,
+            config,
+            state,
+            changes,
+            pause: pause.as_ref().map(|pause| &pause.services),
+        }
     }
 
     /// In what `now` is not what was shown; `None`: in nothing that counts.
@@ -94,13 +127,16 @@ mod tests {
     #[test]
     fn everything_that_counts_changes_the_fingerprint() {
         let before = shown();
-        let changed: [fn(&mut Shown); 6] = [
+        let changed: [fn(&mut Shown); 7] = [
             |one| one.environment = "dev".into(),
             |one| drop(one.images.insert("web/app".into(), "sha256:b".into())),
             |one| drop(one.present.insert("web/app".into(), "sha256:b".into())),
             |one| drop(one.config.insert("web".into(), "c".into())),
             |one| drop(one.state.insert("web".into(), "web:4".into())),
             |one| one.changes.push("cpu 256 → 512".into()),
+            |one| {
+                one.pause = Some(Pause { services: [("web".into(), Standing::default())].into(), ..Pause::default() })
+            },
         ];
         for change in changed {
             let mut now = shown();

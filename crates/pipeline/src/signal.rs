@@ -46,6 +46,11 @@ impl Choice<'_> {
         if !yes {
             let comment = vote.comment.as_ref().map_or_else(String::new, |text| format!(": {text}"));
             self.add(Event::Rejected { stage, round, vote })?;
+            if self.run.state.at == At::Work(stage) {
+                return Ok(format!(
+                    "rejected by {by}: what is under way in {environment} is stopped and undone{comment}"
+                ));
+            }
             let message = format!("rejected by {by} before {environment}{comment}");
             self.finish(Outcome::Rejected, message.clone())?;
             return Ok(message);
@@ -59,6 +64,7 @@ impl Choice<'_> {
             None => 0,
         };
         Ok(match missing {
+            0 if self.run.state.at == At::Work(stage) => format!("approved: {environment} goes on"),
             0 => format!("approved: {environment} is next"),
             1 => format!("approved by {by}; one more is needed for {environment}"),
             more => format!("approved by {by}; {more} more are needed for {environment}"),
@@ -126,6 +132,10 @@ impl Run {
         format!("it has finished: {}", self.state.message.as_deref().unwrap_or("its journal says no more"))
     }
 
+    fn stands(&self, stage: usize) -> bool {
+        self.stage(stage).is_some_and(|(_, record)| record.pause().is_some())
+    }
+
     /// The stage and round that this vote counts for.
     fn may_vote(
         &self,
@@ -144,6 +154,7 @@ impl Run {
             At::Gate(stage) => stage,
             At::Finished => return Err(format!("too late: {}", self.over())),
             At::Images => return Err("nobody is asked yet: its images are not known".to_owned()),
+            At::Work(stage) if self.state.cancel.is_none() && self.stands(stage) => stage,
             At::Entering(stage) | At::Work(stage) | At::Rollback(stage) => {
                 return Err(format!("too late: {} was approved and has begun", self.environment(stage)));
             }
@@ -166,6 +177,12 @@ impl Run {
         }
         if asked.missing(approval) > 0 && asked.deadline.is_some_and(|deadline| deadline <= now) {
             return Err("too late: the deadline has passed".to_owned());
+        }
+        let under_way = asked.shown.pause.is_some();
+        if under_way && !yes && asked.missing(approval) == 0 {
+            return Err(format!(
+                "too late: {environment} was approved and goes on; `landfall pipeline cancel` ends the run"
+            ));
         }
         if yes && asked.missing(approval) == 0 {
             return Err(format!("{environment} is approved already"));

@@ -12,6 +12,8 @@ use crate::{
     Surveyed, Via,
 };
 
+mod pauses;
+
 struct Rig {
     run: Run,
     records: Vec<Record>,

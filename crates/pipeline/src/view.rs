@@ -236,7 +236,7 @@ impl Run {
             Some(Outcome::Cancelled) => RunState::Cancelled,
             None => match self.state.at {
                 At::Images => RunState::Queued,
-                At::Gate(stage) if self.thinks(stage) => RunState::AwaitingApproval,
+                At::Gate(stage) | At::Work(stage) if self.thinks(stage) => RunState::AwaitingApproval,
                 At::Gate(_) => RunState::Waiting,
                 At::Rollback(_) => RunState::RollingBack,
                 At::Entering(_) | At::Work(_) | At::Finished => RunState::Running,
@@ -246,6 +246,10 @@ impl Run {
 
     /// Whether people are asked and have not all answered.
     pub(crate) fn thinks(&self, stage: usize) -> bool {
+        // What is to end is nobody's question any more.
+        if self.state.at == At::Work(stage) && self.state.cancel.is_some() {
+            return false;
+        }
         self.stage(stage).is_some_and(|(own, record)| match (&own.approval, &record.asked) {
             (Some(approval), Some(asked)) => asked.missing(approval) > 0,
             _ => false,
@@ -282,6 +286,10 @@ impl Run {
             At::Work(stage) => {
                 let environment = self.environment(stage);
                 let Some((own, record)) = self.stage(stage) else { return String::new() };
+                if let (Some(approval), Some(asked), true) = (&own.approval, &record.asked, self.thinks(stage)) {
+                    let (votes, count) = (asked.votes.len(), approval.count);
+                    return format!("{environment} is paused and waits for approval, {votes} of {count}");
+                }
                 let running = own.run.iter().zip(&record.work).find(|(_, one)| one.status == Status::Started);
                 match running {
                     Some((work, one)) => match &one.note {
@@ -356,7 +364,7 @@ impl Run {
             (Some(Outcome::Superseded), _) => StageState::Superseded,
             (Some(Outcome::Cancelled), _) => StageState::Cancelled,
             (Some(Outcome::Failed | Outcome::Passed), _) => StageState::Failed,
-            (None, At::Gate(_)) if self.thinks(stage) => StageState::AwaitingApproval,
+            (None, At::Gate(_) | At::Work(_)) if self.thinks(stage) => StageState::AwaitingApproval,
             (None, At::Entering(_)) => StageState::Entering,
             (None, At::Work(_)) => StageState::Running,
             (None, At::Rollback(_)) => StageState::RollingBack,

@@ -38,9 +38,10 @@ pub trait Orchestrator: Send + Sync {
         let _ = tags;
         self.describe_service(name).await
     }
-    /// Lets the newest deployment of a service go on that waits at pause hooks. `false`: it waits at none. Natural.
-    async fn continue_deployment(&self, service: &str) -> PortResult<bool> {
-        let _ = service;
+    /// Lets the newest deployment of a service go on that waits at pause hooks. `only`: at these, by their ids; empty: at all.
+    /// `false`: it waits at none of them. Natural.
+    async fn continue_deployment(&self, service: &str, only: &[String]) -> PortResult<bool> {
+        let _ = (service, only);
         Err(PortError::Invalid("deployments of this platform have no pause hooks".to_owned()))
     }
     /// Stops the deployment of a service that is under way. `false`: none is. Natural.

@@ -14,8 +14,8 @@ use landfall_model::cloudformation::{ChangeSet, NewChangeSet, StackEvent, StackS
 use landfall_ports::stacks::{Back, Stacks};
 use landfall_ports::{PortError, PortResult};
 use landfall_stack::live::{
-    Before, Causes, Ending, Phase, Plan, Seen, Wanted, before, change_set_name, ending, is_ours, of_operation, phase, plan,
-    plan_name, token,
+    Before, Causes, Ending, Phase, Plan, Seen, Wanted, before, change_set_name, ending, is_ours, of_operation, phase,
+    plan, plan_name, token,
 };
 use serde::{Deserialize, Serialize};
 

@@ -144,7 +144,9 @@ fn subscribed(topic: &str, subscribers: &[Subscriber]) -> Check {
     let hint = "`landfall notifications subscribe NAME ADDRESS` asks for it; its owner follows the link that AWS mails";
     match (confirmed.len(), pending.is_empty()) {
         (0, true) => Check::wrong("topic", format!("nobody is subscribed to {topic}"), hint),
-        (0, false) => Check::wrong("topic", format!("nobody gets what {topic} sends: {pending} has not confirmed"), hint),
+        (0, false) => {
+            Check::wrong("topic", format!("nobody gets what {topic} sends: {pending} has not confirmed"), hint)
+        }
         (count, true) => Check::good("topic", format!("{topic}: {count} confirmed")),
         (count, false) => {
             let told = Check::good("topic", format!("{topic}: {count} confirmed, not yet {pending}"));

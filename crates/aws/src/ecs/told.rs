@@ -123,11 +123,11 @@ impl Ecs {
         Ok(self.deployment_at(arn).await?.filter(goes_on))
     }
 
-    /// Lets it go on that waits at pause hooks. `false`: it waits at none.
-    pub(crate) async fn go_on(&self, name: &str) -> PortResult<bool> {
+    /// Lets it go on that waits at pause hooks: at these, or at all where none is named. `false`: it waits at none of them.
+    pub(crate) async fn go_on(&self, name: &str, only: &[String]) -> PortResult<bool> {
         let Some(told) = self.under_way(name).await? else { return Ok(false) };
         let mut any = false;
-        for pause in pauses(&told) {
+        for pause in pauses(&told).into_iter().filter(|pause| only.is_empty() || only.contains(&pause.id)) {
             let resource = format!("service {name}");
             let call = Call::ecs("ContinueServiceDeployment", Family::ServiceDeployment, &resource);
             self.core.caller.right_account(&call).await?;

@@ -405,8 +405,9 @@ async fn a_paused_deployment_says_so_and_goes_on_when_it_is_told() {
         assert!(Instant::now() < deadline, "{note}");
         rollout.world.fake.advance(20);
     }
-    assert!(orchestrator.continue_deployment(WEB).await.unwrap());
-    assert!(!orchestrator.continue_deployment(WEB).await.unwrap(), "it waits at none");
+    assert!(!orchestrator.continue_deployment(WEB, &["another".to_owned()]).await.unwrap(), "not at that one");
+    assert!(orchestrator.continue_deployment(WEB, &[]).await.unwrap());
+    assert!(!orchestrator.continue_deployment(WEB, &[]).await.unwrap(), "it waits at none");
     rollout.end(20).await.unwrap();
     assert!(rollout.notes.iter().any(|note| note.contains("BAKE_TIME, 100 % of the traffic")), "{:?}", rollout.notes);
     rollout.runs(":2").await;

@@ -77,7 +77,7 @@ fn long_templates_are_kept_under_the_stacks_own_name_only() {
     assert_eq!(statement.action, ["s3:GetObject", "s3:PutObject"]);
     let name = landfall_model::stack::stack_name(&app(|_| {}).project, "prod");
     assert_eq!(statement.resource, [format!("arn:aws:s3:::acme-artifacts/landfall/templates/{name}/*")]);
-    assert!(!sids(&of(Value::Null)).contains(&"KeepTemplates".to_owned()));
+    assert!(!sids(&of(Value::Null)).contains(&"KeepTemplates"));
 }
 
 /// Where the target names no log group, the stack has one for each service.

@@ -107,10 +107,13 @@ fn text(told: &[Told]) -> String {
 
 async fn subscribe(args: &SubscribeArgs, app: &App, places: &Places, printer: &Printer) -> CliResult<ExitCode> {
     let found = app.notifications.iter().find(|one| one.name == args.name);
-    let found =
-        found.ok_or_else(|| not_found("notification", &args.name, app.notifications.iter().map(|one| one.name.as_str())));
+    let found = found
+        .ok_or_else(|| not_found("notification", &args.name, app.notifications.iter().map(|one| one.name.as_str())));
     let NotificationTarget::Sns { topic, on, .. } = &found?.to else {
-        return Err(CliError::new(ExitCode::Usage, format!("{} goes to no topic of SNS, which alone mails", args.name)));
+        return Err(CliError::new(
+            ExitCode::Usage,
+            format!("{} goes to no topic of SNS, which alone mails", args.name),
+        ));
     };
     let there = places.subscribers(on, topic).await.map_err(port_error)?;
     for address in &args.addresses {
@@ -122,7 +125,8 @@ async fn subscribe(args: &SubscribeArgs, app: &App, places: &Places, printer: &P
         printer.note(format_args!("{address} is mailed a link by AWS; before it is followed, nothing is sent there"));
     }
     let after = places.subscribers(on, topic).await.map_err(port_error)?;
-    let told = Told { name: args.name.clone(), to: "sns", topic: Some(topic.clone()), subscribers: Some(after), error: None };
+    let told =
+        Told { name: args.name.clone(), to: "sns", topic: Some(topic.clone()), subscribers: Some(after), error: None };
     printer.emit(&told, |told| text(std::slice::from_ref(told)))?;
     Ok(ExitCode::Ok)
 }

@@ -46,7 +46,7 @@ pub(crate) async fn go_on(args: &ContinueArgs, global: &Global, printer: &Printe
     }
     let chosen = chosen(environment, args.service.as_deref())?;
     let services = each(&app, environment, &chosen, global, printer, async |orchestrator, name| {
-        orchestrator.continue_deployment(name).await
+        orchestrator.continue_deployment(name, &[]).await
     })
     .await?;
     if services.is_empty() {

@@ -40,8 +40,10 @@ pub(crate) fn run(args: &TemplateArgs, global: &Global, printer: &Printer) -> Cl
 
 /// Environments whose template is too long for a request, with its bytes, where the manifest does not say where it is put.
 pub(crate) fn unplaced(app: &App) -> Vec<(&str, usize)> {
-    let homeless = |one: &&LongLivedEnvironment| one.stack.as_ref().is_some_and(|stack| stack.template_bucket.is_none());
+    let homeless =
+        |one: &&LongLivedEnvironment| one.stack.as_ref().is_some_and(|stack| stack.template_bucket.is_none());
     let stacks = app.environments.values().filter(homeless);
-    let bytes = stacks.filter_map(|one| Some((one.name.as_str(), template(app, &one.name, None).ok()?.compact().len())));
+    let bytes =
+        stacks.filter_map(|one| Some((one.name.as_str(), template(app, &one.name, None).ok()?.compact().len())));
     bytes.filter(|(_, bytes)| *bytes > BODY).collect()
 }

@@ -119,7 +119,8 @@ fn long_templates_go_through_a_bucket(place: &Place, network: &str, stack: &str)
     long_manifest(place, network, stack);
     let (_, told) = place.ends(&["check"], 0, &[]);
     assert!(told.contains("template_bucket"), "{told}");
-    let (_, told) = place.ends(&["stack", "apply", "dev", "--image", &given], 65, &["51200", "template_bucket: BUCKET"]);
+    let (_, told) =
+        place.ends(&["stack", "apply", "dev", "--image", &given], 65, &["51200", "template_bucket: BUCKET"]);
     assert!(told.contains("environments.dev.stack"), "{told}");
     assert_eq!(place.ask(&["gone", "shop-dev"]), nothing());
 

@@ -41,7 +41,8 @@ fn a_pipeline_applies_it_and_runs_its_tasks() {
 
 #[test]
 fn long_templates_have_a_place() {
-    let of = |stack: &str| loaded(&manifest("web", stack)).app.environments["prod"].stack.clone().unwrap().template_bucket;
+    let of =
+        |stack: &str| loaded(&manifest("web", stack)).app.environments["prod"].stack.clone().unwrap().template_bucket;
     assert_eq!(of("{template_bucket: acme-artifacts/landfall/}").as_deref(), Some("acme-artifacts/landfall"));
     assert_eq!(of("{template_bucket: acme}").as_deref(), Some("acme"));
     assert_eq!(of("{}"), None);

@@ -10,6 +10,7 @@
 mod ask;
 mod forget;
 mod look;
+mod pauses;
 mod stack;
 mod tell;
 mod trigger;

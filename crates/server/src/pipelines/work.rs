@@ -13,13 +13,15 @@ use landfall_ports::PortError;
 use landfall_workflow::{ExecutionState, Outcome, Signal};
 use serde_json::json;
 
-use super::{look, stack};
+use super::{look, pauses, stack};
 use crate::control::ControlError;
 use crate::deploy::{self, Against, Change};
 use crate::service::Inner;
 
 /// Between two looks at an execution, and at what does not answer yet.
 const POLL_MS: u64 = 500;
+/// While it stands at a pause, for hours or days.
+const PAUSED_MS: u64 = 3_000;
 /// As long as registries and parameters may be away.
 const OUTSIDE_MS: i64 = 600_000;
 /// As long as it may be unknown what would be deployed over what.
@@ -152,6 +154,10 @@ async fn executed(inner: &Inner, call: &Call, what: Begun) -> Report {
                 Err(error) => return later(call, error.to_string()),
             }
         }
+        let pause = match pauses::steered(inner, call).await {
+            Ok(pause) => pause,
+            Err(error) => return later(call, error.to_string()),
+        };
         let note = match view.state {
             ExecutionState::Paused => Some(format!(
                 "waits for an operator: {}; `landfall executions show {id}`",
@@ -159,7 +165,11 @@ async fn executed(inner: &Inner, call: &Call, what: Begun) -> Report {
             )),
             _ => view.message,
         };
-        return Report::Pending { token: json!({ "execution": id }), after_ms: POLL_MS, note };
+        let token = json!({ "execution": id });
+        return match pause {
+            Some(pause) => Report::Paused { token, after_ms: PAUSED_MS, note, pause },
+            None => Report::Pending { token, after_ms: POLL_MS, note },
+        };
     };
     let mut output = BTreeMap::from([("execution".to_owned(), id.to_string())]);
     output.extend(view.url.clone().map(|url| ("url".to_owned(), url)));

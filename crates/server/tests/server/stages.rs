@@ -5,6 +5,7 @@ use std::sync::Arc;
 use landfall_model::app::ImageSource;
 use landfall_model::inventory::{TAG_ENVIRONMENT, Tags};
 use landfall_model::pipeline::{OnFailure, TaskWork, Trigger, Work};
+use landfall_model::strategy::{LifecycleAction, LifecycleHook, LifecycleStage, TimeoutAction};
 use landfall_model::task::{ContainerDefinition, ContainerSettings, TaskDefinition};
 use landfall_pipeline::{RunState, RunView, Signal, StageState};
 use landfall_ports::orchestrator::PutService;
@@ -13,8 +14,8 @@ use landfall_server::pipelines::{PipelineRequest, PipelineResponse};
 use serde_json::json;
 
 use crate::deploy::{ask, image};
-use crate::pipelines::{COMMIT, Told, pipeline, reaches, rig, run, show, stage};
-use crate::rig::{Server, eventually};
+use crate::pipelines::{COMMIT, Told, approval, decide, pipeline, reaches, rig, run, show, stage};
+use crate::rig::{Rig, Server, eventually};
 use crate::stacks::{OTHER, begin_of, image as pinned, rig as stacked};
 
 /// A task is of one service, and its environment has two.
@@ -173,5 +174,67 @@ async fn a_task_of_a_stack_runs_the_release_before_it_is_applied() {
     let document = ran.document.unwrap();
     assert_eq!((&document["containerDefinitions"][0]["command"], document.get("tags")), (&json!(["serve"]), None));
     assert_eq!(rig.world.definition_of(&family), Some(serves.handle), "the service is the stack's");
+    server.stop().await;
+}
+
+/// prod after a yes, by deployments that pause before they shift any traffic.
+fn pausing() -> Rig {
+    let (mut rig, _) = rig();
+    let main = rig.app.pipelines.get_mut("main").unwrap();
+    main.stages = vec![stage("prod", Some(approval()))];
+    let action = LifecycleAction::Pause { timeout: None, on_timeout: TimeoutAction::Rollback };
+    let hook = LifecycleHook { stages: vec![LifecycleStage::PostTestTrafficShift], action };
+    rig.app.services.get_mut("app").unwrap().deployment.strategy.hooks = vec![hook];
+    let image = format!("r.example/app:{COMMIT}@sha256:{}", "a".repeat(64));
+    rig.world.behave(|behaviour| drop(behaviour.pausing_images.insert(image)));
+    rig
+}
+
+/// Entered by a yes of Anna's, and standing.
+async fn stands(server: &Server) -> RunView {
+    let asked = reaches(server, &run(server).await.id, RunState::AwaitingApproval).await;
+    decide(server, &asked, "cli:anna", true).await.unwrap();
+    eventually("it stands at its pause", async || {
+        let view = show(server, &asked.id).await;
+        (view.state == RunState::AwaitingApproval && view.stages[0].entered_at.is_some()).then_some(view)
+    })
+    .await
+}
+
+/// ECS waits at a pause hook: who approves the stage is asked, and a yes lets the deployment go on, also after a death.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_that_pauses_goes_on_when_the_stages_approvers_say_so() {
+    let rig = pausing();
+    let server = rig.start().await;
+    let view = stands(&server).await;
+    assert_eq!(view.message, "prod is paused and waits for approval, 0 of 1");
+    let asked = view.stages[0].approval.as_ref().unwrap().asked.clone().unwrap();
+    let line = "app: stands at POST_TEST_TRAFFIC_SHIFT with 0 % of the traffic on the new version; it is rolled back by itself in the end";
+    assert_eq!((asked.round, asked.shown.changes[0].as_str()), (2, line));
+    server.kill(&rig).await;
+
+    let server = rig.start().await;
+    assert!(decide(&server, &view, "cli:carl", true).await.unwrap_err().contains("nobody approves their own"));
+    assert_eq!(rig.world.effects().get("continue_deployment"), None);
+    assert_eq!(decide(&server, &view, "cli:ben", true).await.unwrap(), "approved: prod goes on");
+    let passed = reaches(&server, &view.id, RunState::Passed).await;
+    assert_eq!(rig.world.effects().get("continue_deployment"), Some(&1));
+    let told: Vec<&str> = passed.timeline.iter().map(|moment| moment.text.as_str()).collect();
+    let at = |text: &str| told.iter().position(|told| *told == text).unwrap_or_else(|| panic!("no {text}: {told:?}"));
+    assert!(at("paused, and approval asked for") < at("approved by cli:ben"), "{told:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_no_at_a_pause_rolls_the_deployment_back() {
+    let rig = pausing();
+    let server = rig.start().await;
+    let view = stands(&server).await;
+    let said = decide(&server, &view, "cli:ben", false).await.unwrap();
+    assert_eq!(said, "rejected by cli:ben: what is under way in prod is stopped and undone");
+    let ended = reaches(&server, &view.id, RunState::Rejected).await;
+    assert_eq!(ended.message, "rejected by cli:ben while prod was paused: prod is as it was");
+    assert_eq!(rig.world.effects().get("continue_deployment"), None);
+    assert_eq!(rig.world.effects().get("stop_deployment"), Some(&1));
     server.stop().await;
 }

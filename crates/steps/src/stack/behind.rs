@@ -77,7 +77,8 @@ fn of_event(message: &str) -> Option<&'static str> {
 }
 
 fn of_task(task: &TaskDescription) -> Option<&'static str> {
-    let culprit = task.containers.iter().find(|one| one.reason.is_some() || one.exit_code.is_some_and(|code| code != 0));
+    let culprit =
+        task.containers.iter().find(|one| one.reason.is_some() || one.exit_code.is_some_and(|code| code != 0));
     likely_fix(&Stopped {
         stop_code: task.stop_code.as_deref(),
         reason: task.stopped_reason.as_deref(),

@@ -285,8 +285,8 @@ fn a_deployment_that_pauses_is_pending_with_what_to_do_and_goes_on_when_told() {
     }
     let paused = notes.last().unwrap();
     assert!(paused.contains("POST_TEST_TRAFFIC_SHIFT") && paused.contains("landfall continue"), "{paused}");
-    assert!(now(world.place.fake.continue_deployment(WEB)).unwrap());
-    assert!(!now(world.place.fake.continue_deployment(WEB)).unwrap(), "it waits at none");
+    assert!(now(world.place.fake.continue_deployment(WEB, &[])).unwrap());
+    assert!(!now(world.place.fake.continue_deployment(WEB, &[])).unwrap(), "it waits at none");
     let Progress::Pending { token, .. } = progress else { panic!() };
     let mut progress = now(steps.poll(&at.cx, &at.params, &token)).unwrap();
     for _ in 0..5 {

@@ -90,15 +90,15 @@ impl Orchestrator for FakePlatform {
         })
     }
 
-    async fn continue_deployment(&self, service: &str) -> PortResult<bool> {
+    async fn continue_deployment(&self, service: &str, only: &[String]) -> PortResult<bool> {
         self.call("continue_deployment", |world| {
             let service = world.services.get_mut(service);
             let newest =
                 service.ok_or_else(|| PortError::NotFound("no such service".to_owned()))?.deployments.first_mut();
             let paused = newest.and_then(|newest| newest.shift.as_mut()).is_some_and(|shift| {
-                let waits = !shift.pauses.is_empty();
-                shift.pauses.clear();
-                waits
+                let before = shift.pauses.len();
+                shift.pauses.retain(|pause| !only.is_empty() && !only.contains(&pause.id));
+                shift.pauses.len() < before
             });
             if paused {
                 world.effect("continue_deployment");
