@@ -201,8 +201,10 @@ impl Family {
             Family::ElbModify => (20.0, 3.0),
             Family::LogsRead | Family::Ecr | Family::ScalingRead | Family::IamRead => (10.0, 10.0),
             Family::Ec2Read => (50.0, 10.0),
-            // Nothing is published for DescribeStacks; five a second is what goes well.
-            Family::CloudFormationRead | Family::CloudFormationWrite => (5.0, 5.0),
+            // Nothing is published; five a second is what goes well for long. A command that looks at three stacks and makes change sets of
+            // them reads some twenty times, and must not stand in line for that where nobody else is.
+            Family::CloudFormationRead => (20.0, 5.0),
+            Family::CloudFormationWrite => (5.0, 5.0),
             // Nothing is published for Auto Scaling; EC2's actions that change something refill by 5 a second.
             Family::AutoScalingRead | Family::AutoScalingWrite | Family::Ec2Write => (20.0, 5.0),
             // Far below CloudWatch's 400 and 500 a second.

@@ -19,12 +19,7 @@ pub use build::{
     Around, Standing, Unfit, associated, cluster, compute, disassociated, health, providers, restanding, same, sizes,
     user_data,
 };
-pub use infra::{
-    Bid, Bounds, Capacity, Compatibility, Ebs, Efs, Fleet, Group, Image, Infra, Metric, Network, OnDemand,
-};
-pub use names::{
-    HEALTH_TASK, LABEL_CLUSTER, LABEL_PART, LABEL_VERSION, Part, Version, attributes, export, labels, owner, stack_name,
-};
+pub use infra::{Bid, Bounds, Capacity, Compatibility, Fleet, Group, Image, Infra, Metric, Network, OnDemand};
+pub use names::{HEALTH_TASK, Part, Version, attributes, labels, owner, stack_name};
 pub use price::Price;
 pub use read::{Loaded, load};
-pub use word::kind_of_instance;

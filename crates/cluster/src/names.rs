@@ -6,11 +6,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Tag of every stack of ours: the cluster's name, whole.
-pub const LABEL_CLUSTER: &str = "landfall:cluster";
+pub(crate) const LABEL_CLUSTER: &str = "landfall:cluster";
 /// `cluster`, `compute` or `health`.
-pub const LABEL_PART: &str = "landfall:part";
+pub(crate) const LABEL_PART: &str = "landfall:part";
 /// Of a compute stack, whole.
-pub const LABEL_VERSION: &str = "landfall:version";
+pub(crate) const LABEL_VERSION: &str = "landfall:version";
 
 /// Of a stack's name: `{cluster}-asg-{version}` has 128 characters at most.
 const LONGEST: usize = 128;
@@ -99,7 +99,7 @@ pub fn labels(cluster: &str, part: Part, version: Option<&Version>) -> BTreeMap<
 }
 
 /// Under which the cluster's stack exports something. `what`: `ALBBadgeSg`.
-pub fn export(cluster: &str, what: &str) -> String {
+pub(crate) fn export(cluster: &str, what: &str) -> String {
     format!("{}:{what}", stack_name(cluster, Part::Cluster, None))
 }
 

@@ -40,7 +40,7 @@ fn numbered(word: &str) -> Option<&str> {
 
 /// `t3.medium`, `c7g.2xlarge`, `m5.metal`, `u-6tb1.112xlarge`: a family and a size, as EC2 names its types
 /// (<https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html>).
-pub fn kind_of_instance(text: &str) -> bool {
+pub(crate) fn kind_of_instance(text: &str) -> bool {
     let Some((family, size)) = text.split_once('.') else { return false };
     let plain = |text: &str| text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
     let family_fits = family.len() <= 20

@@ -107,3 +107,8 @@ env_vars! {
 pub(crate) fn get(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
+
+/// The region that the variables name.
+pub(crate) fn region() -> Option<String> {
+    get(AWS_REGION).or_else(|| get(AWS_DEFAULT_REGION))
+}

@@ -177,7 +177,7 @@ fn a_stack_is_planned_made_changed_and_deleted() {
     assert_eq!((shown["status"].as_str(), shown["ours"].as_bool()), (Some("UPDATE_COMPLETE"), Some(true)));
     assert!(shown["outputs"]["Url"].as_str().unwrap().starts_with("http://"), "{shown}");
 
-    world.ends(&["stack", "destroy", "dev"], 77, &["with --yes stack shop-dev and its", "nothing was deleted"]);
+    world.ends(&["stack", "destroy", "dev"], 77, &["with --yes stack shop-dev and its", "nothing was done"]);
     world.ends(&["stack", "destroy", "dev", "--yes"], 0, &["stack shop-dev is deleted"]);
     assert_eq!(world.status("shop-dev"), "none");
     world.ends(&["stack", "destroy", "dev", "--yes"], 0, &["there is no stack shop-dev"]);

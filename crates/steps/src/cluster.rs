@@ -6,17 +6,17 @@ use std::collections::BTreeMap;
 
 use landfall_cluster::roll::{Base, Facts, Goal, Instance, Next, Proof, Proving, State, computes};
 use landfall_cluster::{
-    Around, Capacity, Infra, Part, Standing, Unfit, Version, associated, attributes, cluster, compute, disassociated,
-    health, labels, owner, providers, restanding, same, sizes, stack_name,
+    Around, Capacity, HEALTH_TASK, Infra, Part, Standing, Unfit, Version, associated, attributes, cluster, compute,
+    disassociated, health, labels, owner, providers, restanding, same, sizes, stack_name,
 };
 use landfall_model::Timestamp;
 use landfall_model::cloudformation::StackState;
 use landfall_ports::container_instances::{ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed};
-use landfall_ports::stacks::Stacks;
+use landfall_ports::stacks::{Back, Stacks};
 use landfall_ports::{PortError, PortResult};
-use landfall_stack::live::{Before, Phase, Plan, Wanted, phase, token};
+use landfall_stack::live::{Before, Phase, Wanted, phase, token};
 
-use crate::stack::{Prepared, Purpose, discard, execute, mark, prepare};
+use crate::stack::{self, Prepared, Purpose, execute, prepare_at, state_of};
 
 /// A cluster, and the AWS that it is on.
 pub struct Cluster<'a> {
@@ -32,13 +32,13 @@ pub struct Cluster<'a> {
 /// What only saves calls, and why the last task was not placed.
 #[derive(Default)]
 struct Memory {
-    /// Templates by the stack's ARN and the time of its last change.
-    templates: BTreeMap<(String, String), String>,
+    /// All stacks, as the last look found them.
+    stacks: Vec<StackState>,
+    /// Templates by the state that the stack was in, or what CloudFormation takes for the same.
+    templates: BTreeMap<String, String>,
     /// Since when tasks are seen of which ECS does not say when they were made or began.
     seen: BTreeMap<(String, String), i64>,
     refused: Option<String>,
-    /// The cluster's template without what is to go, where nobody deploys.
-    less: Option<String>,
     /// By the stack's ARN.
     begun: BTreeMap<String, Begun>,
 }
@@ -75,26 +75,14 @@ impl Memory {
 pub enum Did {
     /// It is begun, or done.
     It,
+    /// The same again: a change set of it is being made.
+    Soon,
     /// Look again.
     Pending,
     /// The stack cannot be changed.
     Held { stack: String, before: Before },
     /// CloudFormation refuses the change, and why.
     Refused { stack: String, why: String },
-}
-
-/// What a change set would do to a stack.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Planned {
-    Pending,
-    Held(Before),
-    Refused(String),
-    /// Nothing: it is as it is wanted.
-    Same,
-    Changes {
-        new: bool,
-        plan: Plan,
-    },
 }
 
 impl<'a> Cluster<'a> {
@@ -122,23 +110,22 @@ impl<'a> Cluster<'a> {
         }
         let wanted = match goal {
             Goal::Deploy { version, .. } => Some(version.clone()),
-            Goal::Settle | Goal::Keep(_) | Goal::Destroy => None,
+            Goal::Settle | Goal::Keep { .. } | Goal::Retire { .. } | Goal::Destroy => None,
         };
-        let (mut cluster_stack, mut health_stack) = (Base::default(), Base::default());
-        for (part, base) in [(Part::Cluster, &mut cluster_stack), (Part::Health, &mut health_stack)] {
+        let mut base = |part| {
             let stack = all.iter().find(|stack| stack.name == stack_name(name, part, None));
-            base.state = State::of(stack, name);
-            base.undone = stack.is_some_and(|stack| self.memory.undone(stack));
-        }
+            let undone = stack.is_some_and(|stack| self.memory.undone(stack));
+            let id = stack.map(|stack| stack.id.clone()).unwrap_or_default();
+            Base { id, state: State::of(stack, name), current: false, undone }
+        };
+        let (cluster_stack, health_stack) = (base(Part::Cluster), base(Part::Health));
         let mut proofs = Vec::new();
         if let Some(version) = &wanted
-            && let Some(own) = found.iter().position(|one| one.version == *version)
+            && let Some(own) = found.iter_mut().find(|one| one.version == *version)
         {
-            if found[own].state == State::Ready
-                && let Some(stack) = all.iter().find(|stack| stack.id == found[own].id)
-            {
-                let template = self.template(stack).await?;
-                found[own].current = self.instances_of(version).is_ok_and(|wanted| template == Some(wanted));
+            let stack = all.iter().find(|stack| stack.id == own.id).filter(|_| own.state == State::Ready);
+            if let (Some(stack), Ok(template)) = (stack, self.instances_of(version)) {
+                own.current = same(&template, &self.template(stack).await?);
             }
             let told = self.instances.started_by(&self.started_by(version)).await?;
             proofs = told
@@ -149,63 +136,52 @@ impl<'a> Cluster<'a> {
                 })
                 .collect();
         }
-        let (instances, unsteady) = match cluster_stack.state {
-            State::Absent => (Vec::new(), Vec::new()),
-            _ => {
-                let instances = self.instances.instances().await?;
-                let services = self.instances.services().await?;
-                let less = services.into_iter().filter(|service| service.running < service.desired);
-                (instances.iter().map(instance).collect(), less.map(|service| service.name).collect())
-            }
+        let (instances, services) = match cluster_stack.state {
+            State::Absent => Default::default(),
+            _ => (self.instances.instances().await?, self.instances.services().await?),
         };
+        let unsteady = services.iter().filter(|service| service.running < service.desired);
         let mut facts = Facts {
             name: name.clone(),
             cluster: cluster_stack,
             health: health_stack,
             computes: found,
-            instances,
+            instances: instances.iter().map(instance).collect(),
             proofs,
             refused: self.memory.refused.clone(),
-            unsteady,
+            unsteady: unsteady.map(|service| service.name.clone()).collect(),
+            services: services.into_iter().map(|service| service.name).collect(),
             associated: Vec::new(),
             now,
         };
-        self.associations(goal, &mut facts, &all).await?;
-        // Whether they are what they shall be matters to whoever deploys only.
-        for part in [Part::Cluster, Part::Health].into_iter().filter(|_| wanted.is_some()) {
-            let base = if part == Part::Cluster { &facts.cluster } else { &facts.health };
-            let stack = all.iter().find(|stack| stack.name == stack_name(name, part, None));
-            let Some(stack) = stack.filter(|_| base.state == State::Ready) else { continue };
-            let there = self.template(stack).await?.unwrap_or_default();
-            let current = same(&self.lasting(part, &facts), &there);
-            let base = if part == Part::Cluster { &mut facts.cluster } else { &mut facts.health };
-            base.current = current;
+        let ready = |base: &Base| all.iter().find(|stack| base.state == State::Ready && stack.id == base.id);
+        if self.infra.capacity == Capacity::EcsManaged {
+            self.associations(ready(&facts.cluster), &mut facts).await?;
         }
+        // Whether they are what they shall be matters to whoever deploys only.
+        if wanted.is_some() {
+            if let Some(stack) = ready(&facts.cluster) {
+                facts.cluster.current = same(&self.lasting(Part::Cluster, &facts), &self.template(stack).await?);
+            }
+            if let Some(stack) = ready(&facts.health) {
+                facts.health.current = same(&self.lasting(Part::Health, &facts), &self.template(stack).await?);
+            }
+        }
+        self.memory.stacks = all;
         Ok(facts)
     }
 
-    /// Which capacity providers the cluster has, and with what template it would have only those that it is to have.
-    async fn associations(&mut self, goal: &Goal, facts: &mut Facts, all: &[StackState]) -> PortResult<()> {
-        if self.infra.capacity != Capacity::EcsManaged {
-            return Ok(());
+    /// Which capacity providers the cluster has. `stack`: the cluster's, where it is at rest.
+    async fn associations(&mut self, stack: Option<&StackState>, facts: &mut Facts) -> PortResult<()> {
+        if let Some(stack) = stack {
+            facts.associated = associated(&self.template(stack).await?);
         }
-        let name = stack_name(&self.infra.name, Part::Cluster, None);
-        let stack = all.iter().find(|stack| stack.name == name).filter(|_| facts.cluster.state == State::Ready);
-        let there = match stack {
-            Some(stack) => self.template(stack).await?.unwrap_or_default(),
-            None => String::new(),
-        };
-        facts.associated = associated(&there);
         for one in &mut facts.computes {
-            let of = providers(self.infra, &one.version);
-            let busy = facts.cluster.state == State::Busy;
-            one.associated = busy || of.iter().any(|name| facts.associated.contains(name));
+            one.associated = providers(self.infra, &one.version);
+            if facts.cluster.state != State::Busy {
+                one.associated.retain(|name| facts.associated.contains(name));
+            }
         }
-        self.memory.less = match goal {
-            Goal::Deploy { .. } => None,
-            Goal::Destroy => Some(disassociated(&there, &[])),
-            Goal::Settle | Goal::Keep(_) => Some(disassociated(&there, &facts.providers(self.infra))),
-        };
         Ok(())
     }
 
@@ -223,8 +199,14 @@ impl<'a> Cluster<'a> {
                 let wanted = self.wanted_compute(version, facts)?;
                 self.change(&wanted).await
             }
+            Next::Disassociate { providers } => {
+                let Some(stack) = self.seen(&facts.cluster.id) else { return Ok(Did::Pending) };
+                let template = disassociated(&self.template(&stack).await?, providers);
+                let wanted = Wanted { template, ..self.of_part(Part::Cluster, None) };
+                self.change(&wanted).await
+            }
             Next::Stand { version, standing, .. } => self.stand(version, *standing, facts).await,
-            Next::Prove { version } => self.prove(version).await,
+            Next::Prove { version } => self.prove(version, facts).await,
             Next::StopProof { task } => {
                 self.instances.stop_task(task, "it has shown that the instances work").await?;
                 Ok(Did::It)
@@ -238,50 +220,42 @@ impl<'a> Cluster<'a> {
                 Ok(Did::It)
             }
             Next::Delete { id, .. } => self.delete(id).await,
-            Next::Leave { part } => {
-                let stack = self.stacks.describe(&stack_name(&self.infra.name, *part, None)).await?;
-                match stack {
-                    Some(stack) => self.delete(&stack.id).await,
-                    None => Ok(Did::It),
-                }
-            }
             Next::Wait { .. } | Next::Done | Next::Failed { .. } => Ok(Did::Pending),
         }
     }
 
-    /// What making or changing a stack would do. The change set goes again.
+    /// A stack as it shall be; of instances, of this version as it is made.
     ///
     /// # Errors
-    /// As of [`Self::act`].
-    pub async fn planned(&self, part: Part, version: &Version, facts: &Facts) -> PortResult<Planned> {
-        let wanted = match part {
-            Part::Compute => self.wanted_compute(version, facts)?,
-            part => self.wanted_base(part, facts),
-        };
-        match prepare(self.stacks, &wanted, Purpose::Look).await? {
-            Prepared::Pending => Ok(Planned::Pending),
-            Prepared::Nothing => Ok(Planned::Same),
-            Prepared::Held(before) => Ok(Planned::Held(before)),
-            Prepared::Refused(why) => Ok(Planned::Refused(why)),
-            Prepared::Ready(ready) => {
-                discard(self.stacks, &wanted.stack, &ready.set.name).await?;
-                Ok(Planned::Changes { new: ready.create, plan: ready.plan })
-            }
+    /// `Invalid` where no template can be made.
+    pub fn wanted(&self, part: Part, version: &Version, facts: &Facts) -> PortResult<Wanted> {
+        match part {
+            Part::Compute => self.wanted_compute(version, facts),
+            part => Ok(self.wanted_base(part, facts)),
         }
     }
 
     async fn change(&mut self, wanted: &Wanted) -> PortResult<Did> {
-        match prepare(self.stacks, wanted, Purpose::Apply).await? {
-            Prepared::Pending => Ok(Did::Pending),
-            Prepared::Nothing => Ok(Did::It),
+        let stack = self.memory.stacks.iter().find(|stack| stack.name == wanted.stack).cloned();
+        let at = state_of(stack.as_ref());
+        match prepare_at(self.stacks, wanted, Purpose::Apply, stack).await? {
+            Prepared::Pending => Ok(Did::Soon),
+            Prepared::Nothing => {
+                // Templates that differ where CloudFormation sees no difference, as in a description: it would say so each time.
+                self.memory.templates.insert(at, wanted.template.clone());
+                Ok(Did::It)
+            }
             Prepared::Held(before) => Ok(Did::Held { stack: wanted.stack.clone(), before }),
             Prepared::Refused(why) => Ok(Did::Refused { stack: wanted.stack.clone(), why }),
             Prepared::Ready(ready) => {
-                let begun = mark(self.stacks, &wanted.stack).await?;
+                let (stack, before) = match ready.stack {
+                    Some(stack) => (stack.id, stack.updated),
+                    None => (wanted.stack.clone(), None),
+                };
+                let begun = stack::Begun { stack, since: None };
                 match execute(self.stacks, &begun, &ready.set.name).await {
                     // Somebody else was faster: the next look tells what is to be done then.
                     Ok(()) | Err(PortError::Conflict(_)) => {
-                        let before = ready.stack.and_then(|stack| stack.updated);
                         self.memory.begun.insert(begun.stack, Begun { before, seen: false });
                         Ok(Did::It)
                     }
@@ -292,15 +266,15 @@ impl<'a> Cluster<'a> {
     }
 
     async fn delete(&mut self, id: &str) -> PortResult<Did> {
-        let begun = match mark(self.stacks, id).await {
+        let newest = match self.stacks.events(id, Back::Newest).await {
             Err(PortError::NotFound(_)) => return Ok(Did::It),
-            begun => begun?,
+            events => events?.into_iter().next(),
         };
         // One that failed is begun anew under another token: CloudFormation may take the same one as said already.
-        let token = token("delete", &[id, begun.since.as_deref().unwrap_or_default()]);
+        let token = token("delete", &[id, newest.as_ref().map(|event| event.id.as_str()).unwrap_or_default()]);
         match self.stacks.delete(id, &[], None, &token).await {
             Ok(()) => {
-                self.memory.begun.insert(begun.stack, Begun { before: None, seen: false });
+                self.memory.begun.insert(id.to_owned(), Begun { before: None, seen: false });
                 Ok(Did::It)
             }
             Err(PortError::NotFound(_)) => Ok(Did::It),
@@ -311,9 +285,9 @@ impl<'a> Cluster<'a> {
 
     /// Of the version that is wanted by what `infra.yml` says; of another by its own template, as that is of another infra.yml.
     async fn stand(&mut self, version: &Version, standing: Standing, facts: &Facts) -> PortResult<Did> {
-        let Some(own) = facts.computes.iter().find(|one| one.version == *version) else { return Ok(Did::Pending) };
-        let Some(stack) = self.stacks.describe(&own.id).await? else { return Ok(Did::Pending) };
-        let template = self.stacks.template(&own.id).await?.unwrap_or_default();
+        let Some(own) = facts.compute(version) else { return Ok(Did::Pending) };
+        let Some(stack) = self.seen(&own.id) else { return Ok(Did::Pending) };
+        let template = self.template(&stack).await?;
         let sized = match own.current {
             true => sizes(self.infra, standing, &facts.at_work()),
             false => restanding(&template, standing),
@@ -321,14 +295,13 @@ impl<'a> Cluster<'a> {
         let mut parameters: BTreeMap<String, Option<String>> =
             stack.parameters.keys().map(|name| (name.clone(), None)).collect();
         parameters.extend(sized.into_iter().map(|(name, value)| (name, Some(value))));
-        let wanted = Wanted { template, parameters, ..self.wanted(Part::Compute, Some(version)) };
+        let wanted = Wanted { template, parameters, ..self.of_part(Part::Compute, Some(version)) };
         self.change(&wanted).await
     }
 
-    async fn prove(&mut self, version: &Version) -> PortResult<Did> {
-        let stack = self.stacks.describe(&stack_name(&self.infra.name, Part::Health, None)).await?;
-        let outputs = stack.map(|stack| stack.outputs).unwrap_or_default();
-        let definition = outputs.into_iter().find(|one| one.key == landfall_cluster::HEALTH_TASK);
+    async fn prove(&mut self, version: &Version, facts: &Facts) -> PortResult<Did> {
+        let outputs = self.seen(&facts.health.id).map(|stack| stack.outputs).unwrap_or_default();
+        let definition = outputs.into_iter().find(|one| one.key == HEALTH_TASK);
         let Some(definition) = definition else {
             return Err(PortError::Invalid("the health task's stack has no task definition".to_owned()));
         };
@@ -353,7 +326,7 @@ impl<'a> Cluster<'a> {
         token("proof", &[&self.infra.name, version.as_str()])
     }
 
-    fn wanted(&self, part: Part, version: Option<&Version>) -> Wanted {
+    fn of_part(&self, part: Part, version: Option<&Version>) -> Wanted {
         Wanted {
             stack: stack_name(&self.infra.name, part, version),
             environment: owner(&self.infra.name),
@@ -363,9 +336,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn wanted_base(&self, part: Part, facts: &Facts) -> Wanted {
-        let less = self.memory.less.clone().filter(|_| part == Part::Cluster);
-        let template = less.unwrap_or_else(|| self.lasting(part, facts));
-        Wanted { template, ..self.wanted(part, None) }
+        Wanted { template: self.lasting(part, facts), ..self.of_part(part, None) }
     }
 
     fn wanted_compute(&self, version: &Version, facts: &Facts) -> PortResult<Wanted> {
@@ -374,7 +345,7 @@ impl<'a> Cluster<'a> {
         let mut parameters: BTreeMap<String, Option<String>> =
             given.into_iter().map(|(name, value)| (name, Some(value))).collect();
         parameters.insert("ImageId".to_owned(), self.image.clone());
-        Ok(Wanted { template, parameters, ..self.wanted(Part::Compute, Some(version)) })
+        Ok(Wanted { template, parameters, ..self.of_part(Part::Compute, Some(version)) })
     }
 
     fn instances_of(&self, version: &Version) -> Result<String, Unfit> {
@@ -389,16 +360,18 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    async fn template(&mut self, stack: &StackState) -> PortResult<Option<String>> {
-        let at = stack.updated.or(stack.created).map(|at| at.to_string()).unwrap_or_default();
-        let key = (stack.id.clone(), format!("{at} {}", stack.status));
-        if let Some(known) = self.memory.templates.get(&key) {
-            return Ok(Some(known.clone()));
+    /// As the last look found it. By its ARN.
+    fn seen(&self, stack: &str) -> Option<StackState> {
+        self.memory.stacks.iter().find(|one| one.id == stack).cloned()
+    }
+
+    async fn template(&mut self, stack: &StackState) -> PortResult<String> {
+        let at = state_of(Some(stack));
+        if let Some(known) = self.memory.templates.get(&at) {
+            return Ok(known.clone());
         }
-        let template = self.stacks.template(&stack.id).await?;
-        if let Some(template) = &template {
-            self.memory.templates.insert(key, template.clone());
-        }
+        let template = self.stacks.template(&stack.id).await?.unwrap_or_default();
+        self.memory.templates.insert(at, template.clone());
         Ok(template)
     }
 }

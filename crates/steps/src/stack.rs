@@ -59,6 +59,19 @@ pub struct Ready {
 /// AWS's.
 pub async fn prepare(stacks: &dyn Stacks, wanted: &Wanted, purpose: Purpose) -> PortResult<Prepared> {
     let stack = stacks.describe(&wanted.stack).await?;
+    prepare_at(stacks, wanted, purpose, stack).await
+}
+
+/// As `prepare`, of a stack that was just looked at.
+///
+/// # Errors
+/// AWS's.
+pub async fn prepare_at(
+    stacks: &dyn Stacks,
+    wanted: &Wanted,
+    purpose: Purpose,
+    stack: Option<StackState>,
+) -> PortResult<Prepared> {
     let create = match before(stack.as_ref(), &wanted.environment) {
         Before::Create => true,
         Before::Update => false,

@@ -30,6 +30,8 @@ pub struct Behaviour {
     pub outputs: Vec<StackOutput>,
     /// What ECS tells of the service that fails, until the rollback has taken it away.
     pub failures: ServiceFailures,
+    /// No change set of a stack that is there has changes, whatever its template says, as where only a description differs.
+    pub nothing: bool,
 }
 
 #[derive(Debug, Default)]
@@ -208,7 +210,7 @@ impl Stacks for FakeStacks {
     async fn create_change_set(&self, set: &NewChangeSet) -> PortResult<()> {
         let mut world = self.world();
         let at = world.tick();
-        let (count, changes) = (world.count, world.behaviour.changes.clone());
+        let (count, changes, never) = (world.count, world.behaviour.changes.clone(), world.behaviour.nothing);
         if world.stack(&set.stack).is_none() {
             let id = format!("arn:aws:cloudformation:eu-west-1:1:stack/{}/{count}", set.stack);
             let status = "REVIEW_IN_PROGRESS".to_owned();
@@ -227,7 +229,7 @@ impl Stacks for FakeStacks {
             .parameters
             .iter()
             .all(|(name, value)| value.as_ref().is_none_or(|value| stack.state.parameters.get(name) == Some(value)));
-        let nothing = !set.create && same && stack.template == set.template && changes.is_empty();
+        let nothing = !set.create && (never || same && stack.template == set.template && changes.is_empty());
         let add = |resource: &str, kind: &str| ResourceChange {
             action: "Add".to_owned(),
             resource: resource.to_owned(),

@@ -1,16 +1,17 @@
 //! The cluster's instances, and tasks that are held to some of them.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use aws_sdk_ecs::types as ecs;
-use landfall_model::Timestamp;
 use landfall_model::fleet::{Amounts, FixedPort, Workload};
 use landfall_ports::PortResult;
 use landfall_ports::container_instances::{
     ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed, ServiceCount,
 };
 
-use super::rollout::{count, time};
-use super::tasks::failures_said;
+use super::rollout::count;
+use super::tasks::{describe, failures_said, moment};
 use super::{Ecs, some_of};
 use crate::budget::Family;
 use crate::call::Call;
@@ -184,24 +185,20 @@ fn amounts(resources: &[ecs::Resource]) -> Amounts {
 }
 
 fn state(task: &ecs::Task) -> PinnedTaskState {
-    let some = |at: &Option<aws_smithy_types::DateTime>| -> Option<Timestamp> { at.as_ref().map(|at| time(Some(at))) };
-    let status = task.last_status.clone().unwrap_or_default();
-    let containers = task.containers().iter().filter_map(|container| {
-        let name = container.name.as_deref().unwrap_or("a container");
-        match (container.reason.as_deref().filter(|reason| !reason.is_empty()), container.exit_code) {
-            (Some(reason), _) => Some(format!("{name}: {reason}")),
-            (None, Some(code)) => Some(format!("{name} exited with {code}")),
+    let told = describe(task, &BTreeMap::new());
+    let containers =
+        told.containers.into_iter().filter_map(|container| match (container.reason, container.exit_code) {
+            (Some(reason), _) => Some(format!("{}: {reason}", container.name)),
+            (None, Some(code)) => Some(format!("{} exited with {code}", container.name)),
             (None, None) => None,
-        }
-    });
-    let mut why: Vec<String> = task.stopped_reason.iter().filter(|reason| !reason.is_empty()).cloned().collect();
-    why.extend(containers);
-    let stops = status == "STOPPED" || task.desired_status.as_deref() == Some("STOPPED");
+        });
+    let why: Vec<String> = told.stopped_reason.into_iter().chain(containers).collect();
+    let stops = told.last_status == "STOPPED" || task.desired_status.as_deref() == Some("STOPPED");
     PinnedTaskState {
         arn: task.task_arn.clone().unwrap_or_default(),
-        status: if stops { "STOPPED".to_owned() } else { status },
-        created: some(&task.created_at),
-        started: some(&task.started_at),
+        status: if stops { "STOPPED".to_owned() } else { told.last_status },
+        created: moment(task.created_at.as_ref()),
+        started: told.started_at,
         stopped: stops.then(|| if why.is_empty() { "ECS does not say why".to_owned() } else { why.join("; ") }),
     }
 }

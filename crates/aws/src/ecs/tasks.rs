@@ -240,6 +240,11 @@ pub(crate) fn task_id(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }
 
+/// Of what did not happen yet there is none.
+pub(super) fn moment(at: Option<&aws_smithy_types::DateTime>) -> Option<Timestamp> {
+    at.map(|at| time(Some(at)))
+}
+
 /// `tails`: the last lines of containers, by name.
 pub(crate) fn describe(task: &ecs::Task, tails: &BTreeMap<String, Vec<String>>) -> TaskDescription {
     let container = |container: &ecs::Container| {
@@ -252,7 +257,6 @@ pub(crate) fn describe(task: &ecs::Task, tails: &BTreeMap<String, Vec<String>>) 
             reason: container.reason.clone().filter(|reason| !reason.is_empty()),
         }
     };
-    let some = |at: &Option<aws_smithy_types::DateTime>| -> Option<Timestamp> { at.as_ref().map(|at| time(Some(at))) };
     TaskDescription {
         id: task.task_arn.as_deref().map(|arn| task_id(arn).to_owned()).unwrap_or_default(),
         last_status: task.last_status.clone().unwrap_or_default(),
@@ -260,8 +264,8 @@ pub(crate) fn describe(task: &ecs::Task, tails: &BTreeMap<String, Vec<String>>) 
         stopped_reason: task.stopped_reason.clone().filter(|reason| !reason.is_empty()),
         stop_code: task.stop_code.as_ref().map(|code| code.as_str().to_owned()),
         containers: task.containers().iter().map(container).collect(),
-        started_at: some(&task.started_at),
-        stopped_at: some(&task.stopped_at),
+        started_at: moment(task.started_at.as_ref()),
+        stopped_at: moment(task.stopped_at.as_ref()),
     }
 }
 

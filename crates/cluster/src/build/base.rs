@@ -70,10 +70,10 @@ pub fn associated(template: &str) -> Vec<String> {
     names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
-/// A cluster's template with these of its capacity providers, and otherwise as it is: whoever sets a version inactive changes nothing else.
-pub fn disassociated(template: &str, keep: &[String]) -> String {
+/// A cluster's template without these of its capacity providers, and otherwise as it is: whoever sets a version inactive changes nothing else.
+pub fn disassociated(template: &str, gone: &[String]) -> String {
     let mut whole: serde_json::Value = serde_json::from_str(template).unwrap_or_default();
-    let kept = |name: &serde_json::Value| name.as_str().is_some_and(|name| keep.iter().any(|one| one == name));
+    let kept = |name: &serde_json::Value| name.as_str().is_none_or(|name| gone.iter().all(|one| one != name));
     if let Some(resources) = whole["Resources"].as_object_mut() {
         for one in resources.values_mut().filter(|one| one["Type"] == ASSOCIATIONS) {
             let properties = &mut one["Properties"];

@@ -26,6 +26,8 @@ pub struct Facts {
     pub proofs: Vec<Proof>,
     /// Why no task could be started when it was last tried.
     pub refused: Option<String>,
+    /// All that are on the cluster.
+    pub services: Vec<String>,
     /// Services with fewer tasks running than they should have.
     pub unsteady: Vec<String>,
     /// Capacity providers that the cluster's stack associates; none while CloudFormation is at work on it.
@@ -37,6 +39,8 @@ pub struct Facts {
 /// A stack that lasts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Base {
+    /// Its ARN, where it is there.
+    pub id: String,
     pub state: State,
     /// It is what `infra.yml` says.
     pub current: bool,
@@ -76,7 +80,7 @@ impl State {
 pub(super) const DELETE_FAILED: &str = "DELETE_FAILED";
 
 /// The stack of a version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compute {
     pub version: Version,
     /// Its name.
@@ -89,8 +93,8 @@ pub struct Compute {
     pub current: bool,
     /// What this run began of it was rolled back, or its deletion failed.
     pub undone: bool,
-    /// The cluster's stack associates capacity providers of it, or may: CloudFormation is at work on that.
-    pub associated: bool,
+    /// Capacity providers of it that the cluster's stack associates, or may: CloudFormation is at work on that.
+    pub associated: Vec<String>,
     /// Seconds since 1970.
     pub created: i64,
     /// The last change of it.
@@ -98,7 +102,7 @@ pub struct Compute {
 }
 
 /// A container instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     pub arn: String,
     /// By its attribute.
@@ -112,7 +116,7 @@ pub struct Instance {
 }
 
 /// A task that is to show that a version works.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     pub task: String,
     /// Seconds since 1970.
@@ -120,8 +124,7 @@ pub struct Proof {
     pub state: Proving,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proving {
     Pending,
     /// Since when.
@@ -153,7 +156,7 @@ fn compute(cluster: &str, stack: &StackState) -> Option<Compute> {
         standing: Standing::of(parameter("Status"), parameter("Roll")),
         current: false,
         undone: false,
-        associated: false,
+        associated: Vec::new(),
         created: stack.created.map(|at| at.as_second()).unwrap_or_default(),
         since: stack.updated.or(stack.created).map(|at| at.as_second()).unwrap_or_default(),
     })
@@ -164,9 +167,38 @@ impl Compute {
     pub(super) fn half_gone(&self) -> bool {
         matches!(&self.state, State::Stuck(status) if status == DELETE_FAILED)
     }
+
+    /// Tasks go to it.
+    pub fn used(&self) -> bool {
+        self.standing.status() == "active" && !self.half_gone()
+    }
+
+    /// It is used no more, or never was.
+    pub(super) fn goes(&self) -> bool {
+        matches!(self.standing, Standing::Inactive | Standing::Failed) || self.state == State::NeverCame
+    }
 }
 
 impl Facts {
+    pub fn compute(&self, version: &Version) -> Option<&Compute> {
+        self.computes.iter().find(|one| one.version == *version)
+    }
+
+    /// Versions in whose place this one comes when it is deployed. One that is used already takes nobody's place; one that began to be
+    /// tested later takes over by itself, or fails by itself.
+    pub fn replaced_by(&self, version: &Version) -> Vec<&Compute> {
+        let own = self.compute(version);
+        let yields = |one: &&Compute| match one.standing {
+            Standing::Active | Standing::Replacing => true,
+            Standing::Testing => own.is_none_or(|own| one.created < own.created),
+            Standing::Inactive | Standing::Failed => false,
+        };
+        match own.is_some_and(|own| own.standing == Standing::Active) {
+            true => Vec::new(),
+            false => self.computes.iter().filter(|one| one.version != *version).filter(yields).collect(),
+        }
+    }
+
     pub fn of_version(&self, version: &Version) -> impl Iterator<Item = &Instance> {
         self.instances.iter().filter(move |one| one.version.as_deref() == Some(version.as_str()))
     }
@@ -178,8 +210,7 @@ impl Facts {
     pub fn providers(&self, infra: &Infra) -> Vec<String> {
         let there =
             self.computes.iter().rev().filter(|one| matches!(one.state, State::Ready | State::Busy | State::Stuck(_)));
-        let (used, others): (Vec<&Compute>, Vec<&Compute>) =
-            there.partition(|one| one.standing.status() == "active" && !one.half_gone());
+        let (used, others): (Vec<&Compute>, Vec<&Compute>) = there.partition(|one| one.used());
         let left =
             others.into_iter().filter(|one| self.of_version(&one.version).any(|one| !one.draining || one.tasks > 0));
         let left = left.flat_map(|one| providers(infra, &one.version)).filter(|name| self.associated.contains(name));

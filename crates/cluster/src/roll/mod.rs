@@ -26,10 +26,37 @@ pub enum Goal {
     Deploy { version: Version, fresh: bool },
     /// What is inactive goes.
     Settle,
-    /// As `Settle`; and what is drained of this one takes tasks again.
-    Keep(Version),
+    /// This version is used, beside others, and what is drained of it takes tasks again; what is inactive goes. `fresh`: as of `Deploy`; once
+    /// it was done, whoever sets the version inactive meanwhile wins.
+    Keep { version: Version, fresh: bool },
+    /// This version is used no more, and goes with all that is inactive. `fresh`: as of `Keep`.
+    Retire { version: Version, fresh: bool },
     /// Everything goes, the cluster last, and with it whatever runs there: there is nowhere to move it to.
     Destroy,
+}
+
+impl Goal {
+    /// Of which version it is.
+    pub fn version(&self) -> Option<&Version> {
+        match self {
+            Self::Deploy { version, .. } | Self::Keep { version, .. } | Self::Retire { version, .. } => Some(version),
+            Self::Settle | Self::Destroy => None,
+        }
+    }
+
+    /// Something was done for it. What happens to its version from then on happened to what was asked for: it is no failure of before. What is
+    /// done first to the stacks that last, or to clear away what failed before, says nothing about the version.
+    pub fn did(&mut self, done: &Next) {
+        let (Self::Deploy { version, fresh } | Self::Keep { version, fresh } | Self::Retire { version, fresh }) = self
+        else {
+            return;
+        };
+        let (Next::Create { version: of } | Next::Stand { version: of, .. } | Next::Prove { version: of }) = done
+        else {
+            return;
+        };
+        *fresh &= of != version;
+    }
 }
 
 /// Seconds.
@@ -84,13 +111,13 @@ pub enum Next {
         version: Version,
         instances: Vec<String>,
     },
+    /// Take these capacity providers from the cluster, and change nothing else of its stack.
+    Disassociate {
+        providers: Vec<String>,
+    },
     Delete {
         stack: String,
         id: String,
-    },
-    /// Delete a stack that lasts.
-    Leave {
-        part: Part,
     },
     Wait {
         on: Wait,
@@ -133,8 +160,12 @@ pub enum Failure {
     Other { version: Version },
     #[error("version {version} does not work")]
     Unproven { version: Version },
-    #[error("version {version} was set inactive while it was deployed")]
-    Overtaken { version: Version },
+    #[error("version {version} was set {status} meanwhile")]
+    Overtaken { version: Version, status: &'static str },
+    #[error("there is no version {version} any more")]
+    Gone { version: Version },
+    #[error("{version} is the only version of cluster {cluster} that is used: its tasks would have nowhere to go")]
+    Last { version: Version, cluster: String },
 }
 
 pub fn next(goal: &Goal, facts: &Facts, patience: Patience) -> Next {
@@ -145,27 +176,48 @@ pub fn next(goal: &Goal, facts: &Facts, patience: Patience) -> Next {
     }
     let decided = match goal {
         Goal::Deploy { version, fresh } => deploy(version, *fresh, facts, patience),
-        Goal::Keep(version) => busy(version, facts).or_else(|| undrain(version, facts)),
+        Goal::Keep { version, fresh } => keep(version, *fresh, facts),
+        Goal::Retire { version, fresh } => retire(version, *fresh, facts),
         Goal::Settle | Goal::Destroy => None,
     };
     decided.or_else(|| empty(goal, facts)).or_else(|| leave(goal, facts)).unwrap_or(Next::Done)
 }
 
+/// Why a stack cannot be changed now.
+fn held(state: &State, stack: &str) -> Option<Next> {
+    let stack = stack.to_owned();
+    match state {
+        State::Busy => Some(Next::Wait { on: Wait::Stack { stack } }),
+        State::Stuck(status) => Some(failed(Failure::Stuck { stack, status: status.clone() })),
+        State::NeverCame => Some(failed(Failure::NeverCame { stack })),
+        State::Foreign(owner) => Some(failed(Failure::Foreign { stack, owner: owner.clone() })),
+        State::Ready | State::Absent => None,
+    }
+}
+
 fn base(part: Part, stack: &Base, cluster: &str) -> Option<Next> {
     let name = stack_name(cluster, part, None);
-    match &stack.state {
-        State::Busy => Some(Next::Wait { on: Wait::Stack { stack: name } }),
-        State::Stuck(status) => Some(failed(Failure::Stuck { stack: name, status: status.clone() })),
-        State::NeverCame => Some(failed(Failure::NeverCame { stack: name })),
-        State::Foreign(owner) => Some(failed(Failure::Foreign { stack: name, owner: owner.clone() })),
-        State::Ready if stack.current => None,
-        State::Ready if stack.undone => Some(failed(Failure::Undone { stack: name })),
-        State::Ready | State::Absent => Some(Next::Apply { part }),
-    }
+    held(&stack.state, &name).or_else(|| match stack {
+        Base { state: State::Ready, current: true, .. } => None,
+        Base { state: State::Ready, undone: true, .. } => Some(failed(Failure::Undone { stack: name })),
+        _ => Some(Next::Apply { part }),
+    })
 }
 
 fn failed(why: Failure) -> Next {
     Next::Failed { why }
+}
+
+fn stand(version: &Version, standing: Standing) -> Option<Next> {
+    Some(Next::Stand { version: version.clone(), standing, why: None })
+}
+
+fn delete(stack: &str, id: &str) -> Option<Next> {
+    Some(Next::Delete { stack: stack.to_owned(), id: id.to_owned() })
+}
+
+fn overtaken(own: &Compute) -> Option<Next> {
+    Some(failed(Failure::Overtaken { version: own.version.clone(), status: own.standing.status() }))
 }
 
 fn lasting(facts: &Facts) -> Option<Next> {
@@ -178,49 +230,31 @@ fn deploy(version: &Version, fresh: bool, facts: &Facts, patience: Patience) -> 
     if let Some(first) = lasting(facts) {
         return Some(first);
     }
-    let stand = |standing, why| Some(Next::Stand { version: version.clone(), standing, why });
-    let Some(own) = facts.computes.iter().find(|one| one.version == *version) else {
+    let Some(own) = facts.compute(version) else {
         return Some(Next::Create { version: version.clone() });
     };
-    match &own.state {
-        State::Busy => return Some(Next::Wait { on: Wait::Stack { stack: own.stack.clone() } }),
-        State::NeverCame if fresh => return Some(Next::Delete { stack: own.stack.clone(), id: own.id.clone() }),
-        State::NeverCame => return Some(failed(Failure::NeverCame { stack: own.stack.clone() })),
-        State::Stuck(_) if own.half_gone() && !own.undone && facts.of_version(version).all(|one| one.tasks == 0) => {
-            return Some(Next::Delete { stack: own.stack.clone(), id: own.id.clone() });
-        }
-        State::Stuck(status) => {
-            return Some(failed(Failure::Stuck { stack: own.stack.clone(), status: status.clone() }));
-        }
-        State::Foreign(owner) => {
-            return Some(failed(Failure::Foreign { stack: own.stack.clone(), owner: owner.clone() }));
-        }
-        State::Absent | State::Ready => {}
+    let again = match &own.state {
+        State::NeverCame => fresh,
+        _ => own.half_gone() && !own.undone && facts.of_version(version).all(|one| one.tasks == 0),
+    };
+    if again {
+        return delete(&own.stack, &own.id);
+    }
+    if let Some(held) = held(&own.state, &own.stack) {
+        return Some(held);
     }
     if !own.current {
         return Some(failed(Failure::Other { version: version.clone() }));
     }
     match own.standing {
-        Standing::Failed | Standing::Inactive if fresh => stand(Standing::Testing, None),
+        Standing::Failed | Standing::Inactive if fresh => stand(version, Standing::Testing),
         Standing::Failed => Some(failed(Failure::Unproven { version: version.clone() })),
-        Standing::Inactive => Some(failed(Failure::Overtaken { version: version.clone() })),
+        Standing::Inactive => overtaken(own),
         Standing::Testing => undrain(version, facts).or_else(|| prove(own, facts, patience)),
         Standing::Replacing => {
-            // A version that began to be tested later than this one takes over by itself, or fails by itself.
-            let yields = |one: &&Compute| match one.standing {
-                Standing::Active | Standing::Replacing => true,
-                Standing::Testing => one.created < own.created,
-                Standing::Inactive | Standing::Failed => false,
-            };
-            let mut others = facts.computes.iter().filter(|one| one.version != *version).filter(yields);
-            match others.find(|one| matches!(one.state, State::Ready | State::Busy)) {
-                Some(one) if one.state == State::Busy => {
-                    Some(Next::Wait { on: Wait::Stack { stack: one.stack.clone() } })
-                }
-                Some(one) => {
-                    Some(Next::Stand { version: one.version.clone(), standing: Standing::Inactive, why: None })
-                }
-                None => in_use(version, facts).or_else(|| stand(Standing::Active, None)),
+            match facts.replaced_by(version).into_iter().find(|one| matches!(one.state, State::Ready | State::Busy)) {
+                Some(one) => held(&one.state, &one.stack).or_else(|| stand(&one.version, Standing::Inactive)),
+                None => in_use(version, facts).or_else(|| stand(version, Standing::Active)),
             }
         }
         Standing::Active => {
@@ -232,11 +266,8 @@ fn deploy(version: &Version, fresh: bool, facts: &Facts, patience: Patience) -> 
 
 /// Another version that tasks go to still, and that cannot be told otherwise. What is half gone goes on going.
 fn in_use(version: &Version, facts: &Facts) -> Option<Next> {
-    let others = facts.computes.iter().filter(|one| one.version != *version && one.standing.status() == "active");
-    others.filter(|one| !one.half_gone()).find_map(|one| match &one.state {
-        State::Stuck(status) => Some(failed(Failure::Stuck { stack: one.stack.clone(), status: status.clone() })),
-        _ => None,
-    })
+    let others = facts.computes.iter().filter(|one| one.version != *version && one.used());
+    others.filter(|one| matches!(one.state, State::Stuck(_))).find_map(|one| held(&one.state, &one.stack))
 }
 
 /// Whether a version works: its instances register, and a task that is held to them runs and stays.
@@ -251,9 +282,7 @@ fn prove(own: &Compute, facts: &Facts, patience: Patience) -> Option<Next> {
     if let Some(proof) = proof {
         let task = proof.task.clone();
         return match &proof.state {
-            Proving::Running(since) if facts.now - since >= patience.stays => {
-                Some(Next::Stand { version: version.clone(), standing: Standing::Replacing, why: None })
-            }
+            Proving::Running(since) if facts.now - since >= patience.stays => stand(version, Standing::Replacing),
             Proving::Running(since) => waits(Wait::Stay { task, seconds: facts.now - since }),
             Proving::Pending if facts.now - proof.created > patience.starts => {
                 fails(format!("the task that proves it does not run after {} s", patience.starts))
@@ -274,9 +303,32 @@ fn prove(own: &Compute, facts: &Facts, patience: Patience) -> Option<Next> {
     }
 }
 
-fn busy(version: &Version, facts: &Facts) -> Option<Next> {
-    let own = facts.computes.iter().find(|one| one.version == *version && one.state == State::Busy);
-    own.map(|one| Next::Wait { on: Wait::Stack { stack: one.stack.clone() } })
+/// Until the version is one that is used, and its instances take tasks.
+fn keep(version: &Version, fresh: bool, facts: &Facts) -> Option<Next> {
+    let Some(own) = facts.compute(version) else {
+        return Some(failed(Failure::Gone { version: version.clone() }));
+    };
+    held(&own.state, &own.stack).or_else(|| match own.standing {
+        Standing::Active => undrain(version, facts),
+        _ if fresh => stand(version, Standing::Active),
+        _ => overtaken(own),
+    })
+}
+
+/// Until the version is one of those that are emptied.
+fn retire(version: &Version, fresh: bool, facts: &Facts) -> Option<Next> {
+    let own = facts.compute(version).filter(|own| !own.goes())?;
+    let other = facts.computes.iter().any(|one| one.version != *version && one.used());
+    if own.standing.status() == "active" && !other {
+        return Some(failed(Failure::Last { version: version.clone(), cluster: facts.name.clone() }));
+    }
+    if own.half_gone() {
+        return None;
+    }
+    held(&own.state, &own.stack).or_else(|| match fresh {
+        true => stand(version, Standing::Inactive),
+        false => overtaken(own),
+    })
 }
 
 fn undrain(version: &Version, facts: &Facts) -> Option<Next> {
@@ -289,14 +341,7 @@ fn undrain(version: &Version, facts: &Facts) -> Option<Next> {
 /// goes when nothing runs on them.
 fn empty(goal: &Goal, facts: &Facts) -> Option<Next> {
     let (mut waits, mut fails) = (None, None);
-    let goes = |one: &&Compute| {
-        *goal == Goal::Destroy
-            || matches!(one.standing, Standing::Inactive | Standing::Failed)
-            || one.state == State::NeverCame
-            // Another version is there, which works: this is not reached before.
-            || one.half_gone() && matches!(goal, Goal::Deploy { .. })
-    };
-    for one in facts.computes.iter().filter(goes) {
+    for one in emptied(goal, facts) {
         match empty_one(goal, one, facts) {
             Some(Next::Wait { on }) => drop(waits.get_or_insert(on)),
             // One that is stuck is not in the way of the others.
@@ -308,20 +353,24 @@ fn empty(goal: &Goal, facts: &Facts) -> Option<Next> {
     waits.map(|on| Next::Wait { on }).or(fails.map(failed))
 }
 
+/// Versions that go without anything being said of them first.
+pub fn emptied<'a>(goal: &'a Goal, facts: &'a Facts) -> impl Iterator<Item = &'a Compute> {
+    facts.computes.iter().filter(move |one| match goal {
+        Goal::Destroy => true,
+        // Another version is there, which works: before that is so nothing is emptied.
+        Goal::Deploy { .. } => one.goes() || one.half_gone(),
+        Goal::Retire { version, .. } => one.goes() || one.half_gone() && one.version == *version,
+        Goal::Settle | Goal::Keep { .. } => one.goes(),
+    })
+}
+
 fn empty_one(goal: &Goal, one: &Compute, facts: &Facts) -> Option<Next> {
     match &one.state {
-        State::Busy => return Some(Next::Wait { on: Wait::Stack { stack: one.stack.clone() } }),
-        State::Stuck(status) if !one.half_gone() || one.undone => {
-            return Some(failed(Failure::Stuck { stack: one.stack.clone(), status: status.clone() }));
-        }
         State::Absent | State::Foreign(_) => return None,
-        State::Stuck(_) | State::Ready | State::NeverCame => {}
+        State::Busy | State::Stuck(_) if !one.half_gone() || one.undone => return held(&one.state, &one.stack),
+        _ => {}
     }
-    let delete = || match base(Part::Cluster, &Base { current: false, ..facts.cluster.clone() }, &facts.name) {
-        // ECS deletes no capacity provider that is a cluster's: it is taken from the cluster first.
-        Some(first) if one.associated => Some(first),
-        _ => Some(Next::Delete { stack: one.stack.clone(), id: one.id.clone() }),
-    };
+    let delete = || disassociate(goal, one, facts).or_else(|| delete(&one.stack, &one.id));
     if *goal == Goal::Destroy {
         return delete();
     }
@@ -345,6 +394,22 @@ fn empty_one(goal: &Goal, one: &Compute, facts: &Facts) -> Option<Next> {
     Some(Next::Drain { version: one.version.clone(), instances })
 }
 
+/// ECS deletes no capacity provider that is a cluster's: it is taken from the cluster first.
+fn disassociate(goal: &Goal, one: &Compute, facts: &Facts) -> Option<Next> {
+    if one.associated.is_empty() {
+        return None;
+    }
+    let stack = stack_name(&facts.name, Part::Cluster, None);
+    held(&facts.cluster.state, &stack).or_else(|| match facts.cluster.undone {
+        true => Some(failed(Failure::Undone { stack })),
+        false => {
+            // With everything that goes, in one change.
+            let whole = *goal == Goal::Destroy;
+            Some(Next::Disassociate { providers: if whole { &facts.associated } else { &one.associated }.clone() })
+        }
+    })
+}
+
 /// What lasts goes last.
 fn leave(goal: &Goal, facts: &Facts) -> Option<Next> {
     if *goal != Goal::Destroy || !facts.computes.is_empty() {
@@ -354,11 +419,9 @@ fn leave(goal: &Goal, facts: &Facts) -> Option<Next> {
         let name = stack_name(&facts.name, part, None);
         match &stack.state {
             State::Absent | State::Foreign(_) => None,
-            State::Busy => Some(Next::Wait { on: Wait::Stack { stack: name } }),
-            State::Stuck(status) if status != DELETE_FAILED || stack.undone => {
-                Some(failed(Failure::Stuck { stack: name, status: status.clone() }))
-            }
-            State::Stuck(_) | State::Ready | State::NeverCame => Some(Next::Leave { part }),
+            State::Stuck(status) if status == DELETE_FAILED && !stack.undone => delete(&name, &stack.id),
+            State::Busy | State::Stuck(_) => held(&stack.state, &name),
+            State::Ready | State::NeverCame => delete(&name, &stack.id),
         }
     })
 }

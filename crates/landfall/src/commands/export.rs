@@ -15,7 +15,7 @@ use crate::printer::Printer;
 pub(crate) fn run(command: &ExportCommand, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     let ExportCommand::Codepipeline(args) = command;
     let app = manifest::load(&global.config, printer)?;
-    let region = env_vars::get(env_vars::AWS_REGION).or_else(|| env_vars::get(env_vars::AWS_DEFAULT_REGION));
+    let region = env_vars::region();
     let url = args.url.clone().unwrap_or_else(release_url);
     check(args)?;
     let ask = Ask {

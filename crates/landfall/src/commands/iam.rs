@@ -13,7 +13,7 @@ use crate::printer::Printer;
 
 pub(crate) fn run(args: &IamArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     let app = manifest::load(&global.config, printer)?;
-    let region = env_vars::get(env_vars::AWS_REGION).or_else(|| env_vars::get(env_vars::AWS_DEFAULT_REGION));
+    let region = env_vars::region();
     let Least { policy, notes } = policy(&app, args, global, region.as_deref())?;
     let policy = match args.trust {
         None => {

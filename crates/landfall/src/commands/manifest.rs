@@ -12,31 +12,79 @@ use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 
-/// The manifest, or its problems.
-struct Read {
-    source: SourceFile,
-    result: Result<Loaded, Vec<Diagnostic>>,
+/// A file, or its problems.
+pub(crate) struct Read<T> {
+    pub(crate) source: SourceFile,
+    pub(crate) result: Result<T, Vec<Diagnostic>>,
+    /// There is no such file.
+    pub(crate) missing: bool,
+}
+
+impl<T> Read<T> {
+    pub(crate) fn of(path: &Path, load: impl FnOnce(&SourceFile) -> Result<T, Vec<Diagnostic>>) -> Self {
+        match landfall_manifest::read_file(path) {
+            Ok(source) => {
+                let result = load(&source);
+                Self { source, result, missing: false }
+            }
+            Err(problem) => Self {
+                source: SourceFile::new(path.display().to_string(), ""),
+                missing: problem.code == landfall_manifest::codes::UNREADABLE && !path.exists(),
+                result: Err(vec![problem]),
+            },
+        }
+    }
+
+    /// For a command that needs the file; problems are printed here. `check`: the command that lists them.
+    pub(crate) fn needed(
+        self,
+        check: &str,
+        missing: impl FnOnce() -> CliError,
+        printer: &Printer,
+    ) -> CliResult<(T, SourceFile)> {
+        let problems = match self.result {
+            Ok(loaded) => return Ok((loaded, self.source)),
+            Err(_) if self.missing => return Err(missing()),
+            Err(problems) => problems,
+        };
+        let text = landfall_manifest::render(&problems, &self.source, printer.stderr_has_color());
+        let error = CliError::new(ExitCode::InvalidManifest, text.trim_end());
+        if printer.json() {
+            return Err(error.hint(format!("`{check} --output json` lists the problems as data")));
+        }
+        printer.note(text.trim_end());
+        Err(CliError::silent(ExitCode::InvalidManifest))
+    }
+}
+
+pub(crate) fn warned(warnings: &[Diagnostic], source: &SourceFile, printer: &Printer) {
+    if !warnings.is_empty() {
+        printer.note(landfall_manifest::render(warnings, source, printer.stderr_has_color()).trim_end());
+    }
+}
+
+/// What `check` says: the problems are its data. `is`: what a valid file describes.
+pub(crate) fn verdict(
+    source: &SourceFile,
+    problems: &[Diagnostic],
+    is: Option<String>,
+    printer: &Printer,
+) -> CliResult<()> {
+    printer.raw(&landfall_manifest::render(problems, source, printer.stdout_has_color()))?;
+    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), plural(count(Severity::Warning), "warning"));
+    let path = &source.path;
+    match is {
+        Some(is) if problems.is_empty() => printer.note(format_args!("{path} is valid: {is}")),
+        Some(is) => printer.note(format_args!("{path} is valid: {is}, {warnings}")),
+        None => printer.note(format_args!("{path}: {}, {warnings}", plural(errors, "error"))),
+    }
+    Ok(())
 }
 
 /// With this process's variables, and the files that it names.
 pub(crate) fn from(source: &SourceFile) -> Result<Loaded, Vec<Diagnostic>> {
     landfall_manifest::load_with(source, &|name| std::env::var(name).ok(), &landfall_manifest::read_text)
-}
-
-fn read(path: &Path) -> Read {
-    match landfall_manifest::read_file(path) {
-        Ok(source) => {
-            let result = from(&source);
-            Read { source, result }
-        }
-        Err(diagnostic) => {
-            Read { source: SourceFile::new(path.display().to_string(), ""), result: Err(vec![diagnostic]) }
-        }
-    }
-}
-
-fn missing(path: &Path, problems: &[Diagnostic]) -> bool {
-    problems.iter().any(|problem| problem.code == landfall_manifest::codes::UNREADABLE) && !path.exists()
 }
 
 pub(crate) fn check(config: &Path, printer: &Printer) -> CliResult<ExitCode> {
@@ -50,18 +98,16 @@ pub(crate) fn check(config: &Path, printer: &Printer) -> CliResult<ExitCode> {
         printer.note(format_args!("{} is valid: an ecspresso project, {}", source.path, app.project));
         return Ok(ExitCode::Ok);
     }
-    let Read { source, result } = read(config);
+    let Read { source, result, missing } = Read::of(config, from);
     let (problems, loaded) = match &result {
         Ok(loaded) => (&loaded.warnings, Some(loaded)),
         Err(problems) => (problems, None),
     };
     let code = match loaded {
         Some(_) => ExitCode::Ok,
-        None if missing(config, problems) => ExitCode::NotFound,
+        None if missing => ExitCode::NotFound,
         None => ExitCode::InvalidManifest,
     };
-    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     if printer.json() {
         printer.json_data(&serde_json::json!({
             "file": source.path,
@@ -71,21 +117,11 @@ pub(crate) fn check(config: &Path, printer: &Printer) -> CliResult<ExitCode> {
         }))?;
         return Ok(code);
     }
-    // For this command the problems are the data.
-    printer.raw(&landfall_manifest::render(problems, &source, printer.stdout_has_color()))?;
-    match loaded {
-        Some(loaded) => printer.note(format_args!(
-            "{} is valid: project {}, {}{}{}",
-            source.path,
-            loaded.app.project,
-            plural(loaded.app.services.len(), "service"),
-            if loaded.app.previews.is_some() { ", previews" } else { "" },
-            if warnings > 0 { format!(", {}", plural(warnings, "warning")) } else { String::new() },
-        )),
-        None => {
-            printer.note(format_args!("{}: {}, {}", source.path, plural(errors, "error"), plural(warnings, "warning")))
-        }
-    }
+    let is = loaded.map(|Loaded { app, .. }| {
+        let previews = if app.previews.is_some() { ", previews" } else { "" };
+        format!("project {}, {}{previews}", app.project, plural(app.services.len(), "service"))
+    });
+    verdict(&source, problems, is, printer)?;
     for (name, bytes) in loaded.into_iter().flat_map(|loaded| super::template::unplaced(&loaded.app)) {
         printer.warn(format_args!(
             "the template of {name} has {bytes} bytes, more than CloudFormation takes with a request: unless the state is on S3, it needs \
@@ -104,29 +140,13 @@ pub(crate) fn load(path: &Path, printer: &Printer) -> CliResult<App> {
     if let Some(source) = ecspresso_project(path) {
         return ecspresso::app(&source, printer).map(with_default_secret);
     }
-    let Read { source, result } = read(path);
-    match result {
-        Ok(loaded) => {
-            if !loaded.warnings.is_empty() {
-                let text = landfall_manifest::render(&loaded.warnings, &source, printer.stderr_has_color());
-                printer.note(text.trim_end());
-            }
-            Ok(with_default_secret(loaded.app))
-        }
-        Err(problems) if missing(path, &problems) => {
-            Err(CliError::new(ExitCode::NotFound, format!("there is no manifest at {}", path.display()))
-                .hint("`landfall init` writes a first one; `--config FILE` names another place"))
-        }
-        Err(problems) => {
-            let text = landfall_manifest::render(&problems, &source, printer.stderr_has_color());
-            let error = CliError::new(ExitCode::InvalidManifest, text.trim_end());
-            if printer.json() {
-                return Err(error.hint("`landfall check --output json` lists the problems as data"));
-            }
-            printer.note(text.trim_end());
-            Err(CliError::silent(ExitCode::InvalidManifest))
-        }
-    }
+    let missing = || {
+        CliError::new(ExitCode::NotFound, format!("there is no manifest at {}", path.display()))
+            .hint("`landfall init` writes a first one; `--config FILE` names another place")
+    };
+    let (loaded, source) = Read::of(path, from).needed("landfall check", missing, printer)?;
+    warned(&loaded.warnings, &source, printer);
+    Ok(with_default_secret(loaded.app))
 }
 
 /// Told by its keys, whatever its name.

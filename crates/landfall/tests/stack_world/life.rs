@@ -53,7 +53,7 @@ fn planned_made_changed_and_deleted(place: &Place, faithful: bool) {
     }
     place.ends(&["stack", "recover", "dev"], 0, &["stack shop-dev is well"]);
 
-    place.ends(&["stack", "destroy", "dev"], 77, &["with --yes stack shop-dev and its", "nothing was deleted"]);
+    place.ends(&["stack", "destroy", "dev"], 77, &["with --yes stack shop-dev and its", "nothing was done"]);
     assert_eq!(place.look("dev")["status"], "UPDATE_COMPLETE");
     place.ends(&["stack", "destroy", "dev", "--yes"], 0, &["stack shop-dev is deleted"]);
     // moto keeps a service whose stack is gone.

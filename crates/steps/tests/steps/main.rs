@@ -1,6 +1,7 @@
 //! The handlers on a platform in memory: one by one, and every shipped plan shape through the crash matrix.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cluster;
 mod handlers;
 mod lasting;
 mod matrix;

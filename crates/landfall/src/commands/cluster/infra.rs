@@ -3,47 +3,38 @@
 use std::path::{Path, PathBuf};
 
 use landfall_cluster::{Infra, Loaded, Version};
-use landfall_manifest::{Diagnostic, Severity, SourceFile, codes, render};
+use landfall_manifest::SourceFile;
 
 use crate::build::head;
 use crate::cli::cluster::{ValuesArgs, VersionArgs};
-use crate::commands::manifest::plural;
+use crate::commands::manifest::{Read, plural, verdict, warned};
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 
-/// Where the cluster is to be, if somebody says so.
-pub(super) fn region() -> Option<String> {
-    env_vars::get(env_vars::AWS_REGION).or_else(|| env_vars::get(env_vars::AWS_DEFAULT_REGION))
+fn read(path: &Path) -> Read<Loaded> {
+    let load = |source: &SourceFile| landfall_cluster::load(source.clone(), env_vars::region().as_deref());
+    Read::of(path, |source| load(source).map_err(|(_, problems)| problems))
 }
 
-type Read = Result<(Loaded, SourceFile), (SourceFile, Vec<Diagnostic>)>;
-
-fn read(path: &Path) -> Read {
-    let source = landfall_manifest::read_file(path)
-        .map_err(|found| (SourceFile::new(path.display().to_string(), ""), vec![found]))?;
-    let loaded = landfall_cluster::load(source.clone(), region().as_deref())?;
-    Ok((loaded, source))
-}
-
-fn missing(path: &Path, problems: &[Diagnostic]) -> Option<CliError> {
-    let gone = problems.iter().any(|problem| problem.code == codes::UNREADABLE) && !path.exists();
-    let error = || CliError::new(ExitCode::NotFound, format!("there is no file {}", path.display()));
-    gone.then(|| error().hint("--values or VALUES_FILE names another one; docs/clusters.md has a first one"))
+fn missing(path: &Path) -> CliError {
+    CliError::new(ExitCode::NotFound, format!("there is no file {}", path.display()))
+        .hint("--values or VALUES_FILE names another one; docs/clusters.md has a first one")
 }
 
 pub(super) fn check(args: &ValuesArgs, printer: &Printer) -> CliResult<ExitCode> {
-    let path = &args.values;
-    let (source, problems, loaded) = match read(path) {
-        Ok((loaded, source)) => (source, loaded.warnings.clone(), Some(loaded)),
-        Err((source, problems)) => match missing(path, &problems) {
-            Some(missing) => return Err(missing),
-            None => (source, problems, None),
-        },
+    let read = read(&args.values);
+    if read.missing {
+        return Err(missing(&args.values));
+    }
+    let (source, loaded) = (&read.source, read.result.as_ref().ok());
+    let problems = match &read.result {
+        Ok(loaded) => &loaded.warnings,
+        Err(problems) => problems,
     };
     let code = if loaded.is_some() { ExitCode::Ok } else { ExitCode::InvalidManifest };
-    let notes = loaded.as_ref().map(|loaded| loaded.notes.as_slice()).unwrap_or_default();
+    let notes = loaded.map(|loaded| loaded.notes.as_slice()).unwrap_or_default();
     if printer.json() {
         printer.json_data(&serde_json::json!({
             "file": source.path,
@@ -51,27 +42,16 @@ pub(super) fn check(args: &ValuesArgs, printer: &Printer) -> CliResult<ExitCode>
             "exit_code": code as u8,
             "problems": problems,
             "notes": notes,
-            "cluster": loaded.as_ref().map(|loaded| &loaded.infra),
+            "cluster": loaded.map(|loaded| &loaded.infra),
         }))?;
         return Ok(code);
     }
-    printer.raw(&render(&problems, &source, printer.stdout_has_color()))?;
     tell(notes, printer);
-    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    match &loaded {
-        Some(Loaded { infra, .. }) => printer.note(format_args!(
-            "{} is valid: cluster {}, {}, {}{}",
-            source.path,
-            infra.name,
-            plural(infra.fleets.len(), "fleet"),
-            plural(infra.groups.len(), "group"),
-            if warnings > 0 { format!(", {}", plural(warnings, "warning")) } else { String::new() },
-        )),
-        None => {
-            printer.note(format_args!("{}: {}, {}", source.path, plural(errors, "error"), plural(warnings, "warning")));
-        }
-    }
+    let is = loaded.map(|Loaded { infra, .. }| {
+        let (fleets, groups) = (plural(infra.fleets.len(), "fleet"), plural(infra.groups.len(), "group"));
+        format!("cluster {}, {fleets}, {groups}", infra.name)
+    });
+    verdict(source, problems, is, printer)?;
     Ok(code)
 }
 
@@ -91,24 +71,8 @@ impl Open {
     /// Its problems and notes are printed here.
     pub(super) fn of(args: &ValuesArgs, printer: &Printer) -> CliResult<Self> {
         let path = &args.values;
-        let (loaded, source) = match read(path) {
-            Ok(read) => read,
-            Err((source, problems)) => {
-                if let Some(missing) = missing(path, &problems) {
-                    return Err(missing);
-                }
-                let text = render(&problems, &source, printer.stderr_has_color());
-                let error = CliError::new(ExitCode::InvalidManifest, text.trim_end());
-                if printer.json() {
-                    return Err(error.hint("`landfall cluster check --output json` lists the problems as data"));
-                }
-                printer.note(text.trim_end());
-                return Err(CliError::silent(ExitCode::InvalidManifest));
-            }
-        };
-        if !loaded.warnings.is_empty() {
-            printer.note(render(&loaded.warnings, &source, printer.stderr_has_color()).trim_end());
-        }
+        let (loaded, source) = read(path).needed("landfall cluster check", || missing(path), printer)?;
+        warned(&loaded.warnings, &source, printer);
         tell(&loaded.notes, printer);
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { infra: loaded.infra, directory: directory.to_path_buf() })

@@ -7,9 +7,11 @@ use landfall_ports::container_instances::ContainerInstances;
 use landfall_ports::fleets::Fleets;
 use landfall_ports::stacks::Stacks;
 
-use super::infra::{Open, region};
+use super::infra::Open;
 use crate::error::CliResult;
 use crate::printer::Printer;
+#[cfg(feature = "aws")]
+use crate::{commands::port_error, env_vars, error::CliError, exit::ExitCode};
 
 #[cfg_attr(not(feature = "aws"), allow(dead_code))]
 pub(super) struct Reach {
@@ -27,21 +29,22 @@ impl Reach {
 
     /// Nothing is asked of AWS yet.
     pub(super) async fn of(infra: &Infra, printer: &Printer) -> CliResult<Self> {
+        let name = &infra.name;
         let target = |region: Option<String>| landfall_model::aws::AwsTarget {
-            name: infra.name.clone(),
+            name: name.clone(),
             region,
-            cluster: infra.name.clone(),
+            cluster: name.clone(),
             ..landfall_model::aws::AwsTarget::default()
         };
         let options = || landfall_aws::AwsOptions { instance: "none".to_owned() };
-        let given = region();
+        let given = env_vars::region();
         let mut connected = landfall_aws::AwsPlatform::connect(&target(given.clone()), options()).await;
         if given.is_none() && connected.is_err() {
             printer
                 .note(format_args!("note: region {}, as nothing says another: AWS_DEFAULT_REGION does", Self::REGION));
             connected = landfall_aws::AwsPlatform::connect(&target(Some(Self::REGION.to_owned())), options()).await;
         }
-        let platform = connected.map_err(|error| crate::places::refused(&infra.name, error))?;
+        let platform = connected.map_err(|error| crate::places::refused(name, error))?;
         Ok(Self {
             stacks: platform.stacks(),
             instances: platform.container_instances(),
@@ -55,10 +58,10 @@ impl Reach {
         let network = &open.infra.network;
         let subnets = match &network.vpc {
             Some(vpc) if network.subnets.is_empty() => {
-                let found = self.platform.subnets(vpc).await.map_err(crate::commands::port_error)?;
+                let found = self.platform.subnets(vpc).await.map_err(port_error)?;
                 if found.is_empty() {
                     let message = format!("{vpc} has no subnets in {}", self.platform.region());
-                    return Err(crate::error::CliError::new(crate::exit::ExitCode::InvalidManifest, message)
+                    return Err(CliError::new(ExitCode::InvalidManifest, message)
                         .hint("name another one in infra.yml: `cluster.vpc`"));
                 }
                 printer.note(format_args!("note: subnets {}: all of {vpc}", found.join(", ")));
@@ -78,12 +81,11 @@ impl Reach {
             let landfall_cluster::Image::Ami(id) = &infra.image else { return Ok(String::new()) };
             return Ok(id.clone());
         };
-        match self.platform.parameter(parameter).await.map_err(crate::commands::port_error)? {
+        match self.platform.parameter(parameter).await.map_err(port_error)? {
             landfall_aws::ParameterValue::Text(id) => Ok(id),
             landfall_aws::ParameterValue::List(_) => {
                 let message = format!("parameter {parameter} is a list, and no image");
-                Err(crate::error::CliError::new(crate::exit::ExitCode::Failed, message)
-                    .hint("name an image: --ami, AMI, or `image` in infra.yml"))
+                Err(CliError::new(ExitCode::Failed, message).hint("name an image: --ami, AMI, or `image` in infra.yml"))
             }
         }
     }
@@ -93,7 +95,6 @@ impl Reach {
 #[allow(clippy::unused_async, reason = "as with AWS")]
 impl Reach {
     pub(super) async fn of(infra: &Infra, _: &Printer) -> CliResult<Self> {
-        let _ = region();
         Err(crate::places::without(&infra.name, "the cluster"))
     }
 

@@ -3,26 +3,29 @@
 
 use std::time::{Duration, Instant};
 
-use landfall_cluster::roll::{Compute, Facts, Failure, Goal, Next, Patience, Wait, next};
+use landfall_cluster::roll::{Facts, Failure, Goal, Next, Patience, Wait, next};
 use landfall_cluster::{Around, Part, Standing, Version, stack_name};
 use landfall_model::Timestamp;
 use landfall_ports::stacks::Back;
-use landfall_stack::live::{Causes, of_operation, told};
+use landfall_stack::live::{Before, Causes, of_operation, told};
 use landfall_steps::cluster::{Cluster, Did};
 use serde::Serialize;
 
 use super::infra::Open;
 use super::reach::Reach;
 use crate::cli::cluster::{ClusterDeployArgs, ClusterDestroyArgs, ClusterVersionArgs};
+use crate::commands::manifest::plural;
 use crate::commands::port_error;
+use crate::commands::stack::meant;
 use crate::error::{CliError, CliResult, not_found};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 use crate::progress::{Mark, Progress};
 
-const FIRST: Duration = Duration::from_millis(200);
-/// A change set is being made.
-const SOON: Duration = Duration::from_millis(400);
+pub(super) const OTHER: &str = "an infra.yml that has changed is another version: --version, or VERSION";
+const FIRST: Duration = Duration::from_millis(50);
+/// A change set takes seconds: so many times it is asked for, twice as long after each, before all is looked at again.
+const SOON: u32 = 6;
 const LONGEST: Duration = Duration::from_secs(4);
 
 /// As printed with `--output json`.
@@ -53,46 +56,34 @@ pub(super) async fn deploy(args: &ClusterDeployArgs, printer: &Printer) -> CliRe
     let mut roll = Roll::new(cluster, &reach, &open.infra.name, again, printer);
     roll.patience.stays = args.prove.into();
     roll.patience.registers = args.register.into();
-    roll.to(goal, args.patience.timeout, Some(&version)).await
+    roll.to(goal, args.patience.timeout).await
 }
 
 pub(super) async fn activate(args: &ClusterVersionArgs, printer: &Printer) -> CliResult<ExitCode> {
-    stand(args, Standing::Active, printer).await
+    stand(args, "activate", |version| Goal::Keep { version, fresh: true }, printer).await
 }
 
 pub(super) async fn deactivate(args: &ClusterVersionArgs, printer: &Printer) -> CliResult<ExitCode> {
-    stand(args, Standing::Inactive, printer).await
+    stand(args, "deactivate", |version| Goal::Retire { version, fresh: true }, printer).await
 }
 
-async fn stand(args: &ClusterVersionArgs, standing: Standing, printer: &Printer) -> CliResult<ExitCode> {
+async fn stand(
+    args: &ClusterVersionArgs,
+    verb: &str,
+    goal: fn(Version) -> Goal,
+    printer: &Printer,
+) -> CliResult<ExitCode> {
     let open = Open::of(&args.values, printer)?;
-    let name = &open.infra.name;
     let reach = Reach::of(&open.infra, printer).await?;
     let mut cluster = Cluster::new(&open.infra, Around::default(), None, &*reach.stacks, &*reach.instances);
     let facts = cluster.look(&Goal::Settle, now()).await.map_err(port_error)?;
     let Some(own) = facts.computes.iter().find(|one| one.version.as_str() == args.version) else {
-        let known: Vec<&str> = facts.computes.iter().map(|one| one.version.as_str()).collect();
-        return Err(not_found("version", &args.version, known.iter().copied()));
+        let known = facts.computes.iter().map(|one| one.version.as_str());
+        return Err(not_found("version", &args.version, known));
     };
-    let version = own.version.clone();
-    let used = |one: &&Compute| one.version != version && one.standing.status() == "active";
-    if standing == Standing::Inactive && !facts.computes.iter().any(|one| used(&one)) {
-        let message =
-            format!("{version} is the only version of cluster {name} that is used: its tasks would have nowhere to go");
-        return Err(
-            CliError::new(ExitCode::Conflict, message).hint("deploy another one first, or `landfall cluster destroy`")
-        );
-    }
-    let verb = if standing == Standing::Active { "activate" } else { "deactivate" };
-    let again = format!("landfall cluster {verb} {version}");
-    let goal = if standing == Standing::Active { Goal::Keep(version.clone()) } else { Goal::Settle };
-    let same = own.standing == standing;
-    let mut roll = Roll::new(cluster, &reach, name, again, printer);
-    if !same {
-        let first = Next::Stand { version: version.clone(), standing, why: None };
-        roll.until_done(&first, &Goal::Settle, args.patience.timeout).await?;
-    }
-    roll.to(goal, args.patience.timeout, Some(&version)).await
+    let again = format!("landfall cluster {verb} {}", own.version);
+    let mut roll = Roll::new(cluster, &reach, &open.infra.name, again, printer);
+    roll.to(goal(own.version.clone()), args.patience.timeout).await
 }
 
 pub(super) async fn destroy(args: &ClusterDestroyArgs, printer: &Printer) -> CliResult<ExitCode> {
@@ -101,26 +92,17 @@ pub(super) async fn destroy(args: &ClusterDestroyArgs, printer: &Printer) -> Cli
     let reach = Reach::of(&open.infra, printer).await?;
     let mut cluster = Cluster::new(&open.infra, Around::default(), None, &*reach.stacks, &*reach.instances);
     let facts = cluster.look(&Goal::Destroy, now()).await.map_err(port_error)?;
-    let services = reach.instances.services().await.map_err(port_error)?;
-    if !services.is_empty() {
-        let names: Vec<&str> = services.iter().map(|one| one.name.as_str()).collect();
-        let message = format!("services run on cluster {name}: {}", names.join(", "));
+    if !facts.services.is_empty() {
+        let message = format!("services run on cluster {name}: {}", facts.services.join(", "));
         return Err(CliError::new(ExitCode::Conflict, message).hint("nothing was deleted; delete the services first"));
     }
+    let (versions, instances) = (plural(facts.computes.len(), "version"), counted(facts.instances.len()));
     let tasks: u32 = facts.instances.iter().map(|one| one.tasks).sum();
-    printer.note(format_args!(
-        "cluster {name}: {} versions, {} instances with {tasks} tasks",
-        facts.computes.len(),
-        facts.instances.len()
-    ));
-    if !(args.yes || printer.interactive() && crate::commands::stack::asked("delete all of it?")) {
-        return Err(
-            CliError::new(ExitCode::Usage, "nothing was deleted").hint("--yes says so where nobody can be asked")
-        );
-    }
+    let what = format!("cluster {name} is deleted: {versions}, {instances}, {tasks} tasks on them");
+    meant(args.yes, &what, printer)?;
     let again = "landfall cluster destroy --yes".to_owned();
     let mut roll = Roll::new(cluster, &reach, name, again, printer);
-    roll.to(Goal::Destroy, args.patience.timeout, None).await
+    roll.to(Goal::Destroy, args.patience.timeout).await
 }
 
 pub(super) fn now() -> i64 {
@@ -156,7 +138,7 @@ impl<'a> Roll<'a> {
         }
     }
 
-    async fn to(&mut self, mut goal: Goal, timeout: u64, version: Option<&Version>) -> CliResult<ExitCode> {
+    async fn to(&mut self, mut goal: Goal, timeout: u64) -> CliResult<ExitCode> {
         let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
         let _ = futures_util::poll!(interrupted.as_mut());
         let deadline = Instant::now() + Duration::from_secs(timeout);
@@ -183,11 +165,7 @@ impl<'a> Roll<'a> {
                 doing => {
                     if self.does(doing, &facts).await? {
                         pause = FIRST;
-                        if let Goal::Deploy { fresh, .. } = &mut goal {
-                            *fresh = false;
-                        }
-                    } else {
-                        pause = pause.min(SOON);
+                        goal.did(doing);
                     }
                 }
             }
@@ -207,34 +185,26 @@ impl<'a> Roll<'a> {
             }
         };
         self.progress.finish();
-        self.end(code, &goal, version)?;
+        self.end(code, &goal)?;
         Ok(code)
-    }
-
-    /// One thing, until it is begun.
-    async fn until_done(&mut self, doing: &Next, goal: &Goal, timeout: u64) -> CliResult<()> {
-        let deadline = Instant::now() + Duration::from_secs(timeout);
-        loop {
-            let facts = self.cluster.look(goal, now()).await.map_err(port_error)?;
-            if self.does(doing, &facts).await? {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                let message = format!("cluster {} is not changed after {timeout} s", self.name);
-                return Err(CliError::new(ExitCode::TimedOut, message).hint(format!("`{}` tries again", self.again)));
-            }
-            tokio::time::sleep(FIRST).await;
-        }
     }
 
     /// Whether it is begun.
     async fn does(&mut self, doing: &Next, facts: &Facts) -> CliResult<bool> {
-        let did = match self.cluster.act(doing, facts).await {
-            Err(error) if error.passes() => {
-                self.progress.running(&error.to_string());
-                return Ok(false);
+        let mut tried = 0;
+        let did = loop {
+            match self.cluster.act(doing, facts).await {
+                Err(error) if error.passes() => {
+                    self.progress.running(&error.to_string());
+                    return Ok(false);
+                }
+                Ok(Did::Soon) if tried < SOON => {
+                    self.progress.running(&said(doing, self.name).1);
+                    tokio::time::sleep(FIRST * 2_u32.pow(tried)).await;
+                    tried += 1;
+                }
+                did => break did.map_err(port_error)?,
             }
-            did => did.map_err(port_error)?,
         };
         match did {
             Did::It => {
@@ -246,7 +216,7 @@ impl<'a> Roll<'a> {
                 self.did.push(doing.clone());
                 Ok(true)
             }
-            Did::Pending => {
+            Did::Soon | Did::Pending => {
                 self.progress.running(&said(doing, self.name).1);
                 Ok(false)
             }
@@ -265,6 +235,10 @@ impl<'a> Roll<'a> {
     /// What CloudFormation tells of a stack that failed, besides.
     async fn failed(&mut self, why: &Failure, facts: &Facts) -> CliResult<()> {
         self.progress.finish();
+        if let Failure::Last { .. } = why {
+            let hint = "deploy another one first, or `landfall cluster destroy`";
+            return Err(CliError::new(ExitCode::Conflict, why.to_string()).hint(hint));
+        }
         let said = match (why, self.why.take()) {
             (Failure::Unproven { version }, Some(reason)) => format!("version {version} does not work: {reason}"),
             (why, _) => why.to_string(),
@@ -274,7 +248,7 @@ impl<'a> Roll<'a> {
         let stack = match why {
             Failure::Stuck { stack, .. } | Failure::Undone { stack } | Failure::NeverCame { stack } => stack,
             Failure::Other { .. } => {
-                self.printer.hint("an infra.yml that has changed is another version: --version, or VERSION");
+                self.printer.hint(OTHER);
                 return Ok(());
             }
             Failure::Unproven { .. } => {
@@ -282,7 +256,9 @@ impl<'a> Roll<'a> {
                     .hint("what was used before is used still; its instances are gone, and the next deploy cleans up");
                 return Ok(());
             }
-            Failure::Foreign { .. } | Failure::Overtaken { .. } => return Ok(()),
+            Failure::Foreign { .. } | Failure::Overtaken { .. } | Failure::Gone { .. } | Failure::Last { .. } => {
+                return Ok(());
+            }
         };
         let of_version = facts.computes.iter().find(|one| one.stack == *stack).map(|one| one.id.clone());
         let id = of_version.unwrap_or_else(|| stack.clone());
@@ -299,23 +275,23 @@ impl<'a> Roll<'a> {
         Ok(())
     }
 
-    fn end(&self, code: ExitCode, goal: &Goal, version: Option<&Version>) -> CliResult<()> {
+    fn end(&self, code: ExitCode, goal: &Goal) -> CliResult<()> {
         let name = self.name;
         if code == ExitCode::Ok {
-            self.printer.note(match (goal, version) {
-                (Goal::Deploy { version, .. }, _) => {
+            self.printer.note(match goal {
+                Goal::Deploy { version, .. } => {
                     format!("cluster {name} runs version {version}; `landfall cluster status` shows it")
                 }
-                (Goal::Destroy, _) => format!("cluster {name} is gone"),
-                (Goal::Keep(version), _) => format!("version {version} of cluster {name} is used"),
-                (Goal::Settle, Some(version)) => format!("version {version} of cluster {name} is gone"),
-                (Goal::Settle, None) => format!("cluster {name} is settled"),
+                Goal::Keep { version, .. } => format!("version {version} of cluster {name} is used"),
+                Goal::Retire { version, .. } => format!("version {version} of cluster {name} is gone"),
+                Goal::Settle => format!("cluster {name} is settled"),
+                Goal::Destroy => format!("cluster {name} is gone"),
             });
         }
         if self.printer.json() {
             self.printer.json_data(&Rolled {
                 cluster: name.to_owned(),
-                version: version.map(Version::to_string),
+                version: goal.version().map(Version::to_string),
                 outcome: code.word(),
                 exit_code: code as u8,
                 why: self.why.clone(),
@@ -324,6 +300,16 @@ impl<'a> Roll<'a> {
         }
         Ok(())
     }
+}
+
+/// Why a stack cannot be changed.
+pub(super) fn held(stack: &str, before: &Before) -> CliError {
+    let hint = match before {
+        Before::Foreign(_) => "another name of the cluster, or another version, is another stack",
+        Before::Watch(_) => "try again when it is at rest",
+        _ => "`landfall cluster status` shows how it is",
+    };
+    CliError::new(ExitCode::Conflict, before.said(stack, "this cluster")).hint(hint)
 }
 
 fn said(doing: &Next, cluster: &str) -> (Mark, String) {
@@ -354,15 +340,17 @@ fn said(doing: &Next, cluster: &str) -> (Mark, String) {
         Next::Undrain { version, instances } => {
             (Mark::Done, format!("{} of version {} take tasks again", counted(instances.len()), short(version)))
         }
+        Next::Disassociate { providers } => {
+            (Mark::Done, format!("taken from the cluster: capacity providers {}", providers.join(", ")))
+        }
         Next::Delete { stack, .. } => (Mark::Done, format!("stack {stack} goes")),
-        Next::Leave { part } => (Mark::Done, format!("stack {} goes", stack_name(cluster, *part, None))),
         Next::Wait { on } => (Mark::Done, waiting(on)),
         Next::Done | Next::Failed { .. } => (Mark::Done, String::new()),
     }
 }
 
 fn counted(instances: usize) -> String {
-    crate::commands::manifest::plural(instances, "instance")
+    plural(instances, "instance")
 }
 
 fn waiting(on: &Wait) -> String {

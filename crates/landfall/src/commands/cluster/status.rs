@@ -1,22 +1,20 @@
 //! `cluster status` and `cluster plan`: what there is, and what deploying would do. Nothing is changed.
 
-use std::time::{Duration, Instant};
-
-use landfall_cluster::roll::{Compute, Facts, Goal, State};
-use landfall_cluster::{Around, Part, Standing, stack_name};
-use landfall_steps::cluster::{Cluster, Planned};
+use landfall_cluster::roll::{Compute, Facts, Failure, Goal, State, emptied};
+use landfall_cluster::{Around, Part, Standing};
+use landfall_steps::cluster::Cluster;
 use serde::Serialize;
 
 use super::infra::Open;
 use super::reach::Reach;
-use super::roll::now;
+use super::roll::{OTHER, held, now};
 use crate::cli::cluster::{ClusterPlanArgs, ValuesArgs};
 use crate::commands::manifest::plural;
 use crate::commands::port_error;
+use crate::commands::stack::looked;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
-use crate::progress::Progress;
 
 #[derive(Debug, Serialize)]
 struct Status {
@@ -114,9 +112,13 @@ struct Plan {
     different: bool,
     exit_code: u8,
     stacks: Vec<Stack>,
-    /// What is used now and would not be.
+    /// A task is to run on its instances first.
+    proves: bool,
+    /// Versions that are used now, or tested, and would not be.
     replaces: Vec<String>,
-    /// Instances that would be drained.
+    /// Versions that are not used already.
+    deletes: Vec<String>,
+    /// Instances of both, which would be drained.
     drains: usize,
 }
 
@@ -128,9 +130,6 @@ struct Stack {
     plan: landfall_stack::live::Plan,
 }
 
-/// A change set takes seconds.
-const PATIENCE: Duration = Duration::from_secs(300);
-
 pub(super) async fn plan(args: &ClusterPlanArgs, printer: &Printer) -> CliResult<ExitCode> {
     let open = Open::of(&args.version.values, printer)?;
     let version = open.version(&args.version)?;
@@ -139,52 +138,40 @@ pub(super) async fn plan(args: &ClusterPlanArgs, printer: &Printer) -> CliResult
     super::template::instances(&open, &version, &around)?;
     let image = reach.image(&open.infra, args.ami.as_ref()).await?;
     let mut cluster = Cluster::new(&open.infra, around, Some(image), &*reach.stacks, &*reach.instances);
-    let facts =
-        cluster.look(&Goal::Deploy { version: version.clone(), fresh: true }, now()).await.map_err(port_error)?;
-    let progress = Progress::new(*printer);
+    let goal = Goal::Deploy { version: version.clone(), fresh: true };
+    let facts = cluster.look(&goal, now()).await.map_err(port_error)?;
+    let own = facts.compute(&version);
+    if own.is_some_and(|own| own.state == State::Ready && !own.current) {
+        let other = Failure::Other { version };
+        return Err(CliError::new(ExitCode::Failed, other.to_string()).hint(OTHER));
+    }
     let mut stacks = Vec::new();
     for part in [Part::Cluster, Part::Health, Part::Compute] {
-        let stack = stack_name(&open.infra.name, part, Some(&version));
-        let there = facts.computes.iter().find(|one| one.version == version);
-        if part == Part::Compute && there.is_some_and(|one| one.current) {
+        if part == Part::Compute && own.is_some_and(|own| own.current) {
             continue;
         }
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match cluster.planned(part, &version, &facts).await.map_err(port_error)? {
-                Planned::Same => break,
-                Planned::Changes { new, plan } => {
-                    stacks.push(Stack { stack: stack.clone(), new, plan });
-                    break;
-                }
-                Planned::Held(_) => {
-                    let message = format!("stack {stack} cannot be changed as it is");
-                    return Err(CliError::new(ExitCode::Conflict, message).hint("`landfall cluster status` shows it"));
-                }
-                Planned::Refused(why) => {
-                    let message = format!("CloudFormation refuses the change of {stack}: {why}");
-                    return Err(CliError::new(ExitCode::Failed, message).hint("nothing was deployed"));
-                }
-                Planned::Pending if Instant::now() > deadline => {
-                    let message = format!("CloudFormation makes no change set of {stack} in time");
-                    return Err(CliError::new(ExitCode::TimedOut, message).hint("nothing was deployed: try again"));
-                }
-                Planned::Pending => progress.running(&format!("a change set of {stack} is being made")),
-            }
-            tokio::time::sleep(Duration::from_millis(300)).await;
+        let wanted = cluster.wanted(part, &version, &facts).map_err(port_error)?;
+        let held = |before: &_| held(&wanted.stack, before);
+        if let Some(ready) = looked(&*reach.stacks, &wanted, held, printer).await? {
+            stacks.push(Stack { stack: wanted.stack, new: ready.create, plan: ready.plan });
         }
     }
-    progress.finish();
-    let goes = |one: &&Compute| one.version != version;
-    let gone: Vec<&Compute> = facts.computes.iter().filter(goes).collect();
+    let replaced = facts.replaced_by(&version);
+    let unused: Vec<&Compute> = emptied(&goal, &facts).filter(|one| one.version != version).collect();
+    let names = |all: &[&Compute]| all.iter().map(|one| one.version.to_string()).collect();
+    let gone = replaced.iter().chain(&unused);
+    let used = own.is_some_and(|own| own.standing == Standing::Active);
+    let different = !stacks.is_empty() || !used || gone.clone().count() > 0;
     let plan = Plan {
         cluster: open.infra.name.clone(),
         version: version.to_string(),
-        different: !stacks.is_empty() || !gone.is_empty(),
-        exit_code: if stacks.is_empty() && gone.is_empty() { ExitCode::Ok } else { ExitCode::Different } as u8,
+        different,
+        exit_code: if different { ExitCode::Different } else { ExitCode::Ok } as u8,
         stacks,
-        replaces: gone.iter().map(|one| one.version.to_string()).collect(),
-        drains: gone.iter().map(|one| facts.of_version(&one.version).count()).sum(),
+        proves: own.is_none_or(|own| !own.used()),
+        replaces: names(&replaced),
+        deletes: names(&unused),
+        drains: gone.map(|one| facts.of_version(&one.version).count()).sum(),
     };
     printer.emit(&plan, text)?;
     Ok(if plan.different { ExitCode::Different } else { ExitCode::Ok })
@@ -197,12 +184,16 @@ fn text(plan: &Plan) -> String {
         let width = stack.plan.width();
         stack.plan.rows.iter().for_each(|row| text.push_str(&format!("  {}\n", row.line(width))));
     }
-    if plan.stacks.iter().any(|stack| stack.stack.contains("-asg-")) {
+    if plan.proves {
         text.push_str("then a task must run and stay on the new instances, before anything else is touched\n");
     }
     if !plan.replaces.is_empty() {
-        let (versions, drains) = (plan.replaces.join(", "), plural(plan.drains, "instance"));
-        text.push_str(&format!("then {versions} is not used any more: {drains} drained, and deleted\n"));
+        text.push_str(&format!("then {} is not used any more\n", plan.replaces.join(", ")));
+    }
+    let gone: Vec<&str> = plan.replaces.iter().chain(&plan.deletes).map(String::as_str).collect();
+    if !gone.is_empty() {
+        let (gone, drains) = (gone.join(", "), plural(plan.drains, "instance"));
+        text.push_str(&format!("then what is not used is deleted: {gone}, with {drains} drained before\n"));
     }
     if !plan.different {
         text.push_str("nothing to change\n");

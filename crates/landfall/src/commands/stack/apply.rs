@@ -58,7 +58,7 @@ pub(super) async fn run(args: &StackApplyArgs, global: &Global, printer: &Printe
         Settled::Ended(watched) => return finished(&open, &watched, None, true, printer).await,
     };
     let wanted = open.wanted(&args.what, live.as_ref(), global, printer).await?;
-    let ready = made(&open, &wanted, Purpose::Apply, printer).await?;
+    let ready = made(&*open.stacks, &wanted, Purpose::Apply, |before| open.held(before), printer).await?;
     let shown = Shown::of(&open, &wanted, live.as_ref(), ready.as_ref());
     if let (Some(live), None) = (&live, &ready) {
         unrecorded(&open, live, printer).await?;

@@ -7,7 +7,7 @@ use landfall_steps::stack::{mark, under_way};
 use super::apply::{code, tell_causes};
 use super::recover::{blocked_imports, others_wait, tell_imports};
 use super::watch::{Watched, watch};
-use super::{Open, asked, somebody_there};
+use super::{Open, meant};
 use crate::cli::Global;
 use crate::cli::stack::StackDestroyArgs;
 use crate::commands::port_error;
@@ -58,16 +58,7 @@ pub(super) async fn run(args: &StackDestroyArgs, global: &Global, printer: &Prin
         return Err(CliError::new(ExitCode::Conflict, message).hint("delete or change those stacks first"));
     }
     let count = open.stacks.resources(&live.id).await.map_err(port_error)?.len();
-    if !args.yes {
-        let what = format!("stack {} and its {count} resources are deleted", open.name);
-        if !somebody_there(printer) {
-            printer.note(format_args!("with --yes {what}; nothing was deleted"));
-            return Err(CliError::new(ExitCode::Denied, "here is nobody to ask").hint("if that is meant, add --yes"));
-        }
-        if !asked(&format!("{what}. Go on?")) {
-            return Err(CliError::new(ExitCode::Aborted, "nothing was deleted"));
-        }
-    }
+    meant(args.yes, &format!("stack {} and its {count} resources are deleted", open.name), printer)?;
     let watched = delete(&open, &live, &[], args.timeout, &again, printer).await?;
     Ok(ended(&open, &watched, printer))
 }

@@ -40,7 +40,7 @@ use crate::printer::Printer;
 
 pub(crate) use apply::deploy;
 pub(crate) use drift::of as drift;
-pub(crate) use plan::run as plan;
+pub(crate) use plan::{looked, run as plan};
 
 pub(crate) async fn run(command: StackCommand, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     match command {
@@ -191,13 +191,29 @@ fn no_stack(name: &str) -> CliError {
         .hint(format!("`landfall deploy {name}` deploys it; docs/stacks.md tells what a stack is"))
 }
 
+/// Asked for, or said by `--yes`. `what`: happens then.
+pub(crate) fn meant(yes: bool, what: &str, printer: &Printer) -> CliResult<()> {
+    if yes {
+        return Ok(());
+    }
+    if !somebody_there(printer) {
+        printer.note(format_args!("with --yes {what}"));
+        return Err(CliError::new(ExitCode::Denied, "here is nobody to ask: nothing was done")
+            .hint("if that is meant, add --yes"));
+    }
+    match asked(&format!("{what}. Go on?")) {
+        true => Ok(()),
+        false => Err(CliError::new(ExitCode::Aborted, "nothing was done")),
+    }
+}
+
 /// Whether somebody sits there who can be asked.
 fn somebody_there(printer: &Printer) -> bool {
     printer.interactive() && std::io::stdin().is_terminal()
 }
 
 /// `y` or `yes`; all else is no.
-pub(crate) fn asked(question: &str) -> bool {
+fn asked(question: &str) -> bool {
     let mut stderr = std::io::stderr().lock();
     let _ = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
     let mut answer = String::new();

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use landfall_model::cloudformation::StackState;
-use landfall_stack::live::{Act, ImageChange, Plan, Row, Wanted, protects};
+use landfall_ports::stacks::Stacks;
+use landfall_stack::live::{Act, Before, ImageChange, Plan, Row, Wanted, protects};
 use landfall_steps::stack::{Prepared, Purpose, Ready, discard, prepare};
 use owo_colors::OwoColorize as _;
 use serde::Serialize;
@@ -125,41 +126,54 @@ pub(crate) async fn run(args: &WhatArgs, global: &Global, printer: &Printer) -> 
     let open = Open::of_what(args, global, printer).await?;
     let live = open.describe().await?;
     let before = landfall_stack::live::before(live.as_ref(), &open.id);
-    if !matches!(before, landfall_stack::live::Before::Create | landfall_stack::live::Before::Update) {
+    if !matches!(before, Before::Create | Before::Update) {
         return Err(open.held(&before));
     }
     let wanted = open.wanted(args, live.as_ref(), global, printer).await?;
-    let ready = made(&open, &wanted, Purpose::Look, printer).await?;
-    if let Some(ready) = &ready {
-        discard(&*open.stacks, &open.name, &ready.set.name).await.map_err(port_error)?;
-    }
+    let ready = looked(&*open.stacks, &wanted, |before| open.held(before), printer).await?;
     let shown = Shown::of(&open, &wanted, live.as_ref(), ready.as_ref());
     printer.emit(&shown, Shown::text)?;
     Ok(if shown.different { ExitCode::Different } else { ExitCode::Ok })
 }
 
-/// The change set; `None` where there is nothing to change.
-pub(super) async fn made(
-    open: &Open,
+/// What a change would do; its change set goes again. `None`: nothing. `held`: why no change can be begun.
+pub(crate) async fn looked(
+    stacks: &dyn Stacks,
     wanted: &Wanted,
-    purpose: Purpose,
+    held: impl Fn(&Before) -> CliError,
     printer: &Printer,
 ) -> CliResult<Option<Ready>> {
+    let ready = made(stacks, wanted, Purpose::Look, held, printer).await?;
+    if let Some(ready) = &ready {
+        discard(stacks, &wanted.stack, &ready.set.name).await.map_err(port_error)?;
+    }
+    Ok(ready)
+}
+
+/// The change set; `None` where there is nothing to change.
+pub(super) async fn made(
+    stacks: &dyn Stacks,
+    wanted: &Wanted,
+    purpose: Purpose,
+    held: impl Fn(&Before) -> CliError,
+    printer: &Printer,
+) -> CliResult<Option<Ready>> {
+    let name = &wanted.stack;
     let progress = Progress::new(*printer);
     let deadline = Instant::now() + PATIENCE;
     let mut pause = FIRST;
     loop {
-        match prepare(&*open.stacks, wanted, purpose).await.map_err(port_error)? {
+        match prepare(stacks, wanted, purpose).await.map_err(port_error)? {
             Prepared::Ready(ready) => return Ok(Some(*ready)),
             Prepared::Nothing => return Ok(None),
-            Prepared::Held(before) => return Err(open.held(&before)),
+            Prepared::Held(before) => return Err(held(&before)),
             Prepared::Refused(reason) => {
                 let reason = landfall_stack::live::told(&reason);
-                let message = format!("CloudFormation refuses the template of {}: {reason}", open.name);
+                let message = format!("CloudFormation refuses the template of {name}: {reason}");
                 return Err(CliError::new(ExitCode::Failed, message).hint("nothing was deployed"));
             }
             Prepared::Pending if Instant::now() > deadline => {
-                let message = format!("CloudFormation makes no change set of {} in time", open.name);
+                let message = format!("CloudFormation makes no change set of {name} in time");
                 return Err(CliError::new(ExitCode::TimedOut, message).hint("nothing was deployed: try again"));
             }
             Prepared::Pending => progress.running("a change set is being made"),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::apply::{code, tell_causes};
 use super::destroy::delete;
 use super::watch::{Watched, watch};
-use super::{Open, asked, somebody_there};
+use super::{Open, meant};
 use crate::cli::Global;
 use crate::cli::stack::StackRecoverArgs;
 use crate::commands::port_error;
@@ -121,7 +121,7 @@ async fn done(
     let role = open.environment.stack.as_ref().and_then(|stack| stack.role.as_deref());
     match way {
         Way::Discard { foreign } if foreign.is_empty() => {
-            meant(args, &format!("stack {}, which is empty, is deleted", open.name), printer)?;
+            meant(args.yes, &format!("stack {}, which is empty, is deleted", open.name), printer)?;
             delete(open, live, &[], args.timeout, &again, printer).await.map(Some)
         }
         Way::Discard { foreign } => Err(others_wait(open, foreign)),
@@ -142,7 +142,7 @@ async fn done(
                 [] => String::new(),
                 kept => format!(" but for {}, which nobody looks after then", kept.join(", ")),
             };
-            meant(args, &format!("stack {} is deleted{without}", open.name), printer)?;
+            meant(args.yes, &format!("stack {} is deleted{without}", open.name), printer)?;
             delete(open, live, &args.retain, args.timeout, &again, printer).await.map(Some)
         }
         Way::ContinueRollback { .. } => {
@@ -150,7 +150,7 @@ async fn done(
                 [] => String::new(),
                 skipped => format!(" without {}, which CloudFormation then takes for rolled back", skipped.join(", ")),
             };
-            meant(args, &format!("the rollback of stack {} is tried again{without}", open.name), printer)?;
+            meant(args.yes, &format!("the rollback of stack {} is tried again{without}", open.name), printer)?;
             let begun = mark(&*open.stacks, &live.id).await.map_err(port_error)?;
             let since = begun.since.as_deref().unwrap_or_default();
             let token = token("continue", &[&live.id, since, &args.skip.join(",")]);
@@ -169,21 +169,6 @@ pub(super) fn others_wait(open: &Open, foreign: &[String]) -> CliError {
         foreign.join(", ")
     );
     CliError::new(ExitCode::Conflict, message).hint("whoever made them executes or deletes them")
-}
-
-/// Asked for, or said by `--yes`.
-fn meant(args: &StackRecoverArgs, what: &str, printer: &Printer) -> CliResult<()> {
-    if args.yes {
-        return Ok(());
-    }
-    if !somebody_there(printer) {
-        printer.note(format_args!("with --yes {what}"));
-        return Err(CliError::new(ExitCode::Denied, "here is nobody to ask: nothing was done"));
-    }
-    match asked(&format!("{what}. Go on?")) {
-        true => Ok(()),
-        false => Err(CliError::new(ExitCode::Aborted, "nothing was done")),
-    }
 }
 
 fn say(open: &Open, live: Option<&StackState>, way: &Way, imported: &[Imported], printer: &Printer) {
