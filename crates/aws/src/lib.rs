@@ -37,5 +37,5 @@ mod wire;
 mod xml;
 
 pub use ecr::Ecr;
-pub use lookups::ParameterValue;
+pub use lookups::{ParameterValue, Subnet};
 pub use platform::{AwsOptions, AwsPlatform};

@@ -20,6 +20,13 @@ pub enum ParameterValue {
     List(Vec<String>),
 }
 
+/// By its zone, then its id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subnet {
+    pub zone: String,
+    pub id: String,
+}
+
 /// DescribeSubnets answers a thousand to a page.
 const MOST_PAGES: usize = 100;
 
@@ -52,25 +59,51 @@ impl AwsPlatform {
         self.cloudformation().exports().await
     }
 
-    /// Ids of a VPC's subnets, sorted.
-    pub async fn subnets(&self, vpc: &str) -> PortResult<Vec<String>> {
+    /// The region's default VPC, if it has one.
+    pub async fn default_vpc(&self) -> PortResult<Option<String>> {
+        let call =
+            Call { service: "ec2", action: "DescribeVpcs", family: Family::Ec2Read, resource: "the default VPC" };
+        let found = self.ec2(call, "vpcSet", &[("is-default", "true")]).await?;
+        Ok(found.iter().find_map(|vpc| vpc.get("vpcId")))
+    }
+
+    /// A VPC's subnets, by zone.
+    pub async fn subnets(&self, vpc: &str) -> PortResult<Vec<Subnet>> {
         let call = Call { service: "ec2", action: "DescribeSubnets", family: Family::Ec2Read, resource: vpc };
-        let (mut all, mut next) = (Vec::new(), None::<String>);
+        let found = self.ec2(call, "subnetSet", &[("vpc-id", vpc)]).await?;
+        let subnet = |one: &Element| Subnet { zone: one.text("availabilityZone"), id: one.text("subnetId") };
+        let mut all: Vec<Subnet> = found.iter().map(subnet).collect();
+        all.sort();
+        Ok(all)
+    }
+
+    /// Availability zones of the region that can be used: no Local Zones, which have few types, and nothing that is down.
+    pub async fn zones(&self) -> PortResult<Vec<String>> {
+        let resource = &self.core.region;
+        let call = Call { service: "ec2", action: "DescribeAvailabilityZones", family: Family::Ec2Read, resource };
+        let filters = [("zone-type", "availability-zone"), ("state", "available")];
+        let found = self.ec2(call, "availabilityZoneInfo", &filters).await?;
+        Ok(found.iter().filter_map(|zone| zone.get("zoneName")).collect())
+    }
+
+    /// All pages of a listing, and of each the items of this list.
+    async fn ec2(&self, call: Call<'_>, list: &str, filters: &[(&str, &str)]) -> PortResult<Vec<Element>> {
+        let filters: Vec<(String, String)> = (1..)
+            .zip(filters)
+            .flat_map(|(at, (name, value))| {
+                [("Name", name), ("Value.1", value)]
+                    .map(|(key, text)| (format!("Filter.{at}.{key}"), (*text).to_owned()))
+            })
+            .collect();
+        let (mut all, mut parameters) = (Vec::new(), filters.clone());
         for _ in 0..MOST_PAGES {
-            let mut parameters: Vec<(String, String)> = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", vpc)]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into();
-            parameters.extend(next.map(|token| ("NextToken".to_owned(), token)));
             let (signer, core) = (&self.signer, &self.core);
             let answer = signed::query(signer, core, call, &core.region, "2016-11-15", &parameters).await?;
-            let answer = Element::parse(&answer)
+            let page = Element::parse(&answer)
                 .ok_or_else(|| PortError::Unavailable(format!("{}: the answer is no XML", call.what())))?;
-            all.extend(answer.items("subnetSet").filter_map(|subnet| subnet.get("subnetId")));
-            next = answer.get("nextToken");
-            if next.is_none() {
-                all.sort();
-                return Ok(all);
-            }
+            all.extend(page.items(list).cloned());
+            let Some(next) = page.get("nextToken") else { return Ok(all) };
+            parameters = [filters.clone(), vec![("NextToken".to_owned(), next)]].concat();
         }
         Err(PortError::Unavailable(format!("{}: a listing without an end", call.what())))
     }

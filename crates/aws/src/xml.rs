@@ -47,15 +47,9 @@ impl Element {
         self.list(name, "item")
     }
 
-    fn list(&self, name: &str, each: &'static str) -> impl Iterator<Item = &Self> {
+    fn list(&self, name: &str, of: &'static str) -> impl Iterator<Item = &Self> {
         let children = self.child(name).map_or(&[][..], |list| &list.children);
-        children.iter().filter(move |child| child.name == each)
-    }
-
-    /// `<name><item>…</item>…</name>`, as EC2 has its lists.
-    pub(crate) fn items(&self, name: &str) -> impl Iterator<Item = &Self> {
-        let children = self.child(name).map_or(&[][..], |list| &list.children);
-        children.iter().filter(|child| child.name == "item")
+        children.iter().filter(move |child| child.name == of)
     }
 
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {

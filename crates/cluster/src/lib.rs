@@ -7,6 +7,7 @@
 //! Everything here is pure: no file is opened, no clock and no variable is read, and the same file gives the same bytes.
 
 mod build;
+mod first;
 mod infra;
 mod names;
 mod price;
@@ -19,7 +20,8 @@ pub use build::{
     Around, Standing, Unfit, associated, cluster, compute, disassociated, health, providers, restanding, same, sizes,
     user_data,
 };
+pub use first::{Found, first};
 pub use infra::{Bid, Bounds, Capacity, Compatibility, Fleet, Group, Image, Infra, Metric, Network, OnDemand};
-pub use names::{HEALTH_TASK, Part, Version, attributes, labels, owner, stack_name};
+pub use names::{HEALTH_TASK, LONGEST_NAME, Part, Version, attributes, is_name, labels, owner, stack_name};
 pub use price::Price;
 pub use read::{Loaded, load};

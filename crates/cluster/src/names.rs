@@ -15,6 +15,16 @@ pub(crate) const LABEL_VERSION: &str = "landfall:version";
 /// Of a stack's name: `{cluster}-asg-{version}` has 128 characters at most.
 const LONGEST: usize = 128;
 
+/// The longest name of a cluster with which every stack's name has room for a commit.
+pub const LONGEST_NAME: usize = 83;
+
+/// Whether a cluster can be called so: a letter, then letters, digits and hyphens.
+pub fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && name.len() <= LONGEST_NAME
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {

@@ -10,7 +10,7 @@ use landfall_manifest::{Diagnostic, SourceFile, codes, did_you_mean};
 use landfall_stack::Id;
 
 use crate::infra::{Capacity, Compatibility, Ebs, Efs, Image, Infra, Metric, Network};
-use crate::names::{Part, stack_name};
+use crate::names::{LONGEST_NAME, Part, is_name, stack_name};
 use crate::word;
 
 const CODES: Codes = Codes { missing: codes::MISSING, bad_value: codes::BAD_VALUE };
@@ -31,9 +31,6 @@ const INSTANCES: &[&str] = &[
     "compatibility",
     "metric",
 ];
-
-/// The longest name of a cluster with which every stack's name has room for a commit.
-const LONGEST_NAME: usize = 83;
 
 /// A file without errors.
 #[derive(Debug, Clone, PartialEq)]
@@ -203,9 +200,7 @@ impl Read<'_> {
 
     fn cluster_name(&self, cluster: &Map<'_>) -> String {
         let name = cluster.required("name");
-        let legal = name.starts_with(|c: char| c.is_ascii_alphabetic())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        if !name.is_empty() && (!legal || name.len() > LONGEST_NAME) {
+        if !name.is_empty() && !is_name(&name) {
             let message = format!("no stack can be called `{}`", stack_name(&shorten(&name), Part::Cluster, None));
             let error = Diagnostic::error(codes::NAME, message);
             let label = format!("a letter, then letters, digits and hyphens, {LONGEST_NAME} at most");

@@ -172,9 +172,9 @@ fn every_statement_is_one_that_iam_takes() {
     assert_eq!(unused, UNUSED);
 }
 
-/// CloudFormation is asked for exports that an ecspresso project's templates name, and others for the instances of a cluster of infra.yml: no
-/// manifest has either. Alarms by pipelines alone (below).
-const UNUSED: [&str; 22] = [
+/// CloudFormation is asked for exports that an ecspresso project's templates name, and EC2, ECS and others for what a cluster of infra.yml is
+/// in and for its instances: no manifest has either. Alarms by pipelines alone (below).
+const UNUSED: [&str; 24] = [
     "autoscaling:CreateOrUpdateTags",
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeScalingActivities",
@@ -185,11 +185,13 @@ const UNUSED: [&str; 22] = [
     "cloudwatch:GetMetricStatistics",
     "cloudwatch:PutMetricData",
     "ec2:CreateTags",
+    "ec2:DescribeAvailabilityZones",
     "ec2:DescribeInstanceTypes",
     "ec2:DescribeInstances",
     "ec2:DescribeSpotFleetInstances",
     "ec2:DescribeSpotFleetRequests",
     "ec2:DescribeSpotInstanceRequests",
+    "ec2:DescribeVpcs",
     "ec2:ModifySpotFleetRequest",
     "ec2:TerminateInstances",
     "ecs:DescribeContainerInstances",

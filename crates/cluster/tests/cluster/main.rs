@@ -8,8 +8,8 @@ mod roll;
 use std::collections::BTreeMap;
 
 use landfall_cluster::{
-    Around, Capacity, Image, Infra, Loaded, Part, Price, Standing, Unfit, Version, cluster, compute, health, load,
-    restanding, sizes, stack_name,
+    Around, Capacity, Found, Image, Infra, Loaded, Part, Price, Standing, Unfit, Version, cluster, compute, first,
+    health, load, restanding, sizes, stack_name,
 };
 use landfall_manifest::{SourceFile, render};
 use landfall_stack::{Template, excess};
@@ -52,6 +52,25 @@ fn made(text: &str) -> Template {
     let infra = infra(text);
     let around = if infra.user_data.is_some() { around() } else { Around::default() };
     compute(&infra, &version("0a1b2c3"), &around).unwrap()
+}
+
+/// What `init` writes is read without a complaint, and made into stacks.
+#[test]
+fn a_first_file_loads() {
+    let subnets = [("subnet-0a1b2c3d", "eu-west-1a"), ("subnet-0b1c2d3e", "eu-west-1b")]
+        .map(|(id, zone)| (id.to_owned(), zone.to_owned()));
+    let bids = [("t3.medium".to_owned(), 0.0416), ("t3a.medium".to_owned(), 0.0376)];
+    let prices = "what its type costs";
+    let found = Found { name: "web", region: "eu-west-1", vpc: "vpc-0a1b2c3d", subnets: &subnets, bids: &bids, prices };
+    let text = first(&found);
+    insta::assert_snapshot!("first", text);
+    let Loaded { infra, warnings, .. } = loaded(&text, Some("eu-west-1"));
+    assert_eq!(warnings, []);
+    assert_eq!((infra.name.as_str(), infra.network.vpc.as_deref()), ("web", Some("vpc-0a1b2c3d")));
+    assert_eq!(infra.network.subnets, ["subnet-0a1b2c3d", "subnet-0b1c2d3e"]);
+    let fleet = &infra.fleets[0];
+    assert_eq!((fleet.min, fleet.desired, fleet.max, fleet.bids.len()), (1, 1, 4, 2));
+    compute(&infra, &version("0a1b2c3"), &Around::default()).unwrap();
 }
 
 #[test]

@@ -78,6 +78,11 @@ pub(crate) enum Workload {
 /// Those that ask AWS.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterOnAwsCommand {
+    /// Write a first infra.yml, for the account's default VPC, its subnets and zones
+    #[command(
+        after_help = "Examples:\n  landfall cluster init\n  landfall cluster init --name web --values infra.prod.yml\n  AWS_REGION=eu-west-1 landfall cluster init --stdout\n\nAWS is only read: ec2:DescribeVpcs, DescribeSubnets and DescribeAvailabilityZones."
+    )]
+    Init(ClusterInitArgs),
     /// What deploying would do: to each stack, and to the versions that are used; 2 where something differs
     #[command(
         disable_version_flag = true,
@@ -114,6 +119,21 @@ pub(crate) struct ValuesArgs {
     /// The file that says what the cluster is
     #[arg(long, value_name = "FILE", default_value = "infra.yml", env = env_vars::VALUES_FILE, value_hint = ValueHint::FilePath, hide_env_values = true)]
     pub(crate) values: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterInitArgs {
+    #[command(flatten)]
+    pub(crate) values: ValuesArgs,
+    /// The cluster's [default: the directory's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Print it instead of writing the file
+    #[arg(long)]
+    pub(crate) stdout: bool,
+    /// Overwrite a file that exists
+    #[arg(long, conflicts_with = "stdout")]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Clone, Args)]

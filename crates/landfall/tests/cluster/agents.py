@@ -7,6 +7,7 @@
 - RunTask holds to `attribute:NAME == VALUE`; tasks run until they are stopped.
 - ECS's service scheduler: a service's tasks are placed where they fit, one is started elsewhere before one that drains is stopped.
 - Versions whose name begins with `mute` never register; on those that begin with `sick` tasks stop at once.
+- us-east-2 has a Local Zone with a subnet in the default VPC, eu-north-1 has no default VPC.
 """
 
 import json
@@ -18,6 +19,7 @@ import time
 from moto.autoscaling.models import FakeAutoScalingGroup
 from moto.cloudformation.models import CloudFormationBackend
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend, Zone
 from moto.ecs.models import EC2ContainerServiceBackend, ecs_backends
 from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.moto_api import state_manager
@@ -47,7 +49,6 @@ def executed(self, change_set_name, stack_name=None):
 
 
 CloudFormationBackend.execute_change_set = executed
-
 
 
 def resized(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
@@ -148,6 +149,17 @@ def scheduler(account="123456789012", region="us-west-2"):
         time.sleep(0.05)
 
 
+def networks(account="123456789012"):
+    local = Zone("us-east-2-xyz-1a", "us-east-2", "use2-xyz1-az1", "local-zone")
+    RegionsAndZonesBackend.zones["us-east-2"].append(local)
+    east, north = ec2_backends[account]["us-east-2"], ec2_backends[account]["eu-north-1"]
+    east.create_subnet(next(iter(east.vpcs)), "172.31.240.0/24", availability_zone=local.name)
+    for subnet in north.describe_subnets():
+        north.delete_subnet(subnet.id)
+    north.delete_vpc(next(iter(north.vpcs)))
+
+
+networks()
 threading.Thread(target=agents, daemon=True).start()
 threading.Thread(target=scheduler, daemon=True).start()
 main(["-H", "127.0.0.1", "-p", sys.argv[1]])

@@ -127,3 +127,44 @@ fn a_cluster_is_made_rolls_and_goes() {
     world.run(&["destroy", "--yes"], 0);
     world.run(&["status"], 66);
 }
+
+#[test]
+fn a_first_file_is_written_for_the_default_vpc() {
+    let world = World::new();
+    let file = world.directory.path().join("infra.yml");
+    let init = |arguments: &[&str], region: &str, code: i32| {
+        let output = world.command(&[&["init"], arguments].concat()).env("AWS_REGION", region).output().unwrap();
+        (ends(&output, code, &[]), text(&output.stderr))
+    };
+    // One that is there stays.
+    let (_, stderr) = init(&["--name", "web"], "us-west-2", 73);
+    assert!(stderr.contains("infra.yml exists") && stderr.contains("--force"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), INFRA);
+    let (_, stderr) = init(&["--name", "1web"], "us-west-2", 64);
+    assert!(stderr.contains("no cluster can be called `1web`"), "{stderr}");
+
+    let (stdout, stderr) = init(&["--name", "web", "--force", "--output", "json"], "us-east-2", 0);
+    let told: Value = serde_json::from_str(&stdout).unwrap();
+    assert!(stderr.contains("wrote infra.yml") && stderr.contains("landfall cluster deploy"), "{stderr}");
+    let written = std::fs::read_to_string(&file).unwrap();
+    let zones = ["us-east-2a", "us-east-2b", "us-east-2c"];
+    assert!(zones.iter().all(|zone| written.contains(&format!(" # {zone}\n"))), "{written}");
+    assert!(!written.contains("us-east-2-xyz"), "{written}");
+    assert_eq!(init(&["--name", "web", "--stdout"], "us-east-2", 0).0, written);
+    let checked = world.command(&["check", "--output", "json"]).env("AWS_REGION", "us-east-2").output().unwrap();
+    let checked: Value = serde_json::from_str(&ends(&checked, 0, &[])).unwrap();
+    assert_eq!(checked["problems"], serde_json::json!([]));
+    let network = &checked["cluster"]["network"];
+    assert_eq!((&network["vpc"], &network["subnets"]), (&told["vpc"], &told["subnets"]));
+    assert_eq!(network["subnets"].as_array().unwrap().len(), 3);
+    // It is one that can be deployed.
+    let plan = world.command(&["plan", "--version", "one"]).env("AWS_REGION", "us-east-2").output().unwrap();
+    assert!(ends(&plan, 2, &[]).contains("stack web-asg-one (new)"));
+
+    std::fs::remove_file(&file).unwrap();
+    let (_, stderr) = world.run(&["status"], 66);
+    assert!(stderr.contains("`landfall cluster init` writes a first one"), "{stderr}");
+    let (_, stderr) = init(&["--name", "web"], "eu-north-1", 66);
+    assert!(stderr.contains("eu-north-1 has no default VPC") && stderr.contains("vpc: vpc-…"), "{stderr}");
+    assert!(!file.exists());
+}

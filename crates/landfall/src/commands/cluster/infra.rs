@@ -20,7 +20,7 @@ fn read(path: &Path) -> Read<Loaded> {
 
 fn missing(path: &Path) -> CliError {
     CliError::new(ExitCode::NotFound, format!("there is no file {}", path.display()))
-        .hint("--values or VALUES_FILE names another one; docs/clusters.md has a first one")
+        .hint("`landfall cluster init` writes a first one; --values or VALUES_FILE names another place")
 }
 
 pub(super) fn check(args: &ValuesArgs, printer: &Printer) -> CliResult<ExitCode> {

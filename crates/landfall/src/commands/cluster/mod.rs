@@ -2,6 +2,7 @@
 
 mod cost;
 mod infra;
+mod init;
 mod reach;
 mod roll;
 pub(super) mod scale;
@@ -28,6 +29,7 @@ pub(crate) fn run(command: &ClusterCommand, printer: &Printer) -> CliResult<Exit
 
 pub(crate) async fn on_aws(command: &ClusterOnAwsCommand, printer: &Printer) -> CliResult<ExitCode> {
     match command {
+        ClusterOnAwsCommand::Init(args) => init::run(args, printer).await,
         ClusterOnAwsCommand::Plan(args) => status::plan(args, printer).await,
         ClusterOnAwsCommand::Deploy(args) => roll::deploy(args, printer).await,
         ClusterOnAwsCommand::Scale(args) => scale::run(args, printer).await,

@@ -29,11 +29,14 @@ impl Reach {
 
     /// Nothing is asked of AWS yet.
     pub(super) async fn of(infra: &Infra, printer: &Printer) -> CliResult<Self> {
-        let name = &infra.name;
+        Self::named(&infra.name, printer).await
+    }
+
+    pub(super) async fn named(name: &str, printer: &Printer) -> CliResult<Self> {
         let target = |region: Option<String>| landfall_model::aws::AwsTarget {
-            name: name.clone(),
+            name: name.to_owned(),
             region,
-            cluster: name.clone(),
+            cluster: name.to_owned(),
             ..landfall_model::aws::AwsTarget::default()
         };
         let options = || landfall_aws::AwsOptions { instance: "none".to_owned() };
@@ -53,12 +56,34 @@ impl Reach {
         })
     }
 
+    /// The default VPC, and its subnets in zones that can be used, with the zone of each.
+    pub(super) async fn default_network(&self) -> CliResult<(String, String, Vec<(String, String)>)> {
+        let region = self.platform.region().to_owned();
+        let none = |message: String| {
+            CliError::new(ExitCode::NotFound, message)
+                .hint("write infra.yml by hand, with a network of yours: `cluster: {name: web, vpc: vpc-…, subnets: [subnet-…, subnet-…]}`; docs/clusters.md has the rest")
+                .hint("or let AWS make one, `aws ec2 create-default-vpc`, and call this again")
+        };
+        let Some(vpc) = self.platform.default_vpc().await.map_err(port_error)? else {
+            return Err(none(format!("{region} has no default VPC")));
+        };
+        let zones = self.platform.zones().await.map_err(port_error)?;
+        let subnets = self.platform.subnets(&vpc).await.map_err(port_error)?.into_iter();
+        let subnets: Vec<(String, String)> =
+            subnets.filter(|one| zones.contains(&one.zone)).map(|one| (one.id, one.zone)).collect();
+        match subnets.is_empty() {
+            true => Err(none(format!("the default VPC of {region}, {vpc}, has no subnet in a zone that can be used"))),
+            false => Ok((region, vpc, subnets)),
+        }
+    }
+
     /// What is not in `infra.yml`: a script's text, and subnets that AWS knows.
     pub(super) async fn around(&self, open: &Open, printer: &Printer) -> CliResult<Around> {
         let network = &open.infra.network;
         let subnets = match &network.vpc {
             Some(vpc) if network.subnets.is_empty() => {
                 let found = self.platform.subnets(vpc).await.map_err(port_error)?;
+                let found: Vec<String> = found.into_iter().map(|subnet| subnet.id).collect();
                 if found.is_empty() {
                     let message = format!("{vpc} has no subnets in {}", self.platform.region());
                     return Err(CliError::new(ExitCode::InvalidManifest, message)
@@ -94,8 +119,16 @@ impl Reach {
 #[cfg(not(feature = "aws"))]
 #[allow(clippy::unused_async, reason = "as with AWS")]
 impl Reach {
-    pub(super) async fn of(infra: &Infra, _: &Printer) -> CliResult<Self> {
-        Err(crate::places::without(&infra.name, "the cluster"))
+    pub(super) async fn of(infra: &Infra, printer: &Printer) -> CliResult<Self> {
+        Self::named(&infra.name, printer).await
+    }
+
+    pub(super) async fn named(name: &str, _: &Printer) -> CliResult<Self> {
+        Err(crate::places::without(name, "the cluster"))
+    }
+
+    pub(super) async fn default_network(&self) -> CliResult<(String, String, Vec<(String, String)>)> {
+        Ok(Default::default())
     }
 
     pub(super) async fn around(&self, open: &Open, printer: &Printer) -> CliResult<Around> {
