@@ -226,7 +226,7 @@ fn what_a_pipeline_copies_has_the_tag_that_it_publishes() {
     let manifest = format!(
         "project: shop\n{}services:\n  web:\n    cpu: 256\n    memory: 512\n    containers:\n      app: {{ await: {{ image: \
          \"{web}:v-{{short_commit}}\" }} }}\nenvironments:\n  prod: {{ on: cloud, services: [web] }}\npipelines:\n  main:\n    stages:\n      \
-         - environment: prod\n        run: [{{ copy: {{ \"{web}\": \"{mirror}\" }} }}, {{ deploy: {{}} }}, {{ image_tag: [shop-imagetag] }}]\n",
+         - environment: prod\n        copy: {{ \"{web}\": \"{mirror}\" }}\n        run: [{{ deploy: {{}} }}]\n        image_tag: [shop-imagetag]\n",
         aws.place()
     );
     aws.write("landfall.yml", &manifest);

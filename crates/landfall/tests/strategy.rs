@@ -223,7 +223,8 @@ fn a_pause_in_a_stage_is_approved_or_rejected_like_the_stage() {
     }
     let manifest = format!(
         r#"project: shop
-{place}services:
+{place}    execution_role: execution
+services:
   web:
     cpu: 256
     memory: 512
@@ -261,7 +262,7 @@ pipelines:
     let asked = show()["stages"][0]["approval"]["asked"].clone();
     assert!(asked["shown"]["changes"][0].as_str().unwrap().contains("stands at POST_TEST_TRAFFIC_SHIFT"), "{asked}");
     // What was approved before the stage is another question.
-    by("carl", &["pipeline", "approve", "main"], 73, &["nobody approves their own"]);
+    by("carl", &["pipeline", "approve", "main"], 73, &["is not among those who decide"]);
     by("mallory", &["pipeline", "reject", "main"], 73, &["is not among those who decide"]);
     assert_eq!(world.newest()["lifecycleHookDetails"][0]["status"], "AWAITING_ACTION");
     by("ben", &["pipeline", "approve", "main"], 0, &["approved: prod goes on", "passed"]);

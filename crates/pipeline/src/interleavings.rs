@@ -265,7 +265,7 @@ impl Life {
 
     /// Every second deployment to prod stands at a pause until enough people have said yes to just that; sometimes its time is up.
     fn stands(&mut self, run: usize, call: &Call) -> Result<bool, String> {
-        let pauses = call.environment == "prod" && run % 2 == 0;
+        let pauses = call.environment == "prod" && run.is_multiple_of(2);
         if !pauses || self.passed.contains(&call.key) {
             return Ok(false);
         }

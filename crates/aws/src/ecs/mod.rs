@@ -218,8 +218,8 @@ impl Orchestrator for Ecs {
         self.describe(name).await
     }
 
-    async fn continue_deployment(&self, service: &str) -> PortResult<bool> {
-        self.go_on(service).await
+    async fn continue_deployment(&self, service: &str, only: &[String]) -> PortResult<bool> {
+        self.go_on(service, only).await
     }
 
     async fn stop_deployment(&self, service: &str, how: StopDeployment) -> PortResult<bool> {

@@ -96,7 +96,7 @@ async fn the_doctor_looks_through_other_people_s_aws() {
         resources: vec!["*".to_owned()],
         context: Vec::new(),
     };
-    let examination = Examination { rights: vec![right], hosts: Vec::new() };
+    let examination = Examination { rights: vec![right], ..Examination::default() };
     let checks = examine(&target, &examination, Some(emulator::credentials("test"))).await.unwrap();
     let of =
         |name: &str| checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("{name}: {checks:#?}"));
@@ -117,7 +117,7 @@ async fn a_certificate_is_read_where_it_is() {
     let certificate = json!({"DomainName": "*.previews.example.com"});
     let certificate = raw.json("acm", "CertificateManager.RequestCertificate", certificate).await;
     let target = AwsTarget { certificate: certificate["CertificateArn"].as_str().map(str::to_owned), ..target(&url) };
-    let examination = Examination { rights: Vec::new(), hosts: vec!["preview.other.example.com".to_owned()] };
+    let examination = Examination { hosts: vec!["preview.other.example.com".to_owned()], ..Examination::default() };
     let checks = examine(&target, &examination, Some(emulator::credentials("test"))).await.unwrap();
     let certificate = checks.iter().find(|check| check.name == "certificate").unwrap();
     assert_eq!(certificate.finding, Finding::Wrong);

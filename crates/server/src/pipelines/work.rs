@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_engine::EngineError;
-use landfall_model::app::{ContainerTemplate, ImageSource, LongLivedEnvironment, Service};
+use landfall_model::app::{ContainerTemplate, ImageSource, Service};
 use landfall_model::ids::{ExecutionId, SYSTEM_ACTOR};
 use landfall_model::pipeline::{PipelineRelease, Stage, TaskWork, Work};
 use landfall_pipeline::{Call, Report, Run};

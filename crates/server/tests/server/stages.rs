@@ -186,7 +186,7 @@ fn pausing() -> Rig {
     let hook = LifecycleHook { stages: vec![LifecycleStage::PostTestTrafficShift], action };
     rig.app.services.get_mut("app").unwrap().deployment.strategy.hooks = vec![hook];
     let image = format!("r.example/app:{COMMIT}@sha256:{}", "a".repeat(64));
-    rig.world.behave(|behaviour| drop(behaviour.pausing_images.insert(image)));
+    rig.world.behave(|behaviour| behaviour.pausing_images.extend([image]));
     rig
 }
 
@@ -214,7 +214,7 @@ async fn a_deployment_that_pauses_goes_on_when_the_stages_approvers_say_so() {
     server.kill(&rig).await;
 
     let server = rig.start().await;
-    assert!(decide(&server, &view, "cli:carl", true).await.unwrap_err().contains("nobody approves their own"));
+    assert!(decide(&server, &view, "cli:carl", true).await.unwrap_err().contains("not among those who decide"));
     assert_eq!(rig.world.effects().get("continue_deployment"), None);
     assert_eq!(decide(&server, &view, "cli:ben", true).await.unwrap(), "approved: prod goes on");
     let passed = reaches(&server, &view.id, RunState::Passed).await;

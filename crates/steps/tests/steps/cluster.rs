@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use landfall_cluster::roll::{Goal, Next, Patience, Wait, next};
 use landfall_cluster::{Around, Infra, Part, Version, load};
 use landfall_manifest::SourceFile;
+use landfall_model::fleet::Workload;
 use landfall_ports::PortResult;
 use landfall_ports::container_instances::{
     ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed, ServiceCount,
@@ -40,6 +41,10 @@ impl ContainerInstances for Nobody {
 
     async fn services(&self) -> PortResult<Vec<ServiceCount>> {
         Ok(Vec::new())
+    }
+
+    async fn workload(&self) -> PortResult<Workload> {
+        Ok(Workload::default())
     }
 }
 
