@@ -150,6 +150,15 @@ impl Infra {
         !self.fleets.is_empty() || !self.groups.is_empty()
     }
 
+    /// The most that is paid on Spot for a unit of weight of a fleet's bid: what that bid says in a Spot Fleet, and the fleet's
+    /// highest bid in an Auto Scaling group, which has one highest price for all its types.
+    pub fn spot_limit(&self, fleet: &Fleet, bid: &Bid) -> Price {
+        match self.compatibility {
+            Compatibility::SpotFleets => bid.price,
+            Compatibility::None => fleet.bids.iter().map(|other| other.price).fold(bid.price, Price::max),
+        }
+    }
+
     /// Of fleets and groups, by what instances carry as `landfall.fleet`: how many units there are at least, at most and to begin with.
     pub fn bounds(&self) -> BTreeMap<String, Bounds> {
         let fleets = self

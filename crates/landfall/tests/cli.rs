@@ -446,6 +446,21 @@ fn cluster_cost_and_simulation_ask_nobody() {
         (&"t3.small".into(), &3.into())
     );
     assert_eq!((&told["minimum"]["hour"], &told["maximum"]["vcpu"]), (&0.0.into(), &16.into()));
+    // An Auto Scaling group has one highest price, 0.0065 here: the lower bid is none. In a Spot Fleet it is.
+    let low = infra.replace("price: 0.01", "price: 0.001").replace("price: 0.02", "price: 0.0065");
+    std::fs::write(dir.path().join("infra.yml"), &low).unwrap();
+    let group = transcript(dir.path(), &["cluster", "cost"]);
+    assert!(group.contains("main: t3.small at weight 1 is bought on Spot up to 0.0065 dollars an hour"), "{group}");
+    assert!(group.contains("main: t3.medium at weight 2 is bought on Spot up to 0.013 dollars an hour"), "{group}");
+    let enough = infra.replace("price: 0.01", "price: 0.001");
+    std::fs::write(dir.path().join("infra.yml"), &enough).unwrap();
+    let group = transcript(dir.path(), &["cluster", "cost"]);
+    assert!(group.starts_with("exit 0") && !group.contains("is bought on Spot"), "{group}");
+    let fleets = enough.replace("ec2_instances:\n", "ec2_instances:\n  compatibility: spot_fleets\n");
+    std::fs::write(dir.path().join("infra.yml"), fleets).unwrap();
+    let request = transcript(dir.path(), &["cluster", "cost"]);
+    assert!(request.contains("main: t3.medium at weight 2 is bought on Spot up to 0.002 dollars an hour"), "{request}");
+    assert!(!request.contains("main: t3.small"), "{request}");
     let unknown = transcript(dir.path(), &["cluster", "cost", "--instance-type", "t3.mediun"]);
     assert!(unknown.starts_with("exit 66") && unknown.contains("did you mean `t3.medium`?"), "{unknown}");
 
@@ -465,6 +480,24 @@ fn cluster_cost_and_simulation_ask_nobody() {
     // What was written can be read again, and comes to the same.
     let again = landfall(dir.path(), &["cluster", "simulate", "out/w.csv", "--output", "json"]);
     assert_eq!(again.stdout, output.stdout);
+
+    // Three times the margin costs more.
+    let args = [
+        "cluster",
+        "simulate",
+        "out/w.csv",
+        "--task-threshold-out",
+        "3",
+        "--task-threshold-in",
+        "10",
+        "--output",
+        "json",
+    ];
+    let wide: serde_json::Value = serde_json::from_slice(&landfall(dir.path(), &args).stdout).unwrap();
+    let hours = |report: &serde_json::Value| report["outcomes"][0]["instance_hours"].as_f64().unwrap();
+    assert!(hours(&wide) > hours(&report), "{wide}\n{report}");
+    let crossed = transcript(dir.path(), &["cluster", "simulate", "--task-threshold-in", "1"]);
+    assert!(crossed.starts_with("exit 64") && crossed.contains("out and in at once"), "{crossed}");
 
     std::fs::write(dir.path().join("bad.csv"), "0,service,web,4,512,1024\n5,sevrice,web,1,1,1\n").unwrap();
     let bad = transcript(dir.path(), &["cluster", "simulate", "bad.csv"]);

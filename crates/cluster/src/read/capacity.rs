@@ -54,10 +54,21 @@ impl Read<'_> {
 
     pub(super) fn fleets(&mut self, instances: &Map<'_>) -> Vec<Fleet> {
         let items = instances.items("spot_fleets");
-        items.iter().map(|one| self.fleet(one)).collect()
+        // The original's thresholds are of its own metric; whole tasks on whole instances need less of a margin.
+        let compatible = instances.text("metric").as_deref() == Some("compatible");
+        let usual = if compatible { (3, 10) } else { (1, 3) };
+        for one in
+            items.iter().filter(|one| !compatible && !one.has("task_threshold_out") && !one.has("task_threshold_in"))
+        {
+            self.notes.push(format!(
+                "spot_fleets {}: task thresholds 1 and 3, of whole tasks; ecs-cluster-deployer's 3 and 10 are of `metric: compatible`",
+                one.text("name").unwrap_or_default()
+            ));
+        }
+        items.iter().map(|one| self.fleet(one, usual)).collect()
     }
 
-    fn fleet(&mut self, one: &Map<'_>) -> Fleet {
+    fn fleet(&mut self, one: &Map<'_>, usual: (u32, u32)) -> Fleet {
         self.only(one, FLEET);
         let name = one.required("name");
         self.name(one, &name);
@@ -68,8 +79,8 @@ impl Read<'_> {
             "2m".to_owned()
         });
         let (min, desired, max) = self.weights(one, &name);
-        let threshold_out = number(one, "task_threshold_out", 0).unwrap_or(3);
-        let threshold_in = number(one, "task_threshold_in", 0).unwrap_or(10);
+        let threshold_out = number(one, "task_threshold_out", 0).unwrap_or(usual.0);
+        let threshold_in = number(one, "task_threshold_in", 0).unwrap_or_else(|| usual.1.max(threshold_out + 2));
         if threshold_out >= threshold_in {
             let key = if one.has("task_threshold_out") { "task_threshold_out" } else { "task_threshold_in" };
             let message = format!(

@@ -90,7 +90,7 @@ fn the_four_samples_load() {
     assert_eq!(main.bids[1].price, Price::parse("0.014").unwrap());
     assert_eq!(infra(REGRESSION).fleets[0].max, 16);
     let cookie = infra(COOKIECUTTER);
-    assert_eq!((cookie.fleets[0].min, cookie.fleets[0].threshold_out, cookie.fleets[0].threshold_in), (1, 3, 10));
+    assert_eq!((cookie.fleets[0].min, cookie.fleets[0].threshold_out, cookie.fleets[0].threshold_in), (1, 1, 3));
     let readme = loaded(README, Some("us-west-2"));
     assert_eq!(readme.infra.network.subnets.len(), 3);
     assert_eq!(readme.infra.ingress, ["sg-dab3aca"]);
@@ -118,6 +118,7 @@ fn what_readme_and_code_say_differently_is_noted() {
         "no keypair",
         "0.015 dollars",
         "30 GiB instead of 20",
+        "task thresholds 1 and 3",
     ] {
         assert!(notes.contains(part), "{part}: {notes}");
     }
@@ -126,6 +127,11 @@ fn what_readme_and_code_say_differently_is_noted() {
     assert_eq!((several.infra.groups[0].min, several.infra.groups[0].max), (1, 3));
     assert_eq!((several.infra.fleets[0].desired, several.infra.fleets[0].on_demand.base), (2, 2));
     assert_eq!(several.infra.fleets[1].on_demand.percent, 20);
+    // With `metric: compatible` the original's.
+    assert_eq!((several.infra.fleets[0].threshold_out, several.infra.fleets[0].threshold_in), (3, 10));
+    assert!(!several.notes.iter().any(|note| note.contains("task thresholds")), "{:?}", several.notes);
+    let more = infra(&COOKIECUTTER.replace("min_weight: 1", "min_weight: 1\n      task_threshold_out: 5"));
+    assert_eq!((more.fleets[0].threshold_out, more.fleets[0].threshold_in), (5, 7), "in is above out");
     assert_eq!((several.infra.ebs[0].device.as_str(), several.infra.ebs[1].size), ("/dev/xvdb", 8));
     let managed = infra(MANAGED);
     assert_eq!(

@@ -56,6 +56,12 @@ pub(crate) struct SimulateArgs {
     /// Instances at most
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) max: u64,
+    /// Landfall adds instances where fewer tasks than this have room
+    #[arg(long, value_name = "TASKS", default_value_t = 1)]
+    pub(crate) task_threshold_out: u64,
+    /// Landfall takes instances away where more tasks than this have room
+    #[arg(long, value_name = "TASKS", default_value_t = 3)]
+    pub(crate) task_threshold_in: u64,
     /// Directory for every workload as CSV and, as a plot, as SVG
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) write: Option<PathBuf>,

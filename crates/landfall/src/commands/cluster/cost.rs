@@ -2,7 +2,7 @@
 
 use comfy_table::Cell;
 use landfall_cluster::{Fleet, Group, Infra};
-use landfall_scaler::cost::{Beside, Cost, Part, cost};
+use landfall_scaler::cost::{Beside, Cost, Mixed, Part, cost};
 use landfall_scaler::price::{PriceError, Prices, Purchase};
 use serde::Serialize;
 
@@ -36,9 +36,17 @@ struct Described {
 
 fn of_file(args: &CostArgs, prices: &Prices, printer: &Printer) -> CliResult<ExitCode> {
     let infra = Open::of(&args.values, printer)?.infra;
-    let at = |fleet: fn(&Fleet) -> u32, group: fn(&Group) -> u32| {
-        let parts = parts(&infra, prices, fleet, group).map_err(|error| price_error(&error, prices))?;
-        cost(&parts, prices).map_err(|error| price_error(&error, prices))
+    let at = |weight: fn(&Fleet) -> u32, size: fn(&Group) -> u32| {
+        let fleets = infra.fleets.iter().map(|fleet| mixed(fleet, weight(fleet)).parts(prices));
+        let fleets: Result<Vec<Vec<Part>>, PriceError> = fleets.collect();
+        let groups = infra.groups.iter().map(|group| Part {
+            instance_type: group.instance_type.clone(),
+            count: size(group),
+            purchase: Purchase::OnDemand,
+        });
+        let cost =
+            fleets.and_then(|fleets| cost(&fleets.into_iter().flatten().chain(groups).collect::<Vec<_>>(), prices));
+        cost.map_err(|error| price_error(&error, prices))
     };
     let described = Described {
         desired: at(|fleet| fleet.desired, |group| group.desired)?,
@@ -51,54 +59,32 @@ fn of_file(args: &CostArgs, prices: &Prices, printer: &Printer) -> CliResult<Exi
         let (least, most) = (dollars(minimum.month), dollars(maximum.month));
         format!("{}\nBetween the bounds of its fleets: {least} to {most} a month.", text(desired).trim_end())
     })?;
-    for bid in infra.fleets.iter().flat_map(|fleet| &fleet.bids) {
-        let offered = bid.price.micros() as f64 / 1e6;
-        let seen = prices.get(&bid.instance_type).map_or(0.0, |kind| kind.spot);
-        if offered * f64::from(bid.weight) < seen {
-            let (name, price) = (&bid.instance_type, &bid.price);
-            printer.warn(format_args!("{name}: the bid of {price} is below the Spot price, {seen}: it may get none"));
-        }
-    }
+    warn(&infra, prices, printer);
     printer.note(dates(prices));
     Ok(ExitCode::Ok)
 }
 
-/// Each fleet as so many of the bid that is cheapest for its weight; what is on demand in it, and groups, by the list.
-fn parts(
-    infra: &Infra,
-    prices: &Prices,
-    fleet: fn(&Fleet) -> u32,
-    group: fn(&Group) -> u32,
-) -> Result<Vec<Part>, PriceError> {
-    let mut parts = Vec::new();
-    let mut add = |instance_type: &str, count: u32, purchase| {
-        if count > 0 {
-            parts.push(Part { instance_type: instance_type.to_owned(), count, purchase });
-        }
-    };
-    for one in &infra.fleets {
-        let weight = fleet(one);
-        let base = one.on_demand.base.min(weight);
-        let on_demand = base + (u64::from(weight - base) * u64::from(one.on_demand.percent)).div_ceil(100) as u32;
-        let on_demand = on_demand.min(weight);
-        for (weight, purchase) in [(on_demand, Purchase::OnDemand), (weight - on_demand, Purchase::Spot)] {
-            let mut cheapest: Option<(f64, &str, u32)> = None;
-            for bid in &one.bids {
-                let price = prices.get(&bid.instance_type)?.price(purchase) / f64::from(bid.weight.max(1));
-                if cheapest.is_none_or(|(least, ..)| price < least) {
-                    cheapest = Some((price, &bid.instance_type, bid.weight.max(1)));
-                }
-            }
-            if let Some((_, name, each)) = cheapest {
-                add(name, weight.div_ceil(each), purchase);
+/// A fleet at a weight, as its bids have it.
+fn mixed(fleet: &Fleet, weight: u32) -> Mixed<'_> {
+    let types = fleet.bids.iter().map(|bid| (bid.instance_type.as_str(), bid.weight)).collect();
+    Mixed { weight, on_demand: fleet.on_demand.base, percent: fleet.on_demand.percent, types }
+}
+
+/// Where less is paid than Spot costs.
+fn warn(infra: &Infra, prices: &Prices, printer: &Printer) {
+    for fleet in infra.fleets.iter().filter(|fleet| fleet.on_demand.percent < 100) {
+        for bid in &fleet.bids {
+            let limit = infra.spot_limit(fleet, bid);
+            let paid = (limit.micros() * u64::from(bid.weight)) as f64 / 1e6;
+            let Ok(kind) = prices.get(&bid.instance_type) else { continue };
+            if paid < kind.spot {
+                printer.warn(format_args!(
+                    "{}: {} at weight {} is bought on Spot up to {paid} dollars an hour, and costs {}: it may get none",
+                    fleet.name, kind.name, bid.weight, kind.spot
+                ));
             }
         }
     }
-    for one in &infra.groups {
-        prices.get(&one.instance_type)?;
-        add(&one.instance_type, group(one), Purchase::OnDemand);
-    }
-    Ok(parts)
 }
 
 fn text(cost: &Cost) -> String {

@@ -27,13 +27,19 @@ struct Report {
 
 pub(super) fn run(args: &SimulateArgs, printer: &Printer) -> CliResult<ExitCode> {
     let prices = prices(&args.prices)?;
+    if args.task_threshold_out >= args.task_threshold_in {
+        let message = "it would scale out and in at once";
+        return Err(
+            CliError::new(ExitCode::Usage, message).hint("--task-threshold-out is less than --task-threshold-in")
+        );
+    }
     let options = Options {
         instance_type: prices.get(&args.instance_type).map_err(|error| price_error(&error, &prices))?.clone(),
         purchase: if args.on_demand { Purchase::OnDemand } else { Purchase::Spot },
         boot: args.boot,
         max: args.max,
         seed: args.seed,
-        policy: Policy::default(),
+        policy: Policy { out_below: args.task_threshold_out, in_above: args.task_threshold_in, ..Policy::default() },
     };
     let mut outcomes = Vec::new();
     for trace in traces(args)? {
