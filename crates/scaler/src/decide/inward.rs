@@ -105,20 +105,20 @@ impl Work<'_> {
         if after.iter().any(|(_, count)| *count < keep) {
             return None;
         }
-        self.rooms.gone(host, true);
         let mark = self.rooms.mark();
+        self.rooms.gone(host, true);
         // Its own tasks, and those that were to come here.
         let mut tasks: Vec<(usize, u64)> = instance.tasks.iter().map(|tasks| (tasks.shape, tasks.count)).collect();
         tasks.extend(self.rooms.on(host));
         let unplaced = |work: &mut Self| tasks.iter().map(|(shape, count)| work.rooms.put(*shape, *count)).sum::<u64>();
         let left = unplaced(self);
-        let mut used: Vec<usize> = self.rooms.used(mark).collect();
+        let mut used: Vec<usize> = self.rooms.used(&mark).collect();
         used.sort_unstable();
         used.dedup();
         // Only hosts that took something have other room now. Those of other fleets are not in this fleet's.
         let fleet = instance.fleet;
         used.retain(|host| self.cluster.instances[self.hosts[*host]].fleet == fleet);
-        self.rooms.back(mark);
+        self.rooms.back(&mark);
         if left == 0 && !used.is_empty() {
             let before: Vec<u64> = after.iter().map(|(shape, _)| self.rooms.room_on(*shape, &used)).collect();
             unplaced(self);
@@ -129,7 +129,7 @@ impl Work<'_> {
             unplaced(self);
         }
         if left > 0 || after.iter().any(|(_, count)| *count < keep) {
-            self.rooms.back(mark);
+            self.rooms.back(&mark);
             self.rooms.gone(host, false);
             return None;
         }

@@ -109,6 +109,8 @@ struct Work<'a> {
     host: Vec<Option<usize>>,
     /// Instances that stay: they are in the fleet's weight.
     stays: Vec<bool>,
+    /// Of each fleet, the weight of all its instances.
+    there: Vec<u64>,
     /// What counts for the metric: of services that want tasks, and of what waits.
     relevant: Vec<usize>,
     idle: bool,
@@ -144,6 +146,10 @@ impl<'a> Work<'a> {
             .collect();
         relevant.sort_unstable();
         relevant.dedup();
+        let mut there = vec![0u64; cluster.fleets.len()];
+        for instance in &cluster.instances {
+            there[instance.fleet] = there[instance.fleet].saturating_add(cluster.offer(instance).weight);
+        }
         let changes = cluster.fleets.iter().map(|fleet| Change { fleet: fleet.name.clone(), ..Change::default() });
         Self {
             cluster,
@@ -153,6 +159,7 @@ impl<'a> Work<'a> {
             hosts,
             host,
             stays: cluster.instances.iter().map(stays).collect(),
+            there,
             relevant,
             idle: cluster.idle(),
         }
@@ -187,9 +194,7 @@ impl<'a> Work<'a> {
 
     /// How much more a fleet may weigh: what drains is there until it is gone.
     fn headroom(&self, fleet: usize) -> u64 {
-        let own = self.cluster.instances.iter().filter(|instance| instance.fleet == fleet);
-        let there: u64 = own.map(|instance| self.cluster.offer(instance).weight).sum();
-        self.cluster.fleets[fleet].max_weight.saturating_sub(there.saturating_add(self.launched(fleet)))
+        self.cluster.fleets[fleet].max_weight.saturating_sub(self.there[fleet].saturating_add(self.launched(fleet)))
     }
 
     fn launched(&self, fleet: usize) -> u64 {

@@ -51,7 +51,7 @@ impl Work<'_> {
                             self.changes[fleet].drain.push(id.clone());
                             self.changes[fleet].reasons.push(Reason::Inactive { instance: id });
                         } else {
-                            self.rooms.back(mark);
+                            self.rooms.back(&mark);
                             instance.tasks.iter().for_each(|tasks| left[tasks.shape] += tasks.count);
                             self.changes[fleet].reasons.push(Reason::NoRoomElsewhere { instance: id, tasks: stay });
                         }

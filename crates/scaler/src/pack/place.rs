@@ -31,6 +31,12 @@ pub fn place(shapes: &[Shape], counts: &[u64], hosts: &[Host]) -> Placed {
     Placed { left, on: rooms.on }
 }
 
+/// Where things stood.
+pub(crate) struct Mark {
+    puts: usize,
+    first: Vec<usize>,
+}
+
 /// Hosts while tasks are placed on them, taken off again, and hosts taken away.
 pub(crate) struct Rooms<'a> {
     shapes: &'a [Shape],
@@ -136,18 +142,18 @@ impl<'a> Rooms<'a> {
     }
 
     /// Where things stand, to come back to by `back`.
-    pub(crate) fn mark(&self) -> usize {
-        self.puts.len()
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { puts: self.puts.len(), first: self.first.clone() }
     }
 
-    pub(crate) fn back(&mut self, mark: usize) {
-        for host in self.puts.drain(mark..).rev() {
+    pub(crate) fn back(&mut self, mark: &Mark) {
+        for host in self.puts.drain(mark.puts..).rev() {
             let Some((shape, count)) = self.on[host].pop() else { continue };
             give(&mut self.free[host], &self.shapes[shape].need.array(), count);
             let keep = self.taken[host].len() - self.only[shape].len();
             self.taken[host].truncate(keep);
-            self.first.iter_mut().for_each(|first| *first = host.min(*first));
         }
+        self.first.copy_from_slice(&mark.first);
     }
 
     /// What was placed on the host.
@@ -156,16 +162,13 @@ impl<'a> Rooms<'a> {
     }
 
     /// Hosts on which something was placed since the mark.
-    pub(crate) fn used(&self, mark: usize) -> impl Iterator<Item = usize> + '_ {
-        self.puts[mark..].iter().copied()
+    pub(crate) fn used(&self, mark: &Mark) -> impl Iterator<Item = usize> + '_ {
+        self.puts[mark.puts..].iter().copied()
     }
 
-    /// Takes a host away, or gives it back.
+    /// Takes a host away, or gives it back, after coming `back` to what was before.
     pub(crate) fn gone(&mut self, host: usize, gone: bool) {
         self.gone[host] = gone;
-        if !gone {
-            self.first.iter_mut().for_each(|first| *first = host.min(*first));
-        }
     }
 
     /// Those that few hosts may take, then the largest: by the greatest part that one takes of the most that any host has of
