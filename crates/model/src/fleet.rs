@@ -74,7 +74,7 @@ pub struct ContainerInstance {
     pub connected: bool,
     /// With their values; those without one are empty.
     pub attributes: BTreeMap<String, String>,
-    /// Running and pending.
+    /// Running and pending; where it is drained also those that were told to stop and have not stopped yet.
     pub tasks: u32,
     pub registered: Amounts,
     pub remaining: Amounts,

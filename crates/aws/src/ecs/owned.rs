@@ -128,16 +128,17 @@ impl Ecs {
         let this = self.clone();
         let list = move |_| {
             let this = this.clone();
-            async move { Ok(HashMap::from([((), Arc::new(this.live_tasks().await?))])) }
+            let every = [ecs::DesiredStatus::Running, ecs::DesiredStatus::Stopped];
+            async move { Ok(HashMap::from([((), Arc::new(this.live_tasks(&every).await?))])) }
         };
         self.batches.all_tasks.get((), list).await
     }
 
-    /// Stopped tasks are records and no resources; those on their way there still are.
-    async fn live_tasks(&self) -> PortResult<Vec<Arc<ecs::Task>>> {
+    /// Those that are to be so and have not stopped. Stopped tasks are records and no resources; those on their way there still are.
+    pub(crate) async fn live_tasks(&self, desired: &[ecs::DesiredStatus]) -> PortResult<Vec<Arc<ecs::Task>>> {
         let cluster = &self.core.target.cluster;
         let mut arns = Vec::new();
-        for status in [ecs::DesiredStatus::Running, ecs::DesiredStatus::Stopped] {
+        for status in desired.iter().cloned() {
             let request = self.core.clients.ecs.list_tasks().cluster(cluster).desired_status(status);
             arns.extend(self.list_tasks(request, &format!("tasks of cluster {cluster}")).await?);
         }

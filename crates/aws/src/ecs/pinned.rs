@@ -1,6 +1,6 @@
 //! The cluster's instances, and tasks that are held to some of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use aws_sdk_ecs::types as ecs;
@@ -67,6 +67,18 @@ impl ContainerInstances for Ecs {
             let answer = self.ecs(call, || request.clone().send()).await?;
             super::only_missing(&call, answer.failures())?;
             all.extend(answer.container_instances.unwrap_or_default().iter().map(described));
+        }
+        // ECS's counts leave out tasks that were told to stop, which have connections until their targets are deregistered
+        // (<https://github.com/aws/aws-cdk/issues/13506>).
+        let draining = all.iter_mut().filter(|one| one.status == "DRAINING");
+        let mut draining: HashMap<&str, &mut u32> = draining.map(|one| (one.arn.as_str(), &mut one.tasks)).collect();
+        if !draining.is_empty() {
+            for task in self.live_tasks(&[ecs::DesiredStatus::Stopped]).await? {
+                let instance = task.container_instance_arn.as_deref().unwrap_or_default();
+                if let Some(tasks) = draining.get_mut(instance) {
+                    **tasks += 1;
+                }
+            }
         }
         Ok(all)
     }

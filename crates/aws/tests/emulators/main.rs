@@ -16,6 +16,7 @@ macro_rules! on {
 mod adopted;
 mod credentials;
 mod documents;
+mod draining;
 mod ecs;
 mod edges;
 mod elb;
