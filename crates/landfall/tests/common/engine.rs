@@ -18,11 +18,22 @@ pub(crate) fn socket(state: &Path) -> Option<PathBuf> {
 
 /// Paths name no version of the API: there is none that Docker 29 and Podman 4 both speak.
 fn call(socket: &Path, method: &str, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
-    let stream = UnixStream::connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
-    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
-    let answer = http::exchange(stream, method, path, "engine", &[("Content-Type", content_type)], body)
-        .unwrap_or_else(|e| panic!("{method} {path}: {e}"));
-    (answer.status, answer.body)
+    try_call(socket, method, path, content_type, body)
+        .unwrap_or_else(|e| panic!("{method} {path} at {}: {e}", socket.display()))
+}
+
+/// Of an engine that may die at any time.
+pub(crate) fn try_call(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    content_type: &str,
+    body: &[u8],
+) -> std::io::Result<(u16, String)> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+    let answer = http::exchange(stream, method, path, "engine", &[("Content-Type", content_type)], body)?;
+    Ok((answer.status, answer.body))
 }
 
 /// Podman answers 500 when something vanishes while it is listed: looked at again.
@@ -102,15 +113,58 @@ pub(crate) fn base_image(state: &Path) -> String {
         return name;
     }
     forget_old_images(&socket);
-    // The loader lists what it would load, and does not run the program.
-    let listed = std::process::Command::new(program).env("LD_TRACE_LOADED_OBJECTS", "1").output().unwrap();
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let libraries: Vec<&str> = listed.lines().map(|line| line.split(" (").next().unwrap_or_default()).collect();
-    let context = super::image::context(program, &libraries.join("\n")).unwrap();
+    let context = context(program);
     let path = format!("/build?t={}&rm=1&forcerm=1", encode(&name));
     let (status, body) = call(&socket, "POST", &path, "application/x-tar", &context);
     assert!(status == 200 && !body.contains("\"error"), "the tests' image cannot be built: {status} {body}");
     name
+}
+
+/// A program with the libraries that it needs, as a build context.
+fn context(program: &Path) -> Vec<u8> {
+    // The loader lists what it would load, and does not run the program.
+    let listed = std::process::Command::new(program).env("LD_TRACE_LOADED_OBJECTS", "1").output().unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let libraries: Vec<&str> = listed.lines().map(|line| line.split(" (").next().unwrap_or_default()).collect();
+    super::image::context(program, &libraries.join("\n")).unwrap()
+}
+
+/// An image of the binary under test as engines load it, under this name: for engines that are not the machine's. Without what a debugger
+/// needs, where the machine can take that away.
+pub(crate) fn image_archive(name: &str) -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("landfall");
+    std::fs::copy(super::landfall(), &program).unwrap();
+    let _ = std::process::Command::new("strip").arg(&program).status();
+    let append = |tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o755);
+        tar.append_data(&mut header, path, bytes).unwrap();
+    };
+    let mut layer = tar::Builder::new(Vec::new());
+    for entry in tar::Archive::new(context(&program).as_slice()).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().to_string_lossy().into_owned();
+        if let Some(inside) = path.strip_prefix("root/") {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+            append(&mut layer, inside, &bytes);
+        }
+    }
+    let layer = layer.into_inner().unwrap();
+    let digest = format!("sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&layer)));
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let config = serde_json::json!({
+        "architecture": architecture, "os": "linux", "config": { "Entrypoint": ["/landfall"] },
+        "rootfs": { "type": "layers", "diff_ids": [digest] },
+    });
+    let manifest = serde_json::json!([{ "Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"] }]);
+    let mut archive = tar::Builder::new(Vec::new());
+    append(&mut archive, "manifest.json", manifest.to_string().as_bytes());
+    append(&mut archive, "config.json", config.to_string().as_bytes());
+    append(&mut archive, "layer.tar", &layer);
+    archive.into_inner().unwrap()
 }
 
 /// Images of binaries that were built over before. The engine refuses where one is in use.
