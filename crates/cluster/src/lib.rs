@@ -22,6 +22,8 @@ pub use build::{
 };
 pub use first::{Found, first};
 pub use infra::{Bid, Bounds, Capacity, Compatibility, Fleet, Group, Image, Infra, Metric, Network, OnDemand};
-pub use names::{HEALTH_TASK, LONGEST_NAME, Part, Version, attributes, is_name, labels, owner, stack_name};
+pub use names::{
+    HEALTH_TASK, LABEL_VERSION, LONGEST_NAME, Part, Version, attributes, is_name, labels, owner, stack_name,
+};
 pub use price::Price;
 pub use read::{Loaded, load};

@@ -10,7 +10,7 @@ pub(crate) const LABEL_CLUSTER: &str = "landfall:cluster";
 /// `cluster`, `compute` or `health`.
 pub(crate) const LABEL_PART: &str = "landfall:part";
 /// Of a compute stack, whole.
-pub(crate) const LABEL_VERSION: &str = "landfall:version";
+pub const LABEL_VERSION: &str = "landfall:version";
 
 /// Of a stack's name: `{cluster}-asg-{version}` has 128 characters at most.
 const LONGEST: usize = 128;

@@ -41,13 +41,15 @@ pub struct Loaded {
     pub notes: Vec<String>,
 }
 
-/// `region`: where the cluster is to be, if that is known.
+/// `source`: an `infra.yml`, or a manifest that holds the same under `cluster`. `region`: where the cluster is to be, if that is known.
 ///
 /// # Errors
 /// Every problem that could be found, warnings included, sorted by place; at least one is an error.
 pub fn load(source: SourceFile, region: Option<&str>) -> Result<Loaded, (SourceFile, Vec<Diagnostic>)> {
     let (reader, node) = Reader::open(source, CODES)?;
     let root = Map::root(&reader, &node);
+    // No infra.yml has these: a manifest has it all under a key of its own.
+    let root = if root.has("project") || root.has("services") { root.map(landfall_manifest::CLUSTER) } else { root };
     let mut read = Read { reader: &reader, region, notes: Vec::new() };
     let infra = read.infra(&root);
     let notes = read.notes;

@@ -429,6 +429,38 @@ fn a_cluster_is_checked_and_made_into_templates_without_aws() {
 }
 
 #[test]
+fn a_cluster_may_be_a_part_of_the_manifest() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |cluster: &str| {
+        let service = "services: {web: {cpu: 256, memory: 512, containers: {web: {image: nginx}}}}";
+        std::fs::write(directory.path().join("landfall.yml"), format!("project: shop\n{service}\n{cluster}")).unwrap();
+    };
+    let ends = |arguments: &[&str], code: i32| {
+        let output = landfall(directory.path(), arguments);
+        let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        told
+    };
+    write("");
+    ends(&["cluster", "check"], 66);
+    let fleets =
+        "{spot_fleets: [{name: main, min_weight: 0, max_weight: 2, bids: [{instance_type: t3.small, price: 0.01}]}]}";
+    write(&format!("cluster: {{cluster: {{name: web, keypair: '${{KEY}}'}}, ec2_instances: {fleets}}}\n"));
+    assert!(ends(&["check"], 65).contains("keypair"), "a variable is none there");
+    write(&format!("cluster: {{cluster: {{name: web}}, ec2_instances: {fleets}}}\n"));
+    assert!(ends(&["check"], 0).contains("landfall.yml is valid: project shop"));
+    assert!(ends(&["cluster", "check"], 0).contains("landfall.yml is valid: cluster web"));
+    assert!(ends(&["cluster", "template", "compute", "--version", "1"], 0).contains("ECS_CLUSTER=web"));
+    write(&format!("cluster: {{cluster: {{nam: web}}, ec2_instances: {fleets}}}\n"));
+    let told = ends(&["check"], 65);
+    assert!(told.contains("unknown key `cluster.cluster.nam`") && told.contains("landfall.yml:3"), "{told}");
+    // A file of its own comes first.
+    std::fs::write(directory.path().join("infra.yml"), format!("cluster: {{name: own}}\nec2_instances: {fleets}\n"))
+        .unwrap();
+    assert!(ends(&["cluster", "check"], 0).contains("infra.yml is valid: cluster own"));
+}
+
+#[test]
 fn cluster_cost_and_simulation_ask_nobody() {
     let dir = directory();
     let output =

@@ -64,6 +64,8 @@ pub(crate) struct Manifest {
     pub ci: Option<Ci>,
     /// Ways of a release from environment to environment, by name.
     pub pipelines: Map<Pipeline>,
+    /// A cluster of EC2 and Spot instances for `landfall cluster`: what an `infra.yml` holds. docs/clusters.md lists the keys.
+    pub cluster: Map<serde_json::Value>,
 }
 
 /// A repository that may ask for environments.

@@ -52,6 +52,9 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
 }
 
+/// The key under which a manifest has what is in an `infra.yml` elsewhere.
+pub const CLUSTER: &str = "cluster";
+
 /// As [`load_with`], for a manifest that needs no other file: one that does has an error.
 ///
 /// # Errors
@@ -72,6 +75,8 @@ pub fn load_with(
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let finish = |found| diagnostic::finish(found, &source.text);
     let (mut tree, mut found) = tree::parse(&source.text).map_err(finish)?;
+    // What a cluster is, is read by whoever reads infra.yml: its variables are CloudFormation's.
+    tree.remove(CLUSTER);
     interpolate::interpolate(&mut tree, &source.text, vars, &mut found);
     let Some(value) = shape::walk_root(&tree, &mut found) else { return Err(finish(found)) };
     let manifest: authored::Manifest = match serde_json::from_value(value) {

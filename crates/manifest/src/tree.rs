@@ -65,6 +65,13 @@ impl Node {
         }
     }
 
+    /// Without this key, where it is a map.
+    pub(crate) fn remove(&mut self, name: &str) {
+        if let Data::Map(entries) = &mut self.data {
+            entries.retain(|(key, _)| key.text != name);
+        }
+    }
+
     pub fn is_null(&self) -> bool {
         matches!(&self.data, Data::Scalar(s) if s.plain && !s.interpolated && !s.failed
             && matches!(s.text.as_str(), "" | "~" | "null" | "Null" | "NULL"))

@@ -54,6 +54,25 @@ fn made(text: &str) -> Template {
     compute(&infra, &version("0a1b2c3"), &around).unwrap()
 }
 
+/// Under `cluster` of a manifest stands what stands in the file, and problems have their places there.
+#[test]
+fn a_manifest_has_the_same() {
+    let under = |text: &str| {
+        let own: String = text.lines().filter(|line| *line != "---").map(|line| format!("  {line}\n")).collect();
+        format!("project: shop\nservices: {{}}\ncluster:\n{own}")
+    };
+    for text in [BASE, REGRESSION, COOKIECUTTER, README, SEVERAL, FLEETS, MANAGED] {
+        assert_eq!(infra(&under(text)), infra(text));
+    }
+    let wrong = refused(&under(&SEVERAL.replace("max_weight", "max_wieght")));
+    assert!(
+        wrong.contains("unknown key `cluster.ec2_instances.spot_fleets") && wrong.contains("did you mean"),
+        "{wrong}"
+    );
+    let none = refused("project: shop\nservices: {}\n");
+    assert!(none.contains("`cluster.cluster` is missing"), "{none}");
+}
+
 /// What `init` writes is read without a complaint, and made into stacks.
 #[test]
 fn a_first_file_loads() {

@@ -6,6 +6,9 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use crate::env_vars;
 
+/// Where nobody names another file.
+pub(crate) const INFRA: &str = "infra.yml";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
     /// Check infra.yml: every problem with its place, and what is taken where it says nothing
@@ -122,8 +125,8 @@ pub(crate) enum ClusterOnAwsCommand {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ValuesArgs {
-    /// The file that says what the cluster is
-    #[arg(long, value_name = "FILE", default_value = "infra.yml", env = env_vars::VALUES_FILE, value_hint = ValueHint::FilePath, hide_env_values = true)]
+    /// The file that says what the cluster is: an infra.yml, or a manifest with a `cluster`; without either name, the one that is there
+    #[arg(long, value_name = "FILE", default_value = INFRA, env = env_vars::VALUES_FILE, value_hint = ValueHint::FilePath, hide_env_values = true)]
     pub(crate) values: PathBuf,
 }
 

@@ -87,6 +87,17 @@ pub(crate) fn from(source: &SourceFile) -> Result<Loaded, Vec<Diagnostic>> {
     landfall_manifest::load_with(source, &|name| std::env::var(name).ok(), &landfall_manifest::read_text)
 }
 
+/// As [`from`], with what is wrong with its cluster, which no other command but those for clusters looks at.
+fn checked(source: &SourceFile) -> Result<Loaded, Vec<Diagnostic>> {
+    let cluster = super::cluster::of_manifest(source);
+    let failed = cluster.iter().any(|problem| problem.severity == Severity::Error);
+    match from(source) {
+        Ok(loaded) if !failed => Ok(Loaded { warnings: [loaded.warnings, cluster].concat(), ..loaded }),
+        Ok(loaded) => Err([loaded.warnings, cluster].concat()),
+        Err(problems) => Err([problems, cluster].concat()),
+    }
+}
+
 pub(crate) fn check(config: &Path, printer: &Printer) -> CliResult<ExitCode> {
     if let Some(source) = ecspresso_project(config) {
         let app = ecspresso::app(&source, printer)?;
@@ -98,7 +109,7 @@ pub(crate) fn check(config: &Path, printer: &Printer) -> CliResult<ExitCode> {
         printer.note(format_args!("{} is valid: an ecspresso project, {}", source.path, app.project));
         return Ok(ExitCode::Ok);
     }
-    let Read { source, result, missing } = Read::of(config, from);
+    let Read { source, result, missing } = Read::of(config, checked);
     let (problems, loaded) = match &result {
         Ok(loaded) => (&loaded.warnings, Some(loaded)),
         Err(problems) => (problems, None),

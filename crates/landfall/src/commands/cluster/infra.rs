@@ -23,10 +23,37 @@ fn missing(path: &Path) -> CliError {
         .hint("`landfall cluster init` writes a first one; --values or VALUES_FILE names another place")
 }
 
+/// The file that is meant: where there is no infra.yml, and nobody named another one, the manifest beside it that has a `cluster`.
+fn meant(path: &Path) -> PathBuf {
+    let manifest = path.with_file_name("landfall.yml");
+    let unnamed = path == Path::new(crate::cli::cluster::INFRA) && !path.exists();
+    match unnamed && landfall_manifest::read_file(&manifest).is_ok_and(|source| has_cluster(&source)) {
+        true => manifest,
+        false => path.to_path_buf(),
+    }
+}
+
+fn has_cluster(source: &SourceFile) -> bool {
+    let key = landfall_manifest::CLUSTER;
+    source.text.lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':')))
+}
+
+/// What is wrong with the cluster of a manifest; nothing where it has none.
+pub(crate) fn of_manifest(source: &SourceFile) -> Vec<landfall_manifest::Diagnostic> {
+    if !has_cluster(source) {
+        return Vec::new();
+    }
+    match landfall_cluster::load(source.clone(), env_vars::region().as_deref()) {
+        Ok(loaded) => loaded.warnings,
+        Err((_, problems)) => problems,
+    }
+}
+
 pub(super) fn check(args: &ValuesArgs, printer: &Printer) -> CliResult<ExitCode> {
-    let read = read(&args.values);
+    let path = meant(&args.values);
+    let read = read(&path);
     if read.missing {
-        return Err(missing(&args.values));
+        return Err(missing(&path));
     }
     let (source, loaded) = (&read.source, read.result.as_ref().ok());
     let problems = match &read.result {
@@ -70,7 +97,7 @@ pub(super) struct Open {
 impl Open {
     /// Its problems and notes are printed here.
     pub(super) fn of(args: &ValuesArgs, printer: &Printer) -> CliResult<Self> {
-        let path = &args.values;
+        let path = &meant(&args.values);
         let (loaded, source) = read(path).needed("landfall cluster check", || missing(path), printer)?;
         warned(&loaded.warnings, &source, printer);
         tell(&loaded.notes, printer);

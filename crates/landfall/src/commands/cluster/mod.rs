@@ -12,6 +12,8 @@ mod template;
 
 use landfall_scaler::price::{PriceError, Prices};
 
+pub(super) use self::infra::of_manifest;
+
 use crate::cli::cluster::{ClusterCommand, ClusterOnAwsCommand, PricesArgs};
 use crate::error::{CliError, CliResult, not_found};
 use crate::exit::ExitCode;
