@@ -173,8 +173,8 @@ fn every_statement_is_one_that_iam_takes() {
 }
 
 /// CloudFormation is asked for exports that an ecspresso project's templates name, and EC2, ECS and others for what a cluster of infra.yml is
-/// in and for its instances: no manifest has either. Alarms by pipelines alone (below).
-const UNUSED: [&str; 24] = [
+/// in and for its instances: no manifest has either. Alarms by pipelines alone (below). Who subscribes to a topic is a person, once.
+const UNUSED: [&str; 25] = [
     "autoscaling:CreateOrUpdateTags",
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeScalingActivities",
@@ -197,6 +197,7 @@ const UNUSED: [&str; 24] = [
     "ecs:DescribeContainerInstances",
     "ecs:ListContainerInstances",
     "ecs:UpdateContainerInstancesState",
+    "sns:Subscribe",
     "sts:AssumeRole",
     "sts:GetCallerIdentity",
 ];

@@ -446,7 +446,7 @@ fn a_cluster_may_be_a_part_of_the_manifest() {
     let fleets =
         "{spot_fleets: [{name: main, min_weight: 0, max_weight: 2, bids: [{instance_type: t3.small, price: 0.01}]}]}";
     write(&format!("cluster: {{cluster: {{name: web, keypair: '${{KEY}}'}}, ec2_instances: {fleets}}}\n"));
-    assert!(ends(&["check"], 65).contains("keypair"), "a variable is none there");
+    assert!(ends(&["check"], 0).contains("landfall.yml is valid"), "a variable is none there");
     write(&format!("cluster: {{cluster: {{name: web}}, ec2_instances: {fleets}}}\n"));
     assert!(ends(&["check"], 0).contains("landfall.yml is valid: project shop"));
     assert!(ends(&["cluster", "check"], 0).contains("landfall.yml is valid: cluster web"));

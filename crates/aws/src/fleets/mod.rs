@@ -213,8 +213,8 @@ impl Fleets for AwsFleets {
             return self.end(instance).await;
         }
         let family = Family::AutoScalingWrite;
-        let action = "TerminateInstanceInAutoScalingGroup";
-        let call = Call { service: "autoscaling", action, family, resource: instance };
+        let call =
+            Call { service: "autoscaling", action: "TerminateInstanceInAutoScalingGroup", family, resource: instance };
         let fewer = if left.is_some() { "true" } else { "false" };
         let fields = form([("InstanceId", instance), ("ShouldDecrementDesiredCapacity", fewer)]);
         match self.ask(call, AUTO_SCALING, &fields).await {

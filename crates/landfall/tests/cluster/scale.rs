@@ -17,7 +17,7 @@ ec2_instances:
       min_weight: 0
       max_weight: 3
       task_threshold_out: 0
-      task_threshold_in: 0
+      task_threshold_in: 1
       bids: [{instance_type: t3.large, price: 0.05}]
 ";
 
