@@ -15,6 +15,7 @@ impl Ecs {
         let newest: BTreeSet<String> = services.iter().filter_map(|one| primary(one)?.id.clone()).collect();
         let services: Vec<ServiceLoad> = services.iter().filter(|one| on_instances(one)).map(|one| load(one)).collect();
         let request = self.core.clients.ecs.list_tasks().cluster(&self.core.target.cluster);
+        let request = request.desired_status(ecs::DesiredStatus::Running);
         let tasks = match services.is_empty() {
             // Also of a cluster that is not there.
             true if self.listed(ecs::ContainerInstanceStatus::Active).await?.is_empty() => Vec::new(),

@@ -1,6 +1,10 @@
-"""A service of one container on instances, made or changed: `service.py CLUSTER DESIRED MEMORY`."""
+"""A service of one container on instances, made or changed, some time after the last change: `service.py CLUSTER DESIRED MEMORY`.
+
+It ends when no more tasks run than are desired, and no group is in its cooldown.
+"""
 
 import sys
+import time
 
 import boto3
 
@@ -11,3 +15,9 @@ if not ecs.describe_services(cluster=cluster, services=["app"])["services"]:
     ecs.register_task_definition(family="app", containerDefinitions=[container])
     ecs.create_service(cluster=cluster, serviceName="app", taskDefinition="app", desiredCount=desired, launchType="EC2")
 ecs.update_service(cluster=cluster, service="app", desiredCount=desired)
+while ecs.describe_services(cluster=cluster, services=["app"])["services"][0]["runningCount"] > desired:
+    time.sleep(0.1)
+scaling = boto3.client("autoscaling")
+over = dict(ResourceType="auto-scaling-group", Key="landfall:next-permitted", Value="0", PropagateAtLaunch=False)
+names = [group["AutoScalingGroupName"] for group in scaling.describe_auto_scaling_groups()["AutoScalingGroups"]]
+scaling.create_or_update_tags(Tags=[dict(over, ResourceId=name) for name in names])

@@ -1,7 +1,8 @@
 """moto with what it lacks of AWS for a cluster that rolls: `agents.py PORT`, run by moto's own Python.
 
 - Stacks that are made by change sets have outputs, exports and imports; an executed change set is gone.
-- A group whose bounds change keeps the instances that fit: moto makes another group.
+- A group that is changed keeps the instances that fit: moto makes another group.
+- Instances of a group of mixed types are of its first type: moto's are of none.
 - ECS's agent: each instance that runs is registered with the cluster, and with the attributes, that its user data says; one that is
   terminated is registered no more. moto starts no agents.
 - RunTask holds to `attribute:NAME == VALUE`; tasks run until they are stopped.
@@ -56,11 +57,23 @@ def resized(cls, original_resource, new_resource_name, cloudformation_json, acco
     group = original_resource
     group.min_size, group.max_size = int(properties["MinSize"]), int(properties["MaxSize"])
     group.set_desired_capacity(min(max(len(group.instance_states), group.min_size), group.max_size))
+    tags = properties.get("Tags", [])
+    named = {tag["Key"] for tag in tags}
+    group.tags = tags + [tag for tag in group.tags if tag["Key"] not in named]
     return group
 
 
 FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(resized)
 
+typed = FakeAutoScalingGroup.instance_type.fget
+
+
+def mixed(self):
+    overrides = (self.mixed_instances_policy or {}).get("LaunchTemplate", {}).get("Overrides", [])
+    return typed(self) or next((one["InstanceType"] for one in overrides), "")
+
+
+FakeAutoScalingGroup.instance_type = property(mixed)
 told = EC2ContainerServiceResponse.run_task
 pinned = threading.local()
 

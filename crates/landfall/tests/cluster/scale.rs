@@ -12,6 +12,7 @@ const INFRA: &str = "cluster:
   name: web
   availability_zones: [us-west-2a]
 ec2_instances:
+  ebs_mounts: [{name: root, device_name: /dev/xvda, size: 30}]
   spot_fleets:
     - name: main
       min_weight: 0
@@ -91,7 +92,7 @@ fn a_fleet_grows_for_what_waits_and_goes_to_nothing() {
         if there == [is("one", "active", 3)] { Ok(()) } else { Err(format!("{there:?}")) }
     });
     world.service(0);
-    eventually("no instances", Duration::from_secs(60), || {
+    eventually("no instances", Duration::from_secs(100), || {
         let there = world.versions();
         if there == [is("one", "active", 0)] { Ok(()) } else { Err(format!("{there:?}")) }
     });
