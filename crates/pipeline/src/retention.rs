@@ -1,5 +1,6 @@
 //! Which finished runs may be forgotten. Never one that is alive, never the newest of a pipeline (numbers go on from them, and older
-//! runs that wait are superseded by them), and never one that says what an environment runs.
+//! runs that wait are superseded by them), and never one that says what an environment runs: the last that passed it, and whichever
+//! brought what is live there, however it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,8 +44,8 @@ impl Remains {
     }
 }
 
-/// `all`: every run that there is.
-pub fn gone(all: &[Remains], now: Timestamp, retention: Retention) -> Vec<RunId> {
+/// `all`: every run that there is. `live`: those that brought what environments run now.
+pub fn gone(all: &[Remains], live: &BTreeSet<RunId>, now: Timestamp, retention: Retention) -> Vec<RunId> {
     let mut newest: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
     let mut alive: BTreeMap<&str, u64> = BTreeMap::new();
     let mut runs: BTreeMap<&str, (Timestamp, &RunId)> = BTreeMap::new();
@@ -70,6 +71,7 @@ pub fn gone(all: &[Remains], now: Timestamp, retention: Retention) -> Vec<RunId>
             && behind >= retention.newest.max(1)
             && alive.get(one.pipeline.as_str()).is_none_or(|oldest| one.seq < *oldest)
             && !stays.contains(&one.id)
+            && !live.contains(&one.id)
     };
     all.iter().filter(may_go).map(|one| one.id.clone()).collect()
 }
@@ -97,7 +99,12 @@ mod tests {
     }
 
     fn names(all: &[Remains], now: i64, days: u32, newest: usize) -> Vec<String> {
-        gone(all, at(now), Retention { days, newest }).into_iter().map(|id| id.0).collect()
+        names_but(&[], all, now, days, newest)
+    }
+
+    fn names_but(live: &[&str], all: &[Remains], now: i64, days: u32, newest: usize) -> Vec<String> {
+        let live = live.iter().map(|id| RunId::new(*id)).collect();
+        gone(all, &live, at(now), Retention { days, newest }).into_iter().map(|id| id.0).collect()
     }
 
     #[test]
@@ -126,6 +133,8 @@ mod tests {
         ];
         // prod has what #1 brought; staging what the hotfix did.
         assert_eq!(names(&all, 100, 10, 1), ["main-2", "main-3"]);
+        // What #3 brought into staging is live there, although it came to a bad end.
+        assert_eq!(names_but(&["main-3"], &all, 100, 10, 1), ["main-2"]);
     }
 
     #[test]

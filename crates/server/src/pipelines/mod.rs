@@ -272,6 +272,8 @@ pub(crate) async fn run(service: &Service, cancel: &CancellationToken) {
     let mut wakes: BTreeMap<RunId, Timestamp> = BTreeMap::new();
     let mut look = tokio::time::interval(LOOK_AGAIN);
     let mut forgets = tokio::time::interval(forget::EVERY);
+    // Beside the runs: it asks AWS what stacks run.
+    let mut forgetting: JoinSet<()> = JoinSet::new();
     loop {
         let now = inner.clock.now();
         for id in inner.pipelines.live() {
@@ -305,7 +307,11 @@ pub(crate) async fn run(service: &Service, cancel: &CancellationToken) {
             },
             _ = changed.changed() => dirty = true,
             _ = look.tick() => dirty = true,
-            _ = forgets.tick() => forget::forget(inner).await,
+            Some(_) = forgetting.join_next() => {}
+            _ = forgets.tick(), if forgetting.is_empty() => {
+                let service = service.clone();
+                forgetting.spawn(async move { forget::forget(&service.inner).await });
+            }
             () = tokio::time::sleep(pause) => {}
         }
         if dirty {

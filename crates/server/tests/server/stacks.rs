@@ -14,7 +14,7 @@ use landfall_testkit::stacks::FakeStacks;
 use crate::pipelines::{COMMIT, decide, locked, pipeline, reaches, rig as plain, run, show};
 use crate::rig::{Rig, Server, eventually};
 
-const STACK: &str = "my-project-prod";
+pub(crate) const STACK: &str = "my-project-prod";
 pub(crate) const OTHER: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432";
 const ANY: Work = Work::Stack { allow_replacement: false, allow_deletion: false };
 

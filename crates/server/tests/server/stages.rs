@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+use landfall_model::Timestamp;
 use landfall_model::app::ImageSource;
 use landfall_model::inventory::{TAG_ENVIRONMENT, Tags};
 use landfall_model::pipeline::{OnFailure, TaskWork, Trigger, Work};
 use landfall_model::strategy::{LifecycleAction, LifecycleHook, LifecycleStage, TimeoutAction};
 use landfall_model::task::{ContainerDefinition, ContainerSettings, TaskDefinition};
+use landfall_pipeline::retention::Retention;
 use landfall_pipeline::{RunState, RunView, Signal, StageState};
 use landfall_ports::orchestrator::PutService;
+use landfall_ports::store::Store as _;
 use landfall_server::ControlError;
 use landfall_server::pipelines::{PipelineRequest, PipelineResponse};
 use serde_json::json;
@@ -16,7 +20,7 @@ use serde_json::json;
 use crate::deploy::{ask, image};
 use crate::pipelines::{COMMIT, Told, approval, decide, pipeline, reaches, rig, run, show, stage};
 use crate::rig::{Rig, Server, eventually};
-use crate::stacks::{OTHER, begin_of, image as pinned, rig as stacked};
+use crate::stacks::{OTHER, STACK, begin_of, image as pinned, rig as stacked};
 
 /// A task is of one service, and its environment has two.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,6 +132,55 @@ async fn images_have_passed_a_stack_once_its_stage_has() {
     let server = rig.start().await;
     reaches(&server, &run(&server).await.id, RunState::Passed).await;
     waits(&server, &begin_of(&server, "next", COMMIT).await).await;
+    server.stop().await;
+}
+
+/// A failed run whose images a stack still runs is not forgotten: else they would look as if somebody had applied them by hand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_that_a_stack_still_runs_is_remembered() {
+    let (mut rig, stacks) = stacked();
+    let told = Arc::new(Told::default());
+    rig.outside = told.clone();
+    told.broken.lock().unwrap().insert("http://balancer.example.com/".to_owned());
+    let verify = landfall_model::probe::Verify { deadline: 1, ..Default::default() };
+    rig.app.environments.get_mut("prod").unwrap().verify = Some(verify);
+    let main = rig.app.pipelines.get_mut("main").unwrap();
+    let mut next = main.clone();
+    main.stages.remove(0);
+    (main.stages[0].approval, main.stages[0].on_failure) = (None, OnFailure::Stop);
+    next.name = "next".to_owned();
+    next.stages.truncate(1);
+    next.stages[0].requires.passed = vec!["prod".to_owned()];
+    rig.app.pipelines.insert("next".to_owned(), next);
+    let server = rig.start().await;
+    // The second brings what the first did, and is the one that is remembered.
+    let mut brought = Vec::new();
+    for _ in 0..2 {
+        brought.push(reaches(&server, &run(&server).await.id, RunState::Failed).await.id);
+    }
+    // Later ones of the pipeline never get as far: their image is never pushed.
+    let mut last = None;
+    for _ in 0..2 {
+        let begun = begin_of(&server, "main", &"3".repeat(40)).await;
+        let cancel = Signal::Cancel { by: "cli:carl".to_owned(), comment: None };
+        pipeline(&server, PipelineRequest::Signal { run: begun.id.to_string(), signal: cancel }).await.unwrap();
+        last = Some(begun.id);
+    }
+    server.stop().await;
+
+    rig.runs = Some(Retention { days: 30, newest: 1 });
+    rig.clock.set(Timestamp::now() + SignedDuration::from_hours(24 * 31));
+    let kept = [last.clone().unwrap(), brought[1].clone()];
+    let server = rig.start().await;
+    eventually("the others are gone", async || (rig.mem.runs(10).await.unwrap() == kept).then_some(())).await;
+    waits(&server, &begin_of(&server, "next", COMMIT).await).await;
+    server.stop().await;
+
+    // What somebody else has put in its place is theirs, and the failure says nothing any more.
+    stacks.touch(STACK, |state| drop(state.parameters.insert("AppAppImage".to_owned(), pinned(OTHER))));
+    rig.clock.set(Timestamp::now() + SignedDuration::from_hours(24 * 63));
+    let server = rig.start().await;
+    eventually("it is gone too", async || (!rig.mem.runs(10).await.unwrap().contains(&brought[1])).then_some(())).await;
     server.stop().await;
 }
 

@@ -10,11 +10,13 @@
 
 mod apply;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use landfall_model::Timestamp;
 use landfall_model::app::LongLivedEnvironment;
 use landfall_model::cloudformation::StackState;
+use landfall_model::ids::RunId;
 use landfall_model::pipeline::Stage;
 use landfall_model::stack::stack_name;
 use landfall_pipeline::{Run, RunView, Shown, StageState, StageView};
@@ -290,6 +292,36 @@ fn brought<'a>(
     let stages = view.stages.iter().filter(move |stage| stage.environment == environment);
     let entered = stages.filter_map(|stage| Some((stage, stage.shown.as_ref()?)));
     entered.filter(|(_, shown)| images.iter().all(|(who, image)| shown.images.get(who) == Some(image)))
+}
+
+/// Runs that retention keeps because stacks run what they brought, well or not: a failure that is forgotten would make its images look as if
+/// somebody had applied them by hand. Of a stack that cannot be looked at, or changes and may yet go back, all that ever entered it.
+pub(super) async fn spoken_for(inner: &Inner) -> BTreeSet<RunId> {
+    let mut all = BTreeSet::new();
+    for environment in inner.app.environments.values().filter(|one| one.stack.is_some()) {
+        let name = environment.name.as_str();
+        let found = live(inner, environment).await;
+        // Afterwards, so that whoever holds it by now is seen.
+        let views = inner.pipelines.views();
+        let is_held = inner.pipelines.runs().values().any(|known| known.run.holds() == Some(name));
+        let entered = |images: &BTreeMap<String, String>| -> Vec<(bool, Timestamp, RunId)> {
+            let own = |view: &RunView| {
+                let passed = brought(view, name, images).map(|(stage, _)| stage.state == StageState::Passed).max()?;
+                Some((passed, view.created_at, view.id.clone()))
+            };
+            views.iter().filter_map(own).collect()
+        };
+        match &found {
+            Ok(None) if !is_held => {}
+            Ok(Some(live)) if !is_held && matches!(phase(Some(live)), Phase::Steady { .. }) => {
+                let images = running(inner, environment, live);
+                // Of several the one that passed, else the last. Without any image as a parameter nothing is judged by what runs.
+                all.extend(entered(&images).into_iter().max().filter(|_| !images.is_empty()).map(|(.., id)| id));
+            }
+            _ => all.extend(entered(&BTreeMap::new()).into_iter().map(|(.., id)| id)),
+        }
+    }
+    all
 }
 
 /// What the stack says that it runs, and which run brought that.
