@@ -226,10 +226,8 @@ fn text_of(output: &Output) -> String {
 #[test]
 fn a_failure_is_told_by_its_root_cause_and_never_as_success() {
     let world = World::new();
-    let breaker = "Resource handler returned message: \"Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'.\" \
-                   (RequestToken: 0a, HandlerErrorCode: GeneralServiceException)";
     // The first creation: nothing is left but a stack that must go.
-    world.script("shop-dev", &json!({"fail": {"WebService": breaker}}));
+    world.script("shop-dev", &json!({"fail": {"WebService": BREAKER}}));
     let told = world.apply(
         "dev",
         1,
@@ -246,7 +244,7 @@ fn a_failure_is_told_by_its_root_cause_and_never_as_success() {
     world.apply("dev", 1, 0, &[]);
 
     // A change: what ran before runs again.
-    world.script("shop-dev", &json!({"fail": {"WebService": breaker}}));
+    world.script("shop-dev", &json!({"fail": {"WebService": BREAKER}}));
     world.apply("dev", 2, 3, &["WebService (AWS::ECS::Service): Error occurred", "what ran before runs again"]);
     let parameters = &world.stack("shop-dev").unwrap()["Parameters"];
     assert_eq!(parameters[0]["ParameterValue"], image(1));
@@ -259,7 +257,7 @@ fn a_failure_is_told_by_its_root_cause_and_never_as_success() {
     );
 
     // A rollback that fails too, and the ways out of it.
-    let stuck = json!({"fail": {"WebService": breaker}, "rollback_fails": {"WebService": "cluster is gone"}});
+    let stuck = json!({"fail": {"WebService": BREAKER}, "rollback_fails": {"WebService": "cluster is gone"}});
     world.script("shop-dev", &stuck);
     world.apply("dev", 2, 4, &["in the way: WebService", "cluster is gone", "and so did its rollback"]);
     world.apply("dev", 1, 73, &["is stuck: a change failed, and so did its rollback"]);
@@ -276,36 +274,56 @@ fn a_failure_is_told_by_its_root_cause_and_never_as_success() {
     assert_eq!(world.change_sets("shop-dev"), 0);
 }
 
+const BREAKER: &str = "Resource handler returned message: \"Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'.\" \
+                       (RequestToken: 0a, HandlerErrorCode: GeneralServiceException)";
+
+/// The service of `shop-dev`, whose tasks end as soon as they have begun.
+struct Crashing<'a>(&'a World);
+
+impl<'a> Crashing<'a> {
+    const ARN: &'static str = "arn:aws:ecs:us-east-1:123456789012:service/shop-dev/shop-dev-web";
+
+    fn new(world: &'a World) -> Self {
+        let one = Self(world);
+        one.ecs("CreateCluster", json!({"clusterName": "shop-dev"}));
+        world.aws.fake.call("logs", "CreateLogGroup", json!({"logGroupName": "/ecs/shop-dev-web"})).unwrap();
+        let exits = json!({"image": "bad", "exits": 3, "exits_after": 10, "logs": ["booting", "no DATABASE_URL"]});
+        world.aws.fake.script("POST", "images", &exits).unwrap();
+        let options = json!({"awslogs-group": "/ecs/shop-dev-web", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "web"});
+        let app = json!({
+            "name": "app", "image": "bad", "essential": true, "memory": 64,
+            "logConfiguration": {"logDriver": "awslogs", "options": options}
+        });
+        one.ecs("RegisterTaskDefinition", json!({"family": "shop-dev-web", "containerDefinitions": [app]}));
+        one
+    }
+
+    fn ecs(&self, operation: &str, input: Value) {
+        self.0.aws.fake.call("ecs", operation, input).unwrap();
+    }
+
+    /// Once the stack is in that state.
+    fn comes_when(&self, status: &str) {
+        eventually(status, Duration::from_secs(20), || match self.0.status("shop-dev").as_str() {
+            found if found == status => Ok(()),
+            other => Err(other.to_owned()),
+        });
+        let create = json!({"cluster": "shop-dev", "serviceName": "shop-dev-web", "taskDefinition": "shop-dev-web", "desiredCount": 1});
+        self.ecs("CreateService", create);
+    }
+}
+
 /// CloudFormation says that the service did not come up; ECS knows why, for as long as the service is there.
 #[test]
 fn a_service_that_did_not_come_up_is_told_by_its_tasks() {
     let world = World::new();
-    let ecs = |operation: &str, input: Value| world.aws.fake.call("ecs", operation, input).unwrap();
-    ecs("CreateCluster", json!({"clusterName": "shop-dev"}));
-    world.aws.fake.call("logs", "CreateLogGroup", json!({"logGroupName": "/ecs/shop-dev-web"})).unwrap();
-    let exits = json!({"image": "bad", "exits": 3, "exits_after": 10, "logs": ["booting", "no DATABASE_URL"]});
-    world.aws.fake.script("POST", "images", &exits).unwrap();
-    let options =
-        json!({"awslogs-group": "/ecs/shop-dev-web", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "web"});
-    let app = json!({
-        "name": "app", "image": "bad", "essential": true, "memory": 64,
-        "logConfiguration": {"logDriver": "awslogs", "options": options}
-    });
-    ecs("RegisterTaskDefinition", json!({"family": "shop-dev-web", "containerDefinitions": [app]}));
-    let service = "arn:aws:ecs:us-east-1:123456789012:service/shop-dev/shop-dev-web";
-    let breaker = "Resource handler returned message: \"Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'.\" \
-                   (RequestToken: 0a, HandlerErrorCode: GeneralServiceException)";
-    let script = json!({"fail": {"WebService": breaker}, "physical": {"WebService": service}, "step_ms": 2000});
+    let service = Crashing::new(&world);
+    let script = json!({"fail": {"WebService": BREAKER}, "physical": {"WebService": Crashing::ARN}, "step_ms": 2000});
     world.script("shop-dev", &script);
     let given = format!("app={}", image(1));
     let mut command = world.aws.landfall(&["stack", "apply", "dev", "--image", &given, "--output", "json"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    eventually("it is under way", Duration::from_secs(20), || match world.status("shop-dev").as_str() {
-        "CREATE_IN_PROGRESS" => Ok(()),
-        other => Err(other.to_owned()),
-    });
-    let create = json!({"cluster": "shop-dev", "serviceName": "shop-dev-web", "taskDefinition": "shop-dev-web", "desiredCount": 1});
-    ecs("CreateService", create);
+    service.comes_when("CREATE_IN_PROGRESS");
     let output = child.wait_with_output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
@@ -322,6 +340,47 @@ fn a_service_that_did_not_come_up_is_told_by_its_tasks() {
     let behind = &told["root"]["behind"]["service"];
     assert_eq!(behind["why"], "Essential container in task exited (app, exit code 3)", "{told}");
     assert_eq!(behind["lines"], json!(["app: exit code 3", "app | booting", "app | no DATABASE_URL"]), "{told}");
+    // The service is there in ECS still: what could not be made is explained also afterwards.
+    let (_, said) = world.ends(&["stack", "recover", "dev"], 77, &["all that can be done with it is to delete it"]);
+    assert!(said.contains("WebService (AWS::ECS::Service"), "{said}");
+    assert!(said.contains("because: app | no DATABASE_URL"), "{said}");
+}
+
+/// What a stack waits for, and what stands in the way of its rollback, `recover` explains as `apply` does, before anything is done.
+#[test]
+fn a_stuck_service_is_told_by_its_tasks_before_anything_is_done() {
+    let world = World::new();
+    let service = Crashing::new(&world);
+    world.script("shop-dev", &json!({"physical": {"WebService": Crashing::ARN}}));
+    world.apply("dev", 1, 0, &[]);
+    let script = json!({
+        "fail": {"WebService": BREAKER}, "rollback_fails": {"WebService": "the service does not become stable"}, "step_ms": 4000
+    });
+    world.script("shop-dev", &script);
+    let given = format!("app={}", image(2));
+    let mut command = world.aws.landfall(&["stack", "apply", "dev", "--image", &given]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    service.comes_when("UPDATE_IN_PROGRESS");
+    let why = "because: Essential container in task exited (app, exit code 3)";
+    eventually("it says why it waits", Duration::from_secs(30), || {
+        let output = world.run(&["stack", "recover", "dev"]);
+        let said = text(&output.stderr);
+        (said.contains("waits for") && said.contains("WebService (AWS::ECS::Service") && said.contains(why))
+            .then_some(())
+            .ok_or(said)
+    });
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    let executed = world.executed();
+    let says =
+        ["could not be rolled back because of", "the service does not become stable", why, "app | no DATABASE_URL"];
+    world.ends(&["stack", "recover", "dev"], 77, &says);
+    let told = world.json(&["stack", "recover", "dev"], 77);
+    let blocker = &told["blocking"][0];
+    assert_eq!((&told["way"], &blocker["resource"]), (&json!("continue_rollback"), &json!("WebService")), "{told}");
+    let lines = json!(["app: exit code 3", "app | booting", "app | no DATABASE_URL"]);
+    assert_eq!(blocker["behind"]["service"]["lines"], lines, "{told}");
+    assert_eq!((world.status("shop-dev").as_str(), world.executed()), ("UPDATE_ROLLBACK_FAILED", executed));
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub use cause::{Behind, Cause, Causes, Seen, Troubles, of_operation, told};
 pub use name::{change_set_name, is_ours, plan_name, token};
 pub use phase::{Before, Ending, Phase, Work, before, ending, phase};
 pub use plan::{Act, Plan, Row, plan};
-pub use recover::{Blocker, Way, way};
+pub use recover::{Way, way};
 pub(crate) use wanted::Metadata;
 pub use wanted::{
     Given, ImageChange, ImageParameter, Overwritten, Unwanted, Wanted, given, images, overwritten, protects, wanted,

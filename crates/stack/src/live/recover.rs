@@ -3,17 +3,8 @@
 use landfall_model::cloudformation::{StackEvent, StackResource, StackState};
 use serde::Serialize;
 
-use super::cause::{Causes, of_operation};
+use super::cause::{Cause, Causes, of_operation};
 use super::phase::{Phase, phase};
-
-/// A resource in the way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Blocker {
-    pub resource: String,
-    pub kind: String,
-    pub physical: Option<String>,
-    pub reason: String,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "way")]
@@ -27,19 +18,21 @@ pub enum Way {
     Discard {
         foreign: Vec<String>,
     },
-    /// Its creation failed: it is deleted, and made anew by `apply`.
+    /// Its creation failed: it is deleted, and made anew by `apply`. `failed`: what came first, where the newest operation still tells.
     Delete {
-        blocking: Vec<Blocker>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failed: Option<Cause>,
+        blocking: Vec<Cause>,
     },
     /// What stopped the way back is mended, or skipped.
     ContinueRollback {
-        blocking: Vec<Blocker>,
+        blocking: Vec<Cause>,
     },
     /// A change that failed was left as it is: the next one goes on from there.
     Apply,
     /// What could not be deleted is mended, or left where it is.
     DeleteAgain {
-        blocking: Vec<Blocker>,
+        blocking: Vec<Cause>,
     },
     /// Something is under way. `on`: what it waits for, the longest first.
     Wait {
@@ -49,6 +42,18 @@ pub enum Way {
     Ask {
         status: String,
     },
+}
+
+impl Way {
+    /// What went wrong: whoever shows it may look behind each.
+    pub fn causes_mut(&mut self) -> impl Iterator<Item = &mut Cause> {
+        let (failed, blocking) = match self {
+            Self::Delete { failed, blocking } => (failed.as_mut(), blocking.as_mut_slice()),
+            Self::ContinueRollback { blocking } | Self::DeleteAgain { blocking } => (None, blocking.as_mut_slice()),
+            _ => (None, Default::default()),
+        };
+        failed.into_iter().chain(blocking)
+    }
 }
 
 /// `newest_first`: the stack's events. `change_sets`: those that are not ours.
@@ -66,7 +71,10 @@ pub fn way(
             let foreign = change_sets.iter().filter(|name| !super::name::is_ours(name));
             Way::Discard { foreign: foreign.cloned().collect() }
         }
-        Phase::NeverCame => Way::Delete { blocking: blocking(resources, newest_first, &found.id, "DELETE_FAILED") },
+        Phase::NeverCame => Way::Delete {
+            failed: Causes::of(of_operation(newest_first, &found.id), &found.id).root,
+            blocking: blocking(resources, newest_first, &found.id, "DELETE_FAILED"),
+        },
         Phase::RollbackStuck => {
             Way::ContinueRollback { blocking: blocking(resources, newest_first, &found.id, "UPDATE_FAILED") }
         }
@@ -85,7 +93,7 @@ pub fn way(
 }
 
 /// Resources in this status; why, as the newest operation's events say.
-fn blocking(resources: &[StackResource], newest_first: &[StackEvent], stack: &str, status: &str) -> Vec<Blocker> {
+fn blocking(resources: &[StackResource], newest_first: &[StackEvent], stack: &str, status: &str) -> Vec<Cause> {
     let causes = Causes::of(of_operation(newest_first, stack), stack);
     let told = |name: &str| {
         let mut all = causes.blocking.iter().chain(&causes.root);
@@ -93,13 +101,14 @@ fn blocking(resources: &[StackResource], newest_first: &[StackEvent], stack: &st
     };
     let failed = resources.iter().filter(|one| one.status == status);
     failed
-        .map(|one| Blocker {
+        .map(|one| Cause {
             resource: one.resource.clone(),
             kind: one.kind.clone(),
             physical: one.physical.clone(),
             reason: told(&one.resource)
                 .or_else(|| one.reason.as_deref().map(super::cause::told))
                 .unwrap_or_else(|| "CloudFormation does not say why".to_owned()),
+            behind: None,
         })
         .collect()
 }
@@ -135,8 +144,8 @@ mod tests {
         assert_eq!(way(None, &[], &[], &[]), Way::Absent);
         assert_eq!(of("UPDATE_ROLLBACK_COMPLETE"), Way::Healthy { rolled_back: true });
         assert_eq!(of("REVIEW_IN_PROGRESS"), Way::Discard { foreign: vec!["mine".into()] });
-        let names = |all: &[Blocker]| all.iter().map(|one| one.resource.clone()).collect::<Vec<_>>();
-        assert!(matches!(of("ROLLBACK_FAILED"), Way::Delete { blocking } if names(&blocking) == ["Vpc"]));
+        let names = |all: &[Cause]| all.iter().map(|one| one.resource.clone()).collect::<Vec<_>>();
+        assert!(matches!(of("ROLLBACK_FAILED"), Way::Delete { blocking, .. } if names(&blocking) == ["Vpc"]));
         let stuck = of("UPDATE_ROLLBACK_FAILED");
         assert!(matches!(&stuck, Way::ContinueRollback { blocking } if names(blocking) == ["Service"]), "{stuck:?}");
         assert!(

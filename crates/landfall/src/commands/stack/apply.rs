@@ -222,11 +222,15 @@ pub(super) fn tell_causes(causes: &Causes, printer: &Printer) {
 }
 
 fn tell_cause(cause: &Cause, head: &str, printer: &Printer) {
-    let mut sentences = cause.sentences().into_iter();
-    if let Some(first) = sentences.next() {
+    if let Some(first) = cause.sentences().first() {
         printer.failure(format_args!("{head}{first}"));
     }
-    sentences.for_each(|sentence| printer.because(sentence));
+    tell_behind(cause, printer);
+}
+
+/// What is behind a failure that was told.
+pub(super) fn tell_behind(cause: &Cause, printer: &Printer) {
+    cause.sentences().into_iter().skip(1).for_each(|sentence| printer.because(sentence));
     let Some(troubles) = cause.troubles() else { return };
     troubles.lines.iter().for_each(|line| printer.because(line));
     troubles.fix.iter().for_each(|fix| printer.hint(fix));

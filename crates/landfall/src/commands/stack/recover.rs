@@ -1,12 +1,12 @@
 //! `landfall stack recover`: what is wrong with a stack is said, and what would be done about it; with `--yes`, or asked for, it is done.
 
-use landfall_model::cloudformation::StackState;
+use landfall_model::cloudformation::{StackEvent, StackState};
 use landfall_ports::stacks::Back;
-use landfall_stack::live::{Before, Blocker, Ending, Way, before, token, way};
-use landfall_steps::stack::mark;
+use landfall_stack::live::{Before, Cause, Ending, Way, before, of_operation, token, way};
+use landfall_steps::stack::{behind, mark};
 use serde::Serialize;
 
-use super::apply::{code, tell_causes};
+use super::apply::{code, tell_behind, tell_causes};
 use super::destroy::delete;
 use super::watch::{Watched, watch};
 use super::{Open, meant};
@@ -31,6 +31,9 @@ struct Diagnosis<'a> {
     status: Option<&'a str>,
     #[serde(flatten)]
     way: &'a Way,
+    /// Of what is waited for: why it does not come, as far as that is known.
+    #[serde(skip_serializing_if = "<[Cause]>::is_empty")]
+    waits: &'a [Cause],
     imported: &'a [Imported],
     /// What was done came to this; none where nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,12 +55,16 @@ pub(super) async fn run(args: &StackRecoverArgs, global: &Global, printer: &Prin
         ),
         None => Default::default(),
     };
-    let way = way(live.as_ref(), &resources, &events, &sets);
+    let mut way = way(live.as_ref(), &resources, &events, &sets);
+    let waits = match &live {
+        Some(live) => looked_behind(&open, &mut way, of_operation(&events, &live.id)).await,
+        None => Vec::new(),
+    };
     let imported = match (&way, &live) {
         (Way::DeleteAgain { .. } | Way::Delete { .. }, Some(live)) => blocked_imports(&open, live).await?,
         _ => Vec::new(),
     };
-    say(&open, live.as_ref(), &way, &imported, printer);
+    say(&open, live.as_ref(), &way, &waits, &imported, printer);
     let misplaced = match &way {
         Way::ContinueRollback { .. } if !args.retain.is_empty() => Some("--retain is for a deletion that failed"),
         Way::DeleteAgain { .. } if !args.skip.is_empty() => Some("--skip is for a rollback that failed"),
@@ -74,6 +81,7 @@ pub(super) async fn run(args: &StackRecoverArgs, global: &Global, printer: &Prin
             stack: &open.name,
             status: live.as_ref().map(|live| live.status.as_str()),
             way: &way,
+            waits: &waits,
             imported: &imported,
             ending,
             exit_code: code as u8,
@@ -105,6 +113,24 @@ pub(super) async fn run(args: &StackRecoverArgs, global: &Global, printer: &Prin
     };
     print(ending.as_ref().map(|watched| watched.ending), code)?;
     Ok(code)
+}
+
+/// What is behind each failure, as `apply` tells it; and why what is waited for does not come.
+async fn looked_behind(open: &Open, way: &mut Way, newest_first: &[StackEvent]) -> Vec<Cause> {
+    for cause in way.causes_mut() {
+        cause.behind = behind(&*open.stacks, cause, newest_first).await;
+    }
+    let mut waits = Vec::new();
+    if let Way::Wait { on } = way {
+        for one in on {
+            let (resource, kind, physical) = (one.resource.clone(), one.kind.clone(), one.physical.clone());
+            let cause = Cause { resource, kind, physical, reason: one.status.clone(), behind: None };
+            if let found @ Some(_) = behind(&*open.stacks, &cause, newest_first).await {
+                waits.push(Cause { behind: found, ..cause });
+            }
+        }
+    }
+    waits
 }
 
 /// Does what leads out; `None`: nothing is to be done, or it was done at once.
@@ -171,14 +197,14 @@ pub(super) fn others_wait(open: &Open, foreign: &[String]) -> CliError {
     CliError::new(ExitCode::Conflict, message).hint("whoever made them executes or deletes them")
 }
 
-fn say(open: &Open, live: Option<&StackState>, way: &Way, imported: &[Imported], printer: &Printer) {
+fn say(open: &Open, live: Option<&StackState>, way: &Way, waits: &[Cause], imported: &[Imported], printer: &Printer) {
     let (stack, name) = (&open.name, &open.environment.name);
-    let blockers = |all: &[Blocker]| {
-        for one in all {
-            let physical = one.physical.as_deref().unwrap_or("-");
-            printer.note(format_args!("  {} ({} {physical}): {}", one.resource, one.kind, one.reason));
-        }
+    let told = |one: &Cause| {
+        let physical = one.physical.as_deref().unwrap_or("-");
+        printer.note(format_args!("  {} ({} {physical}): {}", one.resource, one.kind, one.reason));
+        tell_behind(one, printer);
     };
+    let blockers = |all: &[Cause]| all.iter().for_each(told);
     match way {
         Way::Absent => printer.note(format_args!("there is no stack {stack}: `landfall stack apply {name}` makes it")),
         Way::Healthy { rolled_back: false } => printer.note(format_args!("stack {stack} is well")),
@@ -191,11 +217,12 @@ fn say(open: &Open, live: Option<&StackState>, way: &Way, imported: &[Imported],
                 printer.note(format_args!("  change sets in it: {}", foreign.join(", ")));
             }
         }
-        Way::Delete { blocking } => {
+        Way::Delete { failed, blocking } => {
             printer.note(format_args!(
                 "the creation of stack {stack} failed, and all that can be done with it is to delete it; then `landfall stack apply \
                  {name}` makes it anew"
             ));
+            failed.iter().filter(|one| blocking.iter().all(|other| other.resource != one.resource)).for_each(told);
             blockers(blocking);
         }
         Way::ContinueRollback { blocking } => {
@@ -219,6 +246,7 @@ fn say(open: &Open, live: Option<&StackState>, way: &Way, imported: &[Imported],
                 let since = one.at.map(|at| format!(", since {}", crate::render::ago(at, landfall_model::Timestamp::now())));
                 let since = since.map(|since| since.replace(" ago", "")).unwrap_or_default();
                 printer.note(format_args!("  {} ({} {physical}) {}{since}", one.resource, one.kind, one.status));
+                waits.iter().filter(|cause| cause.resource == one.resource).for_each(|cause| tell_behind(cause, printer));
             }
             printer.note(format_args!("`landfall stack apply {name}` follows it; CloudFormation gives up by itself, which takes hours"));
         }
