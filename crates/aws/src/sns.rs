@@ -115,6 +115,10 @@ impl Topic for SnsTopic {
         self.signer.call(&self.core, call, &request).await?;
         Ok(())
     }
+
+    async fn subscribers(&self) -> PortResult<Vec<Subscriber>> {
+        Ok(subscribers(&self.core, &self.signer, &self.arn).await?)
+    }
 }
 
 #[cfg(test)]

@@ -401,6 +401,11 @@ fn around(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
     });
     push(all, "InvokeHooks", "lambda:InvokeFunction", functions.collect());
     push(all, "PublishNotices", "sns:Publish", topics(ask, place));
+    // A run of a pipeline says whom its question reached.
+    let stages = ask.app.pipelines.values().flat_map(|pipeline| &pipeline.stages);
+    if stages.into_iter().any(|stage| stage.approval.is_some()) {
+        push(all, "SeeWhoIsAsked", "sns:ListSubscriptionsByTopic", topics(ask, place));
+    }
     let own = if is_home(ask, place) { own_secrets(ask) } else { Vec::new() };
     let values = own.iter().filter_map(|secret| match secret {
         SecretRef::SecretsManager(text) => Some(secret_arn(place, text)),

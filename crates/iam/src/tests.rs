@@ -551,9 +551,19 @@ fn a_pipeline_writes_the_image_tags_of_its_stages() {
     wanted.sort();
     assert_eq!(find(&found, "PublishImageTags").resource, wanted);
     assert_eq!(find(&found, "FindParameters").action, ["ssm:DescribeParameters"]);
+    assert!(!sids(&found).contains(&"SeeWhoIsAsked"), "nobody is asked");
     // Another stage waits for its alarms to be quiet.
     assert_eq!(find(&found, "LookAtAlarms").action, ["cloudwatch:DescribeAlarms"]);
     found.policy.statement.iter().for_each(takes);
+
+    // Whom a question for approval reaches is said with it.
+    let approval = json!({"by": ["anna"], "count": 1, "self_approval": false, "deadline": null, "on_deadline": "reject", "notify": []});
+    app.pipelines.get_mut("main").unwrap().stages[0].approval = Some(serde_json::from_value(approval).unwrap());
+    let asks = least(&Ask { environment: Some("prod"), ..ask(&app) }).unwrap();
+    let sees = find(&asks, "SeeWhoIsAsked");
+    assert_eq!(sees.action, ["sns:ListSubscriptionsByTopic"]);
+    assert_eq!(sees.resource, find(&asks, "PublishNotices").resource);
+    asks.policy.statement.iter().for_each(takes);
 }
 
 #[test]

@@ -234,6 +234,7 @@ impl Assembly {
             (config.reconcile_every, config.runs) = (None, None);
         }
         let service = Service::new(parts, config).await.map_err(unavailable)?;
+        let notifier = notifier.heard_by(Arc::new(service.clone()));
         let (cancel, notifier) = (CancellationToken::new(), Arc::new(notifier));
         let loops = tokio::spawn({
             let (service, cancel) = (service.clone(), cancel.clone());

@@ -215,6 +215,9 @@ fn a_pause_in_a_stage_is_approved_or_rejected_like_the_stage() {
     let repository = "123456789012.dkr.ecr.us-east-1.amazonaws.com/shop";
     let ecr = |operation: &str, input: Value| world.aws.fake.call("ecr", operation, input).unwrap();
     ecr("CreateRepository", json!({"repositoryName": "shop"}));
+    let sns = |operation: &str, input: Value| world.aws.fake.call("sns", operation, input).unwrap();
+    let topic = sns("CreateTopic", json!({"Name": "ops"}))["TopicArn"].clone();
+    sns("Subscribe", json!({"TopicArn": topic, "Protocol": "email", "Endpoint": "ben@example.com"}));
     let other = "2".repeat(40);
     for commit in [COMMIT, other.as_str()] {
         let image =
@@ -224,6 +227,8 @@ fn a_pause_in_a_stage_is_approved_or_rejected_like_the_stage() {
     let manifest = format!(
         r#"project: shop
 {place}    execution_role: execution
+notifications:
+  ops: {{ sns: {{ topic: "{topic}", on: cloud }} }}
 services:
   web:
     cpu: 256
@@ -245,6 +250,7 @@ pipelines:
         approval: {{ by: [anna, ben] }}
 "#,
         place = world.aws.place(),
+        topic = topic.as_str().unwrap(),
     );
     world.aws.write("landfall.yml", &manifest);
     let by = |who: &str, arguments: &[&str], code: i32, says: &[&str]| {
@@ -257,7 +263,17 @@ pipelines:
     };
 
     by("carl", &["pipeline", "run", "main", "--commit", COMMIT], 10, &[]);
+    // Ben has not followed the link that AWS mailed: SNS has taken the question, and nobody reads it.
+    let nobody = "sent to ops, where it reaches nobody: not confirmed by ben@example.com";
+    let advice = ["what was sent to ops has reached nobody", "landfall notifications subscribe ops ADDRESS"];
+    for command in [&["pipeline", "show", "main"][..], &["pipeline", "status"]] {
+        let said = by("carl", command, 0, &advice);
+        assert!(world.ends(command, 0, &advice).contains(nobody), "{said}");
+    }
+    sns("ConfirmSubscription", json!({"TopicArn": topic, "Token": "ben@example.com"}));
     by("anna", &["pipeline", "approve", "main"], 10, &["is paused and waits for approval, 0 of 1"]);
+    let told = world.ends(&["pipeline", "status"], 0, &[]);
+    assert!(told.contains("sent to ops: ben@example.com\n"), "{told}");
     assert_eq!(world.newest()["lifecycleHookDetails"][0]["status"], "AWAITING_ACTION");
     let asked = show()["stages"][0]["approval"]["asked"].clone();
     assert!(asked["shown"]["changes"][0].as_str().unwrap().contains("stands at POST_TEST_TRAFFIC_SHIFT"), "{asked}");

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use landfall_model::app::ChatEnvelope;
-use landfall_model::notice::NoticeKind;
+use landfall_model::notice::{NoticeKind, Sent};
 use landfall_ports::Lazy;
 use landfall_ports::clock::Clock;
 use landfall_ports::store::{OutboxRow, Store, StoreResult};
-use landfall_ports::topic::Topic;
+use landfall_ports::topic::{Hears, Subscriber, Topic};
 
 use crate::coalesce::coalesce;
 use crate::send;
@@ -21,6 +21,8 @@ const FIRST_RETRY_S: i64 = 2;
 const MAX_RETRY_S: i64 = 900;
 const BATCH: u32 = 100;
 const IDLE: Duration = Duration::from_secs(5);
+/// For who has subscribed to a topic: other notices wait meanwhile.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Where notices go; secrets already looked up by the caller.
 #[derive(Clone)]
@@ -56,12 +58,19 @@ pub struct Notifier {
     clock: Arc<dyn Clock>,
     client: Lazy<reqwest::Client>,
     targets: BTreeMap<String, Target>,
+    hears: Option<Arc<dyn Hears>>,
 }
 
 impl Notifier {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, targets: Vec<Target>) -> Self {
         let targets = targets.into_iter().map(|target| (target.name.clone(), target)).collect();
-        Self { store, clock, client: Lazy::new(send::client), targets }
+        Self { store, clock, client: Lazy::new(send::client), targets, hears: None }
+    }
+
+    /// Tells of each notice that asks for approval to whom it was sent.
+    #[must_use]
+    pub fn heard_by(self, hears: Arc<dyn Hears>) -> Self {
+        Self { hears: Some(hears), ..self }
     }
 
     /// Runs until it is told to stop. Registers the targets first: notices from then on are meant for them. A round that has begun
@@ -131,8 +140,12 @@ impl Notifier {
             };
             settled += 1;
             match result {
-                Ok(()) => self.store.notices_done(vec![row.seq]).await?,
+                Ok(()) => {
+                    self.store.notices_done(vec![row.seq]).await?;
+                    self.tell(wanted, &row, None).await;
+                }
                 Err(error) => {
+                    self.tell(wanted, &row, Some(&error)).await;
                     let retry_at = self.retry_at(row.attempts);
                     match retry_at {
                         Some(at) => {
@@ -152,6 +165,23 @@ impl Notifier {
             }
         }
         Ok(settled)
+    }
+
+    async fn tell(&self, target: Option<&Target>, row: &OutboxRow, error: Option<&str>) {
+        let asks = row.notice.kind == NoticeKind::AwaitingApproval;
+        let (Some(hears), Some(target)) = (self.hears.as_ref().filter(|_| asks), target) else { return };
+        let readers = match &target.kind {
+            TargetKind::Topic { topic, .. } if error.is_none() => {
+                // It is sent: that this cannot be told is no reason to send it again.
+                let found = tokio::time::timeout(LOOK, topic.subscribers()).await;
+                let found = found.ok().and_then(|found| {
+                    found.inspect_err(|error| tracing::debug!(%error, "who has subscribed is not known")).ok()
+                });
+                found.map(|all| all.iter().map(Subscriber::reader).collect())
+            }
+            _ => None,
+        };
+        hears.sent(&row.notice.id, Sent { to: target.name.clone(), error: error.map(str::to_owned), readers }).await;
     }
 
     /// `attempts`: those before the one that failed now.

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, Once};
 use hmac::{Hmac, KeyInit, Mac};
 use landfall_model::Timestamp;
 use landfall_model::app::ChatEnvelope;
-use landfall_model::notice::{Notice, NoticeKind};
+use landfall_model::notice::{Notice, NoticeKind, Sent};
 use landfall_notify::{Notifier, Target, TargetKind};
 use landfall_ports::store::Store;
-use landfall_ports::topic::{Topic, TopicBody, TopicMessage};
+use landfall_ports::topic::{Hears, Subscriber, Topic, TopicBody, TopicMessage};
 use landfall_ports::{PortError, PortResult};
 use landfall_testkit::{Mem, SimClock};
 
@@ -162,6 +162,56 @@ impl Topic for Flaky {
         published.push(message.clone());
         if published.len() == 1 { Err(PortError::Unavailable("no answer in time".into())) } else { Ok(()) }
     }
+
+    async fn subscribers(&self) -> PortResult<Vec<Subscriber>> {
+        let one = |protocol: &str, endpoint: &str, confirmed: bool| Subscriber {
+            protocol: protocol.into(),
+            endpoint: endpoint.into(),
+            confirmed,
+        };
+        match self.0.lock().unwrap().len() {
+            2 => {
+                Ok(vec![one("email", "ben@example.com", false), one("https", "https://example.com/?key=secret", true)])
+            }
+            _ => Err(PortError::Denied("sns:ListSubscriptionsByTopic".into())),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Ear(Mutex<Vec<(String, Sent)>>);
+
+#[async_trait::async_trait]
+impl Hears for Ear {
+    async fn sent(&self, notice: &str, sent: Sent) {
+        self.0.lock().unwrap().push((notice.to_owned(), sent));
+    }
+}
+
+/// Of each attempt; where it is not known who reads a topic, it is sent all the same.
+#[tokio::test]
+async fn to_whom_a_question_was_sent_is_told() {
+    let clock = Arc::new(SimClock::seeded(1));
+    let kind = TargetKind::Topic { topic: Arc::new(Flaky::default()), envelope: None };
+    let (store, notifier) = notifier(&clock, vec![target("mail", kind), target("log", TargetKind::Log)]).await;
+    let ear = Arc::new(Ear::default());
+    let notifier = notifier.heard_by(ear.clone());
+    let question = |id: &str| Notice { to: vec!["mail".into()], ..notice(id, NoticeKind::AwaitingApproval) };
+    store.write_environments(vec![], vec![question("q1"), notice("n1", NoticeKind::Created)]).await.unwrap();
+    let heard = || {
+        let all = std::mem::take(&mut *ear.0.lock().unwrap());
+        let line = |(id, sent): &(String, Sent)| format!("{id} {}", sent.said());
+        all.iter().map(line).collect::<Vec<_>>()
+    };
+    notifier.drain().await.unwrap();
+    assert_eq!(heard(), ["q1 could not be sent to mail yet: no answer in time"]);
+    clock.advance_ms(2_001);
+    notifier.drain().await.unwrap();
+    assert_eq!(heard(), ["q1 sent to mail: https; not confirmed, so not sent: ben@example.com"]);
+    while notifier.drain().await.unwrap() > 0 {}
+    store.write_environments(vec![], vec![question("q2")]).await.unwrap();
+    notifier.drain().await.unwrap();
+    assert_eq!(heard(), ["q2 sent to mail"], "nothing of other notices, nor of those that they are not for");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use askama::Template;
 use landfall_model::Timestamp;
+use landfall_model::notice::Sent;
 use landfall_model::pipeline::OnDeadline;
 use landfall_pipeline::{
     ApprovalView, AskedView, RunState, RunView, Shown, StageState, StageView, Via, Vote, WorkState, bare,
@@ -86,6 +87,7 @@ struct Decision<'a> {
     left: String,
     look_at: Option<&'a str>,
     look_at_name: &'a str,
+    sent: Vec<Line>,
     votes: Vec<Said<'a>>,
     environment: &'a str,
     instead: &'a str,
@@ -93,6 +95,11 @@ struct Decision<'a> {
     fingerprint: &'a str,
     form: Option<Form<'a>>,
     why_not: Option<String>,
+}
+
+struct Line {
+    text: String,
+    class: &'static str,
 }
 
 struct Form<'a> {
@@ -228,6 +235,7 @@ impl RunPage<'_> {
             left,
             look_at: shown.look_at.as_deref().filter(|url| is_web(url)),
             look_at_name: before.map_or("the stage before", |stage| &stage.environment),
+            sent: asked.sent.iter().map(sent).collect(),
             votes: asked.votes.iter().map(said).collect(),
             environment: &stage.environment,
             instead: shown.from.as_deref().unwrap_or("nothing: it was never deployed"),
@@ -259,6 +267,13 @@ impl RunPage<'_> {
         }
         asked.votes.iter().any(|vote| is_me(&vote.by)).then(|| "You have approved this.".to_owned())
     }
+}
+
+fn sent(one: &Sent) -> Line {
+    let said = one.said();
+    let (first, rest) = said.split_at(1);
+    let class = if one.error.is_some() || one.reaches_nobody() { "why" } else { "quiet" };
+    Line { text: format!("{}{rest}.", first.to_uppercase()), class }
 }
 
 fn said(vote: &Vote) -> Said<'_> {

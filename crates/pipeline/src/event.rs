@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall_model::Timestamp;
+use landfall_model::notice::Sent;
 use landfall_model::pipeline::{Pipeline, PipelineRelease};
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +153,12 @@ pub enum Event {
         round: u32,
         shown: Shown,
         deadline: Option<Timestamp>,
+    },
+    /// To whom the question went, or why it could not be sent.
+    ApprovalSent {
+        stage: usize,
+        round: u32,
+        sent: Sent,
     },
     Approved {
         stage: usize,

@@ -111,9 +111,23 @@ impl State {
                 record.why = None;
                 let fingerprint = shown.fingerprint();
                 let (shown, deadline) = (shown.clone(), *deadline);
-                record.asked = Some(Asked { round: *round, shown, fingerprint, at, deadline, votes: Vec::new() });
+                record.asked = Some(Asked {
+                    round: *round,
+                    shown,
+                    fingerprint,
+                    at,
+                    deadline,
+                    votes: Vec::new(),
+                    sent: Vec::new(),
+                });
                 let text = if paused { "paused, and approval asked for" } else { "approval asked for" };
                 say = Some((Some(*stage), text.to_owned()));
+            }
+            Event::ApprovalSent { stage, round, sent } => {
+                let asked = self.asked(*stage, *round)?;
+                asked.sent.retain(|known| known.to != sent.to);
+                asked.sent.push(sent.clone());
+                say = Some((Some(*stage), sent.said()));
             }
             Event::Approved { stage, round, fingerprint, vote } => {
                 self.must(self.is_asked(*stage), "it is not before that stage")?;

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use landfall_model::Timestamp;
 use landfall_model::ids::RunId;
+use landfall_model::notice::Sent;
 use landfall_model::pipeline::{OnDeadline, OnFailure, PipelineRelease, Work};
 
 use crate::event::{Event, Outcome, Record, Report, Signal, Surveyed};
@@ -83,6 +84,12 @@ pub enum Input {
     /// Work is begun from here on: recorded before the call.
     Began,
     Reported(Report),
+    /// What became of the notice that asks for approval.
+    Sent {
+        stage: usize,
+        round: u32,
+        sent: Sent,
+    },
     Signal(Signal),
 }
 
@@ -128,6 +135,7 @@ impl Run {
             Input::Entered(entered) => choice.entered(entered)?,
             Input::Began => choice.began()?,
             Input::Reported(report) => choice.reported(report)?,
+            Input::Sent { stage, round, sent } => choice.sent(stage, round, sent)?,
             Input::Signal(signal) => choice.signal(signal)?,
         }
         Ok(choice.out)
@@ -265,6 +273,16 @@ impl Choice<'_> {
         self.add(Event::ApprovalAsked { stage, round, shown: shown.clone(), deadline })?;
         self.out.notices.push(notices::asked(&self.run, stage, round, &approval, &shown, deadline));
         Ok(())
+    }
+
+    /// Told again it is no news, nor is every attempt that fails.
+    fn sent(&mut self, stage: usize, round: u32, sent: Sent) -> Result<(), String> {
+        let asked = self.run.stage(stage).and_then(|(_, record)| record.asked.as_ref());
+        let Some(asked) = asked.filter(|asked| asked.round == round && self.run.outcome().is_none()) else {
+            return Ok(());
+        };
+        let known = asked.sent.iter().any(|one| one.to == sent.to && (sent.error.is_some() || *one == sent));
+        if known { Ok(()) } else { self.add(Event::ApprovalSent { stage, round, sent }) }
     }
 
     fn ask_again(&mut self, stage: usize, why: String, shown: Option<Shown>) -> Result<(), String> {

@@ -33,7 +33,7 @@ mod view;
 pub use event::{Event, Outcome, Record, Report, Signal, Surveyed, Via, Vote};
 pub use handle::{Context, Input, Peer, Refused, Transition};
 pub use next::{Action, Call, Next};
-pub use notices::NoticeDraft;
+pub use notices::{NoticeDraft, asked_by};
 pub use run::{Corrupt, Run, bare};
 pub use shown::{Differs, Pause, Shown, Standing};
 pub use view::{

@@ -1,6 +1,7 @@
 //! What people are told of a run. The deployments in it tell of themselves.
 
 use landfall_model::Timestamp;
+use landfall_model::ids::RunId;
 use landfall_model::notice::NoticeKind;
 use landfall_model::pipeline::Approval;
 
@@ -41,6 +42,14 @@ impl NoticeDraft {
             expires: None,
         }
     }
+}
+
+/// The question that the notice of this id asks: run, stage and round.
+pub fn asked_by(notice: &str) -> Option<(RunId, usize, u32)> {
+    let mut parts = notice.split('/');
+    let (run, what) = (parts.next()?, parts.next()?);
+    let (stage, round) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    (what == "asked" && parts.next().is_none()).then(|| (RunId::new(run), stage, round))
 }
 
 pub(crate) fn asked(

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_model::Timestamp;
 use landfall_model::ids::RunId;
+use landfall_model::notice::Sent;
 use landfall_model::pipeline::{Approval, Pipeline, PipelineRelease, Stage};
 
 use crate::event::{Outcome, Vote};
@@ -90,6 +91,8 @@ pub(crate) struct Asked {
     pub at: Timestamp,
     pub deadline: Option<Timestamp>,
     pub votes: Vec<Vote>,
+    /// One of each notification.
+    pub sent: Vec<Sent>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

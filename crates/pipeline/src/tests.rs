@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use landfall_model::Timestamp;
+use landfall_model::notice::{Reader, Sent};
 use landfall_model::pipeline::{
     Approval, OnDeadline, OnFailure, Pipeline, PipelineRelease, Requires, Stage, Trigger, Work,
 };
@@ -9,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     Action, Context, Event, Input, Next, Outcome, Peer, Record, Report, Run, RunState, Shown, Signal, StageState,
-    Surveyed, Via,
+    Surveyed, Via, asked_by,
 };
 
 mod pauses;
@@ -249,6 +250,39 @@ fn whoever_is_asked_is_told_what_there_is_to_know() {
          instead of  nothing: it was never deployed\nneeds       2 of anna, ben, carl\n\
          by          1970-01-01T01:10:01Z\n\nweb: cpu 256 → 512"
     );
+}
+
+/// Once for each notification, and only of what is asked now.
+#[test]
+fn to_whom_a_question_went_is_kept_with_it() {
+    let mut rig = Rig::asked(OnFailure::Stop);
+    let sent = |error: Option<&str>, confirmed: bool| {
+        let readers = vec![Reader { who: "anna@example.com".to_owned(), confirmed }];
+        let readers = error.is_none().then_some(readers);
+        Sent { to: "team".to_owned(), error: error.map(str::to_owned), readers }
+    };
+    let kept = |rig: &Rig| rig.run.view().stages[1].approval.clone().unwrap().asked.unwrap().sent;
+    let before = rig.records.len();
+    for (round, told) in
+        [(1, sent(Some("answered 500"), false)), (1, sent(Some("answered 502"), false)), (2, sent(None, true))]
+    {
+        rig.input(Input::Sent { stage: 1, round, sent: told });
+    }
+    assert_eq!((rig.records.len(), kept(&rig)), (before + 1, vec![sent(Some("answered 500"), false)]));
+    for _ in 0..2 {
+        rig.input(Input::Sent { stage: 1, round: 1, sent: sent(None, true) });
+    }
+    assert_eq!((rig.records.len(), kept(&rig)), (before + 2, vec![sent(None, true)]));
+    assert_eq!(rig.run.view().timeline.last().unwrap().text, "sent to team: anna@example.com");
+    // A question that is asked anew has reached nobody yet.
+    rig.input(Input::Surveyed(Surveyed { closed: Vec::new(), shown: Some(shown(2)) }));
+    assert_eq!(kept(&rig), []);
+    assert_eq!(Run::fold(rig.run.id(), 1, &rig.records).unwrap(), rig.run);
+
+    assert_eq!(asked_by("run_1/asked/1/2"), Some((rig.run.id().clone(), 1, 2)));
+    for other in ["run_1/finished/0", "run_1/void/1/2", "exe_1/7", "run_1/asked/1/2/3"] {
+        assert_eq!(asked_by(other), None);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use landfall_model::Timestamp;
 use landfall_model::ids::RunId;
+use landfall_model::notice::Sent;
 use landfall_model::pipeline::{OnDeadline, PipelineRelease};
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +157,9 @@ pub struct AskedView {
     pub votes: Vec<Vote>,
     /// How many approvals are missing.
     pub missing: u32,
+    /// Where the question was sent, and whom it reached then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<Sent>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -319,6 +323,7 @@ impl Run {
                 shown: asked.shown.clone(),
                 votes: asked.votes.clone(),
                 missing: asked.missing(approval),
+                sent: asked.sent.clone(),
             }),
         });
         let work = own.run.iter().zip(&record.work).map(|(work, one)| WorkView {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall_model::Timestamp;
+use landfall_model::notice::{Reader, Sent};
 use landfall_model::pipeline::{OnDeadline, PipelineRelease};
 use landfall_pages::{Refused, RunPage, Viewer};
 use landfall_pipeline::{
@@ -62,6 +63,10 @@ fn images() -> BTreeMap<String, BTreeMap<String, String>> {
     BTreeMap::from([("web".to_owned(), web)])
 }
 
+fn reader(who: &str, confirmed: bool) -> Reader {
+    Reader { who: who.to_owned(), confirmed }
+}
+
 /// dev and staging have passed, and prod waits for people.
 pub(crate) fn run() -> RunView {
     let shown = Shown {
@@ -86,6 +91,10 @@ pub(crate) fn run() -> RunView {
         shown,
         votes: Vec::new(),
         missing: 1,
+        sent: vec![
+            Sent { to: "team".to_owned(), error: None, readers: None },
+            Sent { to: "mail".to_owned(), error: None, readers: Some(vec![reader("ben@example.com", false)]) },
+        ],
     };
     let prod = StageView {
         state: StageState::AwaitingApproval,

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use landfall_model::Timestamp;
-use landfall_model::notice::Notice;
+use landfall_model::notice::{Notice, Sent};
 use landfall_pipeline::link::{Claim, PURPOSE, mint};
-use landfall_pipeline::{NoticeDraft, Run};
+use landfall_pipeline::{Input, NoticeDraft, Run, asked_by};
 use landfall_ports::store::StoreResult;
+use landfall_ports::topic::Hears;
 
+use super::{handle, read};
+use crate::Service;
 use crate::service::Inner;
 
 /// Where the page of a run is, under the server's public URL: followed by the run's id and `?token=`.
@@ -63,6 +67,27 @@ pub(super) async fn notices(
         });
     }
     Ok(all)
+}
+
+#[async_trait]
+impl Hears for Service {
+    async fn sent(&self, notice: &str, sent: Sent) {
+        let inner = &*self.inner;
+        let Some((id, stage, round)) = asked_by(notice) else { return };
+        let recorded = async {
+            read(inner).await?;
+            // The world is as it was: nothing is looked at again for this.
+            let looked = inner.pipelines.get(&id).and_then(|(_, looked)| looked);
+            handle(inner, &id, Input::Sent { stage, round, sent }).await?;
+            if let Some(at) = looked {
+                inner.pipelines.looked(&id, at);
+            }
+            StoreResult::Ok(())
+        };
+        if let Err(error) = recorded.await {
+            tracing::warn!(run = %id, %error, "to whom its question was sent is not recorded");
+        }
+    }
 }
 
 /// A line for each who may decide. Where the server has no public URL, the command.

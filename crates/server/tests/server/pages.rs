@@ -7,15 +7,17 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use jiff::SignedDuration;
 use landfall_model::ids::RunId;
+use landfall_model::notice::{Reader, Sent};
 use landfall_pipeline::link::{Claim, PURPOSE, mint};
 use landfall_pipeline::{RunState, RunView, Via};
 use landfall_ports::clock::Clock as _;
+use landfall_ports::topic::Hears as _;
 use landfall_server::ControlError;
 use landfall_server::pipelines::{PipelineRequest, PipelineResponse, link_key};
 use sha2::Sha256;
 use tokio::net::TcpStream;
 
-use crate::pipelines::{pipeline, reaches, rig, run, show};
+use crate::pipelines::{decide, pipeline, reaches, rig, run, show};
 use crate::rig::{Rig, Server};
 
 struct Answer {
@@ -189,6 +191,34 @@ async fn a_link_shows_and_its_form_decides_once() {
     // Who tried is kept as well.
     let last = &view.timeline.last().unwrap().text;
     assert_eq!(last, "a rejection of anna changed nothing: this link was used already");
+}
+
+/// As the notifier tells it, once it was sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_the_question_has_reached_is_said() {
+    let asked = Asked::new().await;
+    let cookie = asked.open(&asked.token(&asked.claim("anna"))).await;
+    let readers = vec![Reader { who: "ben@example.com".to_owned(), confirmed: false }];
+    let sent = Sent { to: "mail".to_owned(), error: None, readers: Some(readers) };
+    for notice in [format!("{}/asked/1/1", asked.run.id), format!("{}/asked/1/7", asked.run.id), "exe_1/3".to_owned()] {
+        asked.server.service.sent(&notice, sent.clone()).await;
+    }
+    let page = asked.page(&cookie).await;
+    assert!(
+        page.body.contains("Sent to mail, where it reaches nobody: not confirmed by ben@example.com."),
+        "{}",
+        page.body
+    );
+    let kept = |view: &RunView| view.stages[1].approval.as_ref().unwrap().asked.as_ref().unwrap().sent.clone();
+    assert_eq!(kept(&show(&asked.server, &asked.run.id).await), [sent.clone()]);
+    // It can still be decided, and is known after a death.
+    asked.server.kill(&asked.rig).await;
+    let server = asked.rig.start().await;
+    let view = show(&server, &asked.run.id).await;
+    assert_eq!((view.state, kept(&view)), (RunState::AwaitingApproval, vec![sent]));
+    decide(&server, &view, "cli:anna", true).await.unwrap();
+    reaches(&server, &view.id, RunState::Passed).await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

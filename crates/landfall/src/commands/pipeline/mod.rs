@@ -2,6 +2,7 @@
 
 mod print;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use landfall_model::Timestamp;
@@ -113,6 +114,7 @@ async fn status(pipeline: Option<String>, global: &Global, printer: &Printer) ->
             views.push(look(link, one.id.as_str()).await?);
         }
         printer.emit(&views, |views| print::live(views, Timestamp::now()))?;
+        unread(&views, printer);
         if views.is_empty() {
             printer.note("nothing runs; `landfall pipeline list` shows what did");
         }
@@ -135,9 +137,22 @@ async fn show(run: &str, global: &Global, printer: &Printer) -> CliResult<ExitCo
     Link::with(global, printer, Purpose::LookAtEnvironment, async |link| {
         let view = look(link, run).await?;
         printer.emit(&view, |view| print::whole(view, Timestamp::now()))?;
+        unread(&[view], printer);
         Ok(ExitCode::Ok)
     })
     .await
+}
+
+/// As it was when the question was sent: whoever has confirmed since gets the next one.
+fn unread(views: &[RunView], printer: &Printer) {
+    let all = views.iter().flat_map(|view| &view.stages).flat_map(print::sent);
+    let names: BTreeSet<&str> = all.filter(|one| one.reaches_nobody()).map(|one| one.to.as_str()).collect();
+    for name in names {
+        printer.warn(format_args!("what was sent to {name} has reached nobody"));
+        printer.hint(format!(
+            "`landfall notifications list` shows who has confirmed by now, `landfall notifications subscribe {name} ADDRESS` has it mailed"
+        ));
+    }
 }
 
 async fn decide(args: &DecideArgs, yes: bool, global: &Global, printer: &Printer) -> CliResult<ExitCode> {

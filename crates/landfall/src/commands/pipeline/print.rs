@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::Cell;
 use landfall_model::Timestamp;
+use landfall_model::notice::Sent;
 use landfall_pipeline::{AskedView, Moment, RunSummary, RunView, StageState, StageView, WorkState};
 use landfall_server::pipelines::Current;
 
@@ -67,6 +68,12 @@ fn word(state: StageState) -> &'static str {
     }
 }
 
+/// Where the question of a stage went that waits for its answer.
+pub(super) fn sent(stage: &StageView) -> &[Sent] {
+    let asked = stage.approval.as_ref().and_then(|approval| approval.asked.as_ref());
+    asked.filter(|_| stage.state == StageState::AwaitingApproval).map_or(&[], |asked| &asked.sent)
+}
+
 fn stages(view: &RunView, now: Timestamp) -> String {
     let width = view.stages.iter().map(|stage| stage.environment.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
@@ -80,6 +87,9 @@ fn stages(view: &RunView, now: Timestamp) -> String {
         let _ = writeln!(out, "{}", line.trim_end());
         if let Some(why) = &stage.why {
             let _ = writeln!(out, "    {:width$}  {why}", "");
+        }
+        for one in sent(stage) {
+            let _ = writeln!(out, "    {:width$}  {}", "", one.said());
         }
     }
     out

@@ -300,10 +300,12 @@ pub(super) async fn spoken_for(inner: &Inner) -> BTreeSet<RunId> {
     let mut all = BTreeSet::new();
     for environment in inner.app.environments.values().filter(|one| one.stack.is_some()) {
         let name = environment.name.as_str();
+        // Before and after, so that whoever was about to change it meanwhile is seen.
+        let held = || inner.pipelines.runs().values().any(|known| known.run.holds() == Some(name));
+        let before = held();
         let found = live(inner, environment).await;
-        // Afterwards, so that whoever holds it by now is seen.
+        let is_held = before || held();
         let views = inner.pipelines.views();
-        let is_held = inner.pipelines.runs().values().any(|known| known.run.holds() == Some(name));
         let entered = |images: &BTreeMap<String, String>| -> Vec<(bool, Timestamp, RunId)> {
             let own = |view: &RunView| {
                 let passed = brought(view, name, images).map(|(stage, _)| stage.state == StageState::Passed).max()?;
