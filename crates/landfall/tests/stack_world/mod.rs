@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use landfall_testkit::emulator::{self, Emulator};
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use crate::common::aws::boto3;
 use crate::common::fake::landfall;
 use crate::common::{ends, text};
 
+mod clicked;
 mod life;
 mod promoted;
 
@@ -98,13 +99,15 @@ environments:
         std::fs::write(self.directory.path().join("landfall.yml"), text).unwrap();
     }
 
-    pub(crate) fn run_as(&self, user: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn command_as(&self, user: &str, arguments: &[&str]) -> Command {
         let [key, secret] = &self.key;
-        landfall(self.directory.path(), arguments)
-            .envs([("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)])
-            .env("USER", user)
-            .output()
-            .unwrap()
+        let mut command = landfall(self.directory.path(), arguments);
+        command.envs([("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)]).env("USER", user);
+        command
+    }
+
+    pub(crate) fn run_as(&self, user: &str, arguments: &[&str]) -> Output {
+        self.command_as(user, arguments).output().unwrap()
     }
 
     /// stdout and stderr.
