@@ -40,6 +40,8 @@ env_vars! {
     ENGINE = "LANDFALL_ENGINE";
     /// The container engine's socket, as the docker command reads it.
     DOCKER_HOST = "DOCKER_HOST";
+    /// `0`: `landfall build` through docker is its builder of before BuildKit, as the docker command reads it.
+    DOCKER_BUILDKIT = "DOCKER_BUILDKIT";
     /// The container engine's socket, as the podman command reads it.
     CONTAINER_HOST = "CONTAINER_HOST";
     /// Repositories whose cache `landfall build` uses, separated by commas, as `--cache-from`.

@@ -1,4 +1,4 @@
-//! Images that Podman really builds, on their way into a registry: `landfall build`, `push`, and a job of `landfall ci` that does it all.
+//! Images that Podman and Docker really build, on their way into a registry: `landfall build`, `push`, and a job of `landfall ci` that does it all.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -13,12 +13,17 @@ use common::{ends, fake, git, text};
 use landfall_testkit::registry::Registry;
 use serde_json::{Value, json};
 
-/// Whatever a build left in podman's store.
+/// What builds here: Podman, or on a daemon of its own (`scripts/dockerd`) Docker.
+fn builder() -> &'static str {
+    if std::env::var_os("DOCKER_HOST").is_some() { "docker" } else { "podman" }
+}
+
+/// Whatever a build left in the builder's store.
 struct Sweep(Vec<String>);
 
 impl Drop for Sweep {
     fn drop(&mut self) {
-        let _ = Command::new("podman").args(["rmi", "--force"]).args(&self.0).output();
+        let _ = Command::new(builder()).args(["rmi", "--force"]).args(&self.0).output();
     }
 }
 
@@ -63,9 +68,9 @@ fn the_manifests_images_are_built_once_and_pushed_where_they_are_awaited() {
     let run = |arguments: &[&str]| world.landfall(arguments).output().unwrap();
 
     ends(&run(&["push"]), 73, &["is not built", "landfall build"]);
-    let built = ends(&run(&["build", "--builder", "podman"]), 0, &["✓ Build base/app", "✓ Build web/app"]);
+    let built = ends(&run(&["build", "--builder", builder()]), 0, &["✓ Build base/app", "✓ Build web/app"]);
     assert_eq!(built.lines().count(), 2, "{built}");
-    let unchanged = run(&["build", "--builder", "podman"]);
+    let unchanged = run(&["build", "--builder", builder()]);
     assert_eq!(ends(&unchanged, 0, &["web/app  unchanged", "base/app  unchanged"]), built);
 
     let web = format!("shop/{project}-web");
@@ -90,9 +95,9 @@ fn the_manifests_images_are_built_once_and_pushed_where_they_are_awaited() {
     std::fs::write(work.join("web/notes.log"), "left out, and changed\n").unwrap();
     git(&work, &["commit", "-qam", "two"]);
     let second = git(&work, &["rev-parse", "HEAD"]);
-    let again = ends(&run(&["build", "web", "--builder", "podman"]), 0, &["web/app  unchanged, in 127.0.0.1"]);
+    let again = ends(&run(&["build", "web", "--builder", builder()]), 0, &["web/app  unchanged, in 127.0.0.1"]);
     assert_eq!(again.trim(), format!("web/app {digest}"));
-    ends(&run(&["build", "--builder", "podman"]), 0, &["web/app  unchanged"]);
+    ends(&run(&["build", "--builder", builder()]), 0, &["web/app  unchanged"]);
     ends(&run(&["push"]), 0, &["was there, tagged"]);
     assert_eq!(world.tag(&web, &second), Some(digest.clone()));
     let told = |commit: &str| world.landfall(&["push"]).env("LANDFALL_COMMIT", commit).output().unwrap();
@@ -110,17 +115,103 @@ fn the_manifests_images_are_built_once_and_pushed_where_they_are_awaited() {
             std::fs::remove_dir_all(tag.path()).unwrap();
         }
     }
-    ends(&run(&["build", "web", "--builder", "podman"]), 0, &["✓ Build web/app"]);
+    ends(&run(&["build", "web", "--builder", builder()]), 0, &["✓ Build web/app"]);
 
     // A base that changes changes what is based on it.
     std::fs::write(work.join("base/greeting"), "good day\n").unwrap();
     ends(&run(&["push"]), 73, &["has changed since it was"]);
-    let third = ends(&run(&["build", "--builder", "podman"]), 0, &["✓ Build base/app", "✓ Build web/app"]);
+    let third = ends(&run(&["build", "--builder", builder()]), 0, &["✓ Build base/app", "✓ Build web/app"]);
     assert!(!third.contains(&digest), "{third}");
 
     std::fs::write(work.join("web/Dockerfile"), "FROM scratch\nCOPY nothing /here\n").unwrap();
-    ends(&run(&["build", "--builder", "podman"]), 1, &["LF-IMAGE-BUILD-FAILED", "web/app", "build.log", "nothing"]);
+    ends(&run(&["build", "--builder", builder()]), 1, &["LF-IMAGE-BUILD-FAILED", "web/app", "build.log", "nothing"]);
     ends(&run(&["build", "worker"]), 66, &["no image called `worker`"]);
+}
+
+/// What a Dockerfile asks of whatever builds it, two side by side; the secret is in no layer.
+#[test]
+fn arguments_targets_and_secrets_reach_the_builder() {
+    let world = World::new();
+    let project = format!("lfargs{}", std::process::id());
+    let names = ["one", "two"];
+    let _sweep = Sweep(names.map(|name| format!("localhost/{project}-{name}-app:latest")).to_vec());
+    let work = world.path("work");
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists()).unwrap();
+    let dockerfile = r#"FROM scratch AS tools
+COPY busybox /bin/busybox
+ARG GREETING
+RUN --mount=type=secret,id=npm ["/bin/busybox", "sh", "-c", "/bin/busybox wc -c < /run/secrets/npm > /size; echo $GREETING > /greeting"]
+FROM scratch AS prod
+ARG GREETING
+LABEL greeting=$GREETING
+COPY --from=tools /size /greeting /
+COPY page /page
+FROM scratch AS debug
+COPY --from=tools /bin/busybox /debug
+"#;
+    let mut manifest = format!("project: {project}\nservices:\n");
+    for name in names {
+        let build = format!("{{ context: {name}, target: prod, args: {{ GREETING: \"hello, {name}\" }} }}");
+        manifest.push_str(&format!("  {name}: {{ containers: {{ app: {{ build: {build} }} }} }}\n"));
+        std::fs::create_dir(work.join(name)).unwrap();
+        std::fs::copy(busybox, work.join(name).join("busybox")).unwrap();
+        std::fs::write(work.join(name).join("Dockerfile"), dockerfile).unwrap();
+        std::fs::write(work.join(name).join("page"), "1").unwrap();
+    }
+    std::fs::write(work.join("landfall.yml"), manifest).unwrap();
+    std::fs::write(work.join(".npmrc"), "open sesame").unwrap();
+    let build = |more: &[&str], environment: &[(&str, &str)]| {
+        let all = [&["build", "--builder", builder(), "--secret", "id=npm,src=.npmrc"], more].concat();
+        world.landfall(&all).envs(environment.iter().copied()).output().unwrap()
+    };
+    let built = ends(&build(&[], &[]), 0, &["✓ Build one/app", "✓ Build two/app"]);
+    for name in names {
+        let blobs = world.path(&format!("state/images/{name}-app/layout/blobs/sha256"));
+        let (mut holds, mut config) = (std::collections::BTreeMap::new(), Value::Null);
+        for blob in std::fs::read_dir(blobs).unwrap() {
+            let path = blob.unwrap().path();
+            let listed = Command::new("tar").arg("-tf").arg(&path).output().unwrap();
+            for file in text(&listed.stdout).lines().filter(|line| !line.ends_with('/')) {
+                let content = Command::new("tar").args(["-xOf"]).arg(&path).arg(file).output().unwrap();
+                holds.insert(file.trim_start_matches("./").to_owned(), text(&content.stdout));
+            }
+            let json: Value =
+                std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+            if json.get("rootfs").is_some() {
+                config = json;
+            }
+        }
+        let hello = format!("hello, {name}");
+        let expected = [("greeting", format!("{hello}\n")), ("page", "1".to_owned()), ("size", "11\n".to_owned())];
+        assert_eq!(holds, expected.map(|(name, content)| (name.to_owned(), content)).into());
+        assert_eq!(config["config"]["Labels"]["greeting"], hello, "{config}");
+        assert!(!config.to_string().contains("sesame"), "{config}");
+        let record = std::fs::read_to_string(world.path(&format!("state/images/{name}-app/image.json"))).unwrap();
+        let record: Value = serde_json::from_str(&record).unwrap();
+        assert!(built.contains(&format!("{name}/app {}", record["digest"].as_str().unwrap())), "{built}");
+    }
+
+    // What did not change comes from the builder's cache.
+    std::fs::write(work.join("one/page"), "2").unwrap();
+    let again = ends(&build(&[], &[]), 0, &["✓ Build one/app", "two/app  unchanged"]);
+    assert_ne!(again, built);
+    let log = std::fs::read_to_string(world.path("state/images/one-app/build.log")).unwrap();
+    let cached = if builder() == "docker" { "CACHED" } else { "Using cache" };
+    assert!(log.contains(cached), "{log}");
+
+    if builder() == "docker" {
+        let refused = build(&["--fresh"], &[("DOCKER_BUILDKIT", "0")]);
+        ends(&refused, 69, &["docker without BuildKit hands no secrets to a build", "docker-buildx"]);
+        for name in names {
+            std::fs::write(
+                work.join(name).join("Dockerfile"),
+                "FROM scratch\nCOPY page /page\nFROM scratch AS prod\nCOPY page /p\n",
+            )
+            .unwrap();
+        }
+        let mut plain = world.landfall(&["build", "--builder", "docker"]);
+        ends(&plain.env("DOCKER_BUILDKIT", "0").output().unwrap(), 0, &["✓ Build one/app  docker without BuildKit"]);
+    }
 }
 
 /// As `landfall ci init` has it: the state is in the checkout, which is the build context.

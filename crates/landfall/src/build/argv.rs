@@ -5,12 +5,17 @@ use std::path::Path;
 use landfall_model::app::BuildSource;
 use landfall_registry::Repository;
 
-/// Whichever is there: BuildKit through docker's plugin, docker's own builder, Podman, Buildah.
+use crate::env_vars;
+
+/// Whichever is there: BuildKit through docker's plugin or docker itself, docker's builder of before, Podman, Buildah.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Builder {
     /// With a driver that writes OCI layouts itself.
     Buildx,
+    /// BuildKit in the daemon: of docker's plugin, and of docker itself before its version 23.
     Docker,
+    /// Docker without the plugin.
+    Legacy,
     Podman,
     Buildah,
 }
@@ -18,7 +23,7 @@ pub(crate) enum Builder {
 impl Builder {
     pub(crate) fn program(self) -> &'static str {
         match self {
-            Self::Buildx | Self::Docker => "docker",
+            Self::Buildx | Self::Docker | Self::Legacy => "docker",
             Self::Podman => "podman",
             Self::Buildah => "buildah",
         }
@@ -27,6 +32,7 @@ impl Builder {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Buildx => "docker buildx",
+            Self::Legacy => "docker without BuildKit",
             other => other.program(),
         }
     }
@@ -38,7 +44,36 @@ impl Builder {
 
     /// Whether it keeps its cache in registries; docker's own builder does not.
     pub(crate) fn caches_in_registries(self) -> bool {
-        self != Self::Docker
+        !matches!(self, Self::Docker | Self::Legacy)
+    }
+
+    /// `RUN --mount=type=secret`
+    pub(crate) fn takes_secrets(self) -> bool {
+        self != Self::Legacy
+    }
+
+    /// Docker that has both builders takes the older one, where it is not told.
+    pub(crate) fn environment(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Docker => Some((env_vars::DOCKER_BUILDKIT, "1")),
+            Self::Legacy => Some((env_vars::DOCKER_BUILDKIT, "0")),
+            _ => None,
+        }
+    }
+
+    /// What `docker build` is. `buildx`: what the plugin says of its builder, where it is there; `client`: docker's own version;
+    /// `wish`: what somebody has set `DOCKER_BUILDKIT` to.
+    pub(crate) fn of_docker(buildx: Option<&str>, client: &str, wish: Option<&str>) -> Self {
+        // The driver named `docker` writes no layouts.
+        let writes = |text: &str| !text.lines().any(|line| line.replace(' ', "") == "Driver:docker");
+        let major = client.trim().split('.').next().and_then(|major| major.parse::<u32>().ok());
+        match (buildx, wish) {
+            (Some(text), _) if writes(text) => Self::Buildx,
+            (_, Some("0" | "false")) => Self::Legacy,
+            (Some(_), _) => Self::Docker,
+            (None, _) if major.is_some_and(|major| major < 23) => Self::Docker,
+            (None, _) => Self::Legacy,
+        }
     }
 }
 
@@ -69,7 +104,7 @@ pub(crate) struct Job<'a> {
 pub(crate) fn build(builder: Builder, job: &Job<'_>) -> Vec<String> {
     let mut words: Vec<String> = match builder {
         Builder::Buildx => vec!["buildx", "build", "--progress=plain", "--provenance=false"],
-        Builder::Docker | Builder::Podman => vec!["build"],
+        Builder::Docker | Builder::Legacy | Builder::Podman => vec!["build"],
         // Without it every step is one layer's worth of cache less.
         Builder::Buildah => vec!["build", "--layers"],
     }
@@ -142,7 +177,7 @@ pub(crate) fn take(builder: Builder, image: &str, layout: &Path, archive: &Path)
     let owned = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
     match builder {
         Builder::Buildx => None,
-        Builder::Docker => owned(&["save", "--output", &archive.to_string_lossy(), image]),
+        Builder::Docker | Builder::Legacy => owned(&["save", "--output", &archive.to_string_lossy(), image]),
         Builder::Podman | Builder::Buildah => owned(&["push", "--quiet", image, &format!("oci:{}", layout.display())]),
     }
 }
@@ -160,6 +195,20 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn what_docker_builds_with_follows_from_its_plugin_and_its_age() {
+        let (layouts, images) = ("Name: ci\nDriver: docker-container\n", "Name:   default\nDriver: docker\n");
+        let of = Builder::of_docker;
+        assert_eq!(of(Some(layouts), "28.2.2", None), Builder::Buildx);
+        assert_eq!(of(Some(images), "28.2.2", None), Builder::Docker);
+        assert_eq!(of(Some(images), "28.2.2", Some("0")), Builder::Legacy);
+        // The client of Debian 12 has BuildKit in it, and does not use it by itself; newer ones without the plugin have none.
+        assert_eq!(of(None, "20.10.24+dfsg1\n", None), Builder::Docker);
+        assert_eq!(of(None, "20.10.24+dfsg1\n", Some("0")), Builder::Legacy);
+        assert_eq!(of(None, "28.2.2\n", Some("1")), Builder::Legacy);
+        assert_eq!(of(None, "", None), Builder::Legacy);
+    }
 
     #[test]
     fn every_builder_is_told_all_of_it() {

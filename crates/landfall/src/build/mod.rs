@@ -199,6 +199,12 @@ impl Images {
                 return Err(CliError::new(ExitCode::Unavailable, message)
                     .hint("several take docker buildx with a driver of its own: docker buildx create --use"));
             }
+            if !wishes.secrets.is_empty() && !builder.takes_secrets() {
+                let message = format!("{} hands no secrets to a build", builder.name());
+                return Err(CliError::new(ExitCode::Unavailable, message).hint(
+                    "docker's plugin buildx does (packages docker-buildx-plugin, docker-buildx), podman and buildah too; DOCKER_BUILDKIT=0 turns it off",
+                ));
+            }
             if !(wishes.cache_from.is_empty() && wishes.cache_to.is_empty() || builder.caches_in_registries()) {
                 let message = format!("{} keeps no cache in a registry", builder.name());
                 return Err(CliError::new(ExitCode::Unavailable, message).hint(

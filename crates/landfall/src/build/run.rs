@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use crate::build::argv::{self, Builder, Job};
 use crate::commands::port_error;
+use crate::env_vars;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::lines::Lines;
@@ -25,13 +26,13 @@ pub(crate) async fn find(wanted: Option<Builder>) -> CliResult<Builder> {
         let output = tokio::time::timeout(Duration::from_secs(20), command.output()).await.ok()?.ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    if matches!(wanted, None | Some(Builder::Docker | Builder::Buildx))
-        && answers("docker", &["version", "--format", "{{.Server.Version}}"]).await.is_some()
+    if matches!(wanted, None | Some(Builder::Docker))
+        && let Some(versions) =
+            answers("docker", &["version", "--format", "{{.Client.Version}} {{.Server.Version}}"]).await
     {
-        // The driver named `docker` writes no layouts: then it is docker's own build, which is BuildKit too where the plugin is.
         let buildx = answers("docker", &["buildx", "inspect"]).await;
-        let writes = buildx.is_some_and(|text| !text.lines().any(|line| line.replace(' ', "") == "Driver:docker"));
-        return Ok(if writes { Builder::Buildx } else { Builder::Docker });
+        let wish = env_vars::get(env_vars::DOCKER_BUILDKIT);
+        return Ok(Builder::of_docker(buildx.as_deref(), &versions, wish.as_deref()));
     }
     for builder in [Builder::Podman, Builder::Buildah] {
         if wanted.is_none_or(|wanted| wanted == builder) && answers(builder.program(), &["--version"]).await.is_some() {
@@ -55,7 +56,7 @@ pub(crate) async fn run(builder: Builder, job: &Job<'_>, room: &Room<'_>, line: 
     let words = argv::build(builder, job);
     let log = room.directory.join("build.log");
     let program = builder.program();
-    let building = tokio::time::timeout(room.timeout, spoken(program, &words, &log, line)).await;
+    let building = tokio::time::timeout(room.timeout, spoken(program, &words, builder.environment(), &log, line)).await;
     building.map_err(|_| {
         let seconds = room.timeout.as_secs();
         CliError::new(ExitCode::Failed, format!("LF-IMAGE-BUILD-FAILED: the build took longer than {seconds} s"))
@@ -65,9 +66,9 @@ pub(crate) async fn run(builder: Builder, job: &Job<'_>, room: &Room<'_>, line: 
     let told = std::fs::read_to_string(job.result).map_err(failed)?;
     let archive = room.directory.join("image.tar");
     if let Some(words) = argv::take(builder, told.trim(), job.layout, &archive) {
-        spoken(program, &words, &room.directory.join("take.log"), &|_| ()).await?;
+        spoken(program, &words, None, &room.directory.join("take.log"), &|_| ()).await?;
     }
-    if builder == Builder::Docker {
+    if matches!(builder, Builder::Docker | Builder::Legacy) {
         let (layers, layout) = (Layers::new(room.layers.clone()), job.layout.to_owned());
         let repacked = tokio::task::spawn_blocking(move || {
             let done = Archive::open(&archive).and_then(|image| write_layout(&repack(&image, None, &layers)?, &layout));
@@ -88,13 +89,25 @@ pub(crate) async fn run(builder: Builder, job: &Job<'_>, room: &Room<'_>, line: 
 }
 
 /// Runs a program; its output is told and kept line by line.
-async fn spoken(program: &str, words: &[String], log: &Path, line: &dyn Fn(&str)) -> CliResult<()> {
+async fn spoken(
+    program: &str,
+    words: &[String],
+    environment: Option<(&str, &str)>,
+    log: &Path,
+    line: &dyn Fn(&str),
+) -> CliResult<()> {
     let failed = |error: std::io::Error| CliError::io(format!("cannot run {program}"), &error);
     let mut file = tokio::fs::File::create(log)
         .await
         .map_err(|error| CliError::io(format!("cannot write {}", log.display()), &error))?;
     let mut command = Command::new(program);
-    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .args(words)
+        .envs(environment)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     let mut child = command.spawn().map_err(failed)?;
     let mut out = child.stdout.take().map(Lines::of);
     let mut err = child.stderr.take().map(Lines::of);
@@ -149,7 +162,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("build.log");
         let words = ["-c", r"printf 'caf\351\n'; sleep 0.1; echo after; echo done >&2"].map(str::to_owned);
-        spoken("sh", &words, &log, &|_| ()).await.unwrap();
+        spoken("sh", &words, None, &log, &|_| ()).await.unwrap();
         let said = std::fs::read_to_string(&log).unwrap();
         assert!(said.contains("caf\u{fffd}\n") && said.contains("after\n") && said.contains("done\n"), "{said}");
     }
