@@ -73,8 +73,14 @@ fn a_branch_comes_up_behind_a_url_and_goes_without_a_trace() {
     common::signal(interrupted.id(), "INT");
     assert_eq!(interrupted.wait().unwrap().code(), Some(0));
     assert!(stays.try_wait().unwrap().is_none());
+    // It answers before it counts as up: the load balancer has it, and its probe through that comes after.
+    sandbox.eventually("it is up", || match &sandbox.json(&["preview", "show", BRANCH])["record"]["phase"] {
+        phase if phase == "ready" => Ok(()),
+        phase => Err(phase.to_string()),
+    });
     let open = sandbox.run(&["preview", "open", "--print", BRANCH]);
-    assert_eq!(String::from_utf8_lossy(&open.stdout).trim(), format!("http://{HOST}:{}/", sandbox.router.port()));
+    let url = format!("http://{HOST}:{}/\n", sandbox.router.port());
+    assert_eq!((open.status.code(), common::text(&open.stdout)), (Some(0), url), "{}", common::text(&open.stderr));
     let unknown = sandbox.run(&["preview", "show", "feature/test124"]);
     assert_eq!(unknown.status.code(), Some(66));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean"), "{unknown:?}");

@@ -150,10 +150,9 @@ async fn change(link: &Link, request: Request, wait: &Wait, printer: &Printer) -
 fn open(record: &EnvironmentRecord, print: bool, printer: &Printer) -> CliResult<ExitCode> {
     let Some(url) = &record.url else {
         let error = CliError::new(ExitCode::NotFound, format!("{} has no URL yet", record.id));
-        return Err(match &record.message {
-            Some(message) => error.hint(message),
-            None => error.hint(format!("it is {}", render::phase(record.phase))),
-        });
+        let why = record.message.clone().unwrap_or_else(|| format!("it is {}", render::phase(record.phase)));
+        let follows = format!("`landfall preview show {}` says how far it is", record.id);
+        return Err(error.hint(why).hint(follows));
     };
     let program = env_vars::get(env_vars::BROWSER).unwrap_or_else(|| "xdg-open".to_owned());
     let started = !print
