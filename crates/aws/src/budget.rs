@@ -175,7 +175,7 @@ impl Family {
             Family::IamRead | Family::Ec2Read => LONGEST_LOOK,
             // By `landfall secrets` alone.
             Family::SecretsWrite | Family::SsmWrite => LONGEST_LOOK,
-            // By `landfall cluster scale` alone, one after the other.
+            // By `landfall cluster` alone, one after the other.
             Family::AutoScalingRead | Family::AutoScalingWrite | Family::Ec2Write => LONGEST_LOOK,
             _ => LONGEST_WAIT,
         }

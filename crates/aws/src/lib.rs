@@ -25,6 +25,7 @@ mod hooks;
 mod http;
 mod images;
 mod lookups;
+mod machine_images;
 mod platform;
 mod s3;
 mod secret_store;

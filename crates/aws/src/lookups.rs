@@ -27,9 +27,6 @@ pub struct Subnet {
     pub id: String,
 }
 
-/// DescribeSubnets answers a thousand to a page.
-const MOST_PAGES: usize = 100;
-
 impl AwsPlatform {
     /// A parameter by name or ARN, decrypted.
     pub async fn parameter(&self, name: &str) -> PortResult<ParameterValue> {
@@ -95,17 +92,7 @@ impl AwsPlatform {
                     .map(|(key, text)| (format!("Filter.{at}.{key}"), (*text).to_owned()))
             })
             .collect();
-        let (mut all, mut parameters) = (Vec::new(), filters.clone());
-        for _ in 0..MOST_PAGES {
-            let (signer, core) = (&self.signer, &self.core);
-            let answer = signed::query(signer, core, call, &core.region, "2016-11-15", &parameters).await?;
-            let page = Element::parse(&answer)
-                .ok_or_else(|| PortError::Unavailable(format!("{}: the answer is no XML", call.what())))?;
-            all.extend(page.items(list).cloned());
-            let Some(next) = page.get("nextToken") else { return Ok(all) };
-            parameters = [filters.clone(), vec![("NextToken".to_owned(), next)]].concat();
-        }
-        Err(PortError::Unavailable(format!("{}: a listing without an end", call.what())))
+        signed::pages(&self.signer, &self.core, call, list, &filters).await
     }
 
     /// Account, Arn and UserId of the credentials.

@@ -12,6 +12,7 @@ use landfall_ports::container_instances::ContainerInstances;
 use landfall_ports::fleets::Fleets;
 use landfall_ports::images::Images;
 use landfall_ports::load_balancer::LoadBalancer;
+use landfall_ports::machine_images::MachineImages;
 use landfall_ports::orchestrator::Orchestrator;
 use landfall_ports::registry::CloudRegistry;
 use landfall_ports::secrets::SecretStore;
@@ -27,6 +28,7 @@ use crate::elb::Elb;
 use crate::fleets::AwsFleets;
 use crate::hooks::LambdaHooks;
 use crate::images::EcrImages;
+use crate::machine_images::Ec2Images;
 use crate::secret_store::AwsSecrets;
 use crate::signed::Signer;
 use crate::sns::SnsTopic;
@@ -146,6 +148,11 @@ impl AwsPlatform {
     /// Groups of Auto Scaling and Spot Fleets, and the metrics of the target's cluster.
     pub fn fleets(&self) -> Arc<dyn Fleets> {
         Arc::new(AwsFleets::new(Arc::clone(&self.core), Arc::clone(&self.signer)))
+    }
+
+    /// The account's machine images, and the instances they are made of.
+    pub fn machine_images(&self) -> Arc<dyn MachineImages> {
+        Arc::new(Ec2Images::new(Arc::clone(&self.core), Arc::clone(&self.signer)))
     }
 
     /// Stacks of CloudFormation.

@@ -15,12 +15,15 @@ use crate::call::Call;
 use crate::core::Core;
 use crate::error::{Failed, answered, without_credentials};
 use crate::http::Http;
+use crate::xml::Element;
 
 /// Kept no longer than this, however long they are valid, and not when they are about to end: as the SDK's own cache.
 const KEEP_CREDENTIALS: Duration = Duration::from_secs(900);
 const ABOUT_TO_END: Duration = Duration::from_secs(10);
 /// Lambda's largest answer is 6 MiB.
 const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
+/// Of EC2's listings, which answer a thousand to a page.
+const MOST_PAGES: usize = 100;
 
 pub(crate) struct Signer {
     http: Http,
@@ -253,6 +256,47 @@ pub(crate) async fn query(
     let headers = [("content-type", "application/x-www-form-urlencoded")];
     let answer = signer.call(core, call, &Request::to_root(call, region, &headers, &body)).await?;
     Ok(String::from_utf8_lossy(&answer.body).into_owned())
+}
+
+/// EC2's version of its API.
+pub(crate) const EC2: &str = "2016-11-15";
+
+/// Names and values of a request to a query service.
+pub(crate) type Form = Vec<(String, String)>;
+
+pub(crate) fn form<const N: usize>(fields: [(&str, &str); N]) -> Form {
+    fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// As `query`, with the answer read.
+pub(crate) async fn asked(
+    signer: &Signer,
+    core: &Core,
+    call: Call<'_>,
+    version: &str,
+    form: &Form,
+) -> Result<Element, Failed> {
+    let answer = query(signer, core, call, &core.region, version, form).await?;
+    let root = Element::parse(&answer);
+    Ok(root.ok_or_else(|| PortError::Unavailable(format!("{}: the answer is no XML", call.what())))?)
+}
+
+/// All pages of a listing of EC2, and of each the items of this list.
+pub(crate) async fn pages(
+    signer: &Signer,
+    core: &Core,
+    call: Call<'_>,
+    list: &str,
+    form: &Form,
+) -> PortResult<Vec<Element>> {
+    let (mut all, mut parameters) = (Vec::new(), form.clone());
+    for _ in 0..MOST_PAGES {
+        let page = asked(signer, core, call, EC2, &parameters).await?;
+        all.extend(page.items(list).cloned());
+        let Some(next) = page.get("nextToken") else { return Ok(all) };
+        parameters = [form.clone(), vec![("NextToken".to_owned(), next)]].concat();
+    }
+    Err(PortError::Unavailable(format!("{}: a listing without an end", call.what())))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //!
 //! Everything here is pure: no file is opened, no clock and no variable is read, and the same file gives the same bytes.
 
+pub mod ami;
 mod build;
 mod first;
 mod infra;

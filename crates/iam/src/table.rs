@@ -114,8 +114,20 @@ pub const ACTIONS: &[Action] = &[
     row("cloudwatch:DescribeAlarms", List, NONE, NONE, NONE),
     row("cloudwatch:GetMetricStatistics", Read, NONE, NONE, NONE),
     row("cloudwatch:PutMetricData", Write, NONE, NONE, NONE),
-    row("ec2:CreateTags", Tagging, FLEETS, RESOURCE_TAG, NONE),
+    // The image itself, the instance that it is made of, and a snapshot for each of its volumes.
+    row("ec2:CreateImage", Write, &["image/", "instance/", "snapshot/"], TAGS, &["ec2:CreateTags"]),
+    row(
+        "ec2:CreateTags",
+        Tagging,
+        &["image/", "instance/", "snapshot/", "spot-fleet-request/", "volume/"],
+        TAGS,
+        NONE,
+    ),
+    // With its snapshots.
+    row("ec2:DeleteSnapshot", Write, &["snapshot/"], RESOURCE_TAG, NONE),
+    row("ec2:DeregisterImage", Write, &["image/"], RESOURCE_TAG, &["ec2:DeleteSnapshot"]),
     row("ec2:DescribeAvailabilityZones", List, NONE, NONE, NONE),
+    row("ec2:DescribeImages", List, NONE, NONE, NONE),
     row("ec2:DescribeInstanceTypes", List, NONE, NONE, NONE),
     row("ec2:DescribeInstances", List, NONE, NONE, NONE),
     row("ec2:DescribeSecurityGroups", List, NONE, NONE, NONE),
@@ -124,7 +136,16 @@ pub const ACTIONS: &[Action] = &[
     row("ec2:DescribeSpotInstanceRequests", List, NONE, NONE, NONE),
     row("ec2:DescribeSubnets", List, NONE, NONE, NONE),
     row("ec2:DescribeVpcs", List, NONE, NONE, NONE),
+    row("ec2:GetConsoleOutput", Read, EC2_INSTANCE, RESOURCE_TAG, NONE),
     row("ec2:ModifySpotFleetRequest", Write, FLEETS, RESOURCE_TAG, NONE),
+    // The role of an instance profile is passed to `ec2.amazonaws.com`.
+    row(
+        "ec2:RunInstances",
+        Write,
+        &["image/", "instance/", "network-interface/", "security-group/", "subnet/", "volume/"],
+        TAGS,
+        &["ec2:CreateTags", "iam:PassRole"],
+    ),
     row("ec2:TerminateInstances", Write, EC2_INSTANCE, RESOURCE_TAG, NONE),
     row("ecr:BatchCheckLayerAvailability", Read, REPOSITORY, RESOURCE_TAG, NONE),
     row("ecr:BatchDeleteImage", Write, REPOSITORY, RESOURCE_TAG, NONE),

@@ -174,7 +174,7 @@ fn every_statement_is_one_that_iam_takes() {
 
 /// CloudFormation is asked for exports that an ecspresso project's templates name, and EC2, ECS and others for what a cluster of infra.yml is
 /// in and for its instances: no manifest has either. Alarms by pipelines alone (below). Who subscribes to a topic is a person, once.
-const UNUSED: [&str; 25] = [
+const UNUSED: [&str; 31] = [
     "autoscaling:CreateOrUpdateTags",
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeScalingActivities",
@@ -184,15 +184,21 @@ const UNUSED: [&str; 25] = [
     "cloudwatch:DescribeAlarms",
     "cloudwatch:GetMetricStatistics",
     "cloudwatch:PutMetricData",
+    "ec2:CreateImage",
     "ec2:CreateTags",
+    "ec2:DeleteSnapshot",
+    "ec2:DeregisterImage",
     "ec2:DescribeAvailabilityZones",
+    "ec2:DescribeImages",
     "ec2:DescribeInstanceTypes",
     "ec2:DescribeInstances",
     "ec2:DescribeSpotFleetInstances",
     "ec2:DescribeSpotFleetRequests",
     "ec2:DescribeSpotInstanceRequests",
     "ec2:DescribeVpcs",
+    "ec2:GetConsoleOutput",
     "ec2:ModifySpotFleetRequest",
+    "ec2:RunInstances",
     "ec2:TerminateInstances",
     "ecs:DescribeContainerInstances",
     "ecs:ListContainerInstances",

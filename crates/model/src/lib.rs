@@ -13,6 +13,7 @@ pub mod event;
 pub mod fleet;
 pub mod ids;
 pub mod inventory;
+pub mod machine_image;
 pub mod names;
 pub mod notice;
 pub mod pipeline;

@@ -10,6 +10,7 @@ pub mod fleets;
 pub mod images;
 pub mod journal;
 pub mod load_balancer;
+pub mod machine_images;
 pub mod orchestrator;
 pub mod pipelines;
 pub mod registry;

@@ -14,14 +14,13 @@ use crate::budget::Family;
 use crate::call::Call;
 use crate::core::Core;
 use crate::error::Failed;
-use crate::signed::{Signer, query};
+use crate::signed::{EC2, Form, Signer, asked, form};
 use crate::xml::Element;
 
 mod spot;
 
 /// Of the APIs.
 const AUTO_SCALING: &str = "2011-01-01";
-const EC2: &str = "2016-11-15";
 const CLOUD_WATCH: &str = "2010-08-01";
 /// DescribeAutoScalingGroups takes so many names; one page has as many.
 const GROUPS: usize = 100;
@@ -39,13 +38,6 @@ pub(crate) struct AwsFleets {
     signer: Arc<Signer>,
 }
 
-/// Names and values of a request.
-type Form = Vec<(String, String)>;
-
-fn form<const N: usize>(fields: [(&str, &str); N]) -> Form {
-    fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
-}
-
 /// Numbered from 1.
 fn numbered<'a>(form: &mut Form, name: &str, values: impl IntoIterator<Item = &'a String>) {
     let values = values.into_iter().enumerate();
@@ -58,9 +50,7 @@ impl AwsFleets {
     }
 
     async fn ask(&self, call: Call<'_>, version: &str, form: &Form) -> Result<Element, Failed> {
-        let answer = query(&self.signer, &self.core, call, &self.core.region, version, form).await?;
-        let root = Element::parse(&answer);
-        Ok(root.ok_or_else(|| PortError::Unavailable(format!("{}: the answer is no XML", call.what())))?)
+        asked(&self.signer, &self.core, call, version, form).await
     }
 
     async fn groups(&self, names: &[String]) -> PortResult<Vec<FleetState>> {

@@ -8,8 +8,9 @@ use crate::names::{Version, attributes};
 
 /// Bytes before they are encoded
 /// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html>).
-pub(super) const MOST_USER_DATA: usize = 16_384;
-const END: &str = "LANDFALL_USER_DATA";
+pub(crate) const MOST_USER_DATA: usize = 16_384;
+/// The line that ends somebody else's script within ours.
+pub(crate) const SCRIPT_END: &str = "LANDFALL_USER_DATA";
 
 /// What an instance of a fleet or group is told. `timeout`: how long a task may take to stop. `script`: the text of `user_data`.
 ///
@@ -77,12 +78,12 @@ fn shell(infra: &Infra, timeout: &str, attributes: &[(&str, &str)], script: Opti
         ));
     }
     if let Some(script) = script {
-        if script.lines().any(|line| line == END) {
-            return Err(Unfit::Delimiter(END));
+        if script.lines().any(|line| line == SCRIPT_END) {
+            return Err(Unfit::Delimiter(SCRIPT_END));
         }
         let script = script.trim_end_matches('\n');
         text.push_str(&format!(
-            "install -d -m 0700 /var/lib/landfall\ncat >/var/lib/landfall/user-data <<'{END}'\n{script}\n{END}\n\
+            "install -d -m 0700 /var/lib/landfall\ncat >/var/lib/landfall/user-data <<'{SCRIPT_END}'\n{script}\n{SCRIPT_END}\n\
              chmod 0700 /var/lib/landfall/user-data\n/var/lib/landfall/user-data\n"
         ));
     }

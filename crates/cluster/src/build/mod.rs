@@ -8,6 +8,7 @@ mod sizes;
 pub use base::{associated, cluster, disassociated, health, same};
 pub use compute::{compute, providers};
 pub use launch::user_data;
+pub(crate) use launch::{MOST_USER_DATA, SCRIPT_END};
 pub use sizes::{Standing, restanding, sizes};
 
 use landfall_stack::resources::Tag;

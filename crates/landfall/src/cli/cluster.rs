@@ -109,6 +109,9 @@ pub(crate) enum ClusterOnAwsCommand {
         after_help = "Examples:\n  landfall cluster scale --dry-run\n  landfall cluster scale\n  landfall cluster scale --every 10\n\nWhole tasks on whole instances; what goes is drained first. Called by any scheduler, or left running: nothing is remembered\nbut what is written down with the fleets. docs/clusters.md tells what is decided, and why."
     )]
     Scale(ClusterScaleArgs),
+    /// Images of your own for the instances
+    #[command(subcommand)]
+    Ami(AmiCommand),
     /// Versions, their instances and tasks
     #[command(after_help = "Examples:\n  landfall cluster status\n  landfall cluster status --output json")]
     Status(ValuesArgs),
@@ -121,6 +124,46 @@ pub(crate) enum ClusterOnAwsCommand {
     /// Delete every version, and the cluster; not while services run on it
     #[command(after_help = "Examples:\n  landfall cluster destroy\n  landfall cluster destroy --yes")]
     Destroy(ClusterDestroyArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AmiCommand {
+    /// An image with your script in it, by its id: the one that is there, or a new one
+    #[command(
+        after_help = "Examples:\n  landfall cluster ami build\n  AMI=$(landfall cluster ami build) && export AMI && landfall cluster deploy\n  landfall cluster ami build --script bake.sh --instance-type g5.xlarge\n\nThe script is run on one instance of the image that infra.yml says, and the instance becomes the image. An image of the same\nsource (tag source_ami) and the same script (tag landfall:recipe) is used as it is: take its source_ami away, and another one is\nmade. Interrupted or killed, it goes on when it is called again. docs/clusters.md tells the rest."
+    )]
+    Build(AmiBuildArgs),
+    /// Images of the account that say what they were made from, and instances that make some
+    #[command(
+        after_help = "Examples:\n  landfall cluster ami list\n  landfall cluster ami list --output json\n\n`*` marks the one that `landfall cluster ami build` would use."
+    )]
+    List(AmiArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AmiArgs {
+    #[command(flatten)]
+    pub(crate) values: ValuesArgs,
+    /// What is run to make the image, beginning with `#!` [default: ecs_userdata.sh beside the file]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) script: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AmiBuildArgs {
+    #[command(flatten)]
+    pub(crate) what: AmiArgs,
+    /// Of the instance that the script is run on [default: t3.small, and t4g.small for ARM]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) instance_type: Option<String>,
+    /// Name or ARN of an instance profile, for what the script fetches from AWS [default: none]
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) instance_profile: Option<String>,
+    /// Seconds that the script may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 2700, value_parser = clap::value_parser!(i64).range(1..=landfall_cluster::ami::LONGEST_SCRIPT))]
+    pub(crate) limit: i64,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
 }
 
 #[derive(Debug, Clone, Args)]

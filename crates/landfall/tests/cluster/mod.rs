@@ -1,5 +1,6 @@
-//! `landfall cluster` on moto, with agents on its instances: what moto lacks of AWS `agents.py` adds.
+//! `landfall cluster` on moto, with agents on its instances: what moto lacks of AWS `agents.py` adds, and for images `builders.py`.
 
+mod ami;
 mod scale;
 
 use std::path::Path;
@@ -32,7 +33,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/agents.py");
+        Self::with("agents.py")
+    }
+
+    /// On moto, with what this script adds to it.
+    fn with(script: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster").join(script);
         let world = Self { moto: emulator::moto_with(&script), directory: tempfile::tempdir().unwrap() };
         world.infra(INFRA);
         world

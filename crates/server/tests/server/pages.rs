@@ -210,7 +210,7 @@ async fn whom_the_question_has_reached_is_said() {
         page.body
     );
     let kept = |view: &RunView| view.stages[1].approval.as_ref().unwrap().asked.as_ref().unwrap().sent.clone();
-    assert_eq!(kept(&show(&asked.server, &asked.run.id).await), [sent.clone()]);
+    assert_eq!(kept(&show(&asked.server, &asked.run.id).await), std::slice::from_ref(&sent));
     // It can still be decided, and is known after a death.
     asked.server.kill(&asked.rig).await;
     let server = asked.rig.start().await;

@@ -116,11 +116,16 @@ impl Open {
             .map_err(|why| CliError::new(ExitCode::Usage, why).hint("say another one: --version, or VERSION"))
     }
 
-    /// The text of the file that `user_data` names: beside infra.yml, or where the command is run, as ecs-cluster-deployer looked for it.
+    /// A file beside infra.yml, or where the command is run, as ecs-cluster-deployer looked for its own.
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
+        let beside = self.directory.join(path);
+        if beside.exists() { beside } else { PathBuf::from(path) }
+    }
+
+    /// The text of the file that `user_data` names.
     pub(super) fn user_data(&self, printer: &Printer) -> CliResult<Option<String>> {
         let Some(path) = &self.infra.user_data else { return Ok(None) };
-        let beside = self.directory.join(path);
-        let found = if beside.exists() { beside } else { PathBuf::from(path) };
+        let found = self.beside(path);
         let text = landfall_manifest::read_text(&found)
             .map_err(|error| CliError::io(format!("user_data: {} cannot be read", found.display()), &error))?;
         if text.contains("{{") || text.contains("{%") {

@@ -1,5 +1,6 @@
 //! `cluster`: clusters of EC2 instances. What only computes needs no runtime and asks nobody.
 
+mod ami;
 mod cost;
 mod infra;
 mod init;
@@ -14,7 +15,7 @@ use landfall_scaler::price::{PriceError, Prices};
 
 pub(super) use self::infra::of_manifest;
 
-use crate::cli::cluster::{ClusterCommand, ClusterOnAwsCommand, PricesArgs};
+use crate::cli::cluster::{AmiCommand, ClusterCommand, ClusterOnAwsCommand, PricesArgs};
 use crate::error::{CliError, CliResult, not_found};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
@@ -35,6 +36,8 @@ pub(crate) async fn on_aws(command: &ClusterOnAwsCommand, printer: &Printer) -> 
         ClusterOnAwsCommand::Plan(args) => status::plan(args, printer).await,
         ClusterOnAwsCommand::Deploy(args) => roll::deploy(args, printer).await,
         ClusterOnAwsCommand::Scale(args) => scale::run(args, printer).await,
+        ClusterOnAwsCommand::Ami(AmiCommand::Build(args)) => ami::build(args, printer).await,
+        ClusterOnAwsCommand::Ami(AmiCommand::List(args)) => ami::list(args, printer).await,
         ClusterOnAwsCommand::Status(args) => status::status(args, printer).await,
         ClusterOnAwsCommand::Activate(args) => roll::activate(args, printer).await,
         ClusterOnAwsCommand::Deactivate(args) => roll::deactivate(args, printer).await,

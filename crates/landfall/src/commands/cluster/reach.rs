@@ -5,6 +5,7 @@ use std::sync::Arc;
 use landfall_cluster::{Around, Infra};
 use landfall_ports::container_instances::ContainerInstances;
 use landfall_ports::fleets::Fleets;
+use landfall_ports::machine_images::MachineImages;
 use landfall_ports::stacks::Stacks;
 
 use super::infra::Open;
@@ -18,6 +19,7 @@ pub(super) struct Reach {
     pub(super) stacks: Arc<dyn Stacks>,
     pub(super) instances: Arc<dyn ContainerInstances>,
     pub(super) fleets: Arc<dyn Fleets>,
+    pub(super) images: Arc<dyn MachineImages>,
     #[cfg(feature = "aws")]
     platform: landfall_aws::AwsPlatform,
 }
@@ -52,6 +54,7 @@ impl Reach {
             stacks: platform.stacks(),
             instances: platform.container_instances(),
             fleets: platform.fleets(),
+            images: platform.machine_images(),
             platform,
         })
     }
@@ -77,18 +80,45 @@ impl Reach {
         }
     }
 
+    /// Of a VPC that the file names.
+    async fn subnets(&self, vpc: &str) -> CliResult<Vec<(String, String)>> {
+        let found = self.platform.subnets(vpc).await.map_err(port_error)?;
+        let found: Vec<(String, String)> = found.into_iter().map(|subnet| (subnet.id, subnet.zone)).collect();
+        if found.is_empty() {
+            let message = format!("{vpc} has no subnets in {}", self.platform.region());
+            return Err(
+                CliError::new(ExitCode::InvalidManifest, message).hint("name another one in infra.yml: `cluster.vpc`")
+            );
+        }
+        Ok(found)
+    }
+
+    /// Those that an instance of the cluster may be in.
+    pub(super) async fn places(&self, infra: &Infra) -> CliResult<Vec<String>> {
+        let network = &infra.network;
+        if !network.subnets.is_empty() {
+            return Ok(network.subnets.clone());
+        }
+        let mut all = match &network.vpc {
+            Some(vpc) => self.subnets(vpc).await?,
+            None => self.default_network().await?.2,
+        };
+        all.retain(|(_, zone)| network.zones.is_empty() || network.zones.contains(zone));
+        match all.is_empty() {
+            true => {
+                Err(CliError::new(ExitCode::NotFound, format!("no subnet is in any of {}", network.zones.join(", ")))
+                    .hint("name others in infra.yml: `cluster.availability_zones`"))
+            }
+            false => Ok(all.into_iter().map(|(id, _)| id).collect()),
+        }
+    }
+
     /// What is not in `infra.yml`: a script's text, and subnets that AWS knows.
     pub(super) async fn around(&self, open: &Open, printer: &Printer) -> CliResult<Around> {
         let network = &open.infra.network;
         let subnets = match &network.vpc {
             Some(vpc) if network.subnets.is_empty() => {
-                let found = self.platform.subnets(vpc).await.map_err(port_error)?;
-                let found: Vec<String> = found.into_iter().map(|subnet| subnet.id).collect();
-                if found.is_empty() {
-                    let message = format!("{vpc} has no subnets in {}", self.platform.region());
-                    return Err(CliError::new(ExitCode::InvalidManifest, message)
-                        .hint("name another one in infra.yml: `cluster.vpc`"));
-                }
+                let found: Vec<String> = self.subnets(vpc).await?.into_iter().map(|(id, _)| id).collect();
                 printer.note(format_args!("note: subnets {}: all of {vpc}", found.join(", ")));
                 found
             }
@@ -129,6 +159,10 @@ impl Reach {
 
     pub(super) async fn default_network(&self) -> CliResult<(String, String, Vec<(String, String)>)> {
         Ok(Default::default())
+    }
+
+    pub(super) async fn places(&self, _: &Infra) -> CliResult<Vec<String>> {
+        Ok(Vec::new())
     }
 
     pub(super) async fn around(&self, open: &Open, printer: &Printer) -> CliResult<Around> {

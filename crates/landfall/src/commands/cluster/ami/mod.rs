@@ -1,0 +1,360 @@
+//! `cluster ami build`: looked at and acted on until there is an image. Nothing is kept here: called again after any death, it goes on from
+//! where the builder is.
+
+mod list;
+
+use std::time::{Duration, Instant};
+
+use landfall_cluster::Image;
+use landfall_cluster::ami::{BUILDER, Facts, Failure, NAMED, Next, Order, Patience, SOURCE, Wait};
+use landfall_cluster::ami::{ending, next, recipe, user_data};
+use landfall_model::machine_image::{Launched, MachineLaunch};
+use landfall_ports::{PortError, PortResult};
+use serde::Serialize;
+
+pub(super) use self::list::list;
+
+use super::infra::Open;
+use super::reach::Reach;
+use super::roll::now;
+use crate::cli::cluster::{AmiArgs, AmiBuildArgs};
+use crate::commands::port_error;
+use crate::error::{CliError, CliResult};
+use crate::exit::ExitCode;
+use crate::printer::Printer;
+use crate::progress::{Mark, Progress};
+
+/// As ecs-cluster-deployer calls it.
+const SCRIPT: &str = "ecs_userdata.sh";
+/// Of ecs-cluster-deployer too, and Packer's to read.
+const PACKER: &str = "packer.json";
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(10);
+/// Lines of a script's output.
+const SHOWN: usize = 20;
+/// Launches of one order within a day, which EC2 remembers the tokens of.
+const ATTEMPTS: u32 = 50;
+
+/// What there is to build, and where.
+struct Site {
+    open: Open,
+    reach: Reach,
+    order: Order,
+    /// The script's text.
+    script: Option<String>,
+    /// Packer's file is there, which is its own to run.
+    packer: bool,
+}
+
+impl Site {
+    async fn of(args: &AmiArgs, printer: &Printer) -> CliResult<Self> {
+        let open = Open::of(&args.values, printer)?;
+        let script = script(args, &open)?;
+        if open.infra.image == Image::Bottlerocket {
+            let message = "Bottlerocket runs no scripts: there is nothing that could be built into its image";
+            return Err(CliError::new(ExitCode::InvalidManifest, message)
+                .hint("`image: amazon-linux-2023`; `landfall cluster deploy` takes Bottlerocket's image by itself"));
+        }
+        let reach = Reach::of(&open.infra, printer).await?;
+        let source = reach.image(&open.infra, None).await?;
+        let order = Order { source, recipe: script.as_deref().map(recipe) };
+        let packer = open.beside(PACKER).exists();
+        Ok(Self { open, reach, order, script, packer })
+    }
+
+    async fn look(&self, launched: Option<&String>) -> PortResult<Facts> {
+        let images = &self.reach.images;
+        Ok(Facts {
+            images: images.own(SOURCE, NAMED).await?,
+            builders: images.machines(BUILDER.0, BUILDER.1).await?,
+            launched: launched.cloned(),
+            now: now(),
+            ..Facts::default()
+        })
+    }
+}
+
+/// The one that is named must be there.
+fn script(args: &AmiArgs, open: &Open) -> CliResult<Option<String>> {
+    let path = match &args.script {
+        Some(path) => path.clone(),
+        None => match open.beside(SCRIPT) {
+            path if path.exists() => path,
+            _ => return Ok(None),
+        },
+    };
+    let text = landfall_manifest::read_text(&path)
+        .map_err(|error| CliError::io(format!("the script {} cannot be read", path.display()), &error))?;
+    // Here, and not after minutes on an instance.
+    user_data(&text, 0).map_err(|why| {
+        CliError::new(ExitCode::InvalidManifest, format!("the script {}: {why}", path.display()))
+            .hint("a script that fetches more of it, from S3 for instance, can be short")
+    })?;
+    Ok(Some(text))
+}
+
+/// As printed with `--output json`.
+#[derive(Debug, Serialize)]
+struct Built<'a> {
+    image: &'a str,
+    /// `built` or `reused`.
+    how: &'static str,
+    source_ami: &'a str,
+    recipe: Option<&'a str>,
+    /// What was done, in order.
+    did: &'a [Next],
+}
+
+pub(super) async fn build(args: &AmiBuildArgs, printer: &Printer) -> CliResult<ExitCode> {
+    let site = Site::of(&args.what, printer).await?;
+    if site.packer && site.script.is_some() {
+        printer.warn(format_args!("{PACKER} is not run; the script is, on an instance of {}", site.order.source));
+    }
+    let patience = Patience { script: args.limit, ..Patience::default() };
+    let progress = Progress::new(*printer);
+    let mut build =
+        Build { site: &site, args, patience, progress, launched: None, builder: None, asked: None, did: Vec::new() };
+    let image = build.run().await;
+    build.progress.finish();
+    let (image, did) = (image?, build.did);
+    let how = if did.iter().any(|one| matches!(one, Next::Create { .. })) { "built" } else { "reused" };
+    let Order { source, recipe } = &site.order;
+    printer.note(format_args!("image {image} of {source} {}", if how == "built" { "is made" } else { "is there" }));
+    printer.emit(&Built { image: &image, how, source_ami: source, recipe: recipe.as_deref(), did: &did }, |built| {
+        built.image.to_owned()
+    })?;
+    Ok(ExitCode::Ok)
+}
+
+struct Build<'a> {
+    site: &'a Site,
+    args: &'a AmiBuildArgs,
+    patience: Patience,
+    progress: Progress,
+    launched: Option<String>,
+    /// The one that was seen last.
+    builder: Option<String>,
+    /// Since when a console that says nothing has been asked.
+    asked: Option<Instant>,
+    did: Vec<Next>,
+}
+
+impl Build<'_> {
+    /// Until there is an image: its id.
+    async fn run(&mut self) -> CliResult<String> {
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        let _ = futures_util::poll!(interrupted.as_mut());
+        let timeout = self.args.patience.timeout;
+        let deadline = Instant::now() + Duration::from_secs(timeout);
+        let again = "`landfall cluster ami build` goes on; a builder stops by itself when its script ends";
+        let mut pause = FIRST;
+        loop {
+            let said = match self.step().await {
+                Ok(Step::Made(image)) => return Ok(image),
+                Ok(Step::Did) => {
+                    pause = FIRST;
+                    "it is not done".to_owned()
+                }
+                Ok(Step::Waits(on)) => on,
+                // Whoever waits for minutes has to expect that AWS is away for a moment.
+                Err(Stop::Port(error)) if error.passes() => error.to_string(),
+                Err(Stop::Port(error)) => return Err(self.abandoned(error).await),
+                Err(Stop::Cli(error)) => return Err(error),
+            };
+            self.progress.running(&said);
+            if Instant::now() > deadline {
+                let message = format!("no image after {timeout} s: {said}");
+                return Err(CliError::new(ExitCode::TimedOut, message).hint(again));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST),
+                _ = &mut interrupted => {
+                    let message = format!("interrupted; what is there stays: {said}");
+                    return Err(CliError::new(ExitCode::Interrupted, message).hint(again));
+                }
+            }
+        }
+    }
+
+    /// What AWS does not let be done it will not the next time either: no builder waits for that.
+    async fn abandoned(&self, error: PortError) -> CliError {
+        let error = port_error(error);
+        let Some(builder) = &self.builder else { return error };
+        match self.site.reach.images.terminate(builder).await {
+            Ok(()) => error.hint(format!("builder {builder} is terminated; nothing is left of it")),
+            Err(left) => error.hint(format!("builder {builder} is left: {left}")),
+        }
+    }
+
+    /// One look, and what follows from it.
+    async fn step(&mut self) -> Result<Step, Stop> {
+        let Site { order, reach, open, .. } = self.site;
+        let mut facts = self.site.look(self.launched.as_ref()).await?;
+        self.builder = order.builder(&facts);
+        if let (Some(builder), Some(recipe)) = (order.stopped(&facts), &order.recipe) {
+            for latest in [true, false] {
+                if facts.ending.is_none() {
+                    facts.ending = ending(&reach.images.console(&builder, latest).await?, recipe);
+                }
+            }
+            let since = *self.asked.get_or_insert_with(Instant::now);
+            facts.silent = i64::try_from(since.elapsed().as_secs()).unwrap_or(i64::MAX);
+        }
+        let decided = next(order, &facts, self.patience);
+        let said = match &decided {
+            Next::Done { image } => return Ok(Step::Made(image.clone())),
+            Next::Wait { on } => return Ok(Step::Waits(waiting(on))),
+            Next::Launch => {
+                let builder = self.launch().await?;
+                let said = format!("builder {builder} runs the script");
+                self.builder = Some(builder.clone());
+                self.launched = Some(builder);
+                said
+            }
+            Next::Create { builder } => {
+                let tags = order.tags(builder, &open.infra.name);
+                reach.images.create(builder, &order.name(builder), &tags).await?;
+                format!("the script ended well; {builder} becomes an image")
+            }
+            Next::Terminate { builder } => {
+                reach.images.terminate(builder).await?;
+                self.asked = None;
+                format!("builder {builder} goes")
+            }
+            Next::Failed { why, builder, image } => {
+                // What could not be made first: while the builder is there, this is seen again.
+                let mut error = self.failed(why);
+                for (what, went) in [
+                    (image, if let Some(image) = image { reach.images.discard(image).await } else { Ok(()) }),
+                    (builder, if let Some(builder) = builder { reach.images.terminate(builder).await } else { Ok(()) }),
+                ] {
+                    match went {
+                        Err(passes) if passes.passes() => return Err(passes.into()),
+                        Err(left) => {
+                            error = error.hint(format!("{} is left: {left}", what.as_deref().unwrap_or_default()))
+                        }
+                        Ok(()) => {}
+                    }
+                }
+                return Err(error.into());
+            }
+        };
+        // Done again, as EC2 shows it a moment later only, it is no news.
+        if self.did.last() != Some(&decided) {
+            self.progress.line(Mark::Done, &said, None);
+            self.did.push(decided);
+        }
+        Ok(Step::Did)
+    }
+
+    /// In the first subnet that has room.
+    async fn launch(&self) -> Result<String, Stop> {
+        let Site { order, reach, open, script, .. } = self.site;
+        let Some(source) = reach.images.image(&order.source).await? else {
+            let message = format!("image {} is not there, or nobody may use it", order.source);
+            return Err(CliError::new(ExitCode::NotFound, message)
+                .hint("`image` in infra.yml names another one")
+                .into());
+        };
+        let instance_type = self
+            .args
+            .instance_type
+            .clone()
+            .unwrap_or_else(|| if source.architecture == "arm64" { "t4g.small" } else { "t3.small" }.to_owned());
+        let script = script.as_deref().unwrap_or_default();
+        let user_data = user_data(script, self.patience.script)
+            .map_err(|why| CliError::new(ExitCode::InvalidManifest, format!("the script: {why}")))?;
+        let mut why = String::new();
+        for subnet in reach.places(&open.infra).await? {
+            let launch = MachineLaunch {
+                instance_type: instance_type.clone(),
+                subnet: subnet.clone(),
+                root_device: source.root_device.clone(),
+                user_data: user_data.clone(),
+                profile: self.args.instance_profile.clone(),
+                ..MachineLaunch::default()
+            };
+            for attempt in 0..ATTEMPTS {
+                let launch = order.launch(&open.infra.name, launch.clone(), attempt);
+                match reach.images.launch(&launch).await? {
+                    Launched::It(builder) => return Ok(builder),
+                    Launched::Spent => why = format!("{ATTEMPTS} builders within a day"),
+                    Launched::NoRoom(said) => {
+                        why = format!("{subnet}: {said}");
+                        break;
+                    }
+                }
+            }
+        }
+        let message = format!("no {instance_type} can be had to build on: {why}");
+        Err(CliError::new(ExitCode::Unavailable, message).hint("another type: --instance-type").into())
+    }
+
+    fn failed(&self, why: &Failure) -> CliError {
+        let code = if let Failure::NoScript { .. } = why { ExitCode::NotFound } else { ExitCode::Failed };
+        let error = CliError::new(code, why.to_string());
+        let source = &self.site.order.source;
+        match why {
+            Failure::NoScript { .. } if self.site.packer => error
+                .hint(format!("{PACKER} is Packer's to run: tag its image source_ami={source}, and it is found here"))
+                .hint(format!("or put what it does into {SCRIPT}, and Landfall runs it")),
+            Failure::NoScript { .. } => error
+                .hint(format!(
+                    "write what is to be in the image into {SCRIPT} beside the file, or name another: --script"
+                ))
+                .hint(
+                    "without an image of its own the cluster has AWS's: `landfall cluster deploy` takes it by itself",
+                ),
+            Failure::Script { lines, code, .. } => {
+                let mut error = error.hint(match code {
+                    124 => "it is given more time by --limit",
+                    _ => "mend the script, and call this again",
+                });
+                if !lines.is_empty() {
+                    let last = lines[lines.len().saturating_sub(SHOWN)..].join("\n    ");
+                    error.causes.push(format!("the last that it wrote:\n    {last}"));
+                }
+                error
+            }
+            Failure::Hung { .. } => error.hint("call this again; what takes longer is given more time by --limit"),
+            Failure::Silent { .. } => {
+                error.hint("a script that halts the machine itself, or an image without cloud-init, cannot be followed")
+            }
+            Failure::Gone { .. } => {
+                error.hint("EC2 ends an instance whose volume it cannot encrypt, or when a limit is reached")
+            }
+            Failure::Image { .. } => error.hint("call this again"),
+        }
+    }
+}
+
+enum Step {
+    Did,
+    Waits(String),
+    Made(String),
+}
+
+enum Stop {
+    Port(PortError),
+    Cli(CliError),
+}
+
+impl From<PortError> for Stop {
+    fn from(error: PortError) -> Self {
+        Self::Port(error)
+    }
+}
+
+impl From<CliError> for Stop {
+    fn from(error: CliError) -> Self {
+        Self::Cli(error)
+    }
+}
+
+fn waiting(on: &Wait) -> String {
+    match on {
+        Wait::Script { builder, seconds } => format!("builder {builder} runs the script, {seconds} s after its launch"),
+        Wait::Console { builder } => format!("builder {builder} has stopped; EC2 does not have its console yet"),
+        Wait::Image { image } => format!("image {image} is being made"),
+    }
+}
