@@ -57,7 +57,10 @@ fn bad_request() -> u16 {
 impl FaultError {
     pub fn to_error(&self, service: &str) -> AwsError {
         let common = matches!(self.code.as_str(), "ExpiredToken" | "AccessDenied" | "Throttling");
-        let query = matches!(service, "elasticloadbalancing" | "sts" | "sns" | "iam" | "monitoring");
+        let query = matches!(
+            service,
+            "elasticloadbalancing" | "sts" | "sns" | "iam" | "monitoring" | "cloudformation" | "autoscaling"
+        );
         let (code, status) = match (common, query) {
             (true, false) => (format!("{}Exception", self.code), 400),
             (true, true) if self.code != "Throttling" => (self.code.clone(), 403),

@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 pub use crate::protocol::{ACCOUNT, REGION};
 pub use crate::state::Recorded;
 pub use crate::world::error::AwsError;
-pub use crate::world::rules::{FunctionRule, ImageRule, Limits, Rules, Timing};
+pub use crate::world::rules::{FunctionRule, ImageRule, InstanceRule, Instances, Limits, Rules, Timing};
 
 use crate::clock::Clock;
 use crate::http::{Shared, serve, wall};
@@ -73,15 +73,19 @@ impl Fake {
     /// # Errors
     /// No port can be bound.
     pub async fn run(self) -> std::io::Result<(String, Handle)> {
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await?;
-        let address = listener.local_addr()?;
         let now = wall();
         let state = State::new(World::new(self.rules.clone(), now), Clock::new(now, self.scale));
-        let shared = Arc::new(Shared { state: std::sync::Mutex::new(state), start: self.rules });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        let handle = Handle { inner: Arc::new(Inner { address, shared, server }) };
-        Ok((handle.url(), handle))
+        listen(self.port, state, self.rules).await
     }
+}
+
+async fn listen(port: u16, state: State, start: Rules) -> std::io::Result<(String, Handle)> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    let address = listener.local_addr()?;
+    let shared = Arc::new(Shared { state: std::sync::Mutex::new(state), start });
+    let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+    let handle = Handle { inner: Arc::new(Inner { address, shared, server }) };
+    Ok((handle.url(), handle))
 }
 
 struct Inner {
@@ -106,6 +110,18 @@ impl Handle {
     /// `http://127.0.0.1:PORT`
     pub fn url(&self) -> String {
         format!("http://{}", self.inner.address)
+    }
+
+    /// Another fake, on a port of its own, whose world goes on from where this one's is now; without its faults, quotas and record of calls.
+    ///
+    /// # Errors
+    /// No port can be bound.
+    pub async fn fork(&self) -> std::io::Result<(String, Handle)> {
+        let state = {
+            let state = self.inner.shared.lock();
+            State::new(state.world.clone(), state.clock)
+        };
+        listen(0, state, self.inner.shared.start.clone()).await
     }
 
     /// A script, as `METHOD /_fake/PATH` takes it.

@@ -31,7 +31,9 @@ pub fn family(service: &str, operation: &str) -> &'static str {
             | "ContinueServiceDeployment",
         ) => "ecs service deployment",
         ("ecs", "DescribeServiceRevisions") => "ecs service revision",
-        ("ecs", "RunTask" | "StopTask" | "ExecuteCommand") => "ecs cluster resource modify",
+        ("ecs", "RunTask" | "StopTask" | "ExecuteCommand" | "UpdateContainerInstancesState") => {
+            "ecs cluster resource modify"
+        }
         ("ecs", "CreateCluster" | "DeleteCluster" | "UpdateCluster") => "ecs cluster modify",
         ("ecs", "DescribeClusters" | "ListClusters") => "ecs cluster read",
         ("ecs", "TagResource" | "UntagResource") => "ecs tag modify",
@@ -49,6 +51,7 @@ pub fn family(service: &str, operation: &str) -> &'static str {
         ("tagging", _) => "tagging",
         ("iam", _) => "iam",
         ("cloudformation", _) => "cloudformation",
+        ("autoscaling", _) => "autoscaling",
         _ => "other",
     }
 }

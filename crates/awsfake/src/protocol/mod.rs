@@ -114,6 +114,7 @@ pub(crate) fn parse(method: &str, path: &str, query: &str, headers: &HeaderMap, 
                 ("2010-05-08", "iam"),
                 ("2010-05-15", "cloudformation"),
                 ("2010-08-01", "monitoring"),
+                ("2011-01-01", "autoscaling"),
             ];
             let version = input.get("Version").and_then(Value::as_str).unwrap_or_default();
             let known = versions.iter().find(|(own, _)| *own == version).map(|(_, service)| (*service).to_owned());
@@ -132,6 +133,7 @@ fn namespace(service: &str) -> &'static str {
         "sns" => "http://sns.amazonaws.com/doc/2010-03-31/",
         "cloudformation" => "http://cloudformation.amazonaws.com/doc/2010-05-15/",
         "iam" => "https://iam.amazonaws.com/doc/2010-05-08/",
+        "autoscaling" => "http://autoscaling.amazonaws.com/doc/2011-01-01/",
         _ => "http://monitoring.amazonaws.com/doc/2010-08-01/",
     }
 }

@@ -56,7 +56,24 @@ impl Space {
                 })
             })
             .collect();
+        let instances: Vec<Value> = (self.fleets.instances.values())
+            .map(|own| {
+                let registered = own.registered.as_ref();
+                json!({
+                    "id": own.id, "group": own.group, "arn": registered.map(|own| &own.arn),
+                    "attributes": registered.map(|own| &own.attributes),
+                    "draining": registered.is_some_and(|own| own.draining),
+                })
+            })
+            .collect();
+        let fleets: Vec<Value> = (self.fleets.groups.values())
+            .map(|own| {
+                json!({"name": own.name, "stack": own.stack, "min": own.least, "max": own.most, "desired": own.desired})
+            })
+            .collect();
         json!({
+            "instances": instances,
+            "auto_scaling_groups": fleets,
             "stacks": stacks,
             "clusters": clusters,
             "services": services,

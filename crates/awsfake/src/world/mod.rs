@@ -8,6 +8,7 @@ pub mod dump;
 pub mod ecs;
 pub mod elb;
 pub mod error;
+pub mod fleets;
 pub mod ids;
 pub mod others;
 pub mod rules;

@@ -159,6 +159,9 @@ pub struct Rules {
     pub timing: Timing,
     pub limits: Limits,
     pub images: Vec<ImageRule>,
+    /// `None`: stacks are records, and clusters have room for every task. Else stacks make what clusters of instances are made of
+    /// (clusters, task definitions for EC2, Auto Scaling groups), and tasks on EC2 run on instances, or wait for them.
+    pub instances: Option<Instances>,
     /// Functions by name or ARN: what they answer.
     pub functions: Vec<FunctionRule>,
     /// Answer `UnsupportedFeatureException` to the service deployments API, as an old partition or an emulator.
@@ -177,4 +180,35 @@ pub struct FunctionRule {
     pub error: Option<String>,
     /// As a lifecycle hook: SUCCEEDED (default) or FAILED.
     pub hook_status: Option<String>,
+}
+
+/// EC2 instances.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Instances {
+    /// From its launch until an instance is registered with its cluster.
+    pub registers: u64,
+    /// CPU units and MiB of each.
+    pub cpu: u64,
+    pub memory: u64,
+    pub stacks: Vec<InstanceRule>,
+}
+
+impl Default for Instances {
+    fn default() -> Self {
+        Self { registers: 200, cpu: 2_048, memory: 3_800, stacks: Vec::new() }
+    }
+}
+
+/// What goes wrong with instances of stacks whose name contains `stack`. The last rule that matches wins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InstanceRule {
+    pub stack: String,
+    /// Their agents never register.
+    pub mute: bool,
+    /// None is launched, and why.
+    pub refused: Option<String>,
+    /// Tasks on them end with this code as soon as they run.
+    pub task_exits: Option<i64>,
 }

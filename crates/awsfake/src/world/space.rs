@@ -10,6 +10,7 @@ use super::cloudformation::CloudFormation;
 use super::ecs::Ecs;
 use super::elb::Elb;
 use super::error::{Answer, AwsError};
+use super::fleets::Fleets;
 use super::ids::Ids;
 use super::others::Others;
 use super::rules::{ImageRule, Rules};
@@ -55,6 +56,10 @@ pub enum Event {
         name: String,
         generation: u64,
     },
+    /// The agent of an instance registers it.
+    Instance {
+        id: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +81,7 @@ pub struct Space {
     pub elb: Elb,
     pub others: Others,
     pub cloudformation: CloudFormation,
+    pub fleets: Fleets,
     queue: BinaryHeap<Reverse<(Millis, u64, Event)>>,
     sequence: u64,
     /// How often a rule with `times` was used, by its place.
@@ -94,6 +100,7 @@ impl Space {
             elb: Elb::default(),
             others: Others::default(),
             cloudformation: CloudFormation::default(),
+            fleets: Fleets::default(),
             queue: BinaryHeap::new(),
             sequence: 0,
             spent: BTreeMap::new(),
@@ -126,6 +133,7 @@ impl Space {
                 Event::ForgetService { arn } => self.forget_service(&arn),
                 Event::LoadBalancer { arn } => self.load_balancer_event(&arn),
                 Event::Stack { name, generation } => self.stack_event(&name, generation),
+                Event::Instance { id } => self.instance_event(&id),
             }
         }
         self.now = self.now.max(to);
@@ -145,6 +153,7 @@ impl Space {
             "monitoring" => self.alarms_call(operation, input),
             "iam" => self.iam_call(operation, input),
             "cloudformation" => self.cloudformation_call(operation, input),
+            "autoscaling" => self.autoscaling_call(operation, input),
             "tagging" => self.tagging_call(operation, input),
             _ => Err(AwsError::unknown_operation(service, operation)),
         }

@@ -4,6 +4,7 @@
 mod agreement;
 mod balancing;
 mod endings;
+mod instances;
 mod staged;
 mod wire;
 mod world;

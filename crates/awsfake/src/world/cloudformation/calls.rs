@@ -155,7 +155,7 @@ impl Space {
                 Self::changeable(&stack)?;
                 let wanted = self.wanted(input, Some(&stack))?;
                 let changes = changes(&stack, &wanted);
-                if changes.is_empty() {
+                if changes.is_empty() && same_outputs(&stack, &wanted) {
                     return Err(AwsError::validation("No updates are to be performed."));
                 }
                 self.stack_mut(&stack.id)?.superseded(None);
@@ -314,7 +314,9 @@ impl Space {
         let refuse = self.cloudformation.scripts.get(&stack.name).and_then(|script| script.refuse.clone());
         let same =
             || "The submitted information didn't contain changes. Submit different information to create a change set.";
-        let failed = refuse.or_else(|| changes.is_empty().then(|| same().to_owned()));
+        // With other outputs alone it can be executed, and lists no changes (<https://github.com/aws/aws-cdk/pull/2029>).
+        let nothing = changes.is_empty() && same_outputs(&stack, &wanted);
+        let failed = refuse.or_else(|| nothing.then(|| same().to_owned()));
         let id = self.arn("cloudformation", &format!("changeSet/{set}/{}", self.ids.clone().uuid()));
         self.ids.uuid();
         let ready = self.now + MAKING_MS;
@@ -396,6 +398,14 @@ impl Space {
             "DriftInformation": {"StackDriftStatus": drift},
         }))
     }
+}
+
+fn same_outputs(stack: &Stack, wanted: &Wanted) -> bool {
+    let of = |template: &str, parameters| {
+        differ::outputs(&serde_json::from_str(template).unwrap_or_default(), parameters, &stack.resources)
+    };
+    let before = stack.template.as_deref().map(|template| of(template, &stack.parameters)).unwrap_or_default();
+    before == of(&wanted.template, &wanted.parameters)
 }
 
 fn changes(stack: &Stack, wanted: &Wanted) -> Vec<Value> {

@@ -1,11 +1,12 @@
 //! CloudFormation: stacks that change in virtual time, through change sets or at once, with events, rollbacks and the states in which a
-//! stack is stuck. Resources are records: none is made in the other services.
+//! stack is stuck. Resources are records; where the rules have instances, what clusters of them are made of is there too (`made`).
 //!
 //! What goes wrong is scripted by stack (`POST /_fake/stack`, [`Script`]): a resource that fails to be made or changed, that cannot be
 //! brought back, or that cannot be deleted; and how long each takes.
 
 mod calls;
 mod differ;
+mod made;
 mod timeline;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -180,7 +180,9 @@ impl Space {
                 all.push((id.clone(), resource.kind.clone()));
             }
         }
-        if delete_all(&mut line, &all, &script.delete_fails) {
+        let mut fails = script.delete_fails.clone();
+        fails.extend(self.in_the_way(name));
+        if delete_all(&mut line, &all, &fails) {
             line.stack("DELETE_FAILED", Some("The following resource(s) failed to delete."));
         } else {
             line.stack("DELETE_COMPLETE", None);
@@ -214,11 +216,10 @@ impl Space {
         let uuid = self.ids.uuid();
         let physical = self.ids.hex16();
         let script = self.script(name);
+        let next = self.cloudformation.stacks.get_mut(name).filter(|stack| stack.generation == generation);
+        let Some((_, happening)) = next.and_then(|stack| stack.coming.pop_front()) else { return };
+        let made = self.made(name, &happening);
         let Some(stack) = self.cloudformation.stacks.get_mut(name) else { return };
-        if stack.generation != generation {
-            return;
-        }
-        let Some((_, happening)) = stack.coming.pop_front() else { return };
         let mut gone = false;
         match happening {
             Happening::Resource { resource, kind, status, reason } => {
@@ -233,6 +234,7 @@ impl Space {
                 if kind == "AWS::ECS::TaskDefinition" && status == "UPDATE_COMPLETE" {
                     one.physical = format!("{name}-{resource}-{}", &physical[..8]);
                 }
+                one.physical = made.unwrap_or_else(|| one.physical.clone());
                 one.status.clone_from(&status);
                 one.reason.clone_from(&reason);
                 one.at = now;

@@ -65,7 +65,7 @@ impl Space {
             "clusterArn": cluster.arn,
             "clusterName": cluster.name,
             "status": if cluster.active { "ACTIVE" } else { "INACTIVE" },
-            "registeredContainerInstancesCount": 0,
+            "registeredContainerInstancesCount": self.container_instances(&cluster.arn),
             "runningTasksCount": running,
             "pendingTasksCount": pending,
             "activeServicesCount": services,
@@ -112,6 +112,10 @@ impl Space {
         if self.ecs.services.values().any(|service| service.cluster == cluster.arn && service.exists()) {
             let message = "The Cluster cannot be deleted while Services are active.";
             return Err(AwsError::new("ClusterContainsServicesException", message));
+        }
+        if self.container_instances(&cluster.arn) > 0 {
+            let message = "The Cluster cannot be deleted while Container Instances are active or draining.";
+            return Err(AwsError::new("ClusterContainsContainerInstancesException", message));
         }
         if self.ecs.tasks.values().any(|task| task.cluster == cluster.arn && task.is_live()) {
             let message = "The Cluster cannot be deleted while Tasks are active.";

@@ -21,26 +21,32 @@ pub struct NewTask {
     /// `awsvpcConfiguration`, or null.
     pub network: Value,
     pub targets: Vec<(String, String, u64)>,
+    /// Of whoever starts it, beside those of its definition.
+    pub constraints: Vec<Value>,
     pub tags: Vec<(String, String)>,
 }
 
 impl Space {
-    /// `None`: the cluster has no room.
-    pub fn start_task(&mut self, new: NewTask) -> Option<String> {
+    /// # Errors
+    /// Why it cannot be placed.
+    pub fn start_task(&mut self, new: NewTask) -> Result<String, String> {
         if let Some(room) = self.rules.limits.capacity {
             let live = self.ecs.tasks.values().filter(|task| task.cluster == new.cluster && task.is_live()).count();
             if live >= room {
-                return None;
+                return Err("RESOURCE:MEMORY".to_owned());
             }
         }
+        let definition = self.definition(&new.definition).ok_or("MISSING")?.clone();
+        let instance = self.place(&new.cluster, &definition, &new.launch_type, &new.constraints)?;
+        let exits = instance.as_deref().and_then(|instance| self.exits_on(instance));
         let id = self.ids.hex32();
         let cluster = crate::world::value::leaf(&new.cluster).to_owned();
-        let definition = self.definition(&new.definition)?.clone();
         let awsvpc = definition.word("networkMode") == Some("awsvpc");
         let mut containers = Vec::new();
         for (place, container) in definition.containers().iter().enumerate() {
             let image = text(container, "image").unwrap_or_default().to_owned();
-            let rule = self.image_rule(&image);
+            let mut rule = self.image_rule(&image);
+            rule.exits = exits.or(rule.exits);
             containers.push(Container {
                 name: text(container, "name").unwrap_or_default().to_owned(),
                 arn: self.arn("ecs", &format!("container/{cluster}/{id}/{place:08x}-0000-4000-8000-000000000000")),
@@ -66,6 +72,7 @@ impl Space {
             started_by: new.started_by,
             definition: definition.arn.clone(),
             launch_type: new.launch_type,
+            instance,
             state: if awsvpc { TaskState::Provisioning } else { TaskState::Pending },
             wanted: "RUNNING",
             created: self.now,
@@ -95,7 +102,7 @@ impl Space {
         if !new.tags.is_empty() {
             self.ecs.tags.insert(arn, new.tags);
         }
-        Some(id)
+        Ok(id)
     }
 
     fn pending_time(&self, task: &Task) -> u64 {
@@ -283,6 +290,18 @@ impl Space {
             }
         }
         self.go(id, TaskState::Stopping, Some(self.stop_time(&task)));
+    }
+
+    /// It is gone with the instance that it ran on.
+    pub fn kill_task(&mut self, id: &str, reason: &str) {
+        let now = self.now;
+        let Some(task) = self.ecs.tasks.get_mut(id).filter(|task| task.is_live()) else { return };
+        task.wanted = "STOPPED";
+        task.stopping.get_or_insert(now);
+        task.stop_reason = Some(reason.to_owned());
+        let task = task.clone();
+        self.deregister_task_targets(&task);
+        self.stopped(id);
     }
 
     fn exit_containers(&mut self, id: &str) {

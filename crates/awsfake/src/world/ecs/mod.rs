@@ -70,12 +70,9 @@ impl Space {
             "StopTask" => self.stop_task_call(input),
             "ListTasks" => self.list_tasks(input),
             "DescribeTasks" => self.describe_tasks(input),
-            "ListContainerInstances" => {
-                self.cluster(text(input, "cluster")).map(|_| json!({"containerInstanceArns": []}))
-            }
-            "DescribeContainerInstances" => {
-                self.cluster(text(input, "cluster")).map(|_| json!({"containerInstances": [], "failures": []}))
-            }
+            "ListContainerInstances" => self.list_container_instances(input),
+            "DescribeContainerInstances" => self.describe_container_instances(input),
+            "UpdateContainerInstancesState" => self.update_container_instances_state(input),
             "TagResource" => self.tag_resource(input),
             "UntagResource" => self.untag_resource(input),
             "ListTagsForResource" => {

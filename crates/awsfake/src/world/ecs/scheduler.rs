@@ -198,8 +198,9 @@ impl Space {
         }
         let shifting = rollout.filter(|rollout| rollout.stage.is_some() && rollout.rollback.is_none());
         let tasks: Vec<Task> = self.service_tasks(arn).into_iter().filter(|task| task.is_wanted()).cloned().collect();
-        let (own, others): (Vec<_>, Vec<_>) =
-            tasks.iter().partition(|task| task.deployment.as_deref() == Some(primary.id.as_str()));
+        // What is on an instance that drains has to move, whosever it is.
+        let stays = |task: &&Task| task.deployment.as_deref() == Some(primary.id.as_str()) && !self.on_draining(task);
+        let (own, others): (Vec<_>, Vec<_>) = tasks.iter().partition(stays);
         let own_count = own.len() as u64;
         let (least, most) = service.band();
 
@@ -285,11 +286,17 @@ impl Space {
                     .get("networkConfiguration")
                     .map_or(serde_json::Value::Null, |of| of["awsvpcConfiguration"].clone()),
                 targets: service.target_groups(),
+                constraints: service
+                    .spec
+                    .get("placementConstraints")
+                    .and_then(serde_json::Value::as_array)
+                    .cloned()
+                    .unwrap_or_default(),
                 tags: tags.clone(),
             });
             match task {
-                Some(task) => started.push(format!("(task {task})")),
-                None => {
+                Ok(task) => started.push(format!("(task {task})")),
+                Err(_) => {
                     let words = "was unable to place a task because no container instance met all of its requirements. \
                                  Reason: No Container Instances were found in your cluster.";
                     let said = self.ecs.services.get(arn).and_then(|service| service.events.front());

@@ -78,6 +78,8 @@ pub struct Task {
     /// ARN
     pub definition: String,
     pub launch_type: String,
+    /// ARN of the container instance that it was placed on.
+    pub instance: Option<String>,
     pub state: TaskState,
     /// RUNNING or STOPPED: what is wanted of it.
     pub wanted: &'static str,

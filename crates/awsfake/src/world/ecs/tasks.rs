@@ -54,11 +54,13 @@ impl Space {
                 overrides: input.get("overrides").cloned().unwrap_or_default(),
                 network: input["networkConfiguration"]["awsvpcConfiguration"].clone(),
                 targets: Vec::new(),
+                constraints: list(input, "placementConstraints").to_vec(),
                 tags: tags_of(input),
             });
             match started {
-                Some(id) => tasks.push(id),
-                None => failures.push(json!({"arn": cluster, "reason": "RESOURCE:MEMORY"})),
+                Ok(id) => tasks.push(id),
+                Err(why) if why.starts_with("No Container Instances") => return Err(AwsError::invalid(why)),
+                Err(why) => failures.push(json!({"arn": cluster, "reason": why})),
             }
         }
         if let Some(token) = token {

@@ -166,9 +166,8 @@ impl Space {
             "tags": if tags { self.ecs_tags(&task.arn) } else { json!([]) },
         });
         if task.launch_type != "FARGATE" {
-            let instance =
-                self.arn("ecs", &format!("container-instance/{}/{:032x}", crate::world::value::leaf(&task.cluster), 1));
-            view["containerInstanceArn"] = instance.into();
+            let any = || format!("container-instance/{}/{:032x}", crate::world::value::leaf(&task.cluster), 1);
+            view["containerInstanceArn"] = task.instance.clone().unwrap_or_else(|| self.arn("ecs", &any())).into();
         }
         trimmed(view)
     }

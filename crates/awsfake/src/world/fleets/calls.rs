@@ -1,0 +1,57 @@
+//! Auto Scaling's calls.
+
+use serde_json::{Value, json};
+
+use super::{Activity, Group};
+use crate::world::error::{Answer, AwsError};
+use crate::world::space::Space;
+use crate::world::value::{iso, needed, texts, trimmed};
+
+impl Space {
+    pub fn autoscaling_call(&mut self, operation: &str, input: &Value) -> Answer {
+        match operation {
+            "DescribeAutoScalingGroups" => {
+                let names = texts(input, "AutoScalingGroupNames");
+                let wanted = |group: &&Group| names.is_empty() || names.contains(&group.name);
+                let groups = self.fleets.groups.values().filter(wanted).map(|group| self.scaled_group_view(group));
+                Ok(json!({"AutoScalingGroups": groups.collect::<Vec<_>>()}))
+            }
+            "DescribeScalingActivities" => {
+                let name = needed(input, "AutoScalingGroupName")?;
+                let group = self.fleets.groups.get(name);
+                let activities = group.into_iter().flat_map(|group| &group.activities);
+                Ok(json!({"Activities": activities.take(100).map(|one| activity_view(name, one)).collect::<Vec<_>>()}))
+            }
+            _ => Err(AwsError::unknown_operation("autoscaling", operation)),
+        }
+    }
+
+    fn scaled_group_view(&self, group: &Group) -> Value {
+        let members = self.members(&group.name).into_iter().map(|id| {
+            json!({"InstanceId": id, "InstanceType": "t3.medium", "LifecycleState": "InService", "HealthStatus": "Healthy"})
+        });
+        json!({
+            "AutoScalingGroupName": group.name,
+            "MinSize": group.least,
+            "MaxSize": group.most,
+            "DesiredCapacity": group.desired,
+            "Instances": members.collect::<Vec<_>>(),
+            "Tags": [],
+        })
+    }
+}
+
+fn activity_view(group: &str, one: &Activity) -> Value {
+    let (instance, why) = match &one.launched {
+        Ok(id) => (id.as_str(), None),
+        Err(why) => ("", Some(why)),
+    };
+    trimmed(json!({
+        "AutoScalingGroupName": group,
+        "Description": format!("Launching a new EC2 instance{}{instance}", if why.is_none() { ": " } else { "" }),
+        "StartTime": iso(one.at),
+        "EndTime": iso(one.at),
+        "StatusCode": if why.is_none() { "Successful" } else { "Failed" },
+        "StatusMessage": why,
+    }))
+}

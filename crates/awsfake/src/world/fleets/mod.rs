@@ -1,0 +1,176 @@
+//! EC2 instances: of the Auto Scaling groups that stacks make, with ECS's agent on each. There are none where the rules have no
+//! `instances`: then clusters have room for every task.
+
+mod calls;
+mod registered;
+
+use std::collections::BTreeMap;
+
+use super::Millis;
+use super::rules::InstanceRule;
+use super::space::{Event, Space};
+
+#[derive(Debug, Clone, Default)]
+pub struct Fleets {
+    /// By name.
+    pub groups: BTreeMap<String, Group>,
+    /// By id (`i-…`), those that are not terminated.
+    pub instances: BTreeMap<String, Instance>,
+}
+
+/// An Auto Scaling group.
+#[derive(Debug, Clone)]
+pub struct Group {
+    pub name: String,
+    pub stack: String,
+    pub least: u64,
+    pub most: u64,
+    pub desired: u64,
+    /// What its instances' user data tells ECS's agent.
+    pub agent: Agent,
+    /// Launches, the newest first.
+    pub activities: Vec<Activity>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Agent {
+    /// The cluster's name.
+    pub cluster: String,
+    pub attributes: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Activity {
+    pub at: Millis,
+    /// `Ok`: the instance.
+    pub launched: Result<String, String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Instance {
+    pub id: String,
+    /// Its group's name.
+    pub group: String,
+    pub launched: Millis,
+    /// With which cluster, once its agent has.
+    pub registered: Option<Registered>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// Of the container instance.
+    pub arn: String,
+    /// The cluster's ARN.
+    pub cluster: String,
+    pub attributes: BTreeMap<String, String>,
+    pub draining: bool,
+}
+
+impl Space {
+    /// A group with as many instances as it has at least, as Auto Scaling makes one that names no desired capacity.
+    pub fn put_group(&mut self, name: &str, stack: &str, (least, most): (u64, u64), agent: Agent) {
+        let group = self.fleets.groups.entry(name.to_owned()).or_insert_with(|| Group {
+            name: name.to_owned(),
+            stack: stack.to_owned(),
+            least,
+            most,
+            desired: least,
+            agent: agent.clone(),
+            activities: Vec::new(),
+        });
+        (group.least, group.most, group.agent) = (least, most, agent);
+        group.desired = group.desired.clamp(least, most.max(least));
+        self.fit(name);
+    }
+
+    pub fn delete_group(&mut self, name: &str) {
+        self.fleets.groups.remove(name);
+        for id in self.members(name) {
+            self.terminate(&id);
+        }
+    }
+
+    /// Oldest first.
+    pub fn members(&self, group: &str) -> Vec<String> {
+        let own = self.fleets.instances.values().filter(|one| one.group == group);
+        let mut all: Vec<(Millis, String)> = own.map(|one| (one.launched, one.id.clone())).collect();
+        all.sort();
+        all.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Launches what is missing, and ends what is too much, the oldest first.
+    fn fit(&mut self, name: &str) {
+        let (now, there) = (self.now, self.members(name));
+        let Some(group) = self.fleets.groups.get(name) else { return };
+        let (desired, rule) = (group.desired as usize, self.instance_rule(&group.stack));
+        for id in there.iter().take(there.len().saturating_sub(desired)) {
+            self.terminate(id);
+        }
+        for _ in there.len()..desired {
+            let id = format!("i-{}", &self.ids.hex32()[..17]);
+            let launched = match &rule.refused {
+                Some(why) => Err(why.clone()),
+                None => Ok(id.clone()),
+            };
+            let came = launched.is_ok();
+            if let Some(group) = self.fleets.groups.get_mut(name) {
+                group.activities.insert(0, Activity { at: now, launched });
+            }
+            if !came {
+                return;
+            }
+            let instance = Instance { id: id.clone(), group: name.to_owned(), launched: now, registered: None };
+            self.fleets.instances.insert(id.clone(), instance);
+            if let Some(rules) = self.rules.instances.as_ref().filter(|_| !rule.mute) {
+                self.at(now + rules.registers, Event::Instance { id });
+            }
+        }
+    }
+
+    /// The agent registers the instance with its cluster, where that is there.
+    pub fn instance_event(&mut self, id: &str) {
+        let group = self.fleets.instances.get(id).and_then(|one| self.fleets.groups.get(&one.group));
+        let Some(agent) = group.map(|group| group.agent.clone()) else { return };
+        let Ok(cluster) = self.cluster(Some(&agent.cluster)).map(|cluster| cluster.arn.clone()) else { return };
+        let arn = self.ids.hex32();
+        let arn = self.arn("ecs", &format!("container-instance/{}/{arn}", agent.cluster));
+        if let Some(one) = self.fleets.instances.get_mut(id) {
+            let attributes = agent.attributes;
+            one.registered = Some(Registered { arn, cluster: cluster.clone(), attributes, draining: false });
+        }
+        self.look_at_cluster(&cluster);
+    }
+
+    /// With all that runs on it, whether that was moved before or not.
+    fn terminate(&mut self, id: &str) {
+        let Some(gone) = self.fleets.instances.remove(id) else { return };
+        let Some(registered) = gone.registered else { return };
+        let on = |task: &&super::ecs::task::Task| task.instance.as_ref() == Some(&registered.arn) && task.is_live();
+        let tasks: Vec<String> = self.ecs.tasks.values().filter(on).map(|task| task.id.clone()).collect();
+        for task in tasks {
+            self.kill_task(&task, &format!("Host EC2 (instance {id}) terminated."));
+        }
+        self.look_at_cluster(&registered.cluster);
+    }
+
+    pub(super) fn look_at_cluster(&mut self, cluster: &str) {
+        let services = self.ecs.services.values().filter(|service| service.cluster == cluster);
+        let services: Vec<String> = services.map(|service| service.arn.clone()).collect();
+        for service in services {
+            self.look_at_service(&service);
+        }
+    }
+
+    /// What goes wrong with the instances of a stack: the last rule that fits.
+    fn instance_rule(&self, stack: &str) -> InstanceRule {
+        let rules = self.rules.instances.iter().flat_map(|rules| &rules.stacks);
+        rules.filter(|rule| stack.contains(&rule.stack)).next_back().cloned().unwrap_or_default()
+    }
+
+    /// What a task on this container instance ends with, where it does not run.
+    pub fn exits_on(&self, instance: &str) -> Option<i64> {
+        let own = |one: &&Instance| one.registered.as_ref().is_some_and(|own| own.arn == instance);
+        let group = self.fleets.instances.values().find(own).and_then(|one| self.fleets.groups.get(&one.group))?;
+        self.instance_rule(&group.stack).task_exits
+    }
+}
