@@ -41,7 +41,12 @@ struct Memory {
     refused: Option<String>,
     /// By the stack's ARN.
     begun: BTreeMap<String, Begun>,
+    /// A stack's state in which a change of it came to nothing, and how often.
+    vain: Option<(String, u32)>,
 }
+
+/// So many times something is tried on a stack that does not change by it.
+const IN_VAIN: u32 = 8;
 
 /// What this run began on a stack.
 struct Begun {
@@ -65,6 +70,18 @@ impl Begun {
 }
 
 impl Memory {
+    /// A change came to nothing. Somebody else was faster, and then the next look finds another state; where it does not, and does not for so
+    /// long, there is no sense in trying it for ever.
+    fn vain(&mut self, at: String, stack: &str, why: String) -> Did {
+        let times = self.vain.take().filter(|(before, _)| *before == at).map_or(1, |(_, times)| times + 1);
+        self.vain = Some((at, times));
+        match times {
+            1 => Did::It,
+            times if times < IN_VAIN => Did::Pending,
+            _ => Did::Refused { stack: stack.to_owned(), why },
+        }
+    }
+
     fn undone(&mut self, stack: &StackState) -> bool {
         self.begun.get_mut(&stack.id).is_some_and(|begun| begun.undone(stack))
     }
@@ -240,6 +257,10 @@ impl<'a> Cluster<'a> {
         let at = state_of(stack.as_ref());
         match prepare_at(self.stacks, wanted, Purpose::Apply, stack).await? {
             Prepared::Pending => Ok(Did::Soon),
+            // Where parameters are to be others there is something to change.
+            Prepared::Nothing if !wanted.parameters.is_empty() => {
+                Ok(self.memory.vain(at, &wanted.stack, "it sees no change in it".to_owned()))
+            }
             Prepared::Nothing => {
                 // Templates that differ where CloudFormation sees no difference, as in a description: it would say so each time.
                 self.memory.templates.insert(at, wanted.template.clone());
@@ -253,12 +274,13 @@ impl<'a> Cluster<'a> {
                     None => (wanted.stack.clone(), None),
                 };
                 let begun = stack::Begun { stack, since: None };
-                match execute(self.stacks, &begun, &ready.set.name).await {
-                    // Somebody else was faster: the next look tells what is to be done then.
-                    Ok(()) | Err(PortError::Conflict(_)) => {
-                        self.memory.begun.insert(begun.stack, Begun { before, seen: false });
-                        Ok(Did::It)
-                    }
+                let told = execute(self.stacks, &begun, &ready.set.id).await;
+                if let Ok(()) | Err(PortError::Conflict(_)) = &told {
+                    self.memory.begun.insert(begun.stack, Begun { before, seen: false });
+                }
+                match told {
+                    Ok(()) => Ok(Did::It),
+                    Err(PortError::Conflict(why)) => Ok(self.memory.vain(at, &wanted.stack, why)),
                     Err(error) => Err(error),
                 }
             }

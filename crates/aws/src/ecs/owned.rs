@@ -23,6 +23,7 @@ use super::{Ecs, change, locked};
 use crate::budget::Family;
 use crate::call::Call;
 use crate::core::now;
+use crate::error::Failed;
 use crate::tags;
 
 /// Stopped tasks remembered, so that their last hour in ECS costs nothing.
@@ -83,8 +84,21 @@ impl Ecs {
 
     /// Of the cluster, but those that are INACTIVE.
     pub(super) async fn all_services(&self) -> PortResult<Vec<Arc<ecs::Service>>> {
+        let names = self.list_services().await.map_err(|failed| self.explained(failed))?;
+        self.described_services(names).await
+    }
+
+    /// As `all_services`; of a cluster that is not there, none.
+    pub(super) async fn services_if_there(&self) -> PortResult<Vec<Arc<ecs::Service>>> {
+        match self.list_services().await {
+            Err(failed) if failed.is("ClusterNotFoundException") => Ok(Vec::new()),
+            names => self.described_services(names?).await,
+        }
+    }
+
+    async fn described_services(&self, names: Vec<String>) -> PortResult<Vec<Arc<ecs::Service>>> {
         let mut all = Vec::new();
-        for chunk in self.list_services().await?.chunks(DESCRIBE_SERVICES) {
+        for chunk in names.chunks(DESCRIBE_SERVICES) {
             // Through the same batches as polls are.
             let reads = chunk.iter().map(|name| async move { (name, self.service(name).await) });
             for (name, service) in futures_util::future::join_all(reads).await {
@@ -97,14 +111,14 @@ impl Ecs {
         Ok(all)
     }
 
-    async fn list_services(&self) -> PortResult<Vec<String>> {
+    async fn list_services(&self) -> Result<Vec<String>, Failed> {
         let resource = format!("services of cluster {}", self.core.target.cluster);
         let call = Call::ecs("ListServices", Family::ServiceRead, &resource);
         let request = self.core.clients.ecs.list_services().cluster(&self.core.target.cluster).max_results(100);
         let (mut all, mut next) = (Vec::new(), None);
         loop {
             let page = request.clone().set_next_token(next);
-            let answer = self.ecs(call, || page.clone().send()).await?;
+            let answer = self.core.caller.call(call, || page.clone().send()).await?;
             let name = |arn: &String| revision_name(arn).to_owned();
             all.extend(answer.service_arns().iter().map(name));
             next = answer.next_token.filter(|token| !token.is_empty());

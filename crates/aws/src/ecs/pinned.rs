@@ -151,7 +151,7 @@ impl ContainerInstances for Ecs {
     }
 
     async fn services(&self) -> PortResult<Vec<ServiceCount>> {
-        let services = self.all_services().await?;
+        let services = self.services_if_there().await?;
         let one = |service: &std::sync::Arc<ecs::Service>| ServiceCount {
             name: service.service_name.clone().unwrap_or_default(),
             desired: count(service.desired_count),

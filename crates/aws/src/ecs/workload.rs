@@ -11,7 +11,7 @@ use super::rollout::count;
 
 impl Ecs {
     pub(super) async fn loads(&self) -> PortResult<Workload> {
-        let services = self.all_services().await?;
+        let services = self.services_if_there().await?;
         let newest: BTreeSet<String> = services.iter().filter_map(|one| primary(one)?.id.clone()).collect();
         let services: Vec<ServiceLoad> = services.iter().filter(|one| on_instances(one)).map(|one| load(one)).collect();
         let request = self.core.clients.ecs.list_tasks().cluster(&self.core.target.cluster);

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use landfall_cluster::roll::{Goal, Next, Patience, Wait, next};
-use landfall_cluster::{Around, Infra, Part, Version, load};
+use landfall_cluster::{Around, Infra, Part, Standing, Version, load};
 use landfall_manifest::SourceFile;
 use landfall_model::fleet::Workload;
 use landfall_ports::PortResult;
@@ -99,6 +99,28 @@ async fn what_cloudformation_takes_for_the_same_is_applied_once() {
     assert_eq!(done(&mut cluster(&first, &stacks), &stacks).await, []);
     stacks.behave(|behaviour| behaviour.nothing = true);
     assert_eq!(done(&mut cluster(&other, &stacks), &stacks).await, [Next::Apply { part: Part::Cluster }]);
+}
+
+#[tokio::test]
+async fn what_never_comes_about_is_not_tried_for_ever() {
+    let stacks = FakeStacks::default();
+    let infra = infra("");
+    done(&mut cluster(&infra, &stacks), &stacks).await;
+    stacks.behave(|behaviour| behaviour.nothing = true);
+    let (mut ours, mut told) = (cluster(&infra, &stacks), Vec::new());
+    while !matches!(told.last(), Some(Did::Refused { .. })) {
+        // No instance has registered for long: the version is to fail.
+        let facts = ours.look(&deploy(), 100_000).await.unwrap();
+        let decided = next(&deploy(), &facts, Patience::default());
+        assert!(matches!(decided, Next::Stand { standing: Standing::Failed, .. }), "{decided:?}");
+        let mut did = Did::Soon;
+        while did == Did::Soon {
+            did = ours.act(&decided, &facts).await.unwrap();
+        }
+        told.push(did);
+    }
+    let refused = Did::Refused { stack: "web-asg-1".to_owned(), why: "it sees no change in it".to_owned() };
+    assert_eq!((&told[..2], told.len(), told.last()), (&[Did::It, Did::Pending][..], 8, Some(&refused)));
 }
 
 #[tokio::test]
