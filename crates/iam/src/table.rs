@@ -132,6 +132,7 @@ pub const ACTIONS: &[Action] = &[
     row("ec2:DescribeInstances", List, NONE, NONE, NONE),
     row("ec2:DescribeSecurityGroups", List, NONE, NONE, NONE),
     row("ec2:DescribeSpotFleetInstances", List, FLEETS, NONE, NONE),
+    row("ec2:DescribeSpotFleetRequestHistory", List, FLEETS, NONE, NONE),
     row("ec2:DescribeSpotFleetRequests", List, NONE, NONE, NONE),
     row("ec2:DescribeSpotInstanceRequests", List, NONE, NONE, NONE),
     row("ec2:DescribeSubnets", List, NONE, NONE, NONE),

@@ -33,6 +33,36 @@ struct Memory {
     resources: BTreeMap<(String, i64), Vec<(String, String)>>,
 }
 
+/// Fleets and groups of a stack, with the ids that AWS knows them by.
+async fn of_stack(infra: &Infra, stacks: &dyn Stacks, id: &str) -> PortResult<Vec<(String, String)>> {
+    let resources = stacks.resources(id).await?;
+    let physical = |name: String, id: &Option<String>| Some((name, id.clone()?));
+    let own = resources.iter().filter_map(|it| physical(unit_name(infra, &it.resource, &it.kind)?, &it.physical));
+    Ok(own.filter(|(_, id)| !id.is_empty()).collect())
+}
+
+/// Of a stack's fleets and groups those whose newest launch failed, and why, in AWS's words.
+///
+/// # Errors
+/// AWS's.
+pub async fn unlaunched(
+    infra: &Infra,
+    stacks: &dyn Stacks,
+    fleets: &dyn Fleets,
+    stack: &str,
+) -> PortResult<Vec<(String, String)>> {
+    let own = of_stack(infra, stacks, stack).await?;
+    let ids: Vec<String> = own.iter().map(|(_, id)| id.clone()).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let failed = fleets.fleets(&ids).await?.into_iter().filter_map(|fleet| {
+        let name = own.iter().find(|(_, id)| *id == fleet.id).map(|(name, _)| name.clone())?;
+        Some((name, fleet.failed?.why))
+    });
+    Ok(failed.collect())
+}
+
 impl<'a> Scaler<'a> {
     pub fn new(
         infra: &'a Infra,
@@ -95,12 +125,7 @@ impl<'a> Scaler<'a> {
             let of_stack = match self.memory.resources.get(&key) {
                 Some(known) => known.clone(),
                 None => {
-                    let resources = self.stacks.resources(&one.id).await?;
-                    let physical = |name: String, id: &Option<String>| Some((name, id.clone()?));
-                    let own = resources.iter();
-                    let own =
-                        own.filter_map(|it| physical(unit_name(self.infra, &it.resource, &it.kind)?, &it.physical));
-                    let own: Vec<(String, String)> = own.filter(|(_, id)| !id.is_empty()).collect();
+                    let own = of_stack(self.infra, self.stacks, &one.id).await?;
                     if one.state == State::Ready {
                         self.memory.resources.insert(key, own.clone());
                     }

@@ -9,6 +9,7 @@ use landfall_model::Timestamp;
 use landfall_ports::stacks::Back;
 use landfall_stack::live::{Before, Causes, of_operation, told};
 use landfall_steps::cluster::{Cluster, Did};
+use landfall_steps::scale::unlaunched;
 use serde::Serialize;
 
 use super::infra::Open;
@@ -154,7 +155,8 @@ impl<'a> Roll<'a> {
                 }
                 Err(error) => return Err(port_error(error)),
             };
-            let decided = next(&goal, &facts, self.patience);
+            let mut decided = next(&goal, &facts, self.patience);
+            self.explain(&mut decided, &facts).await;
             match &decided {
                 Next::Done => break ExitCode::Ok,
                 Next::Failed { why } => {
@@ -187,6 +189,18 @@ impl<'a> Roll<'a> {
         self.progress.finish();
         self.end(code, &goal)?;
         Ok(code)
+    }
+
+    /// Of a version that fails because no instance of it came: why AWS launched none. Once it has failed there are to be none, and nobody
+    /// could tell any more. Whatever goes wrong leaves it out.
+    async fn explain(&self, decided: &mut Next, facts: &Facts) {
+        let Next::Stand { version, standing: Standing::Failed, why: Some(why) } = decided else { return };
+        let Some(own) = facts.compute(version).filter(|_| facts.of_version(version).next().is_none()) else { return };
+        let Reach { stacks, fleets, .. } = self.reach;
+        let failed = unlaunched(self.cluster.infra, &**stacks, &**fleets, &own.id).await;
+        for (fleet, cause) in failed.unwrap_or_default() {
+            why.push_str(&format!("; {fleet}: {}", told(&cause)));
+        }
     }
 
     /// Whether it is begun.
