@@ -5,8 +5,8 @@ use landfall_stack::resources::around::Role;
 use landfall_stack::resources::ecs::{CapacityProvider, GroupProvider, ManagedScaling};
 use landfall_stack::resources::network::{
     AllZones, Distribution, FleetLaunch, FleetOverride, FleetRequest, Ingress, InstanceGroup, LaunchTemplate,
-    LaunchTemplateData, LaunchTemplateVersion, MetadataOptions, MixedInstances, MixedTemplate, Override, ProfileArn,
-    SecurityGroup, SpotFleet, TagSpecification, UserData, Zones,
+    LaunchTemplateData, LaunchTemplateVersion, MaintenanceStrategies, MetadataOptions, MixedInstances, MixedTemplate,
+    Override, ProfileArn, Rebalance, SecurityGroup, SpotFleet, TagSpecification, UserData, Zones,
 };
 use landfall_stack::resources::{PropagatedTag, Properties, Tag};
 use landfall_stack::{Expr, Id, Parameter, Template};
@@ -232,7 +232,10 @@ impl Build<'_> {
                     },
                 };
                 let group = self.instances(&fleet.name, (min, max), &common.place);
-                let group = InstanceGroup { mixed_instances_policy: Some(mixed), ..group };
+                // Whom Auto Scaling replaces it ends, and ECS's agent gets no notice: only where ECS drains what a group is about to end
+                // (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/spot-instance-draining-linux-container.html>).
+                let capacity_rebalance = (self.infra.capacity == Capacity::EcsManaged).then_some(true);
+                let group = InstanceGroup { mixed_instances_policy: Some(mixed), capacity_rebalance, ..group };
                 let group = self.draft.add(Id::of(&[&fleet.name, "Fleet"]), Properties::InstanceGroup(group));
                 self.capacity(&fleet.name, group, common.version);
             }
@@ -268,6 +271,7 @@ impl Build<'_> {
             launch_template: None,
             mixed_instances_policy: None,
             new_instances_protected_from_scale_in: None,
+            capacity_rebalance: None,
             tags: tags.into_iter().map(own).collect(),
         }
     }
@@ -322,6 +326,10 @@ impl Build<'_> {
             allocation_strategy: "diversified",
             target_capacity: target,
             r#type: "maintain",
+            // Another instance comes as soon as one is recommended for rebalancing; that one stays until it gets its notice.
+            spot_maintenance_strategies: MaintenanceStrategies {
+                capacity_rebalance: Rebalance { replacement_strategy: "launch" },
+            },
             launch_template_configs: vec![FleetLaunch {
                 launch_template_specification: launch,
                 overrides: overrides.collect(),

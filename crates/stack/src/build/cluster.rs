@@ -122,6 +122,7 @@ impl Build<'_> {
             }),
             mixed_instances_policy: None,
             new_instances_protected_from_scale_in: Some(true),
+            capacity_rebalance: None,
             tags: self.named("instance").into_iter().map(propagated).collect(),
         };
         let ways = network.ways_out.clone();

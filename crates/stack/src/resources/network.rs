@@ -185,6 +185,8 @@ pub struct InstanceGroup {
     pub launch_template: Option<LaunchTemplateVersion>,
     pub mixed_instances_policy: Option<MixedInstances>,
     pub new_instances_protected_from_scale_in: Option<bool>,
+    /// Spot Instances that are recommended for rebalancing are replaced, and ended.
+    pub capacity_rebalance: Option<bool>,
     pub tags: Vec<PropagatedTag>,
 }
 
@@ -256,7 +258,20 @@ pub struct FleetRequest {
     pub allocation_strategy: &'static str,
     pub target_capacity: Expr,
     pub r#type: &'static str,
+    pub spot_maintenance_strategies: MaintenanceStrategies,
     pub launch_template_configs: Vec<FleetLaunch>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MaintenanceStrategies {
+    pub capacity_rebalance: Rebalance,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Rebalance {
+    pub replacement_strategy: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
