@@ -13,11 +13,10 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use common::fake::{FakeAws, visitor};
-use common::tally::{Fate, Tally};
 use common::{eventually, signal};
+use landfall_awsfake::ImageRule;
 use landfall_awsfake::faults::{Fault, FaultError};
 use landfall_awsfake::world::is_read;
-use landfall_awsfake::{Handle, ImageRule};
 use serde_json::{Value, json};
 
 const ELB: &str = "elasticloadbalancing";
@@ -142,31 +141,6 @@ notifications:
         assert_eq!((&services["serviceArns"], &groups["TargetGroups"]), (&json!([]), &json!([])));
         assert_eq!(self.revisions(), 0);
     }
-
-    fn calls(&self) -> Tally {
-        let mut tally = Tally::default();
-        for call in self.aws.fake.calls() {
-            let code = call.code.as_deref();
-            let fate = match code {
-                None if call.lost => Fate::Lost,
-                Some("ThrottlingException" | "Throttling" | "ServerException" | "ConnectionCut") => Fate::Failed,
-                _ => Fate::Answered,
-            };
-            tally.add(&call.service, &call.operation, fate, 1);
-        }
-        tally
-    }
-}
-
-/// Throttled, failed, cut off before the effect, and answers that are lost after it.
-fn one_in_ten(fake: &Handle) {
-    let error =
-        |code: &str, status| Some(FaultError { code: code.to_owned(), message: "Rate exceeded".to_owned(), status });
-    fake.fault(Fault { percent: Some(3), error: error("Throttling", 400), ..Fault::default() });
-    let broken = Some(FaultError { code: "ServerException".to_owned(), message: "injected".to_owned(), status: 500 });
-    fake.fault(Fault { percent: Some(3), error: broken, ..Fault::default() });
-    fake.fault(Fault { percent: Some(2), cut: true, ..Fault::default() });
-    fake.fault(Fault { percent: Some(3), lose_response: true, ..Fault::default() });
 }
 
 /// By digest: nobody is asked what it is.
@@ -202,15 +176,15 @@ fn a_life(world: &World, rounds: usize) {
 #[test]
 fn with_one_call_in_ten_failing_every_change_of_a_lasting_environment_ends_right() {
     let world = World::new();
-    one_in_ten(&world.aws.fake);
+    world.aws.fail_one_in_ten();
     a_life(&world, 3);
-    world.calls().one_in_ten("deploy, rollback and scale");
+    world.aws.calls().one_in_ten("deploy, rollback and scale");
 }
 
 #[test]
 fn with_one_call_in_ten_failing_previews_come_and_go() {
     let world = World::new();
-    one_in_ten(&world.aws.fake);
+    world.aws.fail_one_in_ten();
     for round in 0..4_usize {
         world.manifest(&image(round));
         world.ends(&["preview", "create", "feature/one", "--commit", &"1".repeat(40)], 0);
@@ -219,7 +193,7 @@ fn with_one_call_in_ten_failing_previews_come_and_go() {
         world.ends(&["preview", "destroy", "feature/one"], 0);
         world.nothing_left();
     }
-    world.calls().one_in_ten("previews created, updated and destroyed");
+    world.aws.calls().one_in_ten("previews created, updated and destroyed");
 }
 
 /// By chance some writes are never hit: here each one is, once with its answer lost, once cut off before it, once failed.

@@ -1,7 +1,12 @@
 //! `landfall cluster` on moto, with agents on its instances: what moto lacks of AWS `agents.py` adds, and for images `builders.py`.
 
 mod ami;
+mod deaths;
+mod faults;
+mod instances;
+mod ministack;
 mod scale;
+mod troubles;
 
 use std::path::Path;
 use std::process::{Command, Output};

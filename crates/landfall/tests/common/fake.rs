@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use landfall_awsfake::faults::{Fault, FaultError};
 use landfall_awsfake::{Fake, Handle};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
+
+use super::tally::{Fate, Tally};
 
 pub(crate) const V1: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000001";
 pub(crate) const V2: &str = "shop/web@sha256:0000000000000000000000000000000000000000000000000000000000000002";
@@ -52,6 +55,32 @@ impl FakeAws {
 
     pub(crate) fn landfall(&self, arguments: &[&str]) -> Command {
         landfall(self.path(), arguments)
+    }
+
+    /// Throttled, failed, cut off before the effect, and answers that are lost after it.
+    pub(crate) fn fail_one_in_ten(&self) {
+        let error = |code: &str, message: &str, status| {
+            Some(FaultError { code: code.to_owned(), message: message.to_owned(), status })
+        };
+        let (throttled, broken) =
+            (error("Throttling", "Rate exceeded", 400), error("ServerException", "injected", 500));
+        self.fake.fault(Fault { percent: Some(3), error: throttled, ..Fault::default() });
+        self.fake.fault(Fault { percent: Some(3), error: broken, ..Fault::default() });
+        self.fake.fault(Fault { percent: Some(2), cut: true, ..Fault::default() });
+        self.fake.fault(Fault { percent: Some(3), lose_response: true, ..Fault::default() });
+    }
+
+    pub(crate) fn calls(&self) -> Tally {
+        let mut tally = Tally::default();
+        for call in self.fake.calls() {
+            let fate = match call.code.as_deref() {
+                None if call.lost => Fate::Lost,
+                Some("ThrottlingException" | "Throttling" | "ServerException" | "ConnectionCut") => Fate::Failed,
+                _ => Fate::Answered,
+            };
+            tally.add(&call.service, &call.operation, fate, 1);
+        }
+        tally
     }
 }
 
