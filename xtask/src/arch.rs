@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("iam", &["model"]),
     ("deploy", &["model"]),
     ("stack", &["iam", "model"]),
-    ("cluster", &["manifest", "model", "scaler", "stack"]),
+    ("cluster", &["iam", "manifest", "model", "scaler", "stack"]),
     ("ci", &["model"]),
     ("pipeline", &["model"]),
     ("scaler", &[]),

@@ -37,6 +37,11 @@ impl Command {
                 }
                 None => return Err("the commit is not known, and a promotion takes the image that it has".to_owned()),
             },
+            CiAction::Cluster { values } => {
+                let mut words = words(&["cluster", "deploy", "--values", values]);
+                words.extend(commit.into_iter().flat_map(|commit| ["--version".to_owned(), commit.to_owned()]));
+                words
+            }
             CiAction::Preview => {
                 let branch = match &context.event {
                     Event::Push { branch } => branch,
@@ -141,10 +146,13 @@ mod tests {
         assert_eq!(title(&CiAction::Verify { environment: prod() }, &push), "landfall verify prod --probes");
         assert_eq!(title(&CiAction::Preview, &push), "landfall preview create 'feature/a b' --commit c1");
         assert_eq!(title(&CiAction::Push, &push), "landfall push");
+        let cluster = CiAction::Cluster { values: "infra.yml".to_owned() };
+        assert_eq!(title(&cluster, &push), "landfall cluster deploy --values infra.yml --version c1");
         let unknown = context(Event::Manual, None);
         assert!(Command::of(&CiAction::Promote { environment: prod() }, &unknown).is_err());
         assert!(Command::of(&CiAction::Preview, &unknown).is_err());
         assert_eq!(title(&CiAction::Deploy { environment: prod() }, &unknown), "landfall deploy prod");
+        assert_eq!(title(&cluster, &unknown), "landfall cluster deploy --values infra.yml");
     }
 
     #[test]

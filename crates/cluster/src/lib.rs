@@ -13,6 +13,8 @@ mod infra;
 mod names;
 mod price;
 mod read;
+mod repository;
+mod rights;
 pub mod roll;
 pub mod scale;
 mod word;
@@ -24,7 +26,10 @@ pub use build::{
 pub use first::{Found, first};
 pub use infra::{Bid, Bounds, Capacity, Compatibility, Fleet, Group, Image, Infra, Metric, Network, OnDemand};
 pub use names::{
-    HEALTH_TASK, LABEL_VERSION, LONGEST_NAME, Part, Version, attributes, is_name, labels, owner, stack_name,
+    HEALTH_TASK, LABEL_CLUSTER, LABEL_VERSION, LONGEST_NAME, Part, Version, attributes, is_name, labels, owner,
+    pipeline_labels, pipeline_stack, stack_name,
 };
 pub use price::Price;
 pub use read::{Loaded, load};
+pub use repository::{NoRepository, Repository};
+pub use rights::{Rights, rights};

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Tag of every stack of ours: the cluster's name, whole.
-pub(crate) const LABEL_CLUSTER: &str = "landfall:cluster";
+pub const LABEL_CLUSTER: &str = "landfall:cluster";
 /// `cluster`, `compute` or `health`.
 pub(crate) const LABEL_PART: &str = "landfall:part";
 /// Of a compute stack, whole.
@@ -73,6 +73,11 @@ impl Version {
         Ok(Self(text.to_owned()))
     }
 
+    /// Where it makes no difference which.
+    pub(crate) fn any() -> Self {
+        Self("any".to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -91,6 +96,16 @@ pub fn stack_name(cluster: &str, part: Part, version: Option<&Version>) -> Strin
         (Part::Health, _) => format!("{cluster}-cluster-health-task"),
         (Part::Compute, version) => format!("{cluster}-asg-{}", version.map_or("", Version::as_str)),
     }
+}
+
+/// Of the pipeline that deploys the cluster.
+pub fn pipeline_stack(cluster: &str) -> String {
+    format!("{cluster}-cluster-codepipeline")
+}
+
+/// The tags of that stack beside `landfall`: it is no part of the cluster, and stays where that goes.
+pub fn pipeline_labels(cluster: &str) -> BTreeMap<String, String> {
+    [(LABEL_CLUSTER, cluster), (LABEL_PART, "pipeline")].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
 /// What the tag `landfall` says of every stack of a cluster: with it a stack is ours to change.

@@ -3,6 +3,7 @@
 //! Everything here is pure. `table` is AWS's Service Authorization Reference for our calls; a policy is only ever made of its
 //! rows, and a test holds every statement to what its actions take: resource types and condition keys.
 
+mod cluster;
 mod demand;
 mod least;
 mod names;
@@ -17,6 +18,7 @@ mod table;
 mod tests;
 mod trust;
 
+pub use cluster::{ClusterAsk, ClusterWork, Where, cluster};
 pub use demand::Demand;
 pub use least::{Ask, Least, StateBucket, Unfit, least};
 pub use names::Names;

@@ -63,7 +63,7 @@ fn conditions<S: serde::Serializer>(all: &Condition, serializer: S) -> Result<S:
 
 impl Statement {
     /// Sorted, each once.
-    pub(crate) fn allow(sid: &str, actions: &[&str], resources: impl IntoIterator<Item = String>) -> Self {
+    pub fn allow(sid: &str, actions: &[&str], resources: impl IntoIterator<Item = String>) -> Self {
         let sorted = |mut all: Vec<String>| {
             all.sort();
             all.dedup();
@@ -79,7 +79,7 @@ impl Statement {
         }
     }
 
-    pub(crate) fn when(mut self, operator: &str, key: &str, values: impl IntoIterator<Item = String>) -> Self {
+    pub fn when(mut self, operator: &str, key: &str, values: impl IntoIterator<Item = String>) -> Self {
         let mut values: Vec<String> = values.into_iter().collect();
         values.sort();
         values.dedup();
@@ -89,7 +89,7 @@ impl Statement {
 }
 
 impl Policy {
-    pub(crate) fn new(statement: Vec<Statement>) -> Self {
+    pub fn new(statement: Vec<Statement>) -> Self {
         Self { version: "2012-10-17", statement }
     }
 

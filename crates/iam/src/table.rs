@@ -113,7 +113,7 @@ pub const ACTIONS: &[Action] = &[
     // (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html>).
     row("cloudwatch:DescribeAlarms", List, NONE, NONE, NONE),
     row("cloudwatch:GetMetricStatistics", Read, NONE, NONE, NONE),
-    row("cloudwatch:PutMetricData", Write, NONE, NONE, NONE),
+    row("cloudwatch:PutMetricData", Write, NONE, &["cloudwatch:namespace"], NONE),
     // The image itself, the instance that it is made of, and a snapshot for each of its volumes.
     row("ec2:CreateImage", Write, &["image/", "instance/", "snapshot/"], TAGS, &["ec2:CreateTags"]),
     row(

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{Ask, Least, Level, StateBucket, Statement, Unfit, action, least, prune, push, releases};
 
+mod clusters;
 mod stacks;
 
 fn hook(name: &str, run: &Value) -> Value {
@@ -164,6 +165,12 @@ fn every_statement_is_one_that_iam_takes() {
     }
     let others = [push(&hosts, true), prune(&ask(&hosts)), releases(&ask(&hosts))];
     all.extend(others.into_iter().flat_map(|least| least.unwrap().policy.statement));
+    for policy in clusters::policies() {
+        let mut sids: Vec<&str> = policy.statement.iter().map(|one| one.sid.as_str()).collect();
+        sids.sort_unstable();
+        assert!(sids.is_sorted_by(|a, b| a < b), "{sids:?}");
+        all.extend(policy.statement);
+    }
     all.iter().for_each(takes);
     // No row of the table is without use, but for what nobody is denied, and what belongs to another principal.
     let used: Vec<&String> = all.iter().flat_map(|statement| &statement.action).collect();
@@ -172,38 +179,11 @@ fn every_statement_is_one_that_iam_takes() {
     assert_eq!(unused, UNUSED);
 }
 
-/// CloudFormation is asked for exports that an ecspresso project's templates name, and EC2, ECS and others for what a cluster of infra.yml is
-/// in and for its instances: no manifest has either. Alarms by pipelines alone (below). Who subscribes to a topic is a person, once.
-const UNUSED: [&str; 32] = [
-    "autoscaling:CreateOrUpdateTags",
-    "autoscaling:DescribeAutoScalingGroups",
-    "autoscaling:DescribeScalingActivities",
-    "autoscaling:SetDesiredCapacity",
-    "autoscaling:TerminateInstanceInAutoScalingGroup",
+/// CloudFormation is asked for exports that an ecspresso project's templates name: no manifest has any. Alarms by pipelines alone (below);
+/// somebody is subscribed by hand, with the rights of whoever does it (`landfall notifications subscribe`).
+const UNUSED: [&str; 5] = [
     "cloudformation:ListExports",
     "cloudwatch:DescribeAlarms",
-    "cloudwatch:GetMetricStatistics",
-    "cloudwatch:PutMetricData",
-    "ec2:CreateImage",
-    "ec2:CreateTags",
-    "ec2:DeleteSnapshot",
-    "ec2:DeregisterImage",
-    "ec2:DescribeAvailabilityZones",
-    "ec2:DescribeImages",
-    "ec2:DescribeInstanceTypes",
-    "ec2:DescribeInstances",
-    "ec2:DescribeSpotFleetInstances",
-    "ec2:DescribeSpotFleetRequestHistory",
-    "ec2:DescribeSpotFleetRequests",
-    "ec2:DescribeSpotInstanceRequests",
-    "ec2:DescribeVpcs",
-    "ec2:GetConsoleOutput",
-    "ec2:ModifySpotFleetRequest",
-    "ec2:RunInstances",
-    "ec2:TerminateInstances",
-    "ecs:DescribeContainerInstances",
-    "ecs:ListContainerInstances",
-    "ecs:UpdateContainerInstancesState",
     "sns:Subscribe",
     "sts:AssumeRole",
     "sts:GetCallerIdentity",

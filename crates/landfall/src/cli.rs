@@ -7,6 +7,7 @@ pub(crate) mod environment;
 pub(crate) mod export;
 pub(crate) mod notifications;
 pub(crate) mod pipeline;
+pub(crate) mod put_pipeline;
 pub(crate) mod secrets;
 pub(crate) mod shim;
 pub(crate) mod stack;

@@ -61,6 +61,10 @@ pub enum CiAction {
     Promote {
         environment: String,
     },
+    /// The cluster of an `infra.yml`, rolled to the commit.
+    Cluster {
+        values: String,
+    },
 }
 
 impl CiAction {
@@ -74,6 +78,7 @@ impl CiAction {
             CiAction::Verify { environment } => format!("verify {environment}"),
             CiAction::Preview => "preview".to_owned(),
             CiAction::Promote { environment } => format!("promote {environment}"),
+            CiAction::Cluster { values } => format!("cluster {values}"),
         }
     }
 

@@ -64,6 +64,17 @@ impl Expr {
         Self::Sub(text.into())
     }
 
+    /// Text that may hold what CloudFormation knows of the stack's place.
+    pub fn filled(text: &str) -> Self {
+        match text {
+            "${AWS::Partition}" => Self::Pseudo("AWS::Partition"),
+            "${AWS::Region}" => Self::Pseudo("AWS::Region"),
+            "${AWS::AccountId}" => Self::Pseudo("AWS::AccountId"),
+            text if text.contains("${AWS::") => Self::sub(text),
+            text => Self::text(text),
+        }
+    }
+
     /// As a part of a [`Expr::Sub`].
     pub(crate) fn within(&self) -> String {
         match self {

@@ -12,6 +12,7 @@ pub mod delivery;
 mod expr;
 mod limits;
 pub mod live;
+pub mod made;
 mod node;
 pub mod policy;
 pub mod resources;

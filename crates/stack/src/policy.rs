@@ -78,13 +78,13 @@ impl Statement {
         Self { effect: "Deny", principal, ..Self::allow(sid, actions, resource) }
     }
 
-    /// What `landfall iam` prints.
+    /// What `landfall iam` prints. `${AWS::Region}` and its like are filled in by CloudFormation.
     pub fn of(own: &landfall_iam::Statement) -> Self {
         let actions: Vec<&str> = own.action.iter().map(String::as_str).collect();
-        let mut statement = Self::allow(&own.sid, &actions, own.resource.iter().map(Expr::text));
+        let mut statement = Self::allow(&own.sid, &actions, own.resource.iter().map(|text| Expr::filled(text)));
         for (operator, keys) in &own.condition {
             for (key, values) in keys {
-                statement = statement.when_any(operator, key, values.iter().map(Expr::text).collect());
+                statement = statement.when_any(operator, key, values.iter().map(|text| Expr::filled(text)).collect());
             }
         }
         statement

@@ -4,6 +4,7 @@
 
 mod ami;
 mod lint;
+mod rights;
 mod roll;
 
 use std::collections::BTreeMap;

@@ -62,6 +62,11 @@ pub(crate) fn origin(root: &Path) -> Option<String> {
     git(root, &["config", "--get", "remote.origin.url"]).map(|url| landfall_model::redact::credentials(&url))
 }
 
+/// Where the directory is below the top of its checkout: `infra/`, or nothing.
+pub(crate) fn prefix(root: &Path) -> String {
+    git(root, &["rev-parse", "--show-prefix"]).unwrap_or_default()
+}
+
 /// OCI's own labels. The time is the commit's, so that a commit built twice says the same.
 pub(super) fn labels(root: &Path, commit: Option<&str>) -> Vec<(String, String)> {
     let name = |short: &str| format!("org.opencontainers.image.{short}");

@@ -22,7 +22,7 @@ use landfall_registry::{Client, Reference, Repository};
 use serde::Serialize;
 
 pub(crate) use argv::Builder;
-pub(crate) use checkout::{head, is_changed, origin, words};
+pub(crate) use checkout::{head, is_changed, origin, prefix, words};
 pub(crate) use items::{Item, Words, inputs_tag};
 pub(crate) use kept::Record;
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
+use super::put_pipeline::{ClusterIamArgs, PutPipelineArgs};
 use crate::env_vars;
 
 /// Where nobody names another file.
@@ -24,6 +25,11 @@ pub(crate) enum ClusterCommand {
     Template(ClusterTemplateArgs),
     #[command(flatten)]
     OnAws(ClusterOnAwsCommand),
+    /// Print the least rights on AWS that deploying the cluster takes, or scaling or destroying it; AWS is not asked
+    #[command(
+        after_help = "Examples:\n  landfall cluster iam\n  landfall cluster iam scale --account 111122223333\n  aws iam put-role-policy --role-name clusters --policy-name web --policy-document \"$(landfall cluster iam)\"\n\ndocs/iam.md tells what is granted, and how far it reaches."
+    )]
+    Iam(ClusterIamArgs),
     /// What instances cost an hour and a month, beside the same vCPUs and memory on Fargate
     #[command(
         after_help = "Examples:\n  landfall cluster cost                                          what infra.yml describes\n  landfall cluster cost --instance-type t3.medium --count 3\n  landfall cluster cost --instance-type m5.large --count 10 --spot\n  landfall cluster cost --instance-type c6i.xlarge --prices prices.json --output json\n\nAWS is not asked: prices are a dated table in the binary, and --prices replaces it. docs/clusters.md tells the rest."
@@ -121,6 +127,12 @@ pub(crate) enum ClusterOnAwsCommand {
     /// Drain a version, a few instances at a time, and delete it
     #[command(disable_version_flag = true, after_help = "Examples:\n  landfall cluster deactivate 1a2b3c4")]
     Deactivate(ClusterVersionArgs),
+    /// A pipeline of AWS CodePipeline that rolls the cluster with each push: shown, asked for, made or changed
+    #[command(
+        name = "put-pipeline",
+        after_help = "Examples:\n  landfall cluster put-pipeline --connection arn:aws:codeconnections:… --sha256 9f86d0…\n  landfall cluster put-pipeline --github-token-secret GithubToken --sha256 9f86d0… --yes\n  AWS_REGION=eu-west-1 landfall cluster put-pipeline --connection arn:aws:codeconnections:…\n  landfall cluster put-pipeline --connection arn:aws:codeconnections:… --print > pipeline.yml\n\nOwner and repository are those of `origin`, and the branch is the one that is checked out. docs/clusters.md tells the rest."
+    )]
+    PutPipeline(PutPipelineArgs),
     /// Delete every version, and the cluster; not while services run on it
     #[command(after_help = "Examples:\n  landfall cluster destroy\n  landfall cluster destroy --yes")]
     Destroy(ClusterDestroyArgs),

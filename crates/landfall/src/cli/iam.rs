@@ -52,12 +52,12 @@ pub(crate) enum Trust {
     Ec2,
 }
 
-fn account(text: &str) -> Result<String, String> {
+pub(super) fn account(text: &str) -> Result<String, String> {
     let right = text.len() == 12 && text.bytes().all(|c| c.is_ascii_digit());
     right.then(|| text.to_owned()).ok_or_else(|| "an account has twelve digits".to_owned())
 }
 
-fn role(text: &str) -> Result<String, String> {
+pub(super) fn role(text: &str) -> Result<String, String> {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let right = matches!(parts.as_slice(), ["arn", _, "iam", "", _, rest] if rest.starts_with("role/"));
     right.then(|| text.to_owned()).ok_or_else(|| "a role's ARN is arn:aws:iam::ACCOUNT:role/NAME".to_owned())

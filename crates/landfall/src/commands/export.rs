@@ -58,17 +58,24 @@ pub(crate) fn run(command: &ExportCommand, global: &Global, printer: &Printer) -
 }
 
 fn check(args: &CodepipelineArgs) -> CliResult<()> {
+    program(args.url.as_deref(), args.sha256.as_deref())?;
+    match args.account.as_deref().is_some_and(|text| !digits(text, 12, 10)) {
+        true => Err(CliError::new(ExitCode::Usage, "--account: twelve digits")),
+        false => Ok(()),
+    }
+}
+
+fn digits(text: &str, length: usize, radix: u32) -> bool {
+    text.len() == length && text.chars().all(|c| c.is_digit(radix) && !c.is_ascii_uppercase())
+}
+
+/// Where jobs get this program.
+pub(crate) fn program(url: Option<&str>, sha256: Option<&str>) -> CliResult<()> {
     let wrong = |what: &str, takes: &str| Err(CliError::new(ExitCode::Usage, format!("{what}: {takes}")));
-    let digits = |text: &String, length: usize, radix: u32| {
-        text.len() == length && text.chars().all(|c| c.is_digit(radix) && !c.is_ascii_uppercase())
-    };
-    if args.sha256.as_ref().is_some_and(|text| !digits(text, 64, 16)) {
+    if sha256.is_some_and(|text| !digits(text, 64, 16)) {
         return wrong("--sha256", "64 hexadecimal digits in lower case");
     }
-    if args.account.as_ref().is_some_and(|text| !digits(text, 12, 10)) {
-        return wrong("--account", "twelve digits");
-    }
-    if args.url.as_ref().is_some_and(|text| !text.starts_with("https://")) {
+    if url.is_some_and(|text| !text.starts_with("https://")) {
         return wrong("--url", "an address that begins with https://");
     }
     Ok(())

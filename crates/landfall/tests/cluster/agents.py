@@ -8,6 +8,7 @@
 - RunTask holds to `attribute:NAME == VALUE`; tasks run until they are stopped.
 - ECS's service scheduler: a service's tasks are placed where they fit, one is started elsewhere before one that drains is stopped.
 - Versions whose name begins with `mute` never register; on those that begin with `sick` tasks stop at once.
+- Pipelines, build projects and secrets can be in a template: what CloudFormation is told of them their services are.
 - us-east-2 has a Local Zone with a subnet in the default VPC, eu-north-1 has no default VPC.
 """
 
@@ -18,12 +19,16 @@ import threading
 import time
 
 from moto.autoscaling.models import FakeAutoScalingGroup
+from moto.cloudformation import parsing
 from moto.cloudformation.models import CloudFormationBackend
+from moto.codebuild.models import codebuild_backends
+from moto.codepipeline.models import codepipeline_backends
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend, Zone
 from moto.ecs.models import EC2ContainerServiceBackend, ecs_backends
 from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.moto_api import state_manager
+from moto.secretsmanager.models import secretsmanager_backends
 from moto.server import main
 
 # Tasks run until they are stopped.
@@ -160,6 +165,86 @@ def scheduler(account="123456789012", region="us-west-2"):
             service.pending_count = deployment["pendingCount"] = 0
             deployment["desiredCount"] = service.desired_count
         time.sleep(0.05)
+
+
+class Made:
+    """A type of which moto has the service, and no template may hold one."""
+
+    is_created = lambda self: True
+
+    def __init__(self, name, **attributes):
+        self.name = self.physical_resource_id = name
+        self.attributes = attributes
+
+    @classmethod
+    def has_cfn_attr(cls, attr):
+        return True
+
+    def get_cfn_attribute(self, name):
+        return self.attributes[name]
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
+        return cls.made(resource_name, camel(cloudformation_json["Properties"]), account_id, region_name)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        cls.delete_from_cloudformation_json(original_resource.name, None, account_id, region_name)
+        return cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
+
+
+def camel(value):
+    """As the services' own APIs have it; the configuration of an action is the same in both."""
+    if isinstance(value, dict):
+        own = {key[0].lower() + key[1:]: inner if key == "Configuration" else camel(inner) for key, inner in value.items()}
+        return own | ({"buildspec": own["buildSpec"]} if "buildSpec" in own else {})
+    return [camel(one) for one in value] if isinstance(value, list) else value
+
+
+class Project(Made):
+    @classmethod
+    def made(cls, _, own, account, region):
+        made = codebuild_backends[account][region].create_project(
+            own["name"], own["description"], own["source"], own["artifacts"], own["environment"], own["serviceRole"], own["tags"],
+            timeout=own["timeoutInMinutes"], logs_config=own["logsConfig"],
+            **dict.fromkeys(["cache", "queued_timeout", "source_version", "vpc_config"]),
+        )
+        return cls(own["name"], Arn=made["arn"])
+
+    @staticmethod
+    def delete_from_cloudformation_json(name, _, account, region):
+        codebuild_backends[account][region].codebuild_projects.pop(name, None)
+
+
+class Pipeline(Made):
+    @classmethod
+    def made(cls, _, own, account, region):
+        codepipeline_backends[account][region].create_pipeline(own, own.pop("tags"))
+        return cls(own["name"], Version="1")
+
+    @staticmethod
+    def delete_from_cloudformation_json(name, _, account, region):
+        codepipeline_backends[account][region].pipelines.pop(name, None)
+
+
+class Secret(Made):
+    @classmethod
+    def made(cls, name, own, account, region):
+        value = "x" * int(own["generateSecretString"]["passwordLength"])
+        made = secretsmanager_backends[account][region].create_secret(
+            name, value, replica_regions=[], force_overwrite=False,
+            **dict.fromkeys(["secret_binary", "description", "tags", "kms_key_id", "client_request_token"]),
+        )
+        return cls(json.loads(made)["ARN"])
+
+    @staticmethod
+    def delete_from_cloudformation_json(name, _, account, region):
+        secretsmanager_backends[account][region].delete_secret(name, None, True)
+
+
+for kind, model in {"CodeBuild::Project": Project, "CodePipeline::Pipeline": Pipeline, "SecretsManager::Secret": Secret}.items():
+    parsing.get_model_map()[f"AWS::{kind}"] = model
+    parsing.get_name_type_map()[f"AWS::{kind}"] = "Name"
 
 
 def networks(account="123456789012"):

@@ -5,6 +5,7 @@ mod deaths;
 mod faults;
 mod instances;
 mod ministack;
+mod pipeline;
 mod scale;
 mod troubles;
 
@@ -15,7 +16,8 @@ use std::time::Duration;
 use landfall_testkit::emulator::{self, Emulator};
 use serde_json::Value;
 
-use crate::common::{ends, eventually, signal, text};
+use crate::common::aws::boto3;
+use crate::common::{ends, eventually, http, signal, text};
 
 const INFRA: &str = "cluster:
   name: web
@@ -54,7 +56,11 @@ impl World {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = crate::common::fake::landfall(self.directory.path(), &[&["cluster"], arguments].concat());
+        self.any_command(&[&["cluster"], arguments].concat())
+    }
+
+    fn any_command(&self, arguments: &[&str]) -> Command {
+        let mut command = crate::common::fake::landfall(self.directory.path(), arguments);
         command.env("AWS_ENDPOINT_URL", &self.moto.url).envs([
             ("AWS_ACCESS_KEY_ID", "test"),
             ("AWS_SECRET_ACCESS_KEY", "test"),
@@ -65,8 +71,35 @@ impl World {
 
     #[track_caller]
     fn run(&self, arguments: &[&str], code: i32) -> (String, String) {
-        let output: Output = self.command(arguments).output().unwrap();
+        self.any(&[&["cluster"], arguments].concat(), code)
+    }
+
+    /// stdout and stderr of any command.
+    #[track_caller]
+    fn any(&self, arguments: &[&str], code: i32) -> (String, String) {
+        let output: Output = self.any_command(arguments).output().unwrap();
         (ends(&output, code, &[]), text(&output.stderr))
+    }
+
+    /// As somebody who may do what the policy allows and nothing else. moto knows actions, and neither resources nor conditions.
+    fn held_to(&self, policy: &Value, arguments: &[&str]) -> Output {
+        let mut known = policy.clone();
+        for statement in known["Statement"].as_array_mut().unwrap() {
+            statement["Resource"] = "*".into();
+            statement.as_object_mut().unwrap().remove("Condition");
+        }
+        let asked = boto3("stack.py", &self.moto.url).args(["user", &known.to_string()]).output().unwrap();
+        let [key, secret]: [String; 2] = serde_json::from_str(&ends(&asked, 0, &[])).unwrap();
+        let address = self.moto.url.strip_prefix("http://").unwrap().parse().unwrap();
+        let free = |calls: &str| {
+            let answer = http::request(address, "POST", "/moto-api/reset-auth", None, &[], calls.as_bytes()).unwrap();
+            assert_eq!(answer.status, 200, "{answer:?}");
+        };
+        free("0");
+        let output =
+            self.command(arguments).envs([("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)]).output();
+        free("inf");
+        output.unwrap()
     }
 
     #[track_caller]

@@ -37,7 +37,7 @@ pub(crate) struct CiRule {
     pub steps: Vec<CiStep>,
 }
 
-/// Exactly one of `test`, `build`, `push`, `deploy`, `verify`, `preview` and `promote`.
+/// Exactly one of `test`, `build`, `push`, `deploy`, `verify`, `preview`, `promote` and `cluster`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CiStep {
@@ -55,6 +55,8 @@ pub(crate) struct CiStep {
     pub preview: Option<NoSettings>,
     /// An environment that gets the image which the commit has already; nothing is built.
     pub promote: Option<String>,
+    /// An infra.yml, whose cluster is rolled to the commit: `landfall cluster deploy`.
+    pub cluster: Option<String>,
     /// What it is called. Default: `test`, `build`, `push`, `deploy ENV` and so on.
     pub name: Option<String>,
     /// Names of steps that it waits for, instead of the usual; `[]` for none.

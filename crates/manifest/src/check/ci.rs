@@ -12,7 +12,7 @@ use crate::resolve;
 use crate::shape::listed;
 use crate::tree::{At, shorten};
 
-const KINDS: [&str; 7] = ["test", "build", "push", "deploy", "verify", "preview", "promote"];
+const KINDS: [&str; 8] = ["test", "build", "push", "deploy", "verify", "preview", "promote", "cluster"];
 const NAME: usize = 60;
 
 impl<'t> Checker<'_, 't> {
@@ -94,6 +94,9 @@ impl<'t> Checker<'_, 't> {
             if commands.is_empty() || commands.iter().all(|command| command.0.trim().is_empty()) {
                 self.error(codes::BAD_VALUE, at, "a test without commands", "empty");
             }
+        }
+        if step.cluster.as_ref().is_some_and(|values| values.trim().is_empty()) {
+            self.error(codes::BAD_VALUE, at.get("cluster"), "a cluster without its file", "`infra.yml`, usually");
         }
         for (key, environment) in [("deploy", &step.deploy), ("verify", &step.verify), ("promote", &step.promote)] {
             if let Some(environment) = environment {

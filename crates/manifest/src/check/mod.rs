@@ -38,7 +38,10 @@ pub(crate) fn check(manifest: &Manifest, at: At<'_>, found: &mut Vec<Diagnostic>
     checker.targets(manifest);
     checker.repositories(&manifest.repositories, at.get("repositories"));
     let services = at.get("services");
-    if services.is_map() && services.keys().next().is_none() {
+    // A repository of clusters has none.
+    let mut steps = manifest.ci.iter().flat_map(|ci| ci.rules.values()).flat_map(|rule| &rule.steps);
+    let clusters = steps.any(|step| step.cluster.is_some());
+    if services.is_map() && services.keys().next().is_none() && !clusters {
         let error = Diagnostic::error(codes::MISSING, "`services` is empty").label(services.span(), "needs a service");
         checker.push(error);
     }

@@ -40,6 +40,8 @@ fn action(step: &authored::CiStep) -> Option<CiAction> {
         CiAction::Verify { environment }
     } else if step.preview.is_some() {
         CiAction::Preview
+    } else if let Some(values) = step.cluster.clone() {
+        CiAction::Cluster { values }
     } else {
         CiAction::Promote { environment: to(&step.promote)? }
     })

@@ -123,3 +123,17 @@ fn probes_of_an_environment_have_their_defaults_and_their_order() {
         assert_eq!(wrong(text), [code], "{text}");
     }
 }
+
+/// A repository of clusters has no services.
+#[test]
+fn a_cluster_is_a_step_that_needs_no_service() {
+    let of = |step: &str| {
+        format!("project: clusters\nservices: {{}}\nci: {{rules: {{all: {{branches: [main], steps: [{step}]}}}}}}\n")
+    };
+    let app = loaded(&of("{cluster: infra.yml}"));
+    let step = &app.app.ci.unwrap().rules[0].steps[0];
+    assert_eq!(step.run, CiAction::Cluster { values: "infra.yml".to_owned() });
+    assert_eq!((step.name.as_str(), step.run.reaches_out()), ("cluster infra.yml", true));
+    assert!(rendered(&of("{test: [make]}")).contains("`services` is empty"));
+    assert!(rendered(&of("{cluster: ''}")).contains("a cluster without its file"));
+}

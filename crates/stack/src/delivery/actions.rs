@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use landfall_model::pipeline::{Approval, OnFailure, Pipeline, Stage, TaskWork, Work};
 use landfall_model::step::RouteTarget;
 
-use super::projects::Job;
+use super::projects::{Job, use_connection};
 use super::script::{Script, word};
 use super::{Around, Build, Undeliverable, hand_over};
 use crate::expr::{Expr, Id};
@@ -13,7 +13,7 @@ use crate::policy::Statement;
 use crate::resources::Properties;
 use crate::resources::delivery::{self, Action, ActionType, Artifact, ArtifactStore};
 
-const SOURCE: Artifact = Artifact { name: "Source" };
+pub(super) const SOURCE: Artifact = Artifact { name: "Source" };
 /// What a job is told of, and what it runs on.
 const CHECKOUT: &str = "git checkout --quiet --detach \"$LANDFALL_COMMIT\"";
 
@@ -45,7 +45,7 @@ impl<'a> Build<'a> {
         }
         let statements = self.rights_of_pipeline(pipeline, around, &projects);
         let name = self.pipeline_name(pipeline);
-        let role = self.role(
+        let role = self.parts.role(
             Id::of(&[&pipeline.name, "PipelineRole"]),
             "codepipeline",
             format!("CodePipeline, for {name}: its source, its jobs, its artifacts"),
@@ -59,10 +59,10 @@ impl<'a> Build<'a> {
             role_arn: role,
             artifact_store: ArtifactStore { r#type: "S3", location: Expr::from(&around.artifacts) },
             stages,
-            tags: self.tags(),
+            tags: self.parts.tags(),
         };
-        let id = self.draft.add(Id::of(&[&pipeline.name, "Pipeline"]), Properties::Pipeline(made));
-        self.draft.output(id.as_str(), &format!("The pipeline {}", pipeline.name), Expr::from(&id));
+        let id = self.parts.draft.add(Id::of(&[&pipeline.name, "Pipeline"]), Properties::Pipeline(made));
+        self.parts.draft.output(id.as_str(), &format!("The pipeline {}", pipeline.name), Expr::from(&id));
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl<'a> Build<'a> {
             actions.push(run("Images", 1, &project, Some(commit)));
             projects.push(project);
         } else {
-            self.note(
+            self.parts.note(
                 "no image of the manifest is built and pushed to ECR, so there is no job that does; what is deployed is a release: let whoever \
                  pushes the images of a commit run `landfall release create` for it, before its pipeline",
             );
@@ -300,7 +300,7 @@ impl<'a> Build<'a> {
                         container.as_ref().map(|one| format!(" --container {}", word(one))).unwrap_or_default();
                     let command: Vec<String> = command.iter().map(|one| word(one)).collect();
                     if !commands.contains(&deploy) {
-                        self.note(format!(
+                        self.parts.note(format!(
                             "{name}: a task before `deploy` runs the images that serve, not those of the release: `landfall run` takes the \
                              task definition that is there"
                         ));
@@ -311,7 +311,7 @@ impl<'a> Build<'a> {
                 }
                 Work::Stack { .. } | Work::Deploy {} if !commands.contains(&deploy) => commands.push(deploy.clone()),
                 Work::Copy { .. } => {
-                    self.note(format!(
+                    self.parts.note(format!(
                         "{name}: images are not copied to other repositories here (`copy`): ECR's replication does that"
                     ));
                 }
@@ -351,7 +351,7 @@ impl<'a> Build<'a> {
             configuration.insert("ExternalEntityLink", link);
         }
         if !approval.by.is_empty() || approval.count > 1 || !approval.self_approval {
-            self.note(format!(
+            self.parts.note(format!(
                 "{name}: who may approve is IAM's matter here (`codepipeline:PutApprovalResult` on this action), and one yes is enough; \
                  who began the run may say it"
             ));
@@ -389,39 +389,22 @@ impl<'a> Build<'a> {
         let name = &stage.environment;
         let requires = &stage.requires;
         if requires.bake > 0 || !requires.checks.is_empty() || !requires.quiet.is_empty() {
-            self.note(format!("{name}: CodePipeline does not wait for `bake`, `checks` and `quiet`"));
+            self.parts.note(format!("{name}: CodePipeline does not wait for `bake`, `checks` and `quiet`"));
         }
         let own: Vec<&String> = pipeline.stages.iter().map(|stage| &stage.environment).collect();
         if requires.passed.iter().any(|one| !own.contains(&one)) {
-            self.note(format!("{name}: `passed` holds by the pipeline that comes before, and is not asked again"));
+            self.parts
+                .note(format!("{name}: `passed` holds by the pipeline that comes before, and is not asked again"));
         }
         if stage.on_failure != OnFailure::default() {
-            self.note(format!(
+            self.parts.note(format!(
                 "{name}: a deployment that fails undoes itself; the stage does not go back after that (`on_failure`)"
             ));
         }
     }
 
     fn rights_of_pipeline(&self, pipeline: &Pipeline, around: &Around, projects: &[Id]) -> Vec<Statement> {
-        let bucket = &around.artifacts;
-        let mut statements = vec![
-            self.use_connection(),
-            Statement::allow(
-                "KeepArtifacts",
-                &["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"],
-                [Expr::sub(format!("${{{bucket}.Arn}}/*"))],
-            ),
-            Statement::allow(
-                "SeeArtifacts",
-                &["s3:GetBucketLocation", "s3:GetBucketVersioning"],
-                [Expr::Attribute(bucket.clone(), "Arn")],
-            ),
-            Statement::allow(
-                "RunJobs",
-                &["codebuild:BatchGetBuilds", "codebuild:StartBuild"],
-                projects.iter().map(|id| Expr::Attribute(id.clone(), "Arn")),
-            ),
-        ];
+        let mut statements = rights_to_run(around, projects);
         if let Some(topic) = around.topic.as_ref().filter(|_| pipeline.stages.iter().any(|one| one.approval.is_some()))
         {
             statements.push(Statement::allow("AskForApproval", &["sns:Publish"], [Expr::from(topic)]));
@@ -430,20 +413,52 @@ impl<'a> Build<'a> {
     }
 }
 
-fn script(commands: &[&str]) -> Script {
+/// Of a pipeline: its source, its artifacts and its jobs.
+pub(super) fn rights_to_run(around: &Around, projects: &[Id]) -> Vec<Statement> {
+    let bucket = &around.artifacts;
+    let mut statements: Vec<Statement> = around.connection.clone().map(use_connection).into_iter().collect();
+    statements.extend([
+        Statement::allow(
+            "KeepArtifacts",
+            &["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"],
+            [Expr::sub(format!("${{{bucket}.Arn}}/*"))],
+        ),
+        Statement::allow(
+            "SeeArtifacts",
+            &["s3:GetBucketLocation", "s3:GetBucketVersioning"],
+            [Expr::Attribute(bucket.clone(), "Arn")],
+        ),
+        Statement::allow(
+            "RunJobs",
+            &["codebuild:BatchGetBuilds", "codebuild:StartBuild"],
+            projects.iter().map(|id| Expr::Attribute(id.clone(), "Arn")),
+        ),
+    ]);
+    statements
+}
+
+pub(super) fn script(commands: &[&str]) -> Script {
     Script { landfall: true, commands: commands.iter().map(|one| (*one).to_owned()).collect(), ..Script::default() }
 }
 
-fn action_type(category: &'static str, provider: &'static str) -> ActionType {
+pub(super) fn action_type(category: &'static str, provider: &'static str) -> ActionType {
     ActionType { category, owner: "AWS", provider, version: "1" }
 }
 
 /// A job that is told the commit, but for the one that finds it out.
 fn run(name: &str, order: u32, project: &Id, commit: Option<&str>) -> Action {
+    let variables: Vec<(&str, &str)> = commit.map(|commit| ("LANDFALL_COMMIT", commit)).into_iter().collect();
+    run_with(name, order, project, &variables)
+}
+
+/// A job that is told these.
+pub(super) fn run_with(name: &str, order: u32, project: &Id, variables: &[(&str, &str)]) -> Action {
     let mut configuration = BTreeMap::from([("ProjectName", Expr::from(project))]);
-    if let Some(commit) = commit {
-        let variables = serde_json::json!([{ "name": "LANDFALL_COMMIT", "value": commit, "type": "PLAINTEXT" }]);
-        configuration.insert("EnvironmentVariables", Expr::text(variables.to_string()));
+    if !variables.is_empty() {
+        let one =
+            |(name, value): &(&str, &str)| serde_json::json!({ "name": name, "value": value, "type": "PLAINTEXT" });
+        let all: Vec<serde_json::Value> = variables.iter().map(one).collect();
+        configuration.insert("EnvironmentVariables", Expr::text(serde_json::Value::from(all).to_string()));
     }
     Action {
         name: name.to_owned(),

@@ -9,6 +9,8 @@
 //! digest. Each project has a role of its own, which may what its commands do.
 
 mod actions;
+mod cluster;
+mod parts;
 mod projects;
 mod rights;
 mod script;
@@ -18,20 +20,13 @@ use landfall_model::app::{App, Service};
 use landfall_model::names::tag_safe;
 use landfall_model::pipeline::{Pipeline, Work};
 
+use self::parts::Parts;
 use crate::expr::{Expr, Id};
-use crate::policy::{Policy, Statement};
-use crate::resources::around::{InlinePolicy, LogGroup, Role};
-use crate::resources::delivery::{
-    Algorithm, Bucket, BucketEncryption, BucketPolicy, Encryption, Expiry, Incomplete, Noncurrent, Ownership,
-    PublicAccess, Rules, Subscription, Topic, Versioning,
-};
+use crate::resources::delivery::{Subscription, Topic};
 use crate::resources::{Properties, Tag};
-use crate::template::{Draft, Parameter, Template};
+use crate::template::Template;
 
-/// Of jobs and their artifacts.
-const DAYS: u32 = 30;
-/// IAM's limit of a role's inline policies, in characters that are no white space.
-const INLINE: usize = 10_240;
+pub use cluster::{ClusterAsk, ClusterImage, ClusterStage, Source, of_cluster};
 
 #[derive(Debug, Clone)]
 pub struct Ask<'a> {
@@ -102,9 +97,10 @@ pub fn codepipeline(ask: &Ask<'_>) -> Result<Exported, Undeliverable> {
     }
     // Those that others come after are first.
     pipelines.sort_by_key(|one| (one.on.after.is_some(), one.name.clone()));
-    let mut build = Build { ask, repository: repository(app)?, pipelines, draft: Draft::default(), notes: Vec::new() };
+    let tags = vec![Tag { key: "landfall.project", value: Expr::text(&app.project) }];
+    let mut build = Build { ask, repository: repository(app)?, pipelines, parts: Parts::new(tags) };
     build.all()?;
-    build.draft.distinct().map_err(Undeliverable::SameId)?;
+    build.parts.draft.distinct().map_err(Undeliverable::SameId)?;
     let project = &app.project;
     let names: Vec<&str> = build.pipelines.iter().map(|one| one.name.as_str()).collect();
     let plural = if names.len() == 1 { "pipeline" } else { "pipelines" };
@@ -112,7 +108,7 @@ pub fn codepipeline(ask: &Ask<'_>) -> Result<Exported, Undeliverable> {
         "{project}, {plural} {}. Made by `landfall pipeline export codepipeline`: change the manifest, not this.",
         names.join(" and ")
     );
-    Ok(Exported { template: build.draft.done(description), notes: build.notes })
+    Ok(Exported { template: build.parts.draft.done(description), notes: build.parts.notes })
 }
 
 fn repository(app: &App) -> Result<String, Undeliverable> {
@@ -129,47 +125,31 @@ struct Build<'a> {
     /// `owner/name`
     repository: String,
     pipelines: Vec<&'a Pipeline>,
-    draft: Draft,
-    notes: Vec<String>,
+    parts: Parts,
 }
 
 impl<'a> Build<'a> {
     fn all(&mut self) -> Result<(), Undeliverable> {
         let approvals = self.pipelines.iter().flat_map(|one| &one.stages).any(|stage| stage.approval.is_some());
-        self.parameter(
+        self.parts.parameter(
             "ConnectionArn",
             "Of CodeConnections, to GitHub, in the state AVAILABLE",
             None,
             "^arn:[^:]+:(codeconnections|codestar-connections):[^:]+:[0-9]{12}:connection/.+$",
             "The ARN of a connection",
         );
-        let url = self.ask.url;
-        self.parameter(
-            "LandfallUrl",
-            "Where jobs get landfall: a .tar.gz, or the bare program",
-            url,
-            "^https://.+$",
-            "https://…",
-        );
-        let sha = self.ask.sha256;
-        self.parameter(
-            "LandfallSha256",
-            "Of that file; any other is refused",
-            sha,
-            "^[0-9a-f]{64}$",
-            "64 hexadecimal digits",
-        );
+        self.parts.program(self.ask.url, self.ask.sha256);
         let topic = approvals.then(|| {
             let what = "Who is asked for approval, by mail; AWS asks for a confirmation first";
-            self.parameter("ApproverEmail", what, None, "^[^@\\s]+@[^@\\s]+$", "An address");
+            self.parts.parameter("ApproverEmail", what, None, "^[^@\\s]+@[^@\\s]+$", "An address");
             self.topic()
         });
-        let artifacts = self.bucket("Artifacts", true);
+        let artifacts = self.parts.bucket("Artifacts", true);
         let state = match &self.ask.state {
             Some(state) => Expr::text(format!("s3://{}/{}", state.bucket, state.prefix)),
             None => {
-                let bucket = self.bucket("State", false);
-                self.draft.output(
+                let bucket = self.parts.bucket("State", false);
+                self.parts.draft.output(
                     "State",
                     "Landfall's state, for `--state`",
                     Expr::sub(format!("s3://${{{bucket}}}/landfall")),
@@ -177,93 +157,28 @@ impl<'a> Build<'a> {
                 Expr::sub(format!("s3://${{{bucket}}}/landfall"))
             }
         };
-        let around = Around { artifacts, state, topic };
+        let connection = Some(Expr::Ref(Id::of(&["ConnectionArn"])));
+        let around = Around { artifacts, state, topic, connection };
         for pipeline in self.pipelines.clone() {
             self.pipeline(pipeline, &around)?;
         }
         Ok(())
     }
 
-    fn parameter(
-        &mut self,
-        id: &str,
-        description: &str,
-        default: Option<&str>,
-        allowed_pattern: &'static str,
-        constraint_description: &'static str,
-    ) {
-        let parameter = Parameter {
-            r#type: "String",
-            description: description.to_owned(),
-            default: default.map(str::to_owned),
-            allowed_pattern: Some(allowed_pattern),
-            allowed_values: Vec::new(),
-            constraint_description: Some(constraint_description),
-        };
-        self.draft.parameter(Id::of(&[id]), parameter);
-    }
-
-    fn note(&mut self, text: impl Into<String>) {
-        let text = text.into();
-        if !self.notes.contains(&text) {
-            self.notes.push(text);
-        }
-    }
-
-    fn tags(&self) -> Vec<Tag> {
-        vec![Tag { key: "landfall.project", value: Expr::text(&self.ask.app.project) }]
-    }
-
-    /// Private, encrypted, and over TLS only. `passing`: what is in it goes after a month; else it stays with the stack gone.
-    fn bucket(&mut self, id: &str, passing: bool) -> Id {
-        let expiry = Expiry {
-            id: "old",
-            status: "Enabled",
-            expiration_in_days: passing.then_some(DAYS),
-            noncurrent_version_expiration: (!passing).then_some(Noncurrent { noncurrent_days: 7 }),
-            abort_incomplete_multipart_upload: Incomplete { days_after_initiation: 1 },
-        };
-        let bucket = Bucket {
-            bucket_encryption: BucketEncryption {
-                server_side_encryption_configuration: vec![Encryption {
-                    server_side_encryption_by_default: Algorithm { name: "AES256" },
-                }],
-            },
-            ownership_controls: Rules { rules: vec![Ownership { object_ownership: "BucketOwnerEnforced" }] },
-            public_access_block_configuration: PublicAccess {
-                block_public_acls: true,
-                block_public_policy: true,
-                ignore_public_acls: true,
-                restrict_public_buckets: true,
-            },
-            versioning_configuration: (!passing).then_some(Versioning { status: "Enabled" }),
-            lifecycle_configuration: Rules { rules: vec![expiry] },
-            tags: self.tags(),
-        };
-        let bucket = self.draft.add(Id::of(&[id, "Bucket"]), Properties::Bucket(bucket));
-        self.draft.keep(&bucket);
-        let all = [Expr::Attribute(bucket.clone(), "Arn"), Expr::sub(format!("${{{bucket}.Arn}}/*"))];
-        let plain =
-            Statement::deny_all("OverTlsOnly", &["s3:*"], all).when("Bool", "aws:SecureTransport", "false".into());
-        let policy = BucketPolicy { bucket: Expr::from(&bucket), policy_document: Policy::new(vec![plain]) };
-        self.draft.add(Id::of(&[id, "BucketPolicy"]), Properties::BucketPolicy(policy));
-        bucket
-    }
-
     fn topic(&mut self) -> Id {
         let topic = Topic {
             display_name: format!("{}: approvals", self.ask.app.project),
             kms_master_key_id: "alias/aws/sns",
-            tags: self.tags(),
+            tags: self.parts.tags(),
         };
-        let topic = self.draft.add(Id::of(&["ApprovalTopic"]), Properties::Topic(topic));
+        let topic = self.parts.draft.add(Id::of(&["ApprovalTopic"]), Properties::Topic(topic));
         let mail = Subscription {
             topic_arn: Expr::from(&topic),
             protocol: "email",
             endpoint: Expr::Ref(Id::of(&["ApproverEmail"])),
         };
-        self.draft.add(Id::of(&["ApprovalMail"]), Properties::Subscription(mail));
-        self.draft.output("ApprovalTopic", "Who subscribes is asked for approval too", Expr::from(&topic));
+        self.parts.draft.add(Id::of(&["ApprovalMail"]), Properties::Subscription(mail));
+        self.parts.draft.output("ApprovalTopic", "Who subscribes is asked for approval too", Expr::from(&topic));
         topic
     }
 
@@ -300,29 +215,6 @@ impl<'a> Build<'a> {
         out.push_str(&literal(rest));
         Ok(out)
     }
-
-    fn role(&mut self, id: Id, who: &str, description: String, statements: Vec<Statement>) -> Expr {
-        let policy = Policy::new(statements);
-        let size = serde_json::to_string(&policy).map_or(0, |text| text.chars().filter(|c| !c.is_whitespace()).count());
-        if size > INLINE {
-            self.note(format!(
-                "the rights of {id} have {size} characters, and IAM takes {INLINE}: it will refuse the role"
-            ));
-        }
-        let role = Role {
-            description,
-            assume_role_policy_document: Policy::trust(who),
-            managed_policy_arns: Vec::new(),
-            policies: vec![InlinePolicy { policy_name: "rights", policy_document: policy }],
-            tags: self.tags(),
-        };
-        Expr::Attribute(self.draft.add(id, Properties::Role(role)), "Arn")
-    }
-
-    fn log_group(&mut self, id: Id, name: String) -> Id {
-        let group = LogGroup { log_group_name: name, retention_in_days: DAYS, tags: self.tags() };
-        self.draft.add(id, Properties::LogGroup(group))
-    }
 }
 
 /// A part of a word; an empty one is nothing.
@@ -336,6 +228,8 @@ struct Around {
     /// `s3://…`
     state: Expr,
     topic: Option<Id>,
+    /// With which jobs clone; `None`: they are given the files.
+    connection: Option<Expr>,
 }
 
 /// Where a pipeline leaves the commit that passed it, for those that come after.

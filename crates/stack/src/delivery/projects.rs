@@ -2,6 +2,7 @@
 
 use landfall_model::pipeline::Pipeline;
 
+use super::parts::Parts;
 use super::script::Script;
 use super::{Around, Build};
 use crate::expr::{Expr, Id};
@@ -31,13 +32,33 @@ pub(super) struct Job {
     pub timeout: u32,
 }
 
+/// The pipeline that a job is of.
+pub(super) struct Of<'a> {
+    /// What its logical ids begin with.
+    pub id: &'a str,
+    /// Its whole name.
+    pub name: &'a str,
+}
+
 impl Build<'_> {
     /// The project's logical id.
     pub(super) fn project(&mut self, pipeline: &Pipeline, job: Job, around: &Around) -> Id {
-        let full = format!("{}-{}-{}", self.ask.app.project, pipeline.name, job.name);
-        let id = |what: &str| Id::of(&[&pipeline.name, &job.id, what]);
+        let name = self.pipeline_name(pipeline);
+        self.parts.project(&Of { id: &pipeline.name, name: &name }, job, around)
+    }
+
+    pub(super) fn pipeline_name(&self, pipeline: &Pipeline) -> String {
+        format!("{}-{}", self.ask.app.project, pipeline.name)
+    }
+}
+
+impl Parts {
+    /// The project's logical id.
+    pub(super) fn project(&mut self, of: &Of<'_>, job: Job, around: &Around) -> Id {
+        let full = format!("{}-{}", of.name, job.name);
+        let id = |what: &str| Id::of(&[of.id, &job.id, what]);
         let logs = self.log_group(id("Logs"), format!("/aws/codebuild/{full}"));
-        let artifacts = Expr::sub(format!("${{{}.Arn}}/{}*", around.artifacts, folder(&self.pipeline_name(pipeline))));
+        let artifacts = Expr::sub(format!("${{{}.Arn}}/{}*", around.artifacts, folder(of.name)));
         let mut objects = vec!["s3:GetObject", "s3:GetObjectVersion"];
         if !job.script.keeps.is_empty() {
             objects.push("s3:PutObject");
@@ -49,8 +70,8 @@ impl Build<'_> {
                 [Expr::Attribute(logs.clone(), "Arn")],
             ),
             Statement::allow("UseArtifacts", &objects, [artifacts]),
-            self.use_connection(),
         ];
+        statements.extend(around.connection.clone().map(use_connection));
         statements.extend(job.rights);
         let description = format!("CodeBuild, for {full}: {}", job.what);
         let role = self.role(id("Role"), "codebuild", description, statements);
@@ -85,16 +106,12 @@ impl Build<'_> {
         };
         self.draft.add(id("Project"), Properties::Project(project))
     }
+}
 
-    /// Both of its names: connections made before 2024 have the old one.
-    pub(super) fn use_connection(&self) -> Statement {
-        let actions = ["codeconnections:UseConnection", "codestar-connections:UseConnection"];
-        Statement::allow("UseConnection", &actions, [Expr::Ref(Id::of(&["ConnectionArn"]))])
-    }
-
-    pub(super) fn pipeline_name(&self, pipeline: &Pipeline) -> String {
-        format!("{}-{}", self.ask.app.project, pipeline.name)
-    }
+/// Both of its names: connections made before 2024 have the old one.
+pub(super) fn use_connection(arn: Expr) -> Statement {
+    let actions = ["codeconnections:UseConnection", "codestar-connections:UseConnection"];
+    Statement::allow("UseConnection", &actions, [arn])
 }
 
 /// CodePipeline's own folder within the bucket: the beginning of the pipeline's name.

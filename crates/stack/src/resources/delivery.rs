@@ -1,4 +1,4 @@
-//! `AWS::CodePipeline`, `AWS::CodeBuild` and what they keep things in: `AWS::S3` and `AWS::SNS`.
+//! `AWS::CodePipeline`, `AWS::CodeBuild` and what they keep things in: `AWS::S3`, `AWS::SNS` and `AWS::SecretsManager`.
 
 use std::collections::BTreeMap;
 
@@ -217,4 +217,45 @@ pub struct Subscription {
     pub topic_arn: Expr,
     pub protocol: &'static str,
     pub endpoint: Expr,
+}
+
+/// How GitHub tells of pushes, where the source is of version 1.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Webhook {
+    pub authentication: &'static str,
+    pub authentication_configuration: WebhookSecret,
+    pub filters: Vec<WebhookFilter>,
+    pub register_with_third_party: bool,
+    pub target_pipeline: Expr,
+    pub target_action: &'static str,
+    pub target_pipeline_version: Expr,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct WebhookSecret {
+    pub secret_token: Expr,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct WebhookFilter {
+    pub json_path: &'static str,
+    pub match_equals: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Secret {
+    pub description: String,
+    pub generate_secret_string: Generated,
+    pub tags: Vec<Tag>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Generated {
+    pub password_length: u32,
+    pub exclude_punctuation: bool,
 }

@@ -104,6 +104,10 @@ pub enum Properties {
     Topic(delivery::Topic),
     #[serde(rename = "AWS::SNS::Subscription")]
     Subscription(delivery::Subscription),
+    #[serde(rename = "AWS::CodePipeline::Webhook")]
+    Webhook(delivery::Webhook),
+    #[serde(rename = "AWS::SecretsManager::Secret")]
+    Secret(delivery::Secret),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -35,7 +35,7 @@ pub(super) fn run(args: &CiInit, global: &Global, printer: &Printer) -> CliResul
     }
     let root = paths::root(&global.config)?;
     let mut written = vec![(root.join(host.path()), text)];
-    written.extend(policies(&app, ci, global, settings.region.as_deref(), &root)?);
+    written.extend(policies(&app, ci, global, settings.region.as_deref(), &root, printer)?);
     for (path, text) in &written {
         if let Some(directory) = path.parent() {
             let failed = |error| CliError::io(format!("cannot make {}", directory.display()), &error);
@@ -56,7 +56,9 @@ pub(super) fn run(args: &CiInit, global: &Global, printer: &Printer) -> CliResul
 }
 
 fn settings(args: &CiInit, host: For, ci: &Ci, app: &App, global: &Global) -> CliResult<Settings> {
-    let needs = Needs::of(ci, !app.aws.is_empty() || pushes(ci) && !landfall_iam::pushed(app).is_empty());
+    let clusters =
+        ci.rules.iter().flat_map(|rule| &rule.steps).any(|step| matches!(step.run, CiAction::Cluster { .. }));
+    let needs = Needs::of(ci, !app.aws.is_empty() || clusters || pushes(ci) && !landfall_iam::pushed(app).is_empty());
     let usage = |text: &str, hint: &str| CliError::new(ExitCode::Usage, text).hint(hint);
     if needs.aws && host.has_oidc() && args.role.is_none() {
         let hint = "--role ARN; `landfall iam ENV` prints its policy, `landfall iam ENV --trust` who may take it";
@@ -99,6 +101,7 @@ fn policies(
     global: &Global,
     region: Option<&str>,
     root: &Path,
+    printer: &Printer,
 ) -> CliResult<Vec<(PathBuf, String)>> {
     let mut out = Vec::new();
     let mut add = |name: &str, policy: &Policy| {
@@ -109,13 +112,23 @@ fn policies(
     if pushes(ci) && !landfall_iam::pushed(app).is_empty() {
         add("push", &push(app, false).map_err(|unfit| refused(&unfit, app))?.policy)?;
     }
-    let steps = ci.rules.iter().flat_map(|rule| &rule.steps);
+    let steps = || ci.rules.iter().flat_map(|rule| &rule.steps);
+    let files: BTreeSet<&String> = steps()
+        .filter_map(|step| match &step.run {
+            CiAction::Cluster { values } => Some(values),
+            _ => None,
+        })
+        .collect();
+    for values in files {
+        let (cluster, policy) = crate::commands::cluster::deploying(&root.join(values), region, printer)?;
+        add(&format!("cluster-{cluster}"), &policy)?;
+    }
     let of = |action: &CiAction| match action {
         CiAction::Deploy { environment } | CiAction::Promote { environment } => Some(Some(environment.clone())),
         CiAction::Preview => Some(None),
         _ => None,
     };
-    let wanted: BTreeSet<Option<String>> = steps.filter_map(|step| of(&step.run)).collect();
+    let wanted: BTreeSet<Option<String>> = steps().filter_map(|step| of(&step.run)).collect();
     for environment in wanted {
         let on = match &environment {
             Some(name) => app.environments.get(name).and_then(|one| one.on.as_ref()),

@@ -91,7 +91,8 @@ fn tell(notes: &[String], printer: &Printer) {
 /// The file for a command that needs it, and the directory it is in.
 pub(super) struct Open {
     pub(super) infra: Infra,
-    directory: PathBuf,
+    pub(super) path: PathBuf,
+    pub(super) directory: PathBuf,
 }
 
 impl Open {
@@ -102,7 +103,7 @@ impl Open {
         warned(&loaded.warnings, &source, printer);
         tell(&loaded.notes, printer);
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(Self { infra: loaded.infra, directory: directory.to_path_buf() })
+        Ok(Self { infra: loaded.infra, path: path.clone(), directory: directory.to_path_buf() })
     }
 
     /// The one that is named, else the commit that is checked out where the file is.

@@ -2,8 +2,10 @@
 
 mod ami;
 mod cost;
+mod iam;
 mod infra;
 mod init;
+mod pipeline;
 mod reach;
 mod roll;
 pub(super) mod scale;
@@ -11,11 +13,14 @@ mod simulate;
 mod status;
 mod template;
 
+use std::path::Path;
+
+use landfall_iam::{ClusterWork, Policy, Where};
 use landfall_scaler::price::{PriceError, Prices};
 
 pub(super) use self::infra::of_manifest;
 
-use crate::cli::cluster::{AmiCommand, ClusterCommand, ClusterOnAwsCommand, PricesArgs};
+use crate::cli::cluster::{AmiCommand, ClusterCommand, ClusterOnAwsCommand, PricesArgs, ValuesArgs};
 use crate::error::{CliError, CliResult, not_found};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
@@ -26,6 +31,7 @@ pub(crate) fn run(command: &ClusterCommand, printer: &Printer) -> CliResult<Exit
         ClusterCommand::Template(args) => template::run(args, printer),
         ClusterCommand::Cost(args) => cost::run(args, printer),
         ClusterCommand::Simulate(args) => simulate::run(args, printer),
+        ClusterCommand::Iam(args) => iam::run(args, printer),
         ClusterCommand::OnAws(_) => Err(CliError::internal("a command that asks AWS, without a runtime")),
     }
 }
@@ -41,8 +47,17 @@ pub(crate) async fn on_aws(command: &ClusterOnAwsCommand, printer: &Printer) -> 
         ClusterOnAwsCommand::Status(args) => status::status(args, printer).await,
         ClusterOnAwsCommand::Activate(args) => roll::activate(args, printer).await,
         ClusterOnAwsCommand::Deactivate(args) => roll::deactivate(args, printer).await,
+        ClusterOnAwsCommand::PutPipeline(args) => pipeline::run(args, printer).await,
         ClusterOnAwsCommand::Destroy(args) => roll::destroy(args, printer).await,
     }
+}
+
+/// A cluster's name, and what somebody needs on AWS to deploy it.
+pub(super) fn deploying(values: &Path, region: Option<&str>, printer: &Printer) -> CliResult<(String, Policy)> {
+    let infra = infra::Open::of(&ValuesArgs { values: values.to_path_buf() }, printer)?.infra;
+    let policy = iam::of(&infra, ClusterWork::Deploy, Where::of(region, None), false, &[])?;
+    iam::told(&infra, ClusterWork::Deploy, &[], printer);
+    Ok((infra.name, policy))
 }
 
 /// The table in the binary, or the file that was given instead.

@@ -113,6 +113,15 @@ impl Reach {
         }
     }
 
+    /// The region, and whether the secret is there. Its value is not read.
+    pub(super) async fn has_secret(&self, name: &str) -> CliResult<(&str, bool)> {
+        let there = match self.platform.secret_arn(name).await {
+            Err(landfall_ports::PortError::NotFound(_)) => false,
+            told => told.map(|_| true).map_err(port_error)?,
+        };
+        Ok((self.platform.region(), there))
+    }
+
     /// What is not in `infra.yml`: a script's text, and subnets that AWS knows.
     pub(super) async fn around(&self, open: &Open, printer: &Printer) -> CliResult<Around> {
         let network = &open.infra.network;
@@ -163,6 +172,10 @@ impl Reach {
 
     pub(super) async fn places(&self, _: &Infra) -> CliResult<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    pub(super) async fn has_secret(&self, _: &str) -> CliResult<(&str, bool)> {
+        Ok(("", false))
     }
 
     pub(super) async fn around(&self, open: &Open, printer: &Printer) -> CliResult<Around> {

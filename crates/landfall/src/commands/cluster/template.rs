@@ -51,13 +51,16 @@ pub(super) fn run(args: &ClusterTemplateArgs, printer: &Printer) -> CliResult<Ex
 }
 
 pub(super) fn instances(open: &Open, version: &Version, around: &Around) -> CliResult<Template> {
-    compute(&open.infra, version, around).map_err(|unfit| {
-        let error = CliError::new(ExitCode::InvalidManifest, unfit.to_string());
-        match unfit {
-            Unfit::Subnets(_) => error
-                .hint("name them in infra.yml: `cluster.subnets`. `landfall cluster deploy` looks them up by itself"),
-            Unfit::UserData(_) => error.hint("put what is long into the image, or fetch it from S3 in the script"),
-            Unfit::Delimiter(_) | Unfit::SameId(_) => error,
+    compute(&open.infra, version, around).map_err(unfit)
+}
+
+pub(super) fn unfit(unfit: Unfit) -> CliError {
+    let error = CliError::new(ExitCode::InvalidManifest, unfit.to_string());
+    match unfit {
+        Unfit::Subnets(_) => {
+            error.hint("name them in infra.yml: `cluster.subnets`. `landfall cluster deploy` looks them up by itself")
         }
-    })
+        Unfit::UserData(_) => error.hint("put what is long into the image, or fetch it from S3 in the script"),
+        Unfit::Delimiter(_) | Unfit::SameId(_) => error,
+    }
 }

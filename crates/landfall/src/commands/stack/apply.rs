@@ -123,7 +123,7 @@ async fn settled(open: &Open, timeout: u64, printer: &Printer) -> CliResult<Sett
             Before::Watch(work) => {
                 printer.note(format_args!("stack {} is being {} already: following that", open.name, work.said()));
                 let Some(begun) = under_way(&*open.stacks, &open.name).await.map_err(port_error)? else { continue };
-                let watched = watch(open, &begun, timeout, &again(open), printer).await?;
+                let watched = watch(&*open.stacks, &open.name, &begun, timeout, &again(open), printer).await?;
                 if !matches!(watched.ending, Ending::Done | Ending::Gone) {
                     return Ok(Settled::Ended(watched));
                 }
@@ -142,7 +142,7 @@ async fn executed(open: &Open, ready: &Ready, timeout: u64, printer: &Printer) -
     execute(&*open.stacks, &begun, &ready.set.id)
         .await
         .map_err(|error| port_error(error).hint(format!("nothing was deployed; `{}` plans anew", again(open))))?;
-    watch(open, &begun, timeout, &again(open), printer).await
+    watch(&*open.stacks, &open.name, &begun, timeout, &again(open), printer).await
 }
 
 /// Replacements and deletions are asked for, or were allowed before.
@@ -212,7 +212,7 @@ async fn finished(
     Ok(code)
 }
 
-pub(super) fn tell_causes(causes: &Causes, printer: &Printer) {
+pub(crate) fn tell_causes(causes: &Causes, printer: &Printer) {
     if let Some(root) = &causes.root {
         tell_cause(root, "", printer);
     }
@@ -236,7 +236,7 @@ pub(super) fn tell_behind(cause: &Cause, printer: &Printer) {
     troubles.fix.iter().for_each(|fix| printer.hint(fix));
 }
 
-pub(super) fn code(ending: Ending) -> ExitCode {
+pub(crate) fn code(ending: Ending) -> ExitCode {
     match ending {
         Ending::Done => ExitCode::Ok,
         Ending::RolledBack => ExitCode::RolledBack,

@@ -29,7 +29,7 @@ pub(super) async fn run(args: &StackDestroyArgs, global: &Global, printer: &Prin
         (Some(_), Before::Watch(Work::Delete)) => {
             printer.note(format_args!("stack {} is being deleted already: following that", open.name));
             if let Some(begun) = under_way(&*open.stacks, &open.name).await.map_err(port_error)? {
-                let watched = watch(&open, &begun, args.timeout, &again, printer).await?;
+                let watched = watch(&*open.stacks, &open.name, &begun, args.timeout, &again, printer).await?;
                 return Ok(ended(&open, &watched, printer));
             }
             return Ok(ExitCode::Ok);
@@ -76,7 +76,7 @@ pub(super) async fn delete(
     let token = token("delete", &[&live.id, begun.since.as_deref().unwrap_or_default()]);
     let role = open.environment.stack.as_ref().and_then(|stack| stack.role.as_deref());
     open.stacks.delete(&live.id, retain, role, &token).await.map_err(port_error)?;
-    watch(open, &begun, timeout, again, printer).await
+    watch(&*open.stacks, &open.name, &begun, timeout, again, printer).await
 }
 
 fn ended(open: &Open, watched: &Watched, printer: &Printer) -> ExitCode {

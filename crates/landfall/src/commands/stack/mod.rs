@@ -38,9 +38,10 @@ use crate::paths::State;
 use crate::places::Places;
 use crate::printer::Printer;
 
-pub(crate) use apply::deploy;
+pub(crate) use apply::{code, deploy, tell_causes};
 pub(crate) use drift::of as drift;
-pub(crate) use plan::{looked, run as plan};
+pub(crate) use plan::{looked, made, run as plan};
+pub(crate) use watch::{Watched, watch};
 
 pub(crate) async fn run(command: StackCommand, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     match command {

@@ -151,7 +151,7 @@ pub(crate) async fn looked(
 }
 
 /// The change set; `None` where there is nothing to change.
-pub(super) async fn made(
+pub(crate) async fn made(
     stacks: &dyn Stacks,
     wanted: &Wanted,
     purpose: Purpose,

@@ -181,7 +181,7 @@ async fn done(
             let since = begun.since.as_deref().unwrap_or_default();
             let token = token("continue", &[&live.id, since, &args.skip.join(",")]);
             open.stacks.continue_rollback(&live.id, &args.skip, role, &token).await.map_err(port_error)?;
-            watch(open, &begun, args.timeout, &again, printer).await.map(Some)
+            watch(&*open.stacks, &open.name, &begun, args.timeout, &again, printer).await.map(Some)
         }
         Way::Absent | Way::Healthy { .. } | Way::Apply | Way::Wait { .. } | Way::Ask { .. } => Ok(None),
     }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use landfall_model::Timestamp;
 use landfall_model::cloudformation::StackEvent;
+use landfall_ports::stacks::Stacks;
 use landfall_stack::live::{Causes, Ending, Seen};
 use landfall_steps::few;
 use landfall_steps::stack::{Begun, follow, look_behind};
 
-use super::Open;
 use crate::commands::port_error;
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -20,14 +20,15 @@ const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// How it ended.
-pub(super) struct Watched {
-    pub(super) ending: Ending,
-    pub(super) causes: Causes,
+pub(crate) struct Watched {
+    pub(crate) ending: Ending,
+    pub(crate) causes: Causes,
 }
 
 /// Until its end, Ctrl-C or `timeout` seconds. `again`: the command that follows it further.
-pub(super) async fn watch(
-    open: &Open,
+pub(crate) async fn watch(
+    stacks: &dyn Stacks,
+    name: &str,
     begun: &Begun,
     timeout: u64,
     again: &str,
@@ -41,23 +42,23 @@ pub(super) async fn watch(
     let mut pause = FIRST;
     let mut seen = Seen::new();
     loop {
-        let look = follow(&*open.stacks, begun).await.map_err(port_error)?;
+        let look = follow(stacks, begun).await.map_err(port_error)?;
         lines.show(&look.events);
-        look_behind(&*open.stacks, begun, &look, &mut seen).await;
+        look_behind(stacks, begun, &look, &mut seen).await;
         if let Some(ending) = look.ending {
             lines.progress.finish();
             return Ok(Watched { ending, causes: look.causes(&begun.stack, &seen) });
         }
         if Instant::now() > deadline {
             lines.progress.finish();
-            let message = format!("stack {} is not done after {timeout} s; it goes on", open.name);
+            let message = format!("stack {name} is not done after {timeout} s; it goes on");
             return Err(CliError::new(ExitCode::TimedOut, message).hint(format!("`{again}` follows it further")));
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST),
             _ = &mut interrupted => {
                 lines.progress.finish();
-                let message = format!("interrupted; CloudFormation goes on with stack {}", open.name);
+                let message = format!("interrupted; CloudFormation goes on with stack {name}");
                 return Err(CliError::new(ExitCode::Interrupted, message).hint(format!("`{again}` follows it further")));
             }
         }
