@@ -157,6 +157,9 @@ impl<'a> Cluster<'a> {
             State::Absent => Default::default(),
             _ => (self.instances.instances().await?, self.instances.services().await?),
         };
+        for one in found.iter_mut().filter(|one| one.goes() && Some(&one.version) != wanted.as_ref()) {
+            one.proving = self.proving(&one.version, &instances).await?;
+        }
         let unsteady = services.iter().filter(|service| service.running < service.desired);
         let mut facts = Facts {
             name: name.clone(),
@@ -186,6 +189,17 @@ impl<'a> Cluster<'a> {
         }
         self.memory.stacks = all;
         Ok(facts)
+    }
+
+    /// Tasks that run to prove a version, where anything runs on its instances.
+    async fn proving(&self, version: &Version, instances: &[ContainerInstance]) -> PortResult<Vec<String>> {
+        let own =
+            |one: &&ContainerInstance| one.attributes.get(attributes::VERSION).is_some_and(|it| it == version.as_str());
+        if instances.iter().filter(own).all(|one| one.tasks == 0) {
+            return Ok(Vec::new());
+        }
+        let told = self.instances.started_by(&self.started_by(version)).await?;
+        Ok(told.into_iter().filter(|task| task.stopped.is_none()).map(|task| task.arn).collect())
     }
 
     /// Which capacity providers the cluster has. `stack`: the cluster's, where it is at rest.

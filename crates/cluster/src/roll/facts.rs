@@ -95,6 +95,8 @@ pub struct Compute {
     pub undone: bool,
     /// Capacity providers of it that the cluster's stack associates, or may: CloudFormation is at work on that.
     pub associated: Vec<String>,
+    /// Of one that goes, tasks that were to prove it and run still: whoever began them is gone, or was overtaken.
+    pub proving: Vec<String>,
     /// Seconds since 1970.
     pub created: i64,
     /// The last change of it.
@@ -157,6 +159,7 @@ fn compute(cluster: &str, stack: &StackState) -> Option<Compute> {
         current: false,
         undone: false,
         associated: Vec::new(),
+        proving: Vec::new(),
         created: stack.created.map(|at| at.as_second()).unwrap_or_default(),
         since: stack.updated.or(stack.created).map(|at| at.as_second()).unwrap_or_default(),
     })
@@ -174,7 +177,7 @@ impl Compute {
     }
 
     /// It is used no more, or never was.
-    pub(super) fn goes(&self) -> bool {
+    pub fn goes(&self) -> bool {
         matches!(self.standing, Standing::Inactive | Standing::Failed) || self.state == State::NeverCame
     }
 }

@@ -374,6 +374,10 @@ fn empty_one(goal: &Goal, one: &Compute, facts: &Facts) -> Option<Next> {
     if *goal == Goal::Destroy {
         return delete();
     }
+    // ECS moves no task that is no service's.
+    if let Some(task) = one.proving.first() {
+        return Some(Next::StopProof { task: task.clone() });
+    }
     let all: Vec<&Instance> = facts.of_version(&one.version).collect();
     let (draining, mut active): (Vec<&Instance>, Vec<&Instance>) = all.iter().partition(|one| one.draining);
     let tasks: u32 = draining.iter().map(|one| one.tasks).sum();

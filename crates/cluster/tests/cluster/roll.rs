@@ -216,6 +216,18 @@ fn the_last_version_that_is_used_stays() {
     assert_eq!((decided(&retire("1"), &world), decided(&Goal::Settle, &world)), (gone, Next::Done));
 }
 
+/// Whoever proved it died, or was overtaken: the task would keep its instance for as long as it lives.
+#[test]
+fn what_proves_a_version_that_goes_is_stopped() {
+    let mut world = World::new().with("1", Standing::Inactive, 2).with("2", Standing::Active, 2);
+    world.of(&version("1")).proving = vec!["t1".to_owned()];
+    for goal in [deploy("2"), keep("2"), retire("1"), Goal::Settle] {
+        assert_eq!(decided(&goal, &world), Next::StopProof { task: "t1".to_owned() });
+    }
+    world.of(&version("1")).proving.clear();
+    assert!(matches!(decided(&Goal::Settle, &world), Next::Drain { .. }));
+}
+
 #[test]
 fn whom_a_version_replaces() {
     let mut world = World::new().with("used", Standing::Active, 1).with("inactive", Standing::Inactive, 1);

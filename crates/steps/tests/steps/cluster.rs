@@ -110,7 +110,7 @@ async fn what_never_comes_about_is_not_tried_for_ever() {
     let (mut ours, mut told) = (cluster(&infra, &stacks), Vec::new());
     while !matches!(told.last(), Some(Did::Refused { .. })) {
         // No instance has registered for long: the version is to fail.
-        let facts = ours.look(&deploy(), 100_000).await.unwrap();
+        let facts = ours.look(&deploy(), 4_000_000_000).await.unwrap();
         let decided = next(&deploy(), &facts, Patience::default());
         assert!(matches!(decided, Next::Stand { standing: Standing::Failed, .. }), "{decided:?}");
         let mut did = Did::Soon;

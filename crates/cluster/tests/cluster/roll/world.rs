@@ -43,6 +43,7 @@ pub(super) fn compute(name: &str, standing: Standing, at: i64) -> Compute {
         current: true,
         undone: false,
         associated: Vec::new(),
+        proving: Vec::new(),
         created: at,
         since: at,
     }
