@@ -419,6 +419,7 @@ fn every_call_in_the_source_is_in_the_table_and_nothing_else_is() {
         "cloudformation:BatchDescribeTypeConfigurations",
         "cloudformation:DetectStackResourceDrift",
         "cloudformation:TagResource",
+        "ec2:DeleteSnapshot",
         "ecr:BatchCheckLayerAvailability",
         "ecr:BatchGetImage",
         "ecr:CompleteLayerUpload",

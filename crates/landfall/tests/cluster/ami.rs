@@ -184,3 +184,12 @@ fn killed_at_any_moment_it_goes_on_with_the_builder_that_is_there() {
     assert_eq!(all(&images, "id"), [json!(image)]);
     assert_eq!(all(&instances, "state"), ["terminated"]);
 }
+
+#[test]
+fn a_version_has_the_image_that_is_named() {
+    let world = World::new();
+    let own = "ami-0123456789abcdef0";
+    let mut deploy = world.command(&["deploy", "--version", "one", "--prove", "0", "--register", "60"]);
+    ends(&deploy.env("AMI", own).output().unwrap(), 0, &[]);
+    assert_eq!(all(&world.there().1, "image"), [own; 3]);
+}
