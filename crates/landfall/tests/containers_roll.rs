@@ -52,9 +52,15 @@ async fn rolled(world: &World, infra: &str, tasks: usize, at_least: usize) -> Ro
     world.deploy(infra, "one").await;
     let port = world.serve(tasks).await;
     let load = Load::begin(port);
-    // All kinds of requests are under way.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let (before, began) = (load.so_far(), Instant::now());
+    let (mut before, all) = (load.so_far(), world.instances("one").0.len());
+    // All kinds of requests are under way, and every instance has had some.
+    let patience = Instant::now() + Duration::from_secs(60);
+    while before.by.len() < all || before.answered.len() < Kind::ALL.len() {
+        assert!(Instant::now() < patience, "{before:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        before = load.so_far();
+    }
+    let began = Instant::now();
     let did = world.deploy(infra, "two").await;
     let seconds = began.elapsed().as_secs_f64();
     let mut during = load.so_far();
@@ -84,7 +90,7 @@ async fn nobody_who_uses_a_service_notices_that_the_cluster_rolls() {
     );
     assert_eq!(whole.failures, [""; 0]);
     assert!(whole.requests() >= 10_000, "{whole:?}");
-    for kind in [Kind::Kept, Kind::New, Kind::Slow, Kind::Streamed, Kind::WebSocket] {
+    for kind in Kind::ALL {
         assert!(during.answered.get(&kind).is_some_and(|count| *count > 20), "{kind:?}: {during:?}");
     }
     // Four instances were drained one by one, and are gone; four have come; all have served.

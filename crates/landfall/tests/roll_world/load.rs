@@ -25,6 +25,10 @@ pub(crate) enum Kind {
     WebSocket,
 }
 
+impl Kind {
+    pub(crate) const ALL: [Self; 5] = [Self::Kept, Self::New, Self::Slow, Self::Streamed, Self::WebSocket];
+}
+
 /// Of each kind so many at once, and how long each pauses between two.
 const WORKERS: [(Kind, u32, u64); 5] =
     [(Kind::Kept, 12, 8), (Kind::New, 6, 24), (Kind::Slow, 6, 0), (Kind::Streamed, 6, 0), (Kind::WebSocket, 6, 0)];
