@@ -163,8 +163,8 @@ impl Space {
 
     /// What goes wrong with the instances of a stack: the last rule that fits.
     fn instance_rule(&self, stack: &str) -> InstanceRule {
-        let rules = self.rules.instances.iter().flat_map(|rules| &rules.stacks);
-        rules.filter(|rule| stack.contains(&rule.stack)).next_back().cloned().unwrap_or_default()
+        let mut rules = self.rules.instances.iter().flat_map(|rules| &rules.stacks);
+        rules.rfind(|rule| stack.contains(&rule.stack)).cloned().unwrap_or_default()
     }
 
     /// What a task on this container instance ends with, where it does not run.
