@@ -93,6 +93,7 @@ pub fn cluster(ask: &ClusterAsk<'_>) -> Policy {
             look(ask, &mut all);
             around(ask, &mut all);
             prove(ask, &mut all);
+            launches(ask, &mut all);
         }
         ClusterWork::Scale => {
             stacks(ask, &mut all);
@@ -203,6 +204,18 @@ fn prove(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
     all.push(Statement::allow("StopProof", &["ecs:StopTask"], tasks));
 }
 
+/// Why no instance of a version came.
+fn launches(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
+    let mut see = vec!["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"];
+    if ask.spot_fleets {
+        see.push("ec2:DescribeSpotFleetRequests");
+        let own = ["ec2:DescribeSpotFleetInstances", "ec2:DescribeSpotFleetRequestHistory"];
+        all.push(Statement::allow("SeeSpotFleets", &own, [ask.place.arn("ec2", "spot-fleet-request/*")]));
+    }
+    see.push("ec2:DescribeSpotInstanceRequests");
+    all.push(Statement::allow("SeeLaunches", &see, everything()));
+}
+
 fn scale(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
     let (key, value) = ask.tag;
     let tagged =
@@ -212,7 +225,12 @@ fn scale(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
     if ask.spot_fleets {
         see.push("ec2:DescribeSpotFleetRequests");
         // No fleet carries a tag that CloudFormation gave it.
-        let own = ["ec2:CreateTags", "ec2:DescribeSpotFleetInstances", "ec2:ModifySpotFleetRequest"];
+        let own = [
+            "ec2:CreateTags",
+            "ec2:DescribeSpotFleetInstances",
+            "ec2:DescribeSpotFleetRequestHistory",
+            "ec2:ModifySpotFleetRequest",
+        ];
         all.push(Statement::allow("ScaleFleets", &own, [ask.place.arn("ec2", "spot-fleet-request/*")]));
         let instances = [ask.place.arn("ec2", "instance/*")];
         all.push(tagged(Statement::allow("EndInstances", &["ec2:TerminateInstances"], instances)));

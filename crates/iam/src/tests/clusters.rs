@@ -2,8 +2,8 @@
 
 use crate::{ClusterAsk, ClusterWork, Level, Policy, Where, action, cluster};
 
-pub(super) const WORKS: [ClusterWork; 4] =
-    [ClusterWork::Deploy, ClusterWork::Scale, ClusterWork::Destroy, ClusterWork::Init];
+pub(super) const WORKS: [ClusterWork; 5] =
+    [ClusterWork::Deploy, ClusterWork::Scale, ClusterWork::Destroy, ClusterWork::Init, ClusterWork::Image];
 
 /// With everything that asks for a right.
 fn ask(work: ClusterWork) -> ClusterAsk<'static> {
@@ -43,6 +43,7 @@ fn what_a_cluster_cannot_do_is_not_granted() {
     };
     without(ClusterWork::Deploy, &|ask| ask.image = None, &["FindImage"]);
     without(ClusterWork::Deploy, &|ask| ask.finds_subnets = false, &["FindSubnets"]);
+    without(ClusterWork::Deploy, &|ask| ask.spot_fleets = false, &["SeeSpotFleets"]);
     without(ClusterWork::Scale, &|ask| ask.spot_fleets = false, &["ScaleFleets", "EndInstances"]);
     without(ClusterWork::Scale, &|ask| ask.reads_metric = false, &["ReadMetric"]);
     without(ClusterWork::Destroy, &|ask| ask.managed = false, &["ReadStacks", "ChangeStacks"]);

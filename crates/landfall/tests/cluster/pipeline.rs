@@ -259,8 +259,9 @@ fn a_push_rolls_the_cluster_without_codepipeline() {
     assert_eq!(steps(&[]), ["cluster infra.yml"]);
     assert_eq!(steps(&["--branch", "feature/x"]), Vec::<String>::new());
 
-    let (_, stderr) = world.any(&["ci"], 0);
-    assert!(stderr.contains(&format!("landfall cluster deploy --values infra.yml --version {head}")), "{stderr}");
+    let (stdout, stderr) = world.any(&["ci"], 0);
+    let told = format!("{stdout}{stderr}");
+    assert!(told.contains(&format!("landfall cluster deploy --values infra.yml --version {head}")), "{told}");
     assert_eq!(world.versions(), [super::is(&head, "active", 3)]);
     // The host's file comes with the rights for it.
     world.any(&["ci", "init", "github", "--role", "arn:aws:iam::123456789012:role/ci", "--sha256", SHA], 0);
