@@ -134,6 +134,9 @@ def user(policy):
     if not any(one["UserName"] == name for one in iam.list_users()["Users"]):
         iam.create_user(UserName=name)
     iam.put_user_policy(UserName=name, PolicyName="landfall", PolicyDocument=policy)
+    # Nobody has more than two.
+    for old in iam.list_access_keys(UserName=name)["AccessKeyMetadata"]:
+        iam.delete_access_key(UserName=name, AccessKeyId=old["AccessKeyId"])
     key = iam.create_access_key(UserName=name)["AccessKey"]
     return [key["AccessKeyId"], key["SecretAccessKey"]]
 

@@ -133,10 +133,12 @@ pub(crate) fn actions(policy: &Value) -> BTreeSet<String> {
 /// The policy, but for this one.
 pub(crate) fn without(policy: &Value, action: &str) -> Value {
     let mut less = policy.clone();
-    for statement in less["Statement"].as_array_mut().unwrap() {
+    // A statement says something.
+    less["Statement"].as_array_mut().unwrap().retain_mut(|statement| {
         let left: Vec<String> =
             actions(&json!({"Statement": [statement]})).into_iter().filter(|own| own != action).collect();
         statement["Action"] = json!(left);
-    }
+        !left.is_empty()
+    });
     less
 }
