@@ -45,7 +45,7 @@ fn pipeline(connection: bool) -> Template {
         branch: "main",
         source: &source,
         images: vec![image],
-        stages: ["dev", "prod"].map(|name| stage(name)).into(),
+        stages: ["dev", "prod"].map(stage).into(),
         url: None,
         sha256: None,
     };
