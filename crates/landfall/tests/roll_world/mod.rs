@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use landfall_cluster::roll::{Goal, Next, Patience, next};
-use landfall_cluster::{Around, Infra, Version};
+use landfall_cluster::{Around, Infra, Standing, Version};
 use landfall_manifest::SourceFile;
 use landfall_model::Timestamp;
 use landfall_model::app::{BalancingAlgorithm, TargetHealthCheck};
@@ -129,6 +129,7 @@ impl World {
             match next(&goal, &facts, patience) {
                 Next::Done => return did,
                 Next::Failed { why } => panic!("{why}; done so far: {did:?}"),
+                Next::Stand { standing: Standing::Failed, why, .. } => panic!("{why:?}; done so far: {did:?}"),
                 Next::Wait { .. } => {}
                 doing => match cluster.act(&doing, &facts).await.unwrap() {
                     Did::It => {
