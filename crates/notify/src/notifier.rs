@@ -141,8 +141,8 @@ impl Notifier {
             settled += 1;
             match result {
                 Ok(()) => {
-                    self.store.notices_done(vec![row.seq]).await?;
                     self.tell(wanted, &row, None).await;
+                    self.store.notices_done(vec![row.seq]).await?;
                 }
                 Err(error) => {
                     self.tell(wanted, &row, Some(&error)).await;

@@ -116,6 +116,12 @@ pub enum Report {
         note: Option<String>,
         pause: Pause,
     },
+    /// Whoever knows how far it is does not answer: what was known of it stands.
+    Unknown {
+        token: serde_json::Value,
+        after_ms: u64,
+        note: Option<String>,
+    },
     Failed {
         message: String,
         /// It has taken back what it had done.

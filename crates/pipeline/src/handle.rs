@@ -332,15 +332,16 @@ impl Choice<'_> {
     fn worked(&mut self, stage: usize, report: Report) -> Result<(), String> {
         let Some((_, record)) = self.run.stage(stage) else { return Ok(()) };
         let Some(work) = record.work.iter().position(|one| one.status == Status::Started) else { return Ok(()) };
-        let (report, pause) = match report {
-            Report::Paused { token, after_ms, note, pause } => (Report::Pending { token, after_ms, note }, Some(pause)),
-            report => (report, None),
-        };
-        self.paused(stage, pause)?;
+        match &report {
+            Report::Unknown { .. } => {}
+            Report::Paused { pause, .. } => self.paused(stage, Some(pause.clone()))?,
+            _ => self.paused(stage, None)?,
+        }
         let Some((_, record)) = self.run.stage(stage) else { return Ok(()) };
         match report {
-            Report::Paused { .. } => Ok(()),
-            Report::Pending { token, after_ms, note } => {
+            Report::Pending { token, after_ms, note }
+            | Report::Paused { token, after_ms, note, .. }
+            | Report::Unknown { token, after_ms, note } => {
                 let one = &record.work[work];
                 // A poll every second for an hour would be 3,600 records that say the same.
                 if one.token.as_ref() == Some(&token) && one.note == note {
@@ -379,12 +380,18 @@ impl Choice<'_> {
     fn paused(&mut self, stage: usize, pause: Option<Pause>) -> Result<(), String> {
         let Some((own, record)) = self.run.stage(stage) else { return Ok(()) };
         let nobody = own.approval.is_none() || record.rejected.is_some() || self.run.state.cancel.is_some();
-        let was = record.pause().map(|pause| &pause.services);
-        if nobody || was == pause.as_ref().map(|pause| &pause.services) {
+        let was = record.pause();
+        let approved = was.is_some() && !self.run.thinks(stage);
+        // Of several that were approved together one goes on before the other.
+        let same = match (was, &pause) {
+            (Some(was), Some(now)) => was.services == now.services || approved && now.within(was),
+            (was, now) => was.is_none() && now.is_none(),
+        };
+        if nobody || same {
             return Ok(());
         }
         let (round, shown) = (record.round, record.shown.clone().unwrap_or_default());
-        if was.is_some() && self.run.thinks(stage) {
+        if was.is_some() && !approved {
             let why = "the deployment does not stand there any more".to_owned();
             self.add(Event::ApprovalVoid { stage, round, why: why.clone() })?;
             self.out.notices.push(notices::void(&self.run, stage, round, &why));
@@ -477,7 +484,9 @@ impl Choice<'_> {
             },
         );
         match report {
-            Report::Pending { token, after_ms, note } | Report::Paused { token, after_ms, note, .. } => {
+            Report::Pending { token, after_ms, note }
+            | Report::Paused { token, after_ms, note, .. }
+            | Report::Unknown { token, after_ms, note } => {
                 if rollback.token.as_ref() == Some(&token) && rollback.note == note {
                     return Ok(());
                 }

@@ -50,6 +50,22 @@ pub struct Standing {
     pub hooks: Vec<String>,
 }
 
+impl Pause {
+    /// Whether whoever said yes to that one said yes to this.
+    #[must_use]
+    pub fn within(&self, asked: &Self) -> bool {
+        self.services.iter().all(|(service, now)| asked.services.get(service).is_some_and(|was| now.within(was)))
+    }
+}
+
+impl Standing {
+    /// As [`Pause::within`].
+    #[must_use]
+    pub fn within(&self, asked: &Self) -> bool {
+        self.at == asked.at && self.hooks.iter().all(|hook| asked.hooks.contains(hook))
+    }
+}
+
 /// Why two of them are not the same, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Differs(pub String);

@@ -29,6 +29,12 @@ impl Rig {
         self.input(Input::Reported(Report::Paused { token, after_ms: 3_000, note: None, pause }));
     }
 
+    fn is_unknown(&mut self) {
+        let token = json!({"execution": "exe_2"});
+        let note = Some("ECS does not answer".to_owned());
+        self.input(Input::Reported(Report::Unknown { token, after_ms: 3_000, note }));
+    }
+
     fn goes_on(&mut self) {
         let token = json!({"execution": "exe_2"});
         self.input(Input::Reported(Report::Pending { token, after_ms: 500, note: None }));
@@ -105,6 +111,37 @@ fn a_pause_is_asked_about_once_and_goes_on_with_the_last_yes() {
     rig.input(Input::Reported(Report::Done { output: Default::default() }));
     rig.done();
     assert_eq!(rig.run.outcome(), Some(Outcome::Passed));
+}
+
+/// What was asked and said stands while AWS is away, and of two services that were approved together one is quicker than the other.
+#[test]
+fn a_yes_is_not_asked_for_again() {
+    let mut rig = Rig::deploying(OnFailure::Rollback);
+    let one = pause("BAKE_TIME", "h1");
+    let mut both = one.clone();
+    both.services
+        .insert("api".to_owned(), Standing { at: "BAKE_TIME".to_owned(), hooks: vec!["h2".into(), "h3".into()] });
+    rig.stands(both.clone());
+    let asked = rig.fingerprint();
+    rig.says("cli:anna", true, &asked).unwrap();
+    rig.is_unknown();
+    assert_eq!(
+        (rig.run.view().state, rig.message().as_str()),
+        (RunState::AwaitingApproval, "prod is paused and waits for approval, 1 of 2")
+    );
+    rig.stands(both.clone());
+    rig.says("cli:ben", true, &asked).unwrap();
+    assert_eq!(rig.call().go_on, Some(both.clone()));
+    let mut less = both.clone();
+    less.services.get_mut("api").unwrap().hooks.remove(0);
+    for fewer in [less, one] {
+        rig.is_unknown();
+        rig.stands(fewer);
+        assert_eq!((rig.run.view().state, rig.call().go_on), (RunState::Running, Some(both.clone())));
+    }
+    // Another hook of the same service is another question.
+    rig.stands(pause("BAKE_TIME", "h4"));
+    assert_eq!((rig.run.view().state, rig.call().go_on), (RunState::AwaitingApproval, None));
 }
 
 #[test]

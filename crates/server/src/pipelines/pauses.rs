@@ -10,7 +10,7 @@ use landfall_ports::orchestrator::{Orchestrator, StopDeployment, TrafficShift};
 
 use crate::service::Inner;
 
-/// Where the deployment stands. Where people have said yes to just that it is let go on, and where it is to end it is stopped, which a
+/// Where the deployment stands. Where people have said yes to that it is let go on, and where it is to end it is stopped, which a
 /// deployment at a pause does not notice by itself. Each is safe to do again.
 pub(super) async fn steered(inner: &Inner, call: &Call) -> PortResult<Option<Pause>> {
     if call.work != Some(Work::Deploy {}) {
@@ -28,7 +28,7 @@ pub(super) async fn steered(inner: &Inner, call: &Call) -> PortResult<Option<Pau
         let approved = call.go_on.as_ref().and_then(|pause| pause.services.get(service));
         if call.stop {
             orchestrator.stop_deployment(&name, StopDeployment::Rollback).await?;
-        } else if approved == Some(now) {
+        } else if approved.is_some_and(|asked| now.within(asked)) {
             orchestrator.continue_deployment(&name, &now.hooks).await?;
         }
     }

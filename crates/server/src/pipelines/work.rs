@@ -33,9 +33,9 @@ pub(super) fn failed(message: impl Into<String>) -> Report {
     Report::Failed { message: message.into(), undone: false }
 }
 
-/// Nothing was begun; perhaps later.
+/// Nothing can be begun or told; perhaps later.
 fn later(call: &Call, why: String) -> Report {
-    Report::Pending { token: call.token.clone().unwrap_or_else(|| json!({})), after_ms: RETRY_MS, note: Some(why) }
+    Report::Unknown { token: call.token.clone().unwrap_or_else(|| json!({})), after_ms: RETRY_MS, note: Some(why) }
 }
 
 /// Milliseconds since the work began.

@@ -15,6 +15,7 @@ use landfall_ports::orchestrator::PutService;
 use landfall_ports::store::Store as _;
 use landfall_server::ControlError;
 use landfall_server::pipelines::{PipelineRequest, PipelineResponse};
+use landfall_testkit::stacks::FakeStacks;
 use serde_json::json;
 
 use crate::deploy::{ask, image};
@@ -95,10 +96,9 @@ async fn waits(server: &Server, view: &RunView) {
     assert_eq!(waiting.await.message, "before dev: these images have not come out well in prod yet");
 }
 
-/// A stage after the deployment failed, and what it deployed stays: that is no environment in which the images came out well.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn images_have_passed_a_stack_once_its_stage_has() {
-    let (mut rig, _) = stacked();
+/// Its stack is applied and then does not answer, until `Told` says that nothing is broken. Pipeline `next` is for what has passed prod.
+fn prod_fails_after_it_is_deployed() -> (Rig, FakeStacks, Arc<Told>) {
+    let (mut rig, stacks) = stacked();
     let told = Arc::new(Told::default());
     rig.outside = told.clone();
     told.broken.lock().unwrap().insert("http://balancer.example.com/".to_owned());
@@ -112,6 +112,13 @@ async fn images_have_passed_a_stack_once_its_stage_has() {
     next.stages.truncate(1);
     next.stages[0].requires.passed = vec!["prod".to_owned()];
     rig.app.pipelines.insert("next".to_owned(), next);
+    (rig, stacks, told)
+}
+
+/// A stage after the deployment failed, and what it deployed stays: that is no environment in which the images came out well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_have_passed_a_stack_once_its_stage_has() {
+    let (mut rig, _, told) = prod_fails_after_it_is_deployed();
     let server = rig.start().await;
     let failed = reaches(&server, &run(&server).await.id, RunState::Failed).await;
     let after = begin_of(&server, "next", COMMIT).await;
@@ -138,20 +145,7 @@ async fn images_have_passed_a_stack_once_its_stage_has() {
 /// A failed run whose images a stack still runs is not forgotten: else they would look as if somebody had applied them by hand.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_that_a_stack_still_runs_is_remembered() {
-    let (mut rig, stacks) = stacked();
-    let told = Arc::new(Told::default());
-    rig.outside = told.clone();
-    told.broken.lock().unwrap().insert("http://balancer.example.com/".to_owned());
-    let verify = landfall_model::probe::Verify { deadline: 1, ..Default::default() };
-    rig.app.environments.get_mut("prod").unwrap().verify = Some(verify);
-    let main = rig.app.pipelines.get_mut("main").unwrap();
-    let mut next = main.clone();
-    main.stages.remove(0);
-    (main.stages[0].approval, main.stages[0].on_failure) = (None, OnFailure::Stop);
-    next.name = "next".to_owned();
-    next.stages.truncate(1);
-    next.stages[0].requires.passed = vec!["prod".to_owned()];
-    rig.app.pipelines.insert("next".to_owned(), next);
+    let (mut rig, stacks, _) = prod_fails_after_it_is_deployed();
     let server = rig.start().await;
     // The second brings what the first did, and is the one that is remembered.
     let mut brought = Vec::new();
