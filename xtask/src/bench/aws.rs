@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::server::{release_binary, target_directory};
+use super::server::target_directory;
 use crate::http::Connection;
 
 pub(crate) const CLUSTER: &str = "default";
@@ -43,7 +43,7 @@ impl Fake {
         if !Command::new("cargo").args(build).status()?.success() {
             bail!("cargo {} failed", build.join(" "));
         }
-        let binary = release_binary()?.with_file_name("awsfake");
+        let binary = target_directory()?.join("release/awsfake");
         let mut child = Command::new(&binary)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -20,15 +20,9 @@ pub(crate) struct Server {
     pub(crate) binary: PathBuf,
 }
 
-/// Builds the release binary once and returns its path.
+/// What people get, built once.
 pub(crate) fn release_binary() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent")?;
-    let status =
-        Command::new("cargo").args(["build", "--release", "--quiet", "-p", "landfall"]).current_dir(root).status()?;
-    if !status.success() {
-        bail!("cargo build --release failed");
-    }
-    Ok(target_directory()?.join("release/landfall"))
+    crate::dist::released()
 }
 
 /// Where cargo puts what it builds.
