@@ -76,10 +76,11 @@ where
             answered(what, status, code, message)
         }
         SdkError::TimeoutError(_) => bare(PortError::Unavailable(format!("{what}: no answer in time"))),
-        // A proxy, or an endpoint that is not AWS.
+        // A proxy, or an endpoint that is not AWS. What they refuse they go on refusing.
         SdkError::ResponseError(answer) => {
             let status = answer.raw().status().as_u16();
-            bare(PortError::Unavailable(format!("{what}: HTTP {status}: {}", chain(&error))))
+            let text = format!("{what}: HTTP {status}: {}", chain(&error));
+            bare(if matches!(status, 401 | 403) { PortError::Denied(text) } else { PortError::Unavailable(text) })
         }
         _ => match credentials(&error) {
             Some(error) => bare(without_credentials(what, error)),

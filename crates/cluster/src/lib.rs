@@ -13,7 +13,6 @@ mod infra;
 mod names;
 mod price;
 mod read;
-mod repository;
 mod rights;
 pub mod roll;
 pub mod scale;
@@ -31,5 +30,4 @@ pub use names::{
 };
 pub use price::Price;
 pub use read::{Loaded, load};
-pub use repository::{NoRepository, Repository};
 pub use rights::{Rights, rights};

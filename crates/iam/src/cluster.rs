@@ -81,9 +81,9 @@ pub struct ClusterAsk<'a> {
 const NAMESPACE: &str = "AWS/ECS";
 
 /// Tag of an instance that an image is made of.
-const BUILDER: (&str, &str) = ("landfall:part", "ami-builder");
-/// Tag of an image that was made so.
-const RECIPE: &str = "landfall:recipe";
+pub const BUILDER: (&str, &str) = ("landfall:part", "ami-builder");
+/// Tag of an image and of its builder: the script that was run, hashed.
+pub const RECIPE: &str = "landfall:recipe";
 
 pub fn cluster(ask: &ClusterAsk<'_>) -> Policy {
     let mut all = Vec::new();
@@ -156,6 +156,8 @@ fn stacks(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
         ClusterWork::Deploy | ClusterWork::Init | ClusterWork::Image => {
             all.push(Statement::allow("ReadStacks", &read, whole()));
             all.push(Statement::allow("ChangeStacks", &change, whole()));
+            // Which fleet launched nothing, and why.
+            all.push(Statement::allow("ReadFleets", &["cloudformation:ListStackResources"], [versions()]));
             // Never the cluster.
             all.push(delete(vec![versions()]));
         }

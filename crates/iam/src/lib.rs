@@ -18,7 +18,7 @@ mod table;
 mod tests;
 mod trust;
 
-pub use cluster::{ClusterAsk, ClusterWork, Where, cluster};
+pub use cluster::{BUILDER, ClusterAsk, ClusterWork, RECIPE, Where, cluster};
 pub use demand::Demand;
 pub use least::{Ask, Least, StateBucket, Unfit, least};
 pub use names::Names;

@@ -454,6 +454,8 @@ fn a_cluster_may_be_a_part_of_the_manifest() {
     write(&format!("cluster: {{cluster: {{nam: web}}, ec2_instances: {fleets}}}\n"));
     let told = ends(&["check"], 65);
     assert!(told.contains("unknown key `cluster.cluster.nam`") && told.contains("landfall.yml:3"), "{told}");
+    write(&format!("\"cluster\": {{cluster: {{nam: web}}, ec2_instances: {fleets}}}\n"));
+    assert!(ends(&["check"], 65).contains("unknown key `cluster.cluster.nam`"), "a key in quotes is a key");
     // A file of its own comes first.
     std::fs::write(directory.path().join("infra.yml"), format!("cluster: {{name: own}}\nec2_instances: {fleets}\n"))
         .unwrap();

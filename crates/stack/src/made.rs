@@ -72,7 +72,10 @@ pub fn made(making: &Making<'_>) -> Vec<Statement> {
     };
     let everywhere = |sid: &str, calls: &[&str]| {
         let statement = by_it(Statement::allow(sid, calls, ["*".to_owned()]));
-        statement.when("StringEquals", "aws:RequestedRegion", [place.region.to_owned()])
+        match place.region {
+            "*" => statement,
+            region => statement.when("StringEquals", "aws:RequestedRegion", [region.to_owned()]),
+        }
     };
     let mut statements = Vec::new();
     let resources = || making.templates.iter().flat_map(|template| &template.resources).map(|(_, own)| &own.properties);

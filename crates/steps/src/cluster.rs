@@ -43,10 +43,14 @@ struct Memory {
     begun: BTreeMap<String, Begun>,
     /// A stack's state in which a change of it came to nothing, and how often.
     vain: Option<(String, u32)>,
+    /// Of the last look, in seconds since 1970.
+    now: i64,
 }
 
 /// So many times something is tried on a stack that does not change by it.
 const IN_VAIN: u32 = 8;
+/// For so many seconds a look may not show yet what was begun.
+const STALE: i64 = 5;
 
 /// What this run began on a stack.
 struct Begun {
@@ -54,6 +58,8 @@ struct Begun {
     before: Option<Timestamp>,
     /// CloudFormation was seen at work on it since.
     seen: bool,
+    /// In seconds since 1970.
+    at: i64,
 }
 
 impl Begun {
@@ -70,16 +76,22 @@ impl Begun {
 }
 
 impl Memory {
+    fn begin(&mut self, stack: String, before: Option<Timestamp>) {
+        self.begun.insert(stack, Begun { before, seen: false, at: self.now });
+    }
+
+    /// Whether this look shows the stack as it was before what was begun on it.
+    fn stale(&self, stack: &StackState) -> bool {
+        let begun = self.begun.get(&stack.id).filter(|begun| !begun.seen && self.now < begun.at + STALE);
+        begun.is_some_and(|begun| begun.before == stack.updated && matches!(phase(Some(stack)), Phase::Steady { .. }))
+    }
+
     /// A change came to nothing. Somebody else was faster, and then the next look finds another state; where it does not, and does not for so
     /// long, there is no sense in trying it for ever.
     fn vain(&mut self, at: String, stack: &str, why: String) -> Did {
         let times = self.vain.take().filter(|(before, _)| *before == at).map_or(1, |(_, times)| times + 1);
         self.vain = Some((at, times));
-        match times {
-            1 => Did::It,
-            times if times < IN_VAIN => Did::Pending,
-            _ => Did::Refused { stack: stack.to_owned(), why },
-        }
+        if times < IN_VAIN { Did::Pending } else { Did::Refused { stack: stack.to_owned(), why } }
     }
 
     fn undone(&mut self, stack: &StackState) -> bool {
@@ -119,11 +131,15 @@ impl<'a> Cluster<'a> {
     /// AWS's.
     pub async fn look(&mut self, goal: &Goal, now: i64) -> PortResult<Facts> {
         let name = &self.infra.name;
+        self.memory.now = now;
         let all = self.stacks.list().await?;
         let mut found = computes(name, &all);
         for one in &mut found {
-            let stack = all.iter().find(|stack| stack.id == one.id);
-            one.undone = stack.is_some_and(|stack| self.memory.undone(stack));
+            let Some(stack) = all.iter().find(|stack| stack.id == one.id) else { continue };
+            one.undone = self.memory.undone(stack);
+            if self.memory.stale(stack) {
+                one.state = State::Busy;
+            }
         }
         let wanted = match goal {
             Goal::Deploy { version, .. } => Some(version.clone()),
@@ -290,7 +306,7 @@ impl<'a> Cluster<'a> {
                 let begun = stack::Begun { stack, since: None };
                 let told = execute(self.stacks, &begun, &ready.set.id).await;
                 if let Ok(()) | Err(PortError::Conflict(_)) = &told {
-                    self.memory.begun.insert(begun.stack, Begun { before, seen: false });
+                    self.memory.begin(begun.stack, before);
                 }
                 match told {
                     Ok(()) => Ok(Did::It),
@@ -310,7 +326,7 @@ impl<'a> Cluster<'a> {
         let token = token("delete", &[id, newest.as_ref().map(|event| event.id.as_str()).unwrap_or_default()]);
         match self.stacks.delete(id, &[], None, &token).await {
             Ok(()) => {
-                self.memory.begun.insert(id.to_owned(), Begun { before: None, seen: false });
+                self.memory.begin(id.to_owned(), None);
                 Ok(Did::It)
             }
             Err(PortError::NotFound(_)) => Ok(Did::It),
@@ -442,12 +458,12 @@ mod tests {
     fn what_this_run_began_came_to_nothing_where_it_was_seen_to() {
         let at = |second| Timestamp::from_second(second).ok();
         let stack = |status: &str, updated| StackState { status: status.to_owned(), updated, ..StackState::default() };
-        let mut begun = Begun { before: at(1), seen: false };
+        let mut begun = Begun { before: at(1), seen: false, at: 0 };
         // Rolled back long ago, and not seen at work yet.
         assert!(!begun.undone(&stack("UPDATE_ROLLBACK_COMPLETE", at(1))));
         assert!(begun.undone(&stack("UPDATE_ROLLBACK_COMPLETE", at(2))));
         assert!(!begun.undone(&stack("UPDATE_COMPLETE", at(2))));
-        let mut begun = Begun { before: None, seen: false };
+        let mut begun = Begun { before: None, seen: false, at: 0 };
         assert!(!begun.undone(&stack("DELETE_FAILED", at(1))));
         assert!(!begun.undone(&stack("DELETE_IN_PROGRESS", at(1))));
         assert!(begun.undone(&stack("DELETE_FAILED", at(1))));

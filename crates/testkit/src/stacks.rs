@@ -32,6 +32,8 @@ pub struct Behaviour {
     pub failures: ServiceFailures,
     /// No change set of a stack that is there has changes, whatever its template says, as where only a description differs.
     pub nothing: bool,
+    /// So many lists show everything as it was before the last change was begun.
+    pub late: u32,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +45,8 @@ struct World {
     /// Change sets that were executed, and those that were made.
     executed: Vec<String>,
     made: Vec<String>,
+    /// What lists show, and so many of them.
+    before: (Vec<StackState>, u32),
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +130,10 @@ impl FakeStacks {
 }
 
 impl World {
+    fn states(&self) -> Vec<StackState> {
+        self.stacks.values().map(|stack| stack.state.clone()).collect()
+    }
+
     fn tick(&mut self) -> Timestamp {
         self.count += 1;
         Timestamp::from_second(1_800_000_000 + self.count as i64).unwrap()
@@ -200,7 +208,13 @@ impl Stacks for FakeStacks {
     }
 
     async fn list(&self) -> PortResult<Vec<StackState>> {
-        Ok(self.world().stacks.values().map(|stack| stack.state.clone()).collect())
+        let mut world = self.world();
+        let (before, left) = &mut world.before;
+        if *left > 0 {
+            *left -= 1;
+            return Ok(before.clone());
+        }
+        Ok(world.states())
     }
 
     async fn template(&self, stack: &str) -> PortResult<Option<String>> {
@@ -279,7 +293,8 @@ impl Stacks for FakeStacks {
 
     async fn execute(&self, of: &str, change_set: &str, token: &str) -> PortResult<()> {
         let mut world = self.world();
-        let Behaviour { patience, fails, .. } = world.behaviour.clone();
+        let Behaviour { patience, fails, late, .. } = world.behaviour.clone();
+        world.before = (world.states(), late);
         let gone = || PortError::NotFound(format!("ChangeSet [{change_set}] does not exist"));
         let stack = world.stack(of).ok_or_else(gone)?;
         let set = named(stack, change_set).ok_or_else(gone)?;

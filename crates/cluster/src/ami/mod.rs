@@ -12,6 +12,7 @@ mod script;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use landfall_iam::{BUILDER, RECIPE};
 use landfall_model::machine_image::{ImageState, MachineLaunch, MachineState};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -22,14 +23,12 @@ use crate::names::LABEL_CLUSTER;
 
 /// Tag of an image: what it was made from. ecs-cluster-deployer's, so that images that are there are found.
 pub const SOURCE: &str = "source_ami";
-/// Tag of an image and of its builder: the script that was run, hashed.
-pub const RECIPE: &str = "landfall:recipe";
 /// What the name of every image of ours begins with.
 pub const NAMED: &str = "landfall-ami-";
-/// The tag by which all builders are found.
-pub const BUILDER: (&str, &str) = ("landfall:part", "ami-builder");
 /// Of a builder: what it starts from. Its image alone has [`SOURCE`].
 const FROM: &str = "landfall:source";
+/// Of a builder: the seconds that its script was given, by whoever launched it.
+const LIMIT: &str = "landfall:limit";
 
 /// Longest time that a script may be given.
 pub const LONGEST_SCRIPT: i64 = 6 * 3600;
@@ -188,7 +187,7 @@ impl Order {
 
     /// It, where its console is to be read.
     pub fn stopped(&self, facts: &Facts) -> Option<String> {
-        let made = facts.images.iter().any(|one| self.is(one));
+        let made = facts.images.iter().any(|one| self.is(one) && (one.state == "available" || pending(one)));
         self.builders(facts).first().filter(|one| one.state == "stopped" && !made).map(|one| one.id.clone())
     }
 
@@ -210,13 +209,16 @@ impl Order {
 
     /// A builder. The same launch has the same token, so that two who ask for it get one; EC2 gives a token's instance once only, and so
     /// whoever comes after its end counts `attempt` on.
-    pub fn launch(&self, cluster: &str, launch: MachineLaunch, attempt: u32) -> MachineLaunch {
+    /// `limit`: seconds that the script has.
+    pub fn launch(&self, cluster: &str, launch: MachineLaunch, limit: i64, attempt: u32) -> MachineLaunch {
+        let limit = limit.to_string();
         let tags = [
             ("Name", "landfall ami builder"),
             (LABEL_CLUSTER, cluster),
             BUILDER,
             (FROM, &self.source),
             (RECIPE, self.recipe.as_deref().unwrap_or_default()),
+            (LIMIT, &limit),
         ];
         let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let launch = MachineLaunch { image: self.source.clone(), tags, ..launch };
@@ -260,7 +262,8 @@ pub fn next(order: &Order, facts: &Facts, patience: Patience) -> Next {
         };
     }
     let seconds = age(builder, facts.now);
-    let late = seconds > patience.script + patience.boots;
+    let limit = builder.tags.get(LIMIT).and_then(|limit| limit.parse().ok()).unwrap_or(LONGEST_SCRIPT);
+    let late = seconds > limit + patience.boots;
     // What another run left behind, and of which nothing can be known any more, is no failure of this one.
     let mine = facts.launched.as_ref() == Some(&id);
     match (builder.state.as_str(), &facts.ending) {

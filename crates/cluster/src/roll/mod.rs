@@ -225,6 +225,14 @@ fn lasting(facts: &Facts) -> Option<Next> {
     first.or_else(|| base(Part::Health, &facts.health, &facts.name))
 }
 
+/// Whether what is left of the version's stack is deleted, and it is made again.
+pub fn anew(own: &Compute, fresh: bool, facts: &Facts) -> bool {
+    match &own.state {
+        State::NeverCame => fresh,
+        _ => own.half_gone() && !own.undone && facts.of_version(&own.version).all(|one| one.tasks == 0),
+    }
+}
+
 /// Until the version is one that is used, and all others are not.
 fn deploy(version: &Version, fresh: bool, facts: &Facts, patience: Patience) -> Option<Next> {
     if let Some(first) = lasting(facts) {
@@ -233,11 +241,7 @@ fn deploy(version: &Version, fresh: bool, facts: &Facts, patience: Patience) -> 
     let Some(own) = facts.compute(version) else {
         return Some(Next::Create { version: version.clone() });
     };
-    let again = match &own.state {
-        State::NeverCame => fresh,
-        _ => own.half_gone() && !own.undone && facts.of_version(version).all(|one| one.tasks == 0),
-    };
-    if again {
+    if anew(own, fresh, facts) {
         return delete(&own.stack, &own.id);
     }
     if let Some(held) = held(&own.state, &own.stack) {

@@ -22,6 +22,8 @@ struct World {
     code: i32,
     /// EC2 says how it ended.
     tells: bool,
+    /// Seconds that the script is given.
+    limit: i64,
     /// What an image becomes.
     image: &'static str,
     /// What a builder becomes, once it runs.
@@ -45,6 +47,7 @@ impl World {
             tokens: BTreeMap::new(),
             code: 0,
             tells: true,
+            limit: Patience::default().script,
             image: "available",
             builder: "stopped",
             launches: 0,
@@ -103,7 +106,7 @@ impl World {
     fn launch(&mut self, order: &Order) -> String {
         for attempt in 0.. {
             let script = MachineLaunch { user_data: format!("{:?}", order.recipe), ..MachineLaunch::default() };
-            let launch = order.launch("web", script, attempt);
+            let launch = order.launch("web", script, self.limit, attempt);
             match self.tokens.get(&launch.token).cloned() {
                 Some(id) if self.builder(&id).is_some() => return id,
                 Some(_) => {}
@@ -266,6 +269,27 @@ fn what_another_left_behind_long_ago_is_no_failure_of_this_run() {
 }
 
 #[test]
+fn a_script_that_was_given_longer_is_waited_for_by_whoever_comes() {
+    let mut world = World { limit: 4 * 3600, builder: "running", ..World::new() };
+    assert_eq!(world.make(&order(), Some((3, true))), None);
+    let sees = |world: &World| next(&order(), &world.look(&order(), &mut Run::default()), Patience::default());
+    world.facts.now += 3 * 3600;
+    assert!(matches!(sees(&world), Next::Wait { .. }), "{:?}", sees(&world));
+    world.facts.now += 2 * 3600;
+    assert_eq!(sees(&world), Next::Terminate { builder: "i-1".to_owned() });
+}
+
+#[test]
+fn an_image_that_failed_and_was_left_hinders_nobody() {
+    let mut world = World::new();
+    let (name, tags) = (order().name("i-gone"), order().tags("i-gone", "web"));
+    let (id, state) = ("ami-left".to_owned(), "failed".to_owned());
+    world.facts.images.push(ImageState { id, name, state, tags, ..ImageState::default() });
+    assert_eq!(world.make(&order(), None), done("ami-made-1"));
+    assert_eq!((world.launches, world.left().len()), (1, 0));
+}
+
+#[test]
 fn without_a_script_an_image_of_somebody_else_is_used() {
     let order = Order { recipe: None, ..order() };
     let mut world = World::new();
@@ -289,7 +313,7 @@ fn without_a_script_an_image_of_somebody_else_is_used() {
 fn one_launch_has_one_token() {
     let launch = |subnet: &str, attempt| {
         let launch = MachineLaunch { subnet: subnet.to_owned(), ..MachineLaunch::default() };
-        order().launch("web", launch, attempt).token
+        order().launch("web", launch, 60, attempt).token
     };
     assert_eq!(launch("subnet-1", 0), launch("subnet-1", 0));
     assert_ne!(launch("subnet-1", 0), launch("subnet-1", 1));

@@ -109,6 +109,9 @@ fn what_is_said_makes_a_difference() {
     let own = Rights { infra: &infra, work: ClusterWork::Deploy, place, image_given: true, pass_roles: &roles };
     let policy = rights(&own).unwrap();
     assert!(policy.statement.iter().all(|one| one.sid != "FindImage"));
+    // A region that nobody has said is any: a condition on it could never hold.
+    let conditions = serde_json::to_string(&policy).unwrap();
+    assert!(policy.statement.iter().any(|one| one.sid == "MakeUnnamed") && !conditions.contains("aws:RequestedRegion"));
     let give = policy.statement.iter().find(|one| one.sid == "GiveRoles").unwrap();
     assert!(give.resource.contains(&roles[0]), "{give:?}");
     let image = rights(&Rights { work: ClusterWork::Image, ..own }).unwrap();

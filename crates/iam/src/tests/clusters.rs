@@ -54,6 +54,10 @@ fn what_a_cluster_cannot_do_is_not_granted() {
     assert_eq!(writes(ClusterWork::Init), Vec::<String>::new());
     assert!(!writes(ClusterWork::Scale).iter().any(|name| name.contains("ChangeSet") || name == "ecs:RunTask"));
     assert!(!writes(ClusterWork::Deploy).iter().any(|name| name.starts_with("autoscaling:")));
+    assert!(
+        sids(&ask(ClusterWork::Deploy)).contains(&"ReadFleets".to_owned()),
+        "why no instance came begins with them"
+    );
     assert!(!writes(ClusterWork::Destroy).iter().any(|name| name.starts_with("ecs:")));
 }
 

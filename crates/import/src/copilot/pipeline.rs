@@ -2,6 +2,7 @@
 
 use super::Whole;
 use crate::write::Lines;
+use landfall_manifest::github::Repository;
 use landfall_manifest::yaml::Map;
 
 pub(super) fn write(map: &Map<'_>, path: &str, whole: &mut Whole<'_>, out: &mut Lines) {
@@ -9,19 +10,12 @@ pub(super) fn write(map: &Map<'_>, path: &str, whole: &mut Whole<'_>, out: &mut 
     let properties = source.map("properties");
     let provider = source.text("provider");
     let repository = properties.text("repository");
-    let github = repository.as_deref().and_then(|url| {
-        let tail = url.trim_end_matches('/').trim_end_matches(".git");
-        let tail = tail.rsplit_once("github.com").map_or(tail, |(_, tail)| tail.trim_start_matches(['/', ':']));
-        let (owner, name) = tail.split_once('/')?;
-        let sound = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-        };
-        (sound(owner) && sound(name)).then(|| (tail.to_owned(), name.to_owned()))
-    });
+    let github =
+        repository.as_deref().and_then(|url| Repository::of_origin(url).or_else(|_| Repository::parse(url)).ok());
     match github.filter(|_| provider.as_deref().is_none_or(|provider| provider.starts_with("GitHub"))) {
-        Some((github, name)) if !out.0.contains(&format!("github: {github}\n")) => {
-            out.line(1, format!("{}:", crate::write::name(&name)));
-            out.text(2, "github", &github);
+        Some(github) if !out.0.contains(&format!("github: {github}\n")) => {
+            out.line(1, format!("{}:", crate::write::name(&github.name)));
+            out.text(2, "github", &github.to_string());
             out.text(2, "source", &format!("https://github.com/{github}.git"));
         }
         Some(_) => {}

@@ -188,6 +188,10 @@ class Made:
         return self.attributes[name]
 
     @classmethod
+    def delete_from_cloudformation_json(cls, name, _, account_id, region_name):
+        cls.all_of(account_id, region_name).pop(name, None)
+
+    @classmethod
     def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
         return cls.made(resource_name, camel(cloudformation_json["Properties"]), account_id, region_name)
 
@@ -216,8 +220,8 @@ class Project(Made):
         return cls(own["name"], Arn=made["arn"])
 
     @staticmethod
-    def delete_from_cloudformation_json(name, _, account, region):
-        codebuild_backends[account][region].codebuild_projects.pop(name, None)
+    def all_of(account, region):
+        return codebuild_backends[account][region].codebuild_projects
 
 
 class Pipeline(Made):
@@ -227,8 +231,8 @@ class Pipeline(Made):
         return cls(own["name"], Version="1")
 
     @staticmethod
-    def delete_from_cloudformation_json(name, _, account, region):
-        codepipeline_backends[account][region].pipelines.pop(name, None)
+    def all_of(account, region):
+        return codepipeline_backends[account][region].pipelines
 
 
 class Secret(Made):

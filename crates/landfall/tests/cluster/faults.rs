@@ -3,10 +3,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use landfall_awsfake::faults::{Fault, FaultError};
 use serde_json::json;
 
 use super::instances::{MUTE, SICK, TASKS, World, nobody_notices, picture, serve, serve_no_more};
-use crate::common::{eventually, signal};
+use crate::common::{eventually, signal, text};
 
 #[test]
 fn with_one_call_in_ten_failing_a_cluster_comes_rolls_and_goes() {
@@ -61,4 +62,27 @@ fn with_one_call_in_ten_failing_a_cluster_comes_rolls_and_goes() {
     world.run(&["destroy", "--yes"], 0);
     assert_eq!(picture(fake), Vec::<String>::new());
     world.aws.calls().one_in_ten("a cluster's life");
+}
+
+/// Also while AWS is away there is somebody who may have enough of waiting.
+#[test]
+fn whoever_waits_for_aws_can_be_interrupted() {
+    let world = World::new();
+    let mut command = world.command(&["deploy", "--version", "one", "--prove", "0"]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("the stack of the version", Duration::from_secs(60), || {
+        let there = picture(&world.aws.fake);
+        if there.iter().any(|line| line.starts_with("stack web-asg-one")) { Ok(()) } else { Err(format!("{there:?}")) }
+    });
+    let away = FaultError { code: "ServerException".to_owned(), message: "AWS is away".to_owned(), status: 500 };
+    world.aws.fake.fault(Fault { error: Some(away), ..Fault::default() });
+    eventually("it has been told so", Duration::from_secs(30), || {
+        let told = world.aws.fake.script("GET", "faults", &json!(null)).unwrap()[0]["fired"].clone();
+        if told.as_u64() >= Some(3) { Ok(()) } else { Err(told.to_string()) }
+    });
+    signal(child.id(), "INT");
+    let output = child.wait_with_output().unwrap();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("interrupted; cluster web stays as it is now"), "{told}");
 }

@@ -185,14 +185,18 @@ fn what_is_done_with_a_cluster_is_done_under_its_policies() {
     let scaled = under(scale, &["scale", "--no-metrics"]);
     assert_eq!(scaled.status.code(), Some(0), "{}", text(&scaled.stderr));
 
-    // A right that is not there is named. (moto refuses in XML whatever was asked, which ECS's and SSM's clients do not read: only CloudFormation's
-    // refusal is AWS's.)
-    let action = "cloudformation:CreateChangeSet";
-    let refused =
-        under(&without(deploy, action), &["deploy", "--version", "three", "--prove", "0", "--register", "60"]);
-    let told = text(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(77), "without {action}: {told}");
-    assert!(told.contains(action), "without {action}: {told}");
+    // A right that is not there is named, and nobody waits for it.
+    for (version, action) in [
+        ("three", "cloudformation:CreateChangeSet"),
+        ("four", "ssm:GetParameter"),
+        ("five", "ecs:DescribeContainerInstances"),
+    ] {
+        let arguments = ["deploy", "--version", version, "--prove", "0", "--register", "60"];
+        let refused = under(&without(deploy, action), &arguments);
+        let told = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(77), "without {action}: {told}");
+        assert!(told.contains(action), "without {action}: {told}");
+    }
     let gone = under(destroy, &["destroy", "--yes"]);
     assert_eq!(gone.status.code(), Some(0), "{}", text(&gone.stderr));
     world.run(&["status"], 66);

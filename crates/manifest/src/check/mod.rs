@@ -24,6 +24,7 @@ use landfall_model::task::SecretRef;
 use crate::authored::{Manifest, Repository};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, closest, did_you_mean};
+use crate::github;
 use crate::scalar::{Duration, Text};
 use crate::shape::{listed, shown};
 use crate::tree::{At, Data, shorten};
@@ -120,11 +121,14 @@ impl Checker<'_, '_> {
             if let Some(github) = &repository.github {
                 let at = at.get("github");
                 if !syntax::github_repository(github) {
-                    let tail = github.trim_end_matches('/').trim_end_matches(".git");
-                    let tail = tail.rsplit_once("github.com").map(|(_, tail)| tail.trim_start_matches(['/', ':']));
+                    let meant = github::Repository::of_origin(github)
+                        .or_else(|_| github::Repository::of_origin(&format!("https://{github}")));
+                    let meant = meant.map(|meant| meant.to_string()).ok();
                     let error = Diagnostic::error(codes::REPOSITORY, "`github` is `owner/name`")
                         .label(at.span(), "not `owner/name`")
-                        .maybe_help(tail.filter(|t| syntax::github_repository(t)).map(|tail| format!("use `{tail}`")));
+                        .maybe_help(
+                            meant.filter(|own| syntax::github_repository(own)).map(|own| format!("use `{own}`")),
+                        );
                     self.push(error);
                 }
                 if let Some(other) = seen.insert(github.to_ascii_lowercase(), key) {

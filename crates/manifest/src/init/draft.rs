@@ -4,6 +4,7 @@ use landfall_model::redact::looks_secret;
 
 use super::dockerfile::Health;
 use crate::check::syntax;
+use crate::github::Repository;
 use crate::scalar::duration;
 
 #[derive(Debug, Clone)]
@@ -197,10 +198,9 @@ fn container(out: &mut Lines, draft: &Draft) {
 }
 
 /// `owner/name` of a GitHub remote.
-fn github(remote: &str) -> Option<&str> {
-    let (_, tail) = remote.split_once("github.com")?;
-    let name = tail.trim_start_matches([':', '/']).trim_end_matches('/').trim_end_matches(".git");
-    syntax::github_repository(name).then_some(name)
+fn github(remote: &str) -> Option<String> {
+    let repository = Repository::of_origin(remote).ok()?.to_string();
+    syntax::github_repository(&repository).then_some(repository)
 }
 
 struct Lines(String);

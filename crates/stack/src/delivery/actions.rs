@@ -97,16 +97,7 @@ impl<'a> Build<'a> {
             ("OutputArtifactFormat", "CODEBUILD_CLONE_REF".into()),
             ("DetectChanges", if pipeline.on.after.is_none() { "true" } else { "false" }.into()),
         ]);
-        Action {
-            name: "Source".to_owned(),
-            action_type_id: action_type("Source", "CodeStarSourceConnection"),
-            run_order: 1,
-            namespace: Some("Source".to_owned()),
-            input_artifacts: Vec::new(),
-            output_artifacts: vec![SOURCE],
-            configuration,
-            timeout_in_minutes: None,
-        }
+        begins(action_type("Source", "CodeStarSourceConnection"), configuration)
     }
 
     /// Which commit the pipeline before has passed.
@@ -443,6 +434,20 @@ pub(super) fn script(commands: &[&str]) -> Script {
 
 pub(super) fn action_type(category: &'static str, provider: &'static str) -> ActionType {
     ActionType { category, owner: "AWS", provider, version: "1" }
+}
+
+/// What a pipeline begins with.
+pub(super) fn begins(action_type_id: ActionType, configuration: BTreeMap<&'static str, Expr>) -> Action {
+    Action {
+        name: "Source".to_owned(),
+        action_type_id,
+        run_order: 1,
+        namespace: Some("Source".to_owned()),
+        input_artifacts: Vec::new(),
+        output_artifacts: vec![SOURCE],
+        configuration,
+        timeout_in_minutes: None,
+    }
 }
 
 /// A job that is told the commit, but for the one that finds it out.

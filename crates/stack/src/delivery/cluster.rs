@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::actions::{SOURCE, action_type, rights_to_run, run_with};
+use super::actions::{action_type, begins, rights_to_run, run_with};
 use super::parts::Parts;
 use super::projects::{Job, Of};
 use super::script::{Script, word};
@@ -20,9 +20,8 @@ use crate::resources::delivery::{
 };
 use crate::resources::{Properties, Tag};
 
-/// Minutes: an image is made and waited for; a roll has two hours, and then goes on when it is called again.
-const IMAGE_TIMEOUT: u32 = 60;
-const DEPLOY_TIMEOUT: u32 = 135;
+/// Minutes: an image and a roll have two hours each, and then tell so themselves.
+const TIMEOUT: u32 = 135;
 const COMMIT: &str = "#{Source.CommitId}";
 
 /// How CodePipeline reads the repository.
@@ -162,16 +161,7 @@ fn source(ask: &ClusterAsk<'_>) -> Action {
             (ActionType { category: "Source", owner: "ThirdParty", provider: "GitHub", version: "1" }, configuration)
         }
     };
-    Action {
-        name: "Source".to_owned(),
-        action_type_id,
-        run_order: 1,
-        namespace: Some("Source".to_owned()),
-        input_artifacts: Vec::new(),
-        output_artifacts: vec![SOURCE],
-        configuration,
-        timeout_in_minutes: None,
-    }
+    begins(action_type_id, configuration)
 }
 
 /// Whoever knows the token may do to the repository what it allows; whoever knows this one may begin the pipeline.
@@ -225,11 +215,11 @@ fn image(one: &ClusterImage, title: &str) -> Job {
     let build = format!("AMI=\"$(landfall cluster ami build --values {})\"", word(&one.values));
     let script = landfall(vec![build, "export AMI".to_owned(), "echo \"$AMI\"".to_owned()], vec!["AMI"]);
     let name = named("image", &one.environment);
-    job(title, name, format!("the image of {}", one.values), script, &one.rights, IMAGE_TIMEOUT)
+    job(title, name, format!("the image of {}", one.values), script, &one.rights, TIMEOUT)
 }
 
 fn deploy(one: &ClusterStage, title: &str) -> Job {
     let script = landfall(vec![format!("landfall cluster deploy --values {}", word(&one.values))], Vec::new());
     let name = named("deploy", &one.environment);
-    job(title, name, format!("rolls what {} says in", one.values), script, &one.rights, DEPLOY_TIMEOUT)
+    job(title, name, format!("rolls what {} says in", one.values), script, &one.rights, TIMEOUT)
 }

@@ -120,7 +120,7 @@ async fn what_never_comes_about_is_not_tried_for_ever() {
         told.push(did);
     }
     let refused = Did::Refused { stack: "web-asg-1".to_owned(), why: "it sees no change in it".to_owned() };
-    assert_eq!((&told[..2], told.len(), told.last()), (&[Did::It, Did::Pending][..], 8, Some(&refused)));
+    assert_eq!((&told[..2], told.len(), told.last()), (&[Did::Pending, Did::Pending][..], 8, Some(&refused)));
 }
 
 #[tokio::test]
@@ -142,4 +142,37 @@ async fn who_finds_another_at_work_waits() {
     let facts = ours.look(&deploy(), 1).await.unwrap();
     let on = Wait::Stack { stack: "web-cluster".to_owned() };
     assert_eq!(next(&deploy(), &facts, Patience::default()), Next::Wait { on });
+}
+
+/// A version that has failed is tried again, and CloudFormation shows it as it was for a moment longer.
+#[tokio::test]
+async fn a_look_that_does_not_show_yet_what_was_begun_is_no_failure() {
+    let stacks = FakeStacks::default();
+    let infra = infra("");
+    done(&mut cluster(&infra, &stacks), &stacks).await;
+    let version = Version::parse("1", "web").unwrap();
+    let (mut ours, mut goal) = (cluster(&infra, &stacks), deploy());
+    for (now, standing, late) in [(4_000_000_000, Standing::Failed, 0), (4_000_000_010, Standing::Testing, 2)] {
+        goal = if late > 0 { deploy() } else { goal };
+        stacks.behave(|behaviour| behaviour.late = late);
+        let facts = ours.look(&goal, now).await.unwrap();
+        let decided = next(&goal, &facts, Patience::default());
+        assert!(matches!(&decided, Next::Stand { standing: to, .. } if *to == standing), "{decided:?}");
+        let mut did = Did::Soon;
+        while did == Did::Soon {
+            did = ours.act(&decided, &facts).await.unwrap();
+        }
+        assert_eq!(did, Did::It);
+        goal.did(&decided);
+        for late in 0..late {
+            let facts = ours.look(&goal, now + i64::from(late)).await.unwrap();
+            assert_eq!(facts.compute(&version).unwrap().standing, Standing::Failed, "as it was");
+            let on = Wait::Stack { stack: "web-asg-1".to_owned() };
+            assert_eq!(next(&goal, &facts, Patience::default()), Next::Wait { on });
+        }
+        for stack in stacks.list().await.unwrap() {
+            stacks.events(&stack.id, Back::Newest).await.unwrap();
+        }
+    }
+    assert_eq!(ours.look(&goal, 4_000_000_020).await.unwrap().compute(&version).unwrap().standing, Standing::Testing);
 }

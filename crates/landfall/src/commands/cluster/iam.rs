@@ -56,7 +56,7 @@ pub(super) fn of(
 
 /// What nobody can read off the file.
 pub(super) fn told(infra: &Infra, work: ClusterWork, pass_roles: &[String], printer: &Printer) {
-    let gives = matches!(work, ClusterWork::Deploy | ClusterWork::Image);
+    let gives = work == ClusterWork::Deploy;
     if let Some(profile) = infra.instance_profile.as_ref().filter(|_| gives && pass_roles.is_empty()) {
         printer
             .hint(format!("which role {profile} has nobody here knows, and it is given to the instances: --pass-role"));

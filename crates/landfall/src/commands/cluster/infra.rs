@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use landfall_cluster::{Infra, Loaded, Version};
-use landfall_manifest::SourceFile;
+use landfall_manifest::{SourceFile, has_cluster};
 
 use crate::build::head;
 use crate::cli::cluster::{ValuesArgs, VersionArgs};
@@ -31,11 +31,6 @@ fn meant(path: &Path) -> PathBuf {
         true => manifest,
         false => path.to_path_buf(),
     }
-}
-
-fn has_cluster(source: &SourceFile) -> bool {
-    let key = landfall_manifest::CLUSTER;
-    source.text.lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':')))
 }
 
 /// What is wrong with the cluster of a manifest; nothing where it has none.

@@ -1,9 +1,11 @@
 //! `cluster put-pipeline`: the pipeline that rolls the cluster with each push, as a stack of its own. Shown, asked for, applied.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use landfall_cluster::{LABEL_CLUSTER, NoRepository, Repository, owner, pipeline_labels, pipeline_stack};
+use landfall_cluster::{LABEL_CLUSTER, owner, pipeline_labels, pipeline_stack};
 use landfall_iam::{ClusterWork, Where};
+use landfall_manifest::github::{NoRepository, Repository};
 use landfall_ports::stacks::Stacks;
 use landfall_stack::delivery::{ClusterAsk, ClusterImage, ClusterStage, Exported, Source, of_cluster};
 use landfall_stack::live::{Before, Ending, Phase, Plan, Wanted};
@@ -11,6 +13,7 @@ use landfall_stack::{BODY, excess};
 use landfall_steps::stack::{Purpose, discard, execute, mark};
 use serde::Serialize;
 
+use super::ami::SCRIPT;
 use super::iam;
 use super::infra::Open;
 use super::reach::Reach;
@@ -23,9 +26,6 @@ use crate::commands::{port_error, release_url};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::printer::Printer;
-
-/// Beside the file: what `landfall cluster ami build` runs to make an image.
-const SCRIPT: &str = "ecs_userdata.sh";
 
 /// As printed with `--output json`.
 #[derive(Debug, Serialize)]
@@ -146,17 +146,17 @@ fn jobs(args: &PutPipelineArgs, open: &Open, printer: &Printer) -> CliResult<(Ve
     let mut clusters: BTreeMap<String, &str> = BTreeMap::new();
     let below = build::prefix(&open.directory);
     for environment in environments {
-        let own = own_file(open, environment);
-        let other = match &own {
-            Some(path) => Some(Open::of(&ValuesArgs { values: path.clone() }, printer)?),
-            None => None,
+        let own = named(open, environment);
+        let other = match !environment.is_empty() && own.exists() {
+            true => Some(Open::of(&ValuesArgs { values: own.clone() }, printer)?),
+            false => None,
         };
         let meant = other.as_ref().unwrap_or(open);
         if let Some(first) = clusters.insert(meant.infra.name.clone(), environment) {
             printer.warn(format_args!(
                 "environments {first} and {environment} are both cluster {}: with a file of its own, {}, each has its own",
                 meant.infra.name,
-                named(open, environment).display()
+                own.display()
             ));
         }
         let file = meant.path.file_name().unwrap_or_default().to_string_lossy();
@@ -171,28 +171,23 @@ fn jobs(args: &PutPipelineArgs, open: &Open, printer: &Printer) -> CliResult<(Ve
                 script.display()
             ));
         }
-        let rights = |work| -> CliResult<_> {
-            Ok(iam::of(&meant.infra, work, Where::STACK, builds, &args.pass_roles)?.statement)
+        let rights = |work, passes: &[String]| -> CliResult<_> {
+            Ok(iam::of(&meant.infra, work, Where::STACK, builds, passes)?.statement)
         };
         iam::told(&meant.infra, ClusterWork::Deploy, &args.pass_roles, printer);
         if builds && images.iter().all(|one| one.values != values) {
-            let rights = rights(ClusterWork::Image)?;
+            let rights = rights(ClusterWork::Image, &[])?;
             images.push(ClusterImage { environment: environment.to_owned(), values: values.clone(), rights });
         }
-        let rights = rights(ClusterWork::Deploy)?;
+        let rights = rights(ClusterWork::Deploy, &args.pass_roles)?;
         stages.push(ClusterStage { environment: environment.to_owned(), values, rights });
     }
     Ok((images, stages))
 }
 
-fn named(open: &Open, environment: &str) -> std::path::PathBuf {
+fn named(open: &Open, environment: &str) -> PathBuf {
     let ending = open.path.extension().unwrap_or_default().to_string_lossy();
     open.path.with_extension(format!("{environment}.{ending}"))
-}
-
-fn own_file(open: &Open, environment: &str) -> Option<std::path::PathBuf> {
-    let path = named(open, environment);
-    (!environment.is_empty() && path.exists()).then_some(path)
 }
 
 /// # Errors
@@ -228,11 +223,13 @@ async fn wanted(
     }
     let live = stacks.describe(&stack).await.map_err(port_error)?;
     let has = live.is_some_and(|live| live.parameters.contains_key("LandfallSha256"));
-    if args.sha256.is_none() && !has {
+    let same = has && args.url.is_none() && args.sha256.is_none();
+    if args.sha256.is_none() && !same {
         return Err(CliError::new(ExitCode::Usage, "jobs run no file whose SHA-256 is not known: --sha256")
             .hint(format!("it stands in the `.sha256` file beside {url}")));
     }
-    let parameters = [("LandfallUrl", Some(url.to_owned())), ("LandfallSha256", args.sha256.clone())];
+    // The program that jobs run, and its hash: another one of both, or of neither.
+    let parameters = [("LandfallUrl", (!same).then(|| url.to_owned())), ("LandfallSha256", args.sha256.clone())];
     Ok(Wanted {
         stack,
         environment: owner(name),

@@ -110,6 +110,14 @@ pub(super) fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
+/// What a look led to.
+enum Step {
+    Ends(ExitCode),
+    Did,
+    /// On this.
+    Waits(String),
+}
+
 struct Roll<'a> {
     cluster: Cluster<'a>,
     reach: &'a Reach,
@@ -145,35 +153,28 @@ impl<'a> Roll<'a> {
         let deadline = Instant::now() + Duration::from_secs(timeout);
         let mut pause = FIRST;
         let code = loop {
-            let facts = match self.cluster.look(&goal, now()).await {
-                Ok(facts) => facts,
+            let what = match self.cluster.look(&goal, now()).await {
+                Ok(facts) => match self.goes_on(&mut goal, &facts).await? {
+                    Step::Ends(code) => break code,
+                    Step::Did => {
+                        pause = FIRST;
+                        "it is not done".to_owned()
+                    }
+                    Step::Waits(on) => {
+                        self.progress.running(&on);
+                        on
+                    }
+                },
                 // Whoever waits for an hour has to expect that AWS is away for a moment.
-                Err(error) if error.passes() && Instant::now() < deadline => {
+                Err(error) if error.passes() => {
                     self.progress.running(&error.to_string());
-                    tokio::time::sleep(LONGEST).await;
-                    continue;
+                    pause = LONGEST;
+                    error.to_string()
                 }
                 Err(error) => return Err(port_error(error)),
             };
-            let mut decided = next(&goal, &facts, self.patience);
-            self.explain(&mut decided, &facts).await;
-            match &decided {
-                Next::Done => break ExitCode::Ok,
-                Next::Failed { why } => {
-                    self.failed(why, &facts).await?;
-                    break ExitCode::Failed;
-                }
-                Next::Wait { on } => self.progress.running(&waiting(on)),
-                doing => {
-                    if self.does(doing, &facts).await? {
-                        pause = FIRST;
-                        goal.did(doing);
-                    }
-                }
-            }
             if Instant::now() > deadline {
                 self.progress.finish();
-                let what = if let Next::Wait { on } = &decided { waiting(on) } else { "it is not done".to_owned() };
                 let message = format!("cluster {} is not done after {timeout} s: {what}", self.name);
                 return Err(CliError::new(ExitCode::TimedOut, message).hint(format!("`{}` goes on", self.again)));
             }
@@ -191,6 +192,27 @@ impl<'a> Roll<'a> {
         Ok(code)
     }
 
+    /// What follows from one look.
+    async fn goes_on(&mut self, goal: &mut Goal, facts: &Facts) -> CliResult<Step> {
+        let mut decided = next(goal, facts, self.patience);
+        self.explain(&mut decided, facts).await;
+        Ok(match &decided {
+            Next::Done => Step::Ends(ExitCode::Ok),
+            Next::Failed { why } => {
+                self.failed(why, facts).await?;
+                Step::Ends(ExitCode::Failed)
+            }
+            Next::Wait { on } => Step::Waits(waiting(on)),
+            doing => match self.does(doing, facts).await? {
+                None => {
+                    goal.did(doing);
+                    Step::Did
+                }
+                Some(why) => Step::Waits(why),
+            },
+        })
+    }
+
     /// Of a version that fails because no instance of it came: why AWS launched none. Once it has failed there are to be none, and nobody
     /// could tell any more. Whatever goes wrong leaves it out.
     async fn explain(&self, decided: &mut Next, facts: &Facts) {
@@ -203,15 +225,12 @@ impl<'a> Roll<'a> {
         }
     }
 
-    /// Whether it is begun.
-    async fn does(&mut self, doing: &Next, facts: &Facts) -> CliResult<bool> {
+    /// Why it is not begun yet; `None`: it is.
+    async fn does(&mut self, doing: &Next, facts: &Facts) -> CliResult<Option<String>> {
         let mut tried = 0;
         let did = loop {
             match self.cluster.act(doing, facts).await {
-                Err(error) if error.passes() => {
-                    self.progress.running(&error.to_string());
-                    return Ok(false);
-                }
+                Err(error) if error.passes() => return Ok(Some(error.to_string())),
                 Ok(Did::Soon) if tried < SOON => {
                     self.progress.running(&said(doing, self.name).1);
                     tokio::time::sleep(FIRST * 2_u32.pow(tried)).await;
@@ -228,12 +247,9 @@ impl<'a> Roll<'a> {
                 let (mark, text) = said(doing, self.name);
                 self.progress.line(mark, &text, None);
                 self.did.push(doing.clone());
-                Ok(true)
+                Ok(None)
             }
-            Did::Soon | Did::Pending => {
-                self.progress.running(&said(doing, self.name).1);
-                Ok(false)
-            }
+            Did::Soon | Did::Pending => Ok(Some(said(doing, self.name).1)),
             Did::Held { stack, before } => {
                 let message = before.said(&stack, &format!("cluster {}", self.name));
                 let hint = "another name of the cluster, or another version, is another stack";
@@ -276,7 +292,8 @@ impl<'a> Roll<'a> {
         };
         let of_version = facts.computes.iter().find(|one| one.stack == *stack).map(|one| one.id.clone());
         let id = of_version.unwrap_or_else(|| stack.clone());
-        let events = self.reach.stacks.events(&id, Back::Operation).await.map_err(port_error)?;
+        // What was found out is told also where nobody can say why.
+        let events = self.reach.stacks.events(&id, Back::Operation).await.unwrap_or_default();
         let causes = Causes::of(of_operation(&events, &id), &id);
         for cause in causes.root.iter().chain(&causes.blocking) {
             self.printer.failure(format_args!("{} ({}): {}", cause.resource, cause.kind, cause.reason));

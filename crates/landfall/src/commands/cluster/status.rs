@@ -1,6 +1,6 @@
 //! `cluster status` and `cluster plan`: what there is, and what deploying would do. Nothing is changed.
 
-use landfall_cluster::roll::{Compute, Facts, Failure, Goal, State, emptied};
+use landfall_cluster::roll::{Compute, Facts, Failure, Goal, State, anew, emptied};
 use landfall_cluster::{Around, Part, Standing};
 use landfall_steps::cluster::Cluster;
 use serde::Serialize;
@@ -126,6 +126,8 @@ struct Plan {
 struct Stack {
     stack: String,
     new: bool,
+    /// What is left of one that failed is deleted first.
+    anew: bool,
     #[serde(flatten)]
     plan: landfall_stack::live::Plan,
 }
@@ -151,9 +153,13 @@ pub(super) async fn plan(args: &ClusterPlanArgs, printer: &Printer) -> CliResult
             continue;
         }
         let wanted = cluster.wanted(part, &version, &facts).map_err(port_error)?;
+        if part == Part::Compute && own.is_some_and(|own| anew(own, true, &facts)) {
+            stacks.push(Stack { stack: wanted.stack, new: true, anew: true, plan: Default::default() });
+            continue;
+        }
         let held = |before: &_| held(&wanted.stack, before);
         if let Some(ready) = looked(&*reach.stacks, &wanted, held, printer).await? {
-            stacks.push(Stack { stack: wanted.stack, new: ready.create, plan: ready.plan });
+            stacks.push(Stack { stack: wanted.stack, new: ready.create, anew: false, plan: ready.plan });
         }
     }
     let replaced = facts.replaced_by(&version);
@@ -180,7 +186,12 @@ pub(super) async fn plan(args: &ClusterPlanArgs, printer: &Printer) -> CliResult
 fn text(plan: &Plan) -> String {
     let mut text = format!("cluster {}, version {}\n", plan.cluster, plan.version);
     for stack in &plan.stacks {
-        text.push_str(&format!("stack {}{}\n", stack.stack, if stack.new { " (new)" } else { "" }));
+        let how = match (stack.anew, stack.new) {
+            (true, _) => " (new; what is left of it is deleted first)",
+            (false, true) => " (new)",
+            (false, false) => "",
+        };
+        text.push_str(&format!("stack {}{how}\n", stack.stack));
         let width = stack.plan.width();
         stack.plan.rows.iter().for_each(|row| text.push_str(&format!("  {}\n", row.line(width))));
     }

@@ -24,8 +24,8 @@ use crate::exit::ExitCode;
 use crate::printer::Printer;
 use crate::progress::{Mark, Progress};
 
-/// As ecs-cluster-deployer calls it.
-const SCRIPT: &str = "ecs_userdata.sh";
+/// Beside the file, what makes an image: as ecs-cluster-deployer calls it.
+pub(super) const SCRIPT: &str = "ecs_userdata.sh";
 /// Of ecs-cluster-deployer too, and Packer's to read.
 const PACKER: &str = "packer.json";
 const FIRST: Duration = Duration::from_millis(100);
@@ -139,6 +139,15 @@ struct Build<'a> {
     did: Vec<Next>,
 }
 
+/// What could not be taken away, beside why it was to be. What may yet be is tried again.
+fn left(error: CliError, what: &str, went: PortResult<()>) -> Result<CliError, Stop> {
+    match went {
+        Err(passes) if passes.passes() => Err(passes.into()),
+        Err(left) => Ok(error.hint(format!("{what} is left: {left}"))),
+        Ok(()) => Ok(error),
+    }
+}
+
 impl Build<'_> {
     /// Until there is an image: its id.
     async fn run(&mut self) -> CliResult<String> {
@@ -224,17 +233,11 @@ impl Build<'_> {
             Next::Failed { why, builder, image } => {
                 // What could not be made first: while the builder is there, this is seen again.
                 let mut error = self.failed(why);
-                for (what, went) in [
-                    (image, if let Some(image) = image { reach.images.discard(image).await } else { Ok(()) }),
-                    (builder, if let Some(builder) = builder { reach.images.terminate(builder).await } else { Ok(()) }),
-                ] {
-                    match went {
-                        Err(passes) if passes.passes() => return Err(passes.into()),
-                        Err(left) => {
-                            error = error.hint(format!("{} is left: {left}", what.as_deref().unwrap_or_default()))
-                        }
-                        Ok(()) => {}
-                    }
+                if let Some(image) = image {
+                    error = left(error, image, reach.images.discard(image).await)?;
+                }
+                if let Some(builder) = builder {
+                    error = left(error, builder, reach.images.terminate(builder).await)?;
                 }
                 return Err(error.into());
             }
@@ -275,7 +278,7 @@ impl Build<'_> {
                 ..MachineLaunch::default()
             };
             for attempt in 0..ATTEMPTS {
-                let launch = order.launch(&open.infra.name, launch.clone(), attempt);
+                let launch = order.launch(&open.infra.name, launch.clone(), self.patience.script, attempt);
                 match reach.images.launch(&launch).await? {
                     Launched::It(builder) => return Ok(builder),
                     Launched::Spent => why = format!("{ATTEMPTS} builders within a day"),

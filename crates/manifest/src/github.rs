@@ -1,4 +1,6 @@
-//! The repository on GitHub that a checkout was cloned from.
+//! Repositories on GitHub, as people and `git clone` name them.
+
+use std::fmt;
 
 /// `owner/name`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,12 @@ pub enum NoRepository {
     Address(String),
     #[error("`{0}` is no repository: OWNER/NAME, of letters, digits, `-`, `_` and `.`")]
     Name(String),
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.owner, self.name)
+    }
 }
 
 impl Repository {
