@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::protocol::speaks_query;
 use crate::world::error::AwsError;
 use crate::world::ids::Ids;
 use crate::world::others::access::matches;
@@ -57,11 +58,7 @@ fn bad_request() -> u16 {
 impl FaultError {
     pub fn to_error(&self, service: &str) -> AwsError {
         let common = matches!(self.code.as_str(), "ExpiredToken" | "AccessDenied" | "Throttling");
-        let query = matches!(
-            service,
-            "elasticloadbalancing" | "sts" | "sns" | "iam" | "monitoring" | "cloudformation" | "autoscaling"
-        );
-        let (code, status) = match (common, query) {
+        let (code, status) = match (common, speaks_query(service)) {
             (true, false) => (format!("{}Exception", self.code), 400),
             (true, true) if self.code != "Throttling" => (self.code.clone(), 403),
             _ => (self.code.clone(), self.status),

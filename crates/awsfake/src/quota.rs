@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::speaks_query;
 use crate::world::error::AwsError;
 use crate::world::{Caller, Millis, is_read};
 
@@ -103,9 +104,9 @@ impl Quotas {
         if enough {
             return Ok(());
         }
-        // STS, SNS, CloudWatch and IAM say `Throttling`; the JSON services and, by its guide, Elastic Load Balancing the other.
-        let code =
-            if matches!(service, "sts" | "monitoring" | "sns" | "iam") { "Throttling" } else { "ThrottlingException" };
+        // The services of the query protocol say `Throttling`; the JSON services and, by its guide, Elastic Load Balancing the other.
+        let query = speaks_query(service) && service != "elasticloadbalancing";
+        let code = if query { "Throttling" } else { "ThrottlingException" };
         Err(AwsError::new(code, "Rate exceeded"))
     }
 }

@@ -198,7 +198,7 @@ fn converged(sandbox: &Sandbox, cloud: &Cloud, up: bool) {
     });
 }
 
-/// Each kind of step is killed between its effect on AWS and the record of it, up and down; then eight times at any moment.
+/// Each kind of step is killed between its effect on AWS and the record of it, up and down; then four times at any moment.
 #[test]
 fn killed_after_every_effect_on_aws_and_at_random_moments() {
     let (mut sandbox, cloud) = configured();
@@ -226,15 +226,15 @@ fn killed_after_every_effect_on_aws_and_at_random_moments() {
     }
     eprintln!("killed after {histogram:?}");
     let mut random = Random::seeded();
-    for _ in 0..8 {
-        sandbox.start();
+    sandbox.start();
+    for _ in 0..4 {
         ask(&sandbox, &mut up);
         std::thread::sleep(Duration::from_secs(3).mul_f64(random.unit()));
         sandbox.kill();
         sandbox.start();
         converged(&sandbox, &cloud, up);
-        assert!(sandbox.stop().success());
     }
+    assert!(sandbox.stop().success());
     assert!(DESTROY.iter().all(|kind| histogram.contains_key(&format!("{kind}:after"))), "{histogram:?}");
     assert!(histogram.values().all(|count| *count == 1), "{histogram:?}");
 }
@@ -248,7 +248,7 @@ fn with_one_call_in_ten_failing_every_workflow_ends_right() {
     cloud.manifest(&sandbox, TEXT, PREVIEWS);
     sandbox.start();
     cloud.fail_one_in_ten();
-    for round in 0..4 {
+    for round in 0..2 {
         assert_eq!(sandbox.deliver("create", &github::create(BRANCH)), 202);
         converged(&sandbox, &cloud, true);
         assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);

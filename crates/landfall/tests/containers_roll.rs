@@ -10,47 +10,47 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use landfall_cluster::roll::Next;
+use roll_world::World;
 use roll_world::load::{Kind, Load, Seen};
-use roll_world::{Drained, World};
 
-/// `count`: instances of the fleet, beside one of a group.
-fn infra(count: u32) -> String {
-    format!(
-        "cluster:
+/// Four instances.
+const INFRA: &str = "cluster:
   name: web
   availability_zones: [us-west-2a]
 ec2_instances:
-  auto_scaling_groups: [{{name: reserved, instance_type: t3.medium}}]
+  auto_scaling_groups: [{name: reserved, instance_type: t3.medium}]
   spot_fleets:
     - name: main
-      desired_weight: {count}
-      min_weight: {count}
+      desired_weight: 3
+      min_weight: 3
       max_weight: 8
-      bids: [{{instance_type: t3.small, price: 0.01}}]
-"
-    )
-}
+      bids: [{instance_type: t3.small, price: 0.01}]
+";
+const TASKS: usize = 8;
+/// From the beginning of the roll on.
+const AT_LEAST: usize = 10_000;
 
-/// As it is where it is needed: network namespaces.
+/// As it is where it is needed: network namespaces. Where there are none the test fails, unless it is said that this is known.
 fn fit() -> bool {
-    let why = roll_world::instance::unfit();
-    if let Some(why) = &why {
-        eprintln!("not run: there can be no instances with networks of their own here: {why}");
-    }
-    why.is_none()
+    let Some(why) = roll_world::instance::unfit() else { return true };
+    let known = std::env::var("LANDFALL_TESTS_WITHOUT_ENGINE").is_ok_and(|value| value == "1");
+    assert!(known, "there can be no instances with networks of their own here: {why}");
+    eprintln!("skipped: there can be no instances with networks of their own here: {why}");
+    false
 }
 
 struct Rolled {
+    port: u16,
     did: Vec<Next>,
     during: Seen,
     whole: Seen,
     seconds: f64,
 }
 
-/// The second version comes and the first one goes, while the service is used: for so many requests at least from its beginning on.
-async fn rolled(world: &World, infra: &str, tasks: usize, at_least: usize) -> Rolled {
-    world.deploy(infra, "one").await;
-    let port = world.serve(tasks).await;
+/// The second version comes and the first one goes, while the service is used.
+async fn rolled(world: &World) -> Rolled {
+    world.deploy(INFRA, "one").await;
+    let port = world.serve(TASKS).await;
     let load = Load::begin(port);
     let (mut before, all) = (load.so_far(), world.instances("one").0.len());
     // All kinds of requests are under way, and every instance has had some.
@@ -61,17 +61,23 @@ async fn rolled(world: &World, infra: &str, tasks: usize, at_least: usize) -> Ro
         before = load.so_far();
     }
     let began = Instant::now();
-    let did = world.deploy(infra, "two").await;
+    let did = world.deploy(INFRA, "two").await;
     let seconds = began.elapsed().as_secs_f64();
     let mut during = load.so_far();
-    while load.so_far().requests() < before.requests() + at_least {
+    let patience = Instant::now() + Duration::from_secs(90);
+    loop {
+        let since = load.so_far().requests() - before.requests();
+        if since >= AT_LEAST {
+            break;
+        }
+        assert!(Instant::now() < patience, "{since} requests since the roll began, and it has ended");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     for (kind, count) in before.answered {
         *during.answered.entry(kind).or_default() -= count;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    Rolled { did, during, whole: load.end().await, seconds }
+    Rolled { port, did, during, whole: load.end().await, seconds }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,8 +85,8 @@ async fn nobody_who_uses_a_service_notices_that_the_cluster_rolls() {
     if !fit() {
         return;
     }
-    let world = World::new(Drained::Waits).await;
-    let Rolled { did, during, whole, seconds } = rolled(&world, &infra(3), 8, 10_000).await;
+    let world = World::new().await;
+    let Rolled { port, did, during, whole, seconds } = rolled(&world).await;
     eprintln!(
         "{} requests, {} of them during the {seconds:.1} s of the roll: {:?}; {} failures",
         whole.requests(),
@@ -89,7 +95,7 @@ async fn nobody_who_uses_a_service_notices_that_the_cluster_rolls() {
         whole.failures.len()
     );
     assert_eq!(whole.failures, [""; 0]);
-    assert!(whole.requests() >= 10_000, "{whole:?}");
+    assert!(whole.requests() >= AT_LEAST, "{whole:?}");
     for kind in Kind::ALL {
         assert!(during.answered.get(&kind).is_some_and(|count| *count > 20), "{kind:?}: {during:?}");
     }
@@ -106,18 +112,19 @@ async fn nobody_who_uses_a_service_notices_that_the_cluster_rolls() {
     let all: BTreeSet<String> =
         [by("one", &gone), by("two", &new)].into_iter().flat_map(|of: Vec<String>| of).collect();
     assert_eq!(whole.by, all);
+    is_noticed_undrained(&world, port).await;
 }
 
 /// That there are failures to be seen, where there are any.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn instances_that_are_killed_undrained_are_noticed() {
-    if !fit() {
-        return;
-    }
-    let world = World::new(Drained::Killed).await;
-    let Rolled { did, whole, .. } = rolled(&world, &infra(1), 4, 0).await;
-    eprintln!("{} requests, {} failures: {:?}", whole.requests(), whole.failures.len(), whole.failures.first());
-    assert!(matches!(did.last(), Some(Next::Delete { stack, .. }) if stack == "web-asg-one"), "{did:?}");
-    assert_eq!(world.instances("one").1.len(), 2);
-    assert!(whole.failures.len() > 3, "{whole:?}");
+async fn is_noticed_undrained(world: &World, port: u16) {
+    let load = Load::begin(port);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.kill_one("two").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let seen = load.end().await;
+    let (all, failures) = (seen.requests(), &seen.failures);
+    eprintln!("killed undrained: {all} requests, {} failures: {:?}", failures.len(), failures.first());
+    let (there, gone) = world.instances("two");
+    assert_eq!((there.len(), gone.len()), (3, 1));
+    assert!(failures.len() > 3, "{seen:?}");
 }

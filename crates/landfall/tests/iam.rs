@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::time::Duration;
 
-use iam_world::ministack::{Ministack, as_far_as_known};
+use iam_world::ministack::{Ministack, REFUSED, as_far_as_known};
 use iam_world::{BRANCH, World, job};
 use serde_json::{Value, json};
 
@@ -482,11 +482,10 @@ const LASTING: [Step; 6] = [
 fn goes_well(cloud: &Ministack, steps: &[Step]) -> Result<(), String> {
     for (delay, arguments, code) in steps {
         cloud.manifest(*delay);
-        let output = cloud.landfall(arguments);
-        let stderr = String::from_utf8_lossy(&output.stderr);
+        let (ended, said) = cloud.until_refused(arguments);
         // A notice that cannot be sent, and a rule that cannot be put right, are no failure of the preview.
-        if output.status.code() != Some(*code) || stderr.contains("may not do") {
-            return Err(format!("{arguments:?}: {stderr}"));
+        if ended != Some(*code) || said.contains(REFUSED) {
+            return Err(format!("{arguments:?}: {said}"));
         }
     }
     Ok(())

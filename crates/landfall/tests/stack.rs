@@ -7,11 +7,12 @@ mod cluster;
 mod common;
 mod stack_world;
 
+use std::io::{BufReader, Read as _};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use common::fake::FakeAws;
-use common::{ends, eventually, signal, text};
+use common::{ends, eventually, heard, signal, text};
 use serde_json::{Value, json};
 
 const REPOSITORY: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com/shop";
@@ -354,13 +355,16 @@ fn a_stuck_service_is_told_by_its_tasks_before_anything_is_done() {
     world.script("shop-dev", &json!({"physical": {"WebService": Crashing::ARN}}));
     world.apply("dev", 1, 0, &[]);
     let script = json!({
-        "fail": {"WebService": BREAKER}, "rollback_fails": {"WebService": "the service does not become stable"}, "step_ms": 4000
+        "fail": {"WebService": BREAKER}, "rollback_fails": {"WebService": "the service does not become stable"}, "step_ms": 60_000
     });
     world.script("shop-dev", &script);
     let given = format!("app={}", image(2));
     let mut command = world.aws.landfall(&["stack", "apply", "dev", "--image", &given]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     service.comes_when("UPDATE_IN_PROGRESS");
+    // Its task definition is done at once, and the service is under way for a minute, a real one.
+    world.aws.fake.set_scale(1.0);
+    world.aws.fake.advance(60_000);
     let why = "because: Essential container in task exited (app, exit code 3)";
     eventually("it says why it waits", Duration::from_secs(30), || {
         let output = world.run(&["stack", "recover", "dev"]);
@@ -369,6 +373,7 @@ fn a_stuck_service_is_told_by_its_tasks_before_anything_is_done() {
             .then_some(())
             .ok_or(said)
     });
+    world.aws.fake.advance(240_000);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     let executed = world.executed();
@@ -485,7 +490,7 @@ fn a_parameter_that_somebody_else_set_is_not_kept_silently() {
 #[test]
 fn an_apply_that_was_killed_is_followed_by_the_next() {
     let world = World::new();
-    world.script("shop-dev", &json!({"step_ms": 4000}));
+    world.script("shop-dev", &json!({"step_ms": 60_000}));
     let given = format!("app={}", image(1));
     let arguments = ["stack", "apply", "dev", "--image", &given];
     let mut child = world.aws.landfall(&arguments).stderr(Stdio::null()).spawn().unwrap();
@@ -499,16 +504,24 @@ fn an_apply_that_was_killed_is_followed_by_the_next() {
     let told = world.ends(&["stack", "apply", "dev", "--image", &given, "--timeout", "0"], 8, &["it goes on"]).1;
     assert!(told.contains("is being created already"), "{told}");
     let mut child = world.aws.landfall(&arguments).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("made ") && std::io::BufRead::read_line(&mut stderr, &mut said).unwrap() > 0 {}
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = heard(&mut stderr, "made ");
     signal(child.id(), "INT");
-    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    stderr.read_to_string(&mut said).unwrap();
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(130), "{said}");
     assert!(said.contains("CloudFormation goes on with stack shop-dev"), "{said}");
     world.ends(&["stack", "recover", "dev"], 0, &["waits for", "IN_PROGRESS"]);
-    world.ends(&arguments, 0, &["following that", "made      WebService", "nothing to change"]);
+    let mut command = world.aws.landfall(&arguments);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = heard(&mut stderr, "made ");
+    assert!(said.contains("following that"), "{said}");
+    // What is left of it comes at once.
+    world.aws.fake.advance(7_200_000);
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
+    assert!(said.contains("made      WebService") && said.contains("nothing to change"), "{said}");
     assert_eq!(world.executed(), 1);
 }
 

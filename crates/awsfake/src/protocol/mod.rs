@@ -73,6 +73,21 @@ pub(crate) fn caller(headers: &HeaderMap) -> (Caller, Option<String>) {
     (Caller { account, region, arn }, service)
 }
 
+/// Services of the query protocol. Each one's API has a version of its own.
+const QUERY: [(&str, &str); 7] = [
+    ("2011-06-15", "sts"),
+    ("2015-12-01", "elasticloadbalancing"),
+    ("2010-03-31", "sns"),
+    ("2010-05-08", "iam"),
+    ("2010-05-15", "cloudformation"),
+    ("2010-08-01", "monitoring"),
+    ("2011-01-01", "autoscaling"),
+];
+
+pub(crate) fn speaks_query(service: &str) -> bool {
+    QUERY.iter().any(|(_, own)| *own == service)
+}
+
 /// `Err`: no call of AWS's that the fake knows how to read.
 pub(crate) fn parse(method: &str, path: &str, query: &str, headers: &HeaderMap, body: &[u8]) -> Result<Call, AwsError> {
     let (caller, scope) = caller(headers);
@@ -106,18 +121,9 @@ pub(crate) fn parse(method: &str, path: &str, query: &str, headers: &HeaderMap, 
     match input.get("Action").and_then(Value::as_str) {
         Some(operation) => {
             let operation = operation.to_owned();
-            // Some calls are not signed; every service's API has a version of its own.
-            let versions = [
-                ("2011-06-15", "sts"),
-                ("2015-12-01", "elasticloadbalancing"),
-                ("2010-03-31", "sns"),
-                ("2010-05-08", "iam"),
-                ("2010-05-15", "cloudformation"),
-                ("2010-08-01", "monitoring"),
-                ("2011-01-01", "autoscaling"),
-            ];
+            // Some calls are not signed.
             let version = input.get("Version").and_then(Value::as_str).unwrap_or_default();
-            let known = versions.iter().find(|(own, _)| *own == version).map(|(_, service)| (*service).to_owned());
+            let known = QUERY.iter().find(|(own, _)| *own == version).map(|(_, service)| (*service).to_owned());
             let service = known.unwrap_or(scope);
             Ok(Call { protocol: Protocol::Query, service, operation, input, caller })
         }

@@ -1,4 +1,4 @@
-"""Images and instances as EC2 has them, for tests: `images.py state`, `images.py untag IMAGE KEY`, `images.py tag IMAGE KEY VALUE`."""
+"""Images and instances as EC2 has them, for tests: `images.py state`, `images.py untag IMAGE KEY`."""
 
 import json
 import sys
@@ -35,7 +35,5 @@ match sys.argv[1:]:
         )
     case ["untag", image, key]:
         ec2.delete_tags(Resources=[image], Tags=[{"Key": key}])
-    case ["tag", image, key, value]:
-        ec2.create_tags(Resources=[image], Tags=[{"Key": key, "Value": value}])
     case _:
         sys.exit(__doc__)

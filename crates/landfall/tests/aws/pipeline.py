@@ -31,7 +31,6 @@ json.dump(
     {
         "stages": [stage["name"] for stage in pipeline["stages"]],
         "source": {"provider": actions[0]["actionTypeId"]["provider"]} | actions[0]["configuration"],
-        "jobs": {action["name"]: action["configuration"] for action in actions[1:]},
         "projects": {
             one["name"]: {
                 "buildspec": one["source"]["buildspec"],

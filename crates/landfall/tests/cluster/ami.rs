@@ -1,13 +1,14 @@
 //! `landfall cluster ami` on moto, with builders that really run what they are told.
 
+use std::cell::RefCell;
+use std::io::BufReader;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::World;
 use crate::common::aws::boto3;
-use crate::common::{ends, eventually, signal, text};
+use crate::common::{ends, heard, signal, text};
 
 const SCRIPT: &str = "#!/bin/sh\necho baked\n";
 
@@ -97,24 +98,22 @@ fn an_image_is_made_used_again_and_made_anew_without_its_tag() {
 #[test]
 fn what_fails_is_told_with_its_cause_and_no_builder_stays() {
     let world = world();
+    let refused = RefCell::new(Vec::new());
     let fails = |arguments: &[&str], code: i32, says: &[&str]| {
         let (stdout, stderr) = world.run(&[&["ami", "build"], arguments].concat(), code);
         assert_eq!(stdout, "", "{stderr}");
         assert!(says.iter().all(|say| stderr.contains(say)), "{says:?}: {stderr}");
-        let left = world.there().1.into_iter().filter(|one| one["state"] != "terminated").count();
-        assert_eq!(left, 0, "{stderr}");
+        refused.borrow_mut().push(stderr);
     };
     world.script("#!/bin/bash\nfor at in {1..60}; do echo line $at; done\necho no such package >&2\nexit 3\n");
     fails(&[], 1, &["ended with 3", "line 60", "no such package", "line 42\n"]);
     // The same again: a builder of its own, though the token of the first is spent.
     fails(&["--instance-type", "t2.micro"], 1, &["ended with 3"]);
     fails(&[], 1, &["ended with 3"]);
-    assert_eq!(world.there().1.len(), 3);
     world.script("#!/bin/sh\n/bin/sleep 60\n");
     fails(&["--limit", "1"], 1, &["was not done in time", "--limit"]);
     world.script("#!/bin/sh\necho unmakeable\n");
     fails(&[], 1, &["could not be made: the volume has no key"]);
-    assert_eq!(world.there().0, Vec::<Value>::new(), "what failed is gone");
     world.script("#!/bin/sh\necho forbidden\n");
     fails(&[], 77, &["ec2:CreateImage on i-", "is terminated; nothing is left of it"]);
     fails(&["--instance-type", "c5.large"], 77, &["ec2:RunInstances on one c5.large of ami-"]);
@@ -132,6 +131,12 @@ fn what_fails_is_told_with_its_cause_and_no_builder_stays() {
     fails(&[], 69, &["no t3.small can be had to build on", "--instance-type"]);
     world.infra(&super::INFRA.replace("ec2_instances:", "ec2_instances:\n  image: bottlerocket"));
     fails(&[], 65, &["Bottlerocket runs no scripts"]);
+
+    // Three whose script failed, one that took too long, one whose image could not be made, one of which none may be made.
+    let (images, builders) = world.there();
+    let told = refused.into_inner();
+    assert_eq!(images, Vec::<Value>::new(), "what failed is gone: {told:#?}");
+    assert_eq!(all(&builders, "state"), ["terminated"; 6], "{told:#?}");
 }
 
 #[test]
@@ -156,24 +161,23 @@ fn what_packer_made_is_used_where_there_is_no_script() {
 #[test]
 fn killed_at_any_moment_it_goes_on_with_the_builder_that_is_there() {
     let world = world();
-    world.script("#!/bin/sh\n/bin/sleep 2\n");
-    let start = || world.command(&["ami", "build"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut child = start();
-    eventually("a builder", Duration::from_secs(60), || match world.there().1.len() {
-        0 => Err("none".to_owned()),
-        _ => Ok(()),
-    });
-    signal(child.id(), "KILL");
-    child.wait().unwrap();
-    let (_, stderr) = world.run(&["ami", "build", "--timeout", "0"], 8);
-    assert!(stderr.contains("no image after 0 s") && stderr.contains("goes on"), "{stderr}");
-    // While the script runs, when it has ended, while the image is made: each of these dies somewhere else.
-    for after in [300, 600, 900, 1200, 1500, 700] {
-        let mut child = start();
-        std::thread::sleep(Duration::from_millis(after));
+    // It waits for a file, for half a minute at most.
+    let go = world.directory.path().join("go");
+    let waits = format!("[ -e {} ] || [ $n = 300 ]", go.display());
+    world.script(&format!("#!/bin/sh\nn=0\nuntil {waits}; do n=$((n+1)); /bin/sleep 0.1; done\n"));
+    let killed_when_it_says = |what: &str| {
+        let mut command = world.command(&["ami", "build"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        heard(&mut stderr, what);
         signal(child.id(), "KILL");
         child.wait().unwrap();
-    }
+    };
+    killed_when_it_says("runs the script");
+    let (_, stderr) = world.run(&["ami", "build", "--timeout", "0"], 8);
+    assert!(stderr.contains("no image after 0 s") && stderr.contains("goes on"), "{stderr}");
+    std::fs::write(go, "").unwrap();
+    killed_when_it_says("becomes an image");
     // Two at once come to the same.
     let mut other = world.command(&["ami", "build"]);
     let other = other.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

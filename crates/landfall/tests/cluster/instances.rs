@@ -60,7 +60,8 @@ pub(super) fn serve_no_more(fake: &Handle, cluster: &str, name: &str) {
 
 /// All that is in the fake.
 pub(super) fn dump(fake: &Handle) -> Value {
-    fake.state()[format!("{ACCOUNT}/{REGION}")].clone()
+    let mut all = fake.state();
+    all[format!("{ACCOUNT}/{REGION}")].take()
 }
 
 fn all<'a>(dump: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {

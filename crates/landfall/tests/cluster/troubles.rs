@@ -7,7 +7,7 @@ use landfall_awsfake::{Handle, ImageRule, InstanceRule};
 use serde_json::json;
 
 use super::instances::{INFRA, MUTE, TASKS, World, fleet, nobody_notices, picture, serve};
-use crate::common::{ends, eventually, text};
+use crate::common::{ends, eventually, signal, text};
 
 /// A cluster with version `one`, and a service on it.
 fn used() -> World {
@@ -21,10 +21,14 @@ fn used() -> World {
 fn runs(fake: &Handle) {
     eventually("the service runs", Duration::from_secs(20), || {
         let there = picture(fake);
-        let tasks =
-            there.iter().filter(|line| line.starts_with("task of \"service:shop\"") && line.ends_with("\"RUNNING\""));
-        if tasks.count() as u64 == TASKS { Ok(()) } else { Err(format!("{there:?}")) }
+        if of_shop(&there, "RUNNING") == TASKS { Ok(()) } else { Err(format!("{there:?}")) }
     });
+}
+
+/// The service's tasks in this state.
+fn of_shop(there: &[String], status: &str) -> u64 {
+    let own = |line: &&String| line.starts_with("task of \"service:shop\"") && line.ends_with(&format!("{status:?}"));
+    there.iter().filter(own).count() as u64
 }
 
 #[test]
@@ -94,9 +98,19 @@ fn a_task_that_does_not_stop_keeps_its_instance() {
     let service = json!({"cluster": "web", "serviceName": "shop", "taskDefinition": "shop", "desiredCount": TASKS, "launchType": "EC2"});
     fake.call("ecs", "CreateService", service).unwrap();
     runs(fake);
-    let arguments = ["deploy", "--version", "two", "--prove", "0", "--timeout", "20"];
-    let (_, stderr) = world.run(&arguments, 8);
-    let moves = stderr.contains("cluster web is not done after 20 s: ") && stderr.contains("of version one");
+    let arguments = ["deploy", "--version", "two", "--prove", "0"];
+    let mut child = world.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("what takes its place runs, and the task on the first is told to stop", Duration::from_secs(60), || {
+        let there = picture(fake);
+        let drains = there.iter().any(|line| line.contains("draining"));
+        let done = drains && of_shop(&there, "RUNNING") == TASKS && of_shop(&there, "STOPPING") > 0;
+        if done { Ok(()) } else { Err(format!("{there:?}")) }
+    });
+    signal(child.id(), "KILL");
+    child.wait().unwrap();
+    // One look, which finds what there was to wait for.
+    let (_, stderr) = world.run(&[&arguments[..], &["--timeout", "0"]].concat(), 8);
+    let moves = stderr.contains("cluster web is not done after 0 s: ") && stderr.contains("of version one");
     assert!(moves && stderr.contains("`landfall cluster deploy --version two` goes on"), "{stderr}");
     // One at a time, and the first still has what does not stop.
     let there = world.versions();

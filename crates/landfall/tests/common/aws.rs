@@ -198,7 +198,7 @@ services:
             {"service": "elbv2", "probability": 0.03, "error": {"code": "Throttling", "status": 400}},
             {"probability": 0.03, "error": {"code": "ServerException", "status": 500}},
             {"probability": 0.02, "reset": true},
-            {"probability": 0.04, "response": {"abort_bytes": 0}},
+            {"probability": 0.05, "response": {"abort_bytes": 0}},
             {"latency": 0.001},
         ]);
         let body = rules.to_string();

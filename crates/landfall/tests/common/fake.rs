@@ -64,8 +64,9 @@ impl FakeAws {
         };
         let (throttled, broken) =
             (error("Throttling", "Rate exceeded", 400), error("ServerException", "injected", 500));
-        self.fake.fault(Fault { percent: Some(3), error: throttled, ..Fault::default() });
-        self.fake.fault(Fault { percent: Some(3), error: broken, ..Fault::default() });
+        // Few are throttled: after each a client halves its rate for a quarter of a minute.
+        self.fake.fault(Fault { percent: Some(1), error: throttled, ..Fault::default() });
+        self.fake.fault(Fault { percent: Some(5), error: broken, ..Fault::default() });
         self.fake.fault(Fault { percent: Some(2), cut: true, ..Fault::default() });
         self.fake.fault(Fault { percent: Some(3), lose_response: true, ..Fault::default() });
     }

@@ -47,9 +47,10 @@ pub(crate) fn exchange(
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
-    stream.write_all(head.as_bytes())?;
+    // At once: a server that needs no body does not wait for one, and what it has not read when it closes resets the connection.
+    let request = [head.as_bytes(), body].concat();
     // A server may answer and close before it has read everything (413).
-    let written = stream.write_all(body).and_then(|()| stream.flush());
+    let written = stream.write_all(&request).and_then(|()| stream.flush());
     match read_answer(BufReader::new(stream)) {
         Ok(answer) => Ok(answer),
         Err(error) => Err(written.err().unwrap_or(error)),

@@ -15,6 +15,7 @@ pub(crate) mod running;
 pub(crate) mod tally;
 
 use std::fs::File;
+use std::io::BufRead;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -62,11 +63,22 @@ pub(crate) fn eventually<T>(what: &str, limit: Duration, look: impl FnMut() -> R
 fn poll<T>(limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     let deadline = Instant::now() + limit;
     loop {
+        let began = Instant::now();
         match look() {
-            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            // As long as the look took: one that starts processes shall not have a core for itself.
+            Err(_) if Instant::now() < deadline => std::thread::sleep(began.elapsed().max(Duration::from_millis(20))),
             result => return result,
         }
     }
+}
+
+/// Reads on until this is said: all of it since the beginning.
+pub(crate) fn heard(from: &mut impl BufRead, what: &str) -> String {
+    let mut said = String::new();
+    while !said.contains(what) {
+        assert_ne!(from.read_line(&mut said).unwrap(), 0, "it ends and does not say {what:?}: {said}");
+    }
+    said
 }
 
 /// Ports that were free a moment ago, all different.

@@ -5,14 +5,17 @@
 //! the conditions that it has no values for are left out; our own fake judges them. There are no containers: tasks are
 //! records, which neither end nor answer, so the previews have none and hooks that are tasks are left to the fake.
 
-use std::io::Write as _;
-use std::process::{Output, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Output, Stdio};
 
 use landfall_testkit::emulator::{self, Emulator};
 use serde_json::{Value, json};
 
 use crate::common::aws::boto3;
 use crate::common::fake::{landfall, visitor};
+
+/// What Landfall says of whatever AWS does not let it do, in a line with the action.
+pub(crate) const REFUSED: &str = "may not do";
 
 pub(crate) struct Ministack {
     emulator: Emulator,
@@ -96,14 +99,32 @@ previews:
         std::fs::write(self.directory.path().join("landfall.yml"), manifest).unwrap();
     }
 
-    pub(crate) fn landfall(&self, arguments: &[&str]) -> Output {
+    fn command(&self, arguments: &[&str]) -> Command {
         let key = |n: usize| self.world["key"][n].as_str().unwrap().to_owned();
-        landfall(self.directory.path(), arguments)
+        let mut command = landfall(self.directory.path(), arguments);
+        command
             .envs([("AWS_ACCESS_KEY_ID", key(0)), ("AWS_SECRET_ACCESS_KEY", key(1))])
             // What is tried again, and a notice that cannot be sent, is only told there.
-            .env("LANDFALL_LOG", "warn")
-            .output()
-            .unwrap()
+            .env("LANDFALL_LOG", "warn");
+        command
+    }
+
+    pub(crate) fn landfall(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Its exit code, and all that it said on stderr. With the first refusal it is killed.
+    pub(crate) fn until_refused(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut child = self.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while stderr.read_line(&mut said).unwrap() > 0 {
+            if said.contains(REFUSED) {
+                // It may have ended by itself.
+                let _ = child.kill();
+            }
+        }
+        (child.wait().unwrap().code(), said)
     }
 }
 

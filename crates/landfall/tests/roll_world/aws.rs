@@ -19,7 +19,7 @@ use landfall_ports::stacks::{Back, ServiceFailures, Stacks};
 
 use super::instance::Instance;
 use super::scheduler::{Status, live};
-use super::{Drained, GROUP, Inner, Member, blocking};
+use super::{GROUP, Inner, Member, blocking};
 
 pub(crate) struct Aws(pub(crate) Arc<Inner>);
 
@@ -50,21 +50,28 @@ impl Inner {
                     .instances
                     .insert(arn.clone(), Member { version, fleet, machine: None, draining: false, gone: false });
                 let this = self.clone();
-                tokio::task::spawn_blocking(move || {
-                    let machine = Arc::new(Instance::boot(this.directory.path(), number, &this.image));
-                    if let Some(member) = this.state().instances.get_mut(&arn) {
-                        member.machine = Some(machine);
+                tokio::spawn(async move {
+                    let at = this.clone();
+                    let boots = move || Instance::boot(at.directory.path(), number, &at.image);
+                    let booted = tokio::task::spawn_blocking(boots).await;
+                    match booted {
+                        Ok(machine) => {
+                            if let Some(member) = this.state().instances.get_mut(&arn) {
+                                member.machine = Some(Arc::new(machine));
+                            }
+                        }
+                        Err(why) => this.state().failed = Some(format!("{arn} does not boot: {why}")),
                     }
                 });
             }
         }
     }
 
-    /// Ends instances as they are. ECS finds it out, and its tasks are none any more.
-    async fn terminate(&self, version: &str) {
+    /// Ends so many instances at most, as they are. ECS finds it out, and its tasks are none any more.
+    pub(super) async fn terminate(&self, version: &str, most: usize) {
         let of: Vec<(String, Arc<Instance>)> = {
             let mut state = self.state();
-            let of = state.instances.iter_mut().filter(|(_, one)| one.version == version && !one.gone);
+            let of = state.instances.iter_mut().filter(|(_, one)| one.version == version && !one.gone).take(most);
             of.filter_map(|(arn, one)| {
                 one.gone = true;
                 Some((arn.clone(), one.machine.clone()?))
@@ -152,7 +159,7 @@ impl Stacks for Aws {
                 (self.0.clone(), token.to_owned(), retain.to_vec(), role.map(str::to_owned));
             tokio::spawn(async move {
                 if let Some(version) = stack.tags.get(LABEL_VERSION) {
-                    this.terminate(version).await;
+                    this.terminate(version, usize::MAX).await;
                 }
                 this.stacks.delete(&stack.id, &retain, role.as_deref(), &token).await.unwrap();
             });
@@ -193,10 +200,12 @@ impl Stacks for Aws {
 impl ContainerInstances for Aws {
     async fn instances(&self) -> PortResult<Vec<ContainerInstance>> {
         let state = self.0.state();
+        if let Some(why) = &state.failed {
+            panic!("{why}");
+        }
         let registered = state.instances.iter().filter(|(_, one)| one.machine.is_some() && !one.gone);
         let told = registered.map(|(arn, one)| {
             let tasks = state.tasks.iter().filter(|task| task.instance == *arn && task.there()).count() as u32;
-            let killed = one.draining && self.0.drained == Drained::Killed;
             ContainerInstance {
                 arn: arn.clone(),
                 status: if one.draining { "DRAINING" } else { "ACTIVE" }.to_owned(),
@@ -205,7 +214,7 @@ impl ContainerInstances for Aws {
                     (attributes::VERSION.to_owned(), one.version.clone()),
                     (attributes::FLEET.to_owned(), one.fleet.clone()),
                 ]),
-                tasks: if killed { 0 } else { tasks },
+                tasks,
                 ..ContainerInstance::default()
             }
         });

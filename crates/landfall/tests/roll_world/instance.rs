@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::common;
 use crate::common::engine;
@@ -82,7 +82,7 @@ impl Instance {
         let instance = Self { name, address, directory, namespaces: Mutex::new(namespaces), cgroup };
         common::eventually(&instance.name, Duration::from_secs(60), || {
             let told = instance.try_call("GET", "/_ping", b"").map(|_| ()).map_err(|error| error.to_string());
-            told.map_err(|why| format!("{why}: {}", std::fs::read_to_string(instance.directory.join("log")).unwrap()))
+            told.map_err(|why| format!("{why}: {}", instance.log()))
         });
         for args in [&["address", "add", &format!("{host}/30"), "dev", &link][..], &["link", "set", &link, "up"]] {
             assert!(Command::new("ip").args(args).status().unwrap().success(), "ip {args:?}");
@@ -101,25 +101,30 @@ impl Instance {
         engine::try_call(&self.socket(), method, path, kind, body)
     }
 
-    fn call(&self, method: &str, path: &str, body: &Value) -> Result<(), String> {
-        match self.try_call(method, path, body.to_string().as_bytes()) {
+    fn call(&self, method: &str, path: &str, body: &[u8]) -> Result<(), String> {
+        match self.try_call(method, path, body) {
             Ok((200..=299 | 304, _)) => Ok(()),
             Ok((status, body)) => Err(format!("{method} {path}: {status} {body}")),
-            Err(error) => Err(format!("{method} {path}: {error}")),
+            Err(error) => Err(format!("{method} {path}: {error}; {}", self.log())),
         }
+    }
+
+    /// What its engine has said.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
     /// Starts a container.
     pub(crate) fn run(&self, name: &str, args: &[&str]) -> Result<(), String> {
         let host = json!({ "NetworkMode": "host", "CgroupParent": self.cgroup });
         let wanted = json!({ "Image": IMAGE, "Cmd": args, "HostConfig": host });
-        self.call("POST", &format!("/containers/create?name={name}"), &wanted)?;
-        self.call("POST", &format!("/containers/{name}/start"), &Value::Null)
+        self.call("POST", &format!("/containers/create?name={name}"), wanted.to_string().as_bytes())?;
+        self.call("POST", &format!("/containers/{name}/start"), b"")
     }
 
     /// SIGTERM, and SIGKILL two seconds later.
     pub(crate) fn stop(&self, name: &str) -> Result<(), String> {
-        self.call("POST", &format!("/containers/{name}/stop?t=2"), &Value::Null)
+        self.call("POST", &format!("/containers/{name}/stop?t=2"), b"")
     }
 
     /// Ends it as it is, with all that runs on it and is stored there.

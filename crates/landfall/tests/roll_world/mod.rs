@@ -29,20 +29,10 @@ use crate::common;
 
 pub(crate) const GROUP: &str = "web";
 
-/// What ECS says of the tasks of instances that are drained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Drained {
-    /// As they are.
-    Waits,
-    /// That there are none: so they are not waited for.
-    Killed,
-}
-
 /// Ended with all its instances when it is dropped.
 pub(crate) struct World(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
-    drained: Drained,
     image: Vec<u8>,
     directory: tempfile::TempDir,
     pub(crate) router: RouterClient,
@@ -57,6 +47,8 @@ pub(crate) struct State {
     tasks: Vec<Task>,
     /// Tasks that the service shall have.
     desired: usize,
+    /// Why an instance does not boot.
+    failed: Option<String>,
     /// ARNs of stacks.
     deleting: BTreeSet<String>,
     /// CloudFormation in memory has a time of its own: when it was what it says.
@@ -90,7 +82,7 @@ impl Inner {
 }
 
 impl World {
-    pub(crate) async fn new(drained: Drained) -> Self {
+    pub(crate) async fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("landfall-test-").tempdir().unwrap();
         let state = directory.path().join("state");
         let command = || {
@@ -108,7 +100,7 @@ impl World {
         };
         stacks.behave(|it| it.outputs = vec![output(landfall_cluster::HEALTH_TASK)]);
         let image = common::engine::image_archive(IMAGE);
-        let inner = Inner { drained, image, directory, router, stacks, state: Mutex::default() };
+        let inner = Inner { image, directory, router, stacks, state: Mutex::default() };
         let inner = Arc::new(inner);
         tokio::spawn(scheduler::schedule(Arc::downgrade(&inner)));
         Self(inner)
@@ -178,6 +170,11 @@ impl World {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("the service does not come up: {:?}", self.0.state().tasks);
+    }
+
+    /// One of a version's instances, with the tasks that it has.
+    pub(crate) async fn kill_one(&self, version: &str) {
+        self.0.terminate(version, 1).await;
     }
 
     /// The names of a version's instances that are there, and those that are gone without a trace.

@@ -42,7 +42,10 @@ fn a_run_is_approved_and_rejected_on_its_page() {
 
     let show = || place.json(&["pipeline", "show", "main"], 0);
     let reaches = |state: &str| {
-        eventually(state, LIMIT, || Some(show()).filter(|run| run["state"] == state).ok_or_else(|| show().to_string()))
+        eventually(state, LIMIT, || {
+            let run = show();
+            if run["state"] == state { Ok(run) } else { Err(run.to_string()) }
+        })
     };
     let asked = |commit: &str| {
         place.ends(&["pipeline", "run", "main", "--commit", commit, "--detach"], 0, &[]);

@@ -9,6 +9,9 @@ use super::task::{Health, Task, TaskState};
 use crate::world::elb::TargetState;
 use crate::world::space::{Event, Space};
 
+/// What a service says of a task that finds no place.
+const UNABLE: &str = "was unable to place a task";
+
 impl Space {
     pub fn look_at_service(&mut self, arn: &str) {
         self.look_later(arn, self.rules.timing.scheduler);
@@ -296,12 +299,12 @@ impl Space {
             });
             match task {
                 Ok(task) => started.push(format!("(task {task})")),
-                Err(_) => {
-                    let words = "was unable to place a task because no container instance met all of its requirements. \
-                                 Reason: No Container Instances were found in your cluster.";
+                Err(why) => {
+                    let words =
+                        format!("{UNABLE} because no container instance met all of its requirements. Reason: {why}");
                     let said = self.ecs.services.get(arn).and_then(|service| service.events.front());
-                    if said.is_none_or(|(_, _, message)| !message.contains("was unable to place a task")) {
-                        self.service_says(arn, words.to_owned());
+                    if said.is_none_or(|(_, _, message)| !message.contains(UNABLE)) {
+                        self.service_says(arn, words);
                     }
                     self.look_later(arn, self.rules.timing.restart.max(1) * 8);
                     break;

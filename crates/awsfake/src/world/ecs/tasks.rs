@@ -7,6 +7,7 @@ use super::lifecycle::NewTask;
 use super::tags_of;
 use super::task::Task;
 use crate::world::error::{Answer, AwsError};
+use crate::world::fleets::NONE_REGISTERED;
 use crate::world::space::Space;
 use crate::world::value::{leaf, list, number, page, required, text, texts};
 
@@ -59,7 +60,7 @@ impl Space {
             });
             match started {
                 Ok(id) => tasks.push(id),
-                Err(why) if why.starts_with("No Container Instances") => return Err(AwsError::invalid(why)),
+                Err(why) if why == NONE_REGISTERED => return Err(AwsError::invalid(why)),
                 Err(why) => failures.push(json!({"arn": cluster, "reason": why})),
             }
         }

@@ -6,6 +6,7 @@ mod registered;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::registered::NONE_REGISTERED;
 use super::Millis;
 use super::rules::InstanceRule;
 use super::space::{Event, Space};

@@ -10,7 +10,8 @@ use crate::world::error::{Answer, AwsError};
 use crate::world::space::Space;
 use crate::world::value::{list, number, page, required, text, texts};
 
-const NONE_REGISTERED: &str = "No Container Instances were found in your cluster.";
+/// Why nothing can be placed where there is no container instance.
+pub(crate) const NONE_REGISTERED: &str = "No Container Instances were found in your cluster.";
 
 /// CPU units and MiB of a task.
 fn needs(definition: &Definition) -> (u64, u64) {
