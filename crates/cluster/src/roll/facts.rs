@@ -76,6 +76,9 @@ impl State {
     }
 }
 
+/// Seconds: a change of a stack that sets another version inactive takes less.
+const ABANDONED: i64 = 180;
+
 /// It can only be deleted again.
 pub(super) const DELETE_FAILED: &str = "DELETE_FAILED";
 
@@ -200,6 +203,15 @@ impl Facts {
             true => Vec::new(),
             false => self.computes.iter().filter(|one| one.version != *version).filter(yields).collect(),
         }
+    }
+
+    /// Of two versions that take the place of all others at a time the newer one is to stay, so the older one waits to be set inactive: else
+    /// each would set the other so, and none would be used. One that has not moved for so long has nobody behind it any more.
+    pub(super) fn rival(&self, own: &Compute) -> Option<&Compute> {
+        let newer = |one: &&Compute| (one.created, &one.version) > (own.created, &own.version);
+        let moves = |one: &&Compute| one.state == State::Busy || self.now - one.since < ABANDONED;
+        let replacing = self.computes.iter().filter(|one| one.standing == Standing::Replacing);
+        replacing.filter(newer).find(moves)
     }
 
     pub fn of_version(&self, version: &Version) -> impl Iterator<Item = &Instance> {

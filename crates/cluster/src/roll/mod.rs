@@ -133,6 +133,8 @@ pub enum Next {
 pub enum Wait {
     /// CloudFormation is at work on it.
     Stack { stack: String },
+    /// Somebody else is about to put this version in the place of all others.
+    Rival { version: Version },
     /// No instance of it is there yet.
     Register { version: Version },
     /// The task is placed and does not run yet.
@@ -255,6 +257,9 @@ fn deploy(version: &Version, fresh: bool, facts: &Facts, patience: Patience) -> 
         Standing::Failed => Some(failed(Failure::Unproven { version: version.clone() })),
         Standing::Inactive => overtaken(own),
         Standing::Testing => undrain(version, facts).or_else(|| prove(own, facts, patience)),
+        Standing::Replacing if let Some(rival) = facts.rival(own) => {
+            Some(Next::Wait { on: Wait::Rival { version: rival.version.clone() } })
+        }
         Standing::Replacing => {
             match facts.replaced_by(version).into_iter().find(|one| matches!(one.state, State::Ready | State::Busy)) {
                 Some(one) => held(&one.state, &one.stack).or_else(|| stand(&one.version, Standing::Inactive)),

@@ -329,6 +329,31 @@ fn a_stuck_version_that_is_used_is_not_passed_over() {
     assert_eq!(decided(&deploy("2"), &world), told);
 }
 
+/// Each would set the other inactive otherwise, and none would be used.
+#[test]
+fn of_two_that_take_over_at_once_the_newer_one_does() {
+    let mut world = World::new().with("1", Standing::Active, 2).with("2", Standing::Replacing, 2);
+    world = world.with("3", Standing::Replacing, 2);
+    let begun = world.facts.now;
+    for (name, created) in [("2", begun - 60), ("3", begun - 50)] {
+        let own = world.of(&version(name));
+        (own.created, own.since) = (created, begun);
+    }
+    let on = Wait::Rival { version: version("3") };
+    assert_eq!(decided(&deploy("2"), &world), Next::Wait { on: on.clone() });
+    let inactive = |name: &str| Next::Stand { version: version(name), standing: Standing::Inactive, why: None };
+    assert_eq!(decided(&deploy("3"), &world), inactive("1"));
+    world.of(&version("1")).standing = Standing::Inactive;
+    assert_eq!(decided(&deploy("2"), &world), Next::Wait { on });
+    assert_eq!(decided(&deploy("3"), &world), inactive("2"));
+    // Made within the same second, one of them is first all the same.
+    world.of(&version("3")).created = begun - 60;
+    assert!(matches!(decided(&deploy("2"), &world), Next::Wait { .. }));
+    // Nobody is behind it: whoever wants the older one gets it.
+    world.facts.now += 180;
+    assert_eq!(decided(&deploy("2"), &world), inactive("3"));
+}
+
 #[test]
 fn capacity_providers_are_the_cluster_s_from_when_a_version_is_used_until_nothing_is_left_of_it() {
     let infra = super::infra(super::MANAGED);

@@ -387,6 +387,7 @@ fn counted(instances: usize) -> String {
 fn waiting(on: &Wait) -> String {
     match on {
         Wait::Stack { stack } => format!("CloudFormation is at work on {stack}"),
+        Wait::Rival { version } => format!("version {version} is about to take the place of all others"),
         Wait::Register { version } => format!("no instance of version {version} is registered yet"),
         Wait::Start { .. } => "the task is placed, and does not run yet".to_owned(),
         Wait::Stay { seconds, .. } => format!("the task runs, for {seconds} s"),
