@@ -456,6 +456,8 @@ fn a_cluster_may_be_a_part_of_the_manifest() {
     assert!(told.contains("unknown key `cluster.cluster.nam`") && told.contains("landfall.yml:3"), "{told}");
     write(&format!("\"cluster\": {{cluster: {{nam: web}}, ec2_instances: {fleets}}}\n"));
     assert!(ends(&["check"], 65).contains("unknown key `cluster.cluster.nam`"), "a key in quotes is a key");
+    write("cluster: [\n");
+    assert!(ends(&["cluster", "check"], 65).contains("landfall.yml:"), "what is no YAML is told");
     // A file of its own comes first.
     std::fs::write(directory.path().join("infra.yml"), format!("cluster: {{name: own}}\nec2_instances: {fleets}\n"))
         .unwrap();

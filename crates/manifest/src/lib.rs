@@ -56,10 +56,11 @@ pub struct Loaded {
 /// The key under which a manifest has what is in an `infra.yml` elsewhere.
 pub const CLUSTER: &str = "cluster";
 
-/// Whether there is one; not where the file cannot be read at all, which whoever reads the rest of it says.
+/// Whether there is one; `None`: the file is no YAML.
 #[must_use]
-pub fn has_cluster(source: &SourceFile) -> bool {
-    tree::parse(&source.text).is_ok_and(|(tree, _)| tree::At::root(&tree).keys().any(|key| key == CLUSTER))
+pub fn has_cluster(source: &SourceFile) -> Option<bool> {
+    let (tree, _) = tree::parse(&source.text).ok()?;
+    Some(tree::At::root(&tree).keys().any(|key| key == CLUSTER))
 }
 
 /// As [`load_with`], for a manifest that needs no other file: one that does has an error.

@@ -43,8 +43,6 @@ struct Memory {
     begun: BTreeMap<String, Begun>,
     /// A stack's state in which a change of it came to nothing, and how often.
     vain: Option<(String, u32)>,
-    /// Of the last look, in seconds since 1970.
-    now: i64,
 }
 
 /// So many times something is tried on a stack that does not change by it.
@@ -58,8 +56,8 @@ struct Begun {
     before: Option<Timestamp>,
     /// CloudFormation was seen at work on it since.
     seen: bool,
-    /// In seconds since 1970.
-    at: i64,
+    /// Of the first look since, in seconds since 1970.
+    at: Option<i64>,
 }
 
 impl Begun {
@@ -77,13 +75,15 @@ impl Begun {
 
 impl Memory {
     fn begin(&mut self, stack: String, before: Option<Timestamp>) {
-        self.begun.insert(stack, Begun { before, seen: false, at: self.now });
+        self.begun.insert(stack, Begun { before, seen: false, at: None });
     }
 
     /// Whether this look shows the stack as it was before what was begun on it.
-    fn stale(&self, stack: &StackState) -> bool {
-        let begun = self.begun.get(&stack.id).filter(|begun| !begun.seen && self.now < begun.at + STALE);
-        begun.is_some_and(|begun| begun.before == stack.updated && matches!(phase(Some(stack)), Phase::Steady { .. }))
+    fn stale(&mut self, stack: &StackState, now: i64) -> bool {
+        let Some(begun) = self.begun.get_mut(&stack.id) else { return false };
+        let late = now >= *begun.at.get_or_insert(now) + STALE;
+        let as_before = begun.before == stack.updated && matches!(phase(Some(stack)), Phase::Steady { .. });
+        !begun.seen && !late && as_before
     }
 
     /// A change came to nothing. Somebody else was faster, and then the next look finds another state; where it does not, and does not for so
@@ -131,13 +131,12 @@ impl<'a> Cluster<'a> {
     /// AWS's.
     pub async fn look(&mut self, goal: &Goal, now: i64) -> PortResult<Facts> {
         let name = &self.infra.name;
-        self.memory.now = now;
         let all = self.stacks.list().await?;
         let mut found = computes(name, &all);
         for one in &mut found {
             let Some(stack) = all.iter().find(|stack| stack.id == one.id) else { continue };
             one.undone = self.memory.undone(stack);
-            if self.memory.stale(stack) {
+            if self.memory.stale(stack, now) {
                 one.state = State::Busy;
             }
         }
@@ -284,8 +283,13 @@ impl<'a> Cluster<'a> {
 
     async fn change(&mut self, wanted: &Wanted) -> PortResult<Did> {
         let stack = self.memory.stacks.iter().find(|stack| stack.name == wanted.stack).cloned();
-        let at = state_of(stack.as_ref());
-        match prepare_at(self.stacks, wanted, Purpose::Apply, stack).await? {
+        let (at, there) = (state_of(stack.as_ref()), stack.is_some());
+        let prepared = match prepare_at(self.stacks, wanted, Purpose::Apply, stack).await {
+            // It went after it was seen: another one does the same, and was faster.
+            Err(PortError::NotFound(why)) if there => return Ok(self.memory.vain(at, &wanted.stack, why)),
+            prepared => prepared?,
+        };
+        match prepared {
             Prepared::Pending => Ok(Did::Soon),
             // Where parameters are to be others there is something to change.
             Prepared::Nothing if !wanted.parameters.is_empty() => {
@@ -305,12 +309,14 @@ impl<'a> Cluster<'a> {
                 };
                 let begun = stack::Begun { stack, since: None };
                 let told = execute(self.stacks, &begun, &ready.set.id).await;
-                if let Ok(()) | Err(PortError::Conflict(_)) = &told {
+                if let Ok(()) | Err(PortError::Conflict(_) | PortError::NotFound(_)) = &told {
                     self.memory.begin(begun.stack, before);
                 }
                 match told {
                     Ok(()) => Ok(Did::It),
-                    Err(PortError::Conflict(why)) => Ok(self.memory.vain(at, &wanted.stack, why)),
+                    Err(PortError::Conflict(why) | PortError::NotFound(why)) => {
+                        Ok(self.memory.vain(at, &wanted.stack, why))
+                    }
                     Err(error) => Err(error),
                 }
             }
@@ -458,12 +464,12 @@ mod tests {
     fn what_this_run_began_came_to_nothing_where_it_was_seen_to() {
         let at = |second| Timestamp::from_second(second).ok();
         let stack = |status: &str, updated| StackState { status: status.to_owned(), updated, ..StackState::default() };
-        let mut begun = Begun { before: at(1), seen: false, at: 0 };
+        let mut begun = Begun { before: at(1), seen: false, at: None };
         // Rolled back long ago, and not seen at work yet.
         assert!(!begun.undone(&stack("UPDATE_ROLLBACK_COMPLETE", at(1))));
         assert!(begun.undone(&stack("UPDATE_ROLLBACK_COMPLETE", at(2))));
         assert!(!begun.undone(&stack("UPDATE_COMPLETE", at(2))));
-        let mut begun = Begun { before: None, seen: false, at: 0 };
+        let mut begun = Begun { before: None, seen: false, at: None };
         assert!(!begun.undone(&stack("DELETE_FAILED", at(1))));
         assert!(!begun.undone(&stack("DELETE_IN_PROGRESS", at(1))));
         assert!(begun.undone(&stack("DELETE_FAILED", at(1))));

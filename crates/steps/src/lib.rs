@@ -11,6 +11,7 @@ mod error;
 mod hooks;
 mod images;
 mod lost;
+pub mod machine_image;
 mod placed;
 mod routing;
 pub mod scale;

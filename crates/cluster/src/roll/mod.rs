@@ -261,7 +261,10 @@ fn deploy(version: &Version, fresh: bool, facts: &Facts, patience: Patience) -> 
             Some(Next::Wait { on: Wait::Rival { version: rival.version.clone() } })
         }
         Standing::Replacing => {
-            match facts.replaced_by(version).into_iter().find(|one| matches!(one.state, State::Ready | State::Busy)) {
+            let others = facts.replaced_by(version).into_iter();
+            let others = others.filter(|one| matches!(one.state, State::Ready | State::Busy));
+            // First those that are about to do the same: they wait for it.
+            match others.min_by_key(|one| one.standing != Standing::Replacing) {
                 Some(one) => held(&one.state, &one.stack).or_else(|| stand(&one.version, Standing::Inactive)),
                 None => in_use(version, facts).or_else(|| stand(version, Standing::Active)),
             }

@@ -342,7 +342,7 @@ fn of_two_that_take_over_at_once_the_newer_one_does() {
     let on = Wait::Rival { version: version("3") };
     assert_eq!(decided(&deploy("2"), &world), Next::Wait { on: on.clone() });
     let inactive = |name: &str| Next::Stand { version: version(name), standing: Standing::Inactive, why: None };
-    assert_eq!(decided(&deploy("3"), &world), inactive("1"));
+    assert_eq!(decided(&deploy("3"), &world), inactive("2"));
     world.of(&version("1")).standing = Standing::Inactive;
     assert_eq!(decided(&deploy("2"), &world), Next::Wait { on });
     assert_eq!(decided(&deploy("3"), &world), inactive("2"));

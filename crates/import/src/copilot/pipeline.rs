@@ -10,8 +10,10 @@ pub(super) fn write(map: &Map<'_>, path: &str, whole: &mut Whole<'_>, out: &mut 
     let properties = source.map("properties");
     let provider = source.text("provider");
     let repository = properties.text("repository");
-    let github =
-        repository.as_deref().and_then(|url| Repository::of_origin(url).or_else(|_| Repository::parse(url)).ok());
+    let github = repository.as_deref().and_then(|url| {
+        let plain = || Repository::parse(url).or_else(|_| Repository::of_origin(&format!("https://{url}")));
+        Repository::of_origin(url).or_else(|_| plain()).ok()
+    });
     match github.filter(|_| provider.as_deref().is_none_or(|provider| provider.starts_with("GitHub"))) {
         Some(github) if !out.0.contains(&format!("github: {github}\n")) => {
             out.line(1, format!("{}:", crate::write::name(&github.name)));

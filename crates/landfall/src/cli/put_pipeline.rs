@@ -27,7 +27,7 @@ pub(crate) struct PutPipelineArgs {
     /// Role that instances get by the file's `instance_profile_arn`; may be repeated
     #[arg(long = "pass-role", value_name = "ARN", value_parser = role)]
     pub(crate) pass_roles: Vec<String>,
-    /// Where jobs get landfall: a .tar.gz, or the bare program [default: the one that the pipeline has, else this version's, for x86-64]
+    /// Where jobs get landfall: a .tar.gz, or the bare program [default: this version's, for x86-64; without --sha256 the one that the pipeline has]
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// SHA-256 of that file; jobs refuse any other. Needed with --url, and the first time

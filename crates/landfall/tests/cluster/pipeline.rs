@@ -9,6 +9,7 @@ use crate::common::{ends, git, text};
 
 const CONNECTION: &str = "arn:aws:codeconnections:us-west-2:123456789012:connection/0a1b2c3d";
 const SHA: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+const MIRROR: &str = "https://mirror.example.com/landfall.tar.gz";
 
 impl World {
     fn write(&self, name: &str, text: &str) {
@@ -43,7 +44,8 @@ fn a_pipeline_is_shown_asked_for_and_put() {
     let world = World::new();
     world.checkout("git@github.com:acme/clusters.git");
     let put = |more: &[&str], code: i32| {
-        world.run(&[&["put-pipeline", "--connection", CONNECTION, "--sha256", SHA], more].concat(), code)
+        let program = ["--url", MIRROR, "--sha256", SHA];
+        world.run(&[&["put-pipeline", "--connection", CONNECTION], &program[..], more].concat(), code)
     };
     let (_, stderr) = put(&[], 77);
     assert!(stderr.contains("stack web-cluster-codepipeline (new)") && stderr.contains("+ add"), "{stderr}");
@@ -62,7 +64,10 @@ fn a_pipeline_is_shown_asked_for_and_put() {
     let project = &there["projects"]["web-cluster-deploy"];
     let spec = project["buildspec"].as_str().unwrap();
     assert!(spec.contains("landfall cluster deploy --values infra.yml") && spec.contains("sha256sum -c"), "{spec}");
-    assert_eq!(project["variables"]["LANDFALL_SHA256"], SHA);
+    let program = |project: &Value| {
+        [&project["variables"]["LANDFALL_URL"], &project["variables"]["LANDFALL_SHA256"]].map(Value::clone)
+    };
+    assert_eq!(program(project), [MIRROR, SHA]);
     let (stdout, _) = put(&["--yes", "--output", "json"], 0);
     let told: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((&told["changed"], &told["changes"]), (&json!(false), &json!([])), "{told}");
@@ -82,7 +87,14 @@ fn a_pipeline_is_shown_asked_for_and_put() {
     assert!(spec("web-cluster-image-prod").contains("landfall cluster ami build --values infra.prod.yml"));
     assert!(spec("web-cluster-deploy-prod").contains("landfall cluster deploy --values infra.prod.yml"));
     assert!(spec("web-cluster-deploy-dev").contains("landfall cluster deploy --values infra.yml"));
-    assert_eq!(there["projects"]["web-cluster-deploy-dev"]["variables"]["LANDFALL_SHA256"], SHA);
+    assert_eq!(
+        program(&there["projects"]["web-cluster-deploy-dev"]),
+        [MIRROR, SHA],
+        "the file and its hash go together"
+    );
+    // Another file has another hash.
+    let other = ["--connection", CONNECTION, "--url", "https://other.example.com/landfall.tar.gz", "--yes"];
+    world.refused(&other, 64, &["jobs run no file whose SHA-256 is not known: --sha256"]);
     // It is no part of the cluster.
     world.run(&["status"], 66);
 }

@@ -165,7 +165,8 @@ async fn a_look_that_does_not_show_yet_what_was_begun_is_no_failure() {
         assert_eq!(did, Did::It);
         goal.did(&decided);
         for late in 0..late {
-            let facts = ours.look(&goal, now + i64::from(late)).await.unwrap();
+            // What was done took its time.
+            let facts = ours.look(&goal, now + 30 + 4 * i64::from(late)).await.unwrap();
             assert_eq!(facts.compute(&version).unwrap().standing, Standing::Failed, "as it was");
             let on = Wait::Stack { stack: "web-asg-1".to_owned() };
             assert_eq!(next(&goal, &facts, Patience::default()), Next::Wait { on });
@@ -174,5 +175,5 @@ async fn a_look_that_does_not_show_yet_what_was_begun_is_no_failure() {
             stacks.events(&stack.id, Back::Newest).await.unwrap();
         }
     }
-    assert_eq!(ours.look(&goal, 4_000_000_020).await.unwrap().compute(&version).unwrap().standing, Standing::Testing);
+    assert_eq!(ours.look(&goal, 4_000_000_050).await.unwrap().compute(&version).unwrap().standing, Standing::Testing);
 }

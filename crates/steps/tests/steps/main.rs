@@ -4,6 +4,7 @@
 mod cluster;
 mod handlers;
 mod lasting;
+mod machine_image;
 mod matrix;
 mod rollouts;
 mod sleeping;

@@ -23,11 +23,11 @@ fn missing(path: &Path) -> CliError {
         .hint("`landfall cluster init` writes a first one; --values or VALUES_FILE names another place")
 }
 
-/// The file that is meant: where there is no infra.yml, and nobody named another one, the manifest beside it that has a `cluster`.
+/// The file that is meant: where there is no infra.yml, and nobody named another one, the manifest beside it that has a `cluster`, or may.
 fn meant(path: &Path) -> PathBuf {
     let manifest = path.with_file_name("landfall.yml");
     let unnamed = path == Path::new(crate::cli::cluster::INFRA) && !path.exists();
-    match unnamed && landfall_manifest::read_file(&manifest).is_ok_and(|source| has_cluster(&source)) {
+    match unnamed && landfall_manifest::read_file(&manifest).is_ok_and(|source| has_cluster(&source) != Some(false)) {
         true => manifest,
         false => path.to_path_buf(),
     }
@@ -35,7 +35,8 @@ fn meant(path: &Path) -> PathBuf {
 
 /// What is wrong with the cluster of a manifest; nothing where it has none.
 pub(crate) fn of_manifest(source: &SourceFile) -> Vec<landfall_manifest::Diagnostic> {
-    if !has_cluster(source) {
+    // What is no YAML, whoever reads the rest says.
+    if has_cluster(source) != Some(true) {
         return Vec::new();
     }
     match landfall_cluster::load(source.clone(), env_vars::region().as_deref()) {

@@ -2,6 +2,7 @@
 
 use landfall_cluster::ami::{Order, RECIPE, SOURCE};
 use landfall_model::machine_image::ImageState;
+use landfall_steps::machine_image::found;
 use serde::Serialize;
 
 use super::Site;
@@ -41,7 +42,7 @@ struct ListedBuilder {
 
 pub(in crate::commands::cluster) async fn list(args: &AmiArgs, printer: &Printer) -> CliResult<ExitCode> {
     let site = Site::of(args, printer).await?;
-    let facts = site.look(None).await.map_err(port_error)?;
+    let facts = found(&*site.reach.images).await.map_err(port_error)?;
     let used = site.order.made(&facts.images).map(|one| one.id.clone());
     let image = |one: &ImageState| ListedImage {
         id: one.id.clone(),

@@ -6,10 +6,9 @@ mod list;
 use std::time::{Duration, Instant};
 
 use landfall_cluster::Image;
-use landfall_cluster::ami::{BUILDER, Facts, Failure, NAMED, Next, Order, Patience, SOURCE, Wait};
-use landfall_cluster::ami::{ending, next, recipe, user_data};
-use landfall_model::machine_image::{Launched, MachineLaunch};
-use landfall_ports::{PortError, PortResult};
+use landfall_cluster::ami::{Failure, LONGEST_SCRIPT, Next, Order, Patience, Wait, recipe, user_data};
+use landfall_ports::PortError;
+use landfall_steps::machine_image::{Launch, Machine, Making};
 use serde::Serialize;
 
 pub(super) use self::list::list;
@@ -32,8 +31,6 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(10);
 /// Lines of a script's output.
 const SHOWN: usize = 20;
-/// Launches of one order within a day, which EC2 remembers the tokens of.
-const ATTEMPTS: u32 = 50;
 
 /// What there is to build, and where.
 struct Site {
@@ -61,17 +58,6 @@ impl Site {
         let packer = open.beside(PACKER).exists();
         Ok(Self { open, reach, order, script, packer })
     }
-
-    async fn look(&self, launched: Option<&String>) -> PortResult<Facts> {
-        let images = &self.reach.images;
-        Ok(Facts {
-            images: images.own(SOURCE, NAMED).await?,
-            builders: images.machines(BUILDER.0, BUILDER.1).await?,
-            launched: launched.cloned(),
-            now: now(),
-            ..Facts::default()
-        })
-    }
 }
 
 /// The one that is named must be there.
@@ -86,7 +72,7 @@ fn script(args: &AmiArgs, open: &Open) -> CliResult<Option<String>> {
     let text = landfall_manifest::read_text(&path)
         .map_err(|error| CliError::io(format!("the script {} cannot be read", path.display()), &error))?;
     // Here, and not after minutes on an instance.
-    user_data(&text, 0).map_err(|why| {
+    user_data(&text, LONGEST_SCRIPT).map_err(|why| {
         CliError::new(ExitCode::InvalidManifest, format!("the script {}: {why}", path.display()))
             .hint("a script that fetches more of it, from S3 for instance, can be short")
     })?;
@@ -111,9 +97,8 @@ pub(super) async fn build(args: &AmiBuildArgs, printer: &Printer) -> CliResult<E
         printer.warn(format_args!("{PACKER} is not run; the script is, on an instance of {}", site.order.source));
     }
     let patience = Patience { script: args.limit, ..Patience::default() };
-    let progress = Progress::new(*printer);
-    let mut build =
-        Build { site: &site, args, patience, progress, launched: None, builder: None, asked: None, did: Vec::new() };
+    let making = Making::new(&*site.reach.images, &site.order, &site.open.infra.name, patience);
+    let mut build = Build { site: &site, making, args, progress: Progress::new(*printer), did: Vec::new() };
     let image = build.run().await;
     build.progress.finish();
     let (image, did) = (image?, build.did);
@@ -128,24 +113,10 @@ pub(super) async fn build(args: &AmiBuildArgs, printer: &Printer) -> CliResult<E
 
 struct Build<'a> {
     site: &'a Site,
+    making: Making<'a>,
     args: &'a AmiBuildArgs,
-    patience: Patience,
     progress: Progress,
-    launched: Option<String>,
-    /// The one that was seen last.
-    builder: Option<String>,
-    /// Since when a console that says nothing has been asked.
-    asked: Option<Instant>,
     did: Vec<Next>,
-}
-
-/// What could not be taken away, beside why it was to be. What may yet be is tried again.
-fn left(error: CliError, what: &str, went: PortResult<()>) -> Result<CliError, Stop> {
-    match went {
-        Err(passes) if passes.passes() => Err(passes.into()),
-        Err(left) => Ok(error.hint(format!("{what} is left: {left}"))),
-        Ok(()) => Ok(error),
-    }
 }
 
 impl Build<'_> {
@@ -185,63 +156,32 @@ impl Build<'_> {
         }
     }
 
-    /// What AWS does not let be done it will not the next time either: no builder waits for that.
     async fn abandoned(&self, error: PortError) -> CliError {
         let error = port_error(error);
-        let Some(builder) = &self.builder else { return error };
-        match self.site.reach.images.terminate(builder).await {
-            Ok(()) => error.hint(format!("builder {builder} is terminated; nothing is left of it")),
-            Err(left) => error.hint(format!("builder {builder} is left: {left}")),
+        match self.making.abandon().await {
+            None => error,
+            Some((builder, Ok(()))) => error.hint(format!("builder {builder} is terminated; nothing is left of it")),
+            Some((builder, Err(left))) => error.hint(format!("builder {builder} is left: {left}")),
         }
     }
 
     /// One look, and what follows from it.
     async fn step(&mut self) -> Result<Step, Stop> {
-        let Site { order, reach, open, .. } = self.site;
-        let mut facts = self.site.look(self.launched.as_ref()).await?;
-        self.builder = order.builder(&facts);
-        if let (Some(builder), Some(recipe)) = (order.stopped(&facts), &order.recipe) {
-            for latest in [true, false] {
-                if facts.ending.is_none() {
-                    facts.ending = ending(&reach.images.console(&builder, latest).await?, recipe);
-                }
-            }
-            let since = *self.asked.get_or_insert_with(Instant::now);
-            facts.silent = i64::try_from(since.elapsed().as_secs()).unwrap_or(i64::MAX);
-        }
-        let decided = next(order, &facts, self.patience);
+        let facts = self.making.look(now()).await?;
+        let decided = self.making.next(&facts);
         let said = match &decided {
             Next::Done { image } => return Ok(Step::Made(image.clone())),
             Next::Wait { on } => return Ok(Step::Waits(waiting(on))),
-            Next::Launch => {
-                let builder = self.launch().await?;
-                let said = format!("builder {builder} runs the script");
-                self.builder = Some(builder.clone());
-                self.launched = Some(builder);
-                said
-            }
-            Next::Create { builder } => {
-                let tags = order.tags(builder, &open.infra.name);
-                reach.images.create(builder, &order.name(builder), &tags).await?;
-                format!("the script ended well; {builder} becomes an image")
-            }
-            Next::Terminate { builder } => {
-                reach.images.terminate(builder).await?;
-                self.asked = None;
-                format!("builder {builder} goes")
-            }
-            Next::Failed { why, builder, image } => {
-                // What could not be made first: while the builder is there, this is seen again.
-                let mut error = self.failed(why);
-                if let Some(image) = image {
-                    error = left(error, image, reach.images.discard(image).await)?;
-                }
-                if let Some(builder) = builder {
-                    error = left(error, builder, reach.images.terminate(builder).await)?;
-                }
-                return Err(error.into());
-            }
+            Next::Launch => format!("builder {} runs the script", self.launch().await?),
+            Next::Create { builder } => format!("the script ended well; {builder} becomes an image"),
+            Next::Terminate { builder } => format!("builder {builder} goes"),
+            Next::Failed { why, .. } => why.to_string(),
         };
+        let left = self.making.act(&decided).await?;
+        if let Next::Failed { why, .. } = &decided {
+            let told = |error: CliError, (what, why): (String, PortError)| error.hint(format!("{what} is left: {why}"));
+            return Err(left.into_iter().fold(self.failed(why), told).into());
+        }
         // Done again, as EC2 shows it a moment later only, it is no news.
         if self.did.last() != Some(&decided) {
             self.progress.line(Mark::Done, &said, None);
@@ -250,47 +190,25 @@ impl Build<'_> {
         Ok(Step::Did)
     }
 
-    /// In the first subnet that has room.
-    async fn launch(&self) -> Result<String, Stop> {
+    async fn launch(&mut self) -> Result<String, Stop> {
         let Site { order, reach, open, script, .. } = self.site;
-        let Some(source) = reach.images.image(&order.source).await? else {
-            let message = format!("image {} is not there, or nobody may use it", order.source);
-            return Err(CliError::new(ExitCode::NotFound, message)
-                .hint("`image` in infra.yml names another one")
-                .into());
+        let machine = Machine {
+            instance_type: self.args.instance_type.clone(),
+            profile: self.args.instance_profile.clone(),
+            script: script.clone().unwrap_or_default(),
         };
-        let instance_type = self
-            .args
-            .instance_type
-            .clone()
-            .unwrap_or_else(|| if source.architecture == "arm64" { "t4g.small" } else { "t3.small" }.to_owned());
-        let script = script.as_deref().unwrap_or_default();
-        let user_data = user_data(script, self.patience.script)
-            .map_err(|why| CliError::new(ExitCode::InvalidManifest, format!("the script: {why}")))?;
-        let mut why = String::new();
-        for subnet in reach.places(&open.infra).await? {
-            let launch = MachineLaunch {
-                instance_type: instance_type.clone(),
-                subnet: subnet.clone(),
-                root_device: source.root_device.clone(),
-                user_data: user_data.clone(),
-                profile: self.args.instance_profile.clone(),
-                ..MachineLaunch::default()
-            };
-            for attempt in 0..ATTEMPTS {
-                let launch = order.launch(&open.infra.name, launch.clone(), self.patience.script, attempt);
-                match reach.images.launch(&launch).await? {
-                    Launched::It(builder) => return Ok(builder),
-                    Launched::Spent => why = format!("{ATTEMPTS} builders within a day"),
-                    Launched::NoRoom(said) => {
-                        why = format!("{subnet}: {said}");
-                        break;
-                    }
-                }
+        match self.making.launch(&machine, &reach.places(&open.infra).await?).await? {
+            Launch::It(builder) => Ok(builder),
+            Launch::NoSource => {
+                let message = format!("image {} is not there, or nobody may use it", order.source);
+                let error = CliError::new(ExitCode::NotFound, message);
+                Err(error.hint("`image` in infra.yml names another one").into())
+            }
+            Launch::NoRoom { instance_type, why } => {
+                let message = format!("no {instance_type} can be had to build on: {why}");
+                Err(CliError::new(ExitCode::Unavailable, message).hint("another type: --instance-type").into())
             }
         }
-        let message = format!("no {instance_type} can be had to build on: {why}");
-        Err(CliError::new(ExitCode::Unavailable, message).hint("another type: --instance-type").into())
     }
 
     fn failed(&self, why: &Failure) -> CliError {
