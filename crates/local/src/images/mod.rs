@@ -176,7 +176,24 @@ impl Job {
         })?;
         // The stream's id may be short. Not asked for by its tag: another installation may just have moved that to its own.
         let inspect = self.core.docker.inspect_image(&id).await;
-        Ok(normal_id(&inspect.map_or(id, |inspect| inspect.id)))
+        let image = normal_id(&inspect.map_or(id, |inspect| inspect.id));
+        self.forget_others(&image).await;
+        Ok(image)
+    }
+
+    /// The build of a server that was killed may have come to its end beside this one, which has its name now. The engine refuses where
+    /// one is in use.
+    async fn forget_others(&self, image: &str) {
+        let found = self.core.docker.list_images(&[format!("{}={}", labels::BUILD, self.hash)]).await;
+        let unnamed = |tags: &[String]| tags.iter().all(|tag| tag == "<none>:<none>");
+        for other in found.unwrap_or_default().iter().filter(|one| unnamed(&one.repo_tags)) {
+            let id = normal_id(&other.id);
+            if id != image
+                && let Err(error) = self.core.docker.remove_image(&id).await
+            {
+                tracing::debug!(%error, id, "an image of the same build stays");
+            }
+        }
     }
 }
 

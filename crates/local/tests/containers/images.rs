@@ -92,6 +92,30 @@ fn builds_the_exact_commit_and_runs_it() {
     });
 }
 
+/// As where a server was killed in the middle of a build that its engine brings to an end, and the next server builds it again.
+#[test]
+fn of_two_builds_of_one_commit_one_image_is_left() {
+    with_world(|world| async move {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q", "-b", "main", "."]);
+        let slow = commit(dir.path(), &format!("FROM {IMAGE}\nRUN sleep 1; cat /proc/sys/kernel/random/uuid > /id\n"));
+        let build = request(&world, dir.path(), &slow);
+        let images = world.platform.ports().images;
+        for key in ["first", "second"] {
+            images.start_build(key, &build).await.unwrap();
+        }
+        let mut built = Vec::new();
+        for key in ["first", "second"] {
+            let BuildState::Done { image, .. } = finish(&*images, key).await else { panic!("not built") };
+            built.push(image);
+        }
+        let left = images.list_owned(Some(&world.environment)).await.unwrap().items;
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(built.contains(&left[0].id), "{left:?}");
+        world
+    });
+}
+
 #[test]
 fn a_failed_build_tells_why() {
     with_world(|world| async move {
