@@ -5,6 +5,7 @@ mod cost;
 mod iam;
 mod infra;
 mod init;
+mod pauses;
 mod pipeline;
 mod reach;
 mod roll;

@@ -1,7 +1,7 @@
 //! `cluster deploy|activate|deactivate|destroy`: looked at and acted on until it is done. Nothing is kept here: called again after any death,
 //! it goes on from where the cluster is.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use landfall_cluster::roll::{Facts, Failure, Goal, Next, Patience, Wait, next};
 use landfall_cluster::{Around, Part, Standing, Version, stack_name};
@@ -13,6 +13,7 @@ use landfall_steps::scale::unlaunched;
 use serde::Serialize;
 
 use super::infra::Open;
+use super::pauses::{FIRST, Paused, Pauses};
 use super::reach::Reach;
 use crate::cli::cluster::{ClusterDeployArgs, ClusterDestroyArgs, ClusterVersionArgs};
 use crate::commands::manifest::plural;
@@ -24,7 +25,6 @@ use crate::printer::Printer;
 use crate::progress::{Mark, Progress};
 
 pub(super) const OTHER: &str = "an infra.yml that has changed is another version: --version, or VERSION";
-const FIRST: Duration = Duration::from_millis(50);
 /// A change set takes seconds: so many times it is asked for, twice as long after each, before all is looked at again.
 const SOON: u32 = 6;
 const LONGEST: Duration = Duration::from_secs(4);
@@ -148,16 +148,13 @@ impl<'a> Roll<'a> {
     }
 
     async fn to(&mut self, mut goal: Goal, timeout: u64) -> CliResult<ExitCode> {
-        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-        let _ = futures_util::poll!(interrupted.as_mut());
-        let deadline = Instant::now() + Duration::from_secs(timeout);
-        let mut pause = FIRST;
+        let mut pauses = Pauses::within(timeout, LONGEST).await;
         let code = loop {
             let what = match self.cluster.look(&goal, now()).await {
                 Ok(facts) => match self.goes_on(&mut goal, &facts).await? {
                     Step::Ends(code) => break code,
                     Step::Did => {
-                        pause = FIRST;
+                        pauses.soon();
                         "it is not done".to_owned()
                     }
                     Step::Waits(on) => {
@@ -168,24 +165,25 @@ impl<'a> Roll<'a> {
                 // Whoever waits for an hour has to expect that AWS is away for a moment.
                 Err(error) if error.passes() => {
                     self.progress.running(&error.to_string());
-                    pause = LONGEST;
+                    pauses.long();
                     error.to_string()
                 }
                 Err(error) => return Err(port_error(error)),
             };
-            if Instant::now() > deadline {
-                self.progress.finish();
-                let message = format!("cluster {} is not done after {timeout} s: {what}", self.name);
-                return Err(CliError::new(ExitCode::TimedOut, message).hint(format!("`{}` goes on", self.again)));
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST),
-                _ = &mut interrupted => {
-                    self.progress.finish();
-                    let message = format!("interrupted; cluster {} stays as it is now", self.name);
-                    return Err(CliError::new(ExitCode::Interrupted, message).hint(format!("`{}` goes on", self.again)));
+            let name = self.name;
+            let error = match pauses.pass().await {
+                Paused::Over => continue,
+                Paused::Late => {
+                    let message = format!("cluster {name} is not done after {timeout} s: {what}");
+                    CliError::new(ExitCode::TimedOut, message)
                 }
-            }
+                Paused::Interrupted => {
+                    let message = format!("interrupted; cluster {name} stays as it is now");
+                    CliError::new(ExitCode::Interrupted, message)
+                }
+            };
+            self.progress.finish();
+            return Err(error.hint(format!("`{}` goes on", self.again)));
         };
         self.progress.finish();
         self.end(code, &goal)?;

@@ -3,7 +3,7 @@
 
 mod list;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use landfall_cluster::Image;
 use landfall_cluster::ami::{Failure, LONGEST_SCRIPT, Next, Order, Patience, Wait, recipe, user_data};
@@ -14,6 +14,7 @@ use serde::Serialize;
 pub(super) use self::list::list;
 
 use super::infra::Open;
+use super::pauses::{Paused, Pauses};
 use super::reach::Reach;
 use super::roll::now;
 use crate::cli::cluster::{AmiArgs, AmiBuildArgs};
@@ -27,7 +28,6 @@ use crate::progress::{Mark, Progress};
 pub(super) const SCRIPT: &str = "ecs_userdata.sh";
 /// Of ecs-cluster-deployer too, and Packer's to read.
 const PACKER: &str = "packer.json";
-const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(10);
 /// Lines of a script's output.
 const SHOWN: usize = 20;
@@ -122,17 +122,13 @@ struct Build<'a> {
 impl Build<'_> {
     /// Until there is an image: its id.
     async fn run(&mut self) -> CliResult<String> {
-        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-        let _ = futures_util::poll!(interrupted.as_mut());
         let timeout = self.args.patience.timeout;
-        let deadline = Instant::now() + Duration::from_secs(timeout);
-        let again = "`landfall cluster ami build` goes on; a builder stops by itself when its script ends";
-        let mut pause = FIRST;
+        let mut pauses = Pauses::within(timeout, LONGEST).await;
         loop {
             let said = match self.step().await {
                 Ok(Step::Made(image)) => return Ok(image),
                 Ok(Step::Did) => {
-                    pause = FIRST;
+                    pauses.soon();
                     "it is not done".to_owned()
                 }
                 Ok(Step::Waits(on)) => on,
@@ -142,17 +138,16 @@ impl Build<'_> {
                 Err(Stop::Cli(error)) => return Err(error),
             };
             self.progress.running(&said);
-            if Instant::now() > deadline {
-                let message = format!("no image after {timeout} s: {said}");
-                return Err(CliError::new(ExitCode::TimedOut, message).hint(again));
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST),
-                _ = &mut interrupted => {
-                    let message = format!("interrupted; what is there stays: {said}");
-                    return Err(CliError::new(ExitCode::Interrupted, message).hint(again));
+            let error = match pauses.pass().await {
+                Paused::Over => continue,
+                Paused::Late => CliError::new(ExitCode::TimedOut, format!("no image after {timeout} s: {said}")),
+                Paused::Interrupted => {
+                    CliError::new(ExitCode::Interrupted, format!("interrupted; what is there stays: {said}"))
                 }
-            }
+            };
+            return Err(
+                error.hint("`landfall cluster ami build` goes on; a builder stops by itself when its script ends")
+            );
         }
     }
 
