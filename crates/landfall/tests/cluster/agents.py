@@ -2,6 +2,7 @@
 
 - Stacks that are made by change sets have outputs, exports and imports; an executed change set is gone.
 - A group that is changed keeps the instances that fit: moto makes another group.
+- Spot Fleets of launch templates can be in a template, keep to their target by weights of 1, and their requests have a status.
 - Instances of a group of mixed types are of its first type: moto's are of none.
 - ECS's agent: each instance that runs is registered with the cluster, and with the attributes, that its user data says; one that is
   terminated is registered no more. moto starts no agents.
@@ -26,6 +27,7 @@ from moto.codebuild.models import codebuild_backends
 from moto.codepipeline.models import codepipeline_backends
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend, Zone
+from moto.ec2.models.spot_requests import SpotFleetRequest, SpotInstanceRequest, SpotRequestBackend
 from moto.ecs.models import EC2ContainerServiceBackend, ecs_backends
 from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.iam.access_control import IAMRequestBase
@@ -74,6 +76,50 @@ def resized(cls, original_resource, new_resource_name, cloudformation_json, acco
 
 FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(resized)
 
+def requested(cls, resource_name, cloudformation_json, account_id, region_name, **_):
+    asked = cloudformation_json["Properties"]["SpotFleetRequestConfigData"]
+    return ec2_backends[account_id][region_name].request_spot_fleet(
+        None, asked["TargetCapacity"], asked["IamFleetRole"], asked["AllocationStrategy"], [], asked["LaunchTemplateConfigs"]
+    )
+
+
+def retargeted(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+    asked = cloudformation_json["Properties"]["SpotFleetRequestConfigData"]
+    original_resource.target_capacity = int(asked["TargetCapacity"])
+    return original_resource
+
+
+def cancelled(cls, resource_name, _, account_id, region_name):
+    ec2 = ec2_backends[account_id][region_name]
+    request = ec2.spot_fleet_requests.pop(resource_name)
+    ec2.terminate_instances([one.instance.id for one in request.spot_requests])
+
+
+SpotFleetRequest.create_from_cloudformation_json = classmethod(requested)
+SpotFleetRequest.update_from_cloudformation_json = classmethod(retargeted)
+SpotFleetRequest.delete_from_cloudformation_json = classmethod(cancelled)
+asked_for = SpotFleetRequest.create_spot_requests
+SpotFleetRequest.create_spot_requests = lambda self, weight: asked_for(self, weight) if weight > 0 else None
+told_of = SpotInstanceRequest.get_filter_value
+status = lambda self, name, method=None: self.status["Code"] if name == "status-code" else told_of(self, name, method)
+SpotInstanceRequest.get_filter_value = status
+
+
+def retarget(self, spot_fleet_request_id, target_capacity, _):
+    # Whoever maintains it launches: two would launch twice.
+    self.spot_fleet_requests[spot_fleet_request_id].target_capacity = target_capacity
+
+
+SpotRequestBackend.modify_spot_fleet_request = retarget
+
+
+def maintained(request):
+    """Instances that are gone count no longer, and others come for them."""
+    request.spot_requests = [one for one in request.spot_requests if one.instance.state == "running"]
+    request.fulfilled_capacity = float(len(request.spot_requests))
+    request.create_spot_requests(request.target_capacity - request.fulfilled_capacity)
+
+
 typed = FakeAutoScalingGroup.instance_type.fget
 
 
@@ -120,6 +166,8 @@ EC2ContainerServiceBackend.run_task = place
 def agents(account="123456789012", region="us-west-2"):
     while True:
         ecs, ec2 = ecs_backends[account][region], ec2_backends[account][region]
+        for request in list(ec2.spot_fleet_requests.values()):
+            maintained(request)
         instances = [one for reservation in list(ec2.reservations.values()) for one in reservation.instances]
         known = {one.ec2_instance_id for every in ecs.container_instances.values() for one in every.values()}
         for one in instances:

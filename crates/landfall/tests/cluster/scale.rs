@@ -61,8 +61,25 @@ impl World {
 
 #[test]
 fn a_fleet_grows_for_what_waits_and_goes_to_nothing() {
+    grows_and_goes(INFRA);
+}
+
+/// A request keeps to its target: whoever ends an instance lowers that first. And it rolls: its instances are ended, and then it is.
+#[test]
+fn a_spot_fleet_grows_for_what_waits_and_goes_to_nothing() {
+    let world =
+        grows_and_goes(&INFRA.replacen("ec2_instances:\n", "ec2_instances:\n  compatibility: spot_fleets\n", 1));
+    world.service(5);
+    assert_eq!(world.settled(), ["resize"]);
+    let rolled = world.deploy("two", 0);
+    assert_eq!(rolled["outcome"], "ok", "{rolled}");
+    assert_eq!(world.versions(), [is("two", "active", 2)]);
+}
+
+#[track_caller]
+fn grows_and_goes(infra: &str) -> World {
     let world = World::new();
-    world.infra(INFRA);
+    world.infra(infra);
     world.run(&["scale"], 66);
     assert_eq!(world.deploy("one", 0)["outcome"], "ok");
     // One proved the version; nothing is wanted of it.
@@ -98,4 +115,5 @@ fn a_fleet_grows_for_what_waits_and_goes_to_nothing() {
     });
     signal(child.id(), "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
+    world
 }
