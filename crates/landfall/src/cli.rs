@@ -87,6 +87,7 @@ pub(crate) enum LogFormat {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Show the main job on this machine: a branch comes up behind a URL, changes, and goes away again
     #[command(
@@ -135,7 +136,7 @@ pub(crate) enum Command {
     Iam(IamArgs),
     /// Build the manifest's images, side by side, those that have changed
     #[command(
-        after_help = "Examples:\n  landfall build\n  landfall build web --platform linux/amd64,linux/arm64\n  landfall build worker/app --secret id=npm,src=.npmrc --output json\n\nThrough docker buildx, docker, Podman or Buildah, whichever is there. `landfall push` sends what was built.\ndocs/images.md tells the rest."
+        after_help = "Examples:\n  landfall build\n  landfall build web --platform linux/amd64,linux/arm64\n  landfall build worker/app --secret id=npm,src=.npmrc --output json\n  landfall build --push --tag latest\n\nThrough docker buildx, docker, Podman or Buildah, whichever is there. `landfall push` sends what was built;\nwith `--push` it is sent at once, and stdout has what a push prints.\ndocs/images.md tells the rest."
     )]
     Build(images::BuildArgs),
     /// Send an image to a registry: only what is missing there, and its tags last
@@ -334,6 +335,7 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum PreviewCommand {
     /// Bring up a branch's preview, or update it
     #[command(
@@ -461,6 +463,7 @@ pub(crate) struct InitArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ExecutionsCommand {
     /// List executions, newest first
     #[command(

@@ -13,6 +13,8 @@ use crate::printer::Printer;
 const SILENCE: Duration = Duration::from_secs(30);
 /// The rate is that of the last seconds.
 const WINDOW: Duration = Duration::from_secs(5);
+/// What is smaller has gone before a bar is seen.
+const SMALL: u64 = 100_000;
 
 pub(crate) struct Meter {
     printer: Printer,
@@ -75,8 +77,12 @@ impl Watcher for Meter {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Planned { bytes, .. } => {
-                state.total = bytes;
-                if self.printer.interactive() {
+                // One client sends several images, one after the other.
+                if let Some(bar) = state.bar.take() {
+                    bar.finish_and_clear();
+                }
+                *state = State { total: bytes, tagging: state.tagging, ..State::new(Instant::now()) };
+                if bytes >= SMALL && self.printer.interactive() {
                     let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
                     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {msg}") {
                         bar.set_style(style);
@@ -112,7 +118,8 @@ impl Watcher for Meter {
                 let text = format!("! {what}: {why}; again in {}", crate::progress::duration(wait));
                 state.note(self.printer, &text);
             }
-            Event::Tagging(_) => state.tagging = true,
+            // Without a tag the image gets its digest.
+            Event::Tagging(name) => state.tagging |= !name.contains(':'),
             Event::Uploaded(_) | Event::Tagged(_) => {}
         }
     }
@@ -137,6 +144,25 @@ mod tests {
     fn sizes_read_well() {
         let of = [0, 999, 1_000, 12_345, 999_949, 999_950, 125_300_000, 3_000_000_000].map(size);
         assert_eq!(of, ["0 B", "999 B", "1.0 KB", "12.3 KB", "999.9 KB", "1.0 MB", "125.3 MB", "3.0 GB"]);
+    }
+
+    /// As a push of two images through one client tells them.
+    #[test]
+    fn what_is_sent_is_counted_for_each_image() {
+        use crate::printer::{Color, OutputFormat};
+
+        let meter = Meter::new(Printer::new(OutputFormat::default(), Color::default(), true));
+        let seen = |meter: &Meter| {
+            let state = meter.state.lock().unwrap_or_else(PoisonError::into_inner);
+            (state.total, state.sent, state.recent.len(), state.tagging)
+        };
+        meter.event(Event::Planned { blobs: 1, bytes: 500 });
+        meter.event(Event::Sent(500));
+        meter.event(Event::Tagging("sha256:0f"));
+        assert_eq!(seen(&meter), (500, 500, 1, false), "a digest is no tag");
+        meter.event(Event::Tagging("v1"));
+        meter.event(Event::Planned { blobs: 1, bytes: 70 });
+        assert_eq!(seen(&meter), (70, 0, 0, true));
     }
 
     #[test]

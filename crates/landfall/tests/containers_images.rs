@@ -117,11 +117,45 @@ fn the_manifests_images_are_built_once_and_pushed_where_they_are_awaited() {
     }
     ends(&run(&["build", "web", "--builder", builder()]), 0, &["✓ Build web/app"]);
 
+    // In one command; what cannot be pushed is told before anything is built.
+    ends(&run(&["build", "--tag", "x"]), 64, &["needs --push"]);
+    std::fs::write(work.join("web/page"), "two\n").unwrap();
+    let both = ["build", "web", "--push", "--builder", builder(), "--tag"];
+    let illegal = ends(&run(&[&both[..], &["feature/x"]].concat()), 64, &["web/app: \"feature/x\" is no tag"]);
+    assert_eq!(illegal, "");
+    ends(&run(&["push"]), 73, &["has changed since it was"]);
+    let pushed = ends(&run(&[&both[..], &["two"]].concat()), 0, &["✓ Build web/app", "✓ Push web/app"]);
+    let two = world.tag(&web, "two").expect("under the tag that was told");
+    assert!(pushed.trim().ends_with(&two) && pushed.lines().count() == 1 && two != digest, "{pushed}");
+    let same = ends(&run(&[&both[..], &["again"]].concat()), 0, &["web/app  unchanged", "✓ Push web/app"]);
+    assert_eq!((same, world.tag(&web, "again")), (pushed, Some(two)));
+
+    // Files that change while their image is built: nobody knows which of them it has.
+    std::fs::write(work.join("web/page"), "three\n").unwrap();
+    let wrapped = world.path("bin").join(builder());
+    std::fs::create_dir_all(wrapped.parent().unwrap()).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let script =
+        format!("#!/bin/sh\ndate >> '{}'\nPATH='{path}' exec {} \"$@\"\n", work.join("web/page").display(), builder());
+    std::fs::write(&wrapped, script).unwrap();
+    std::fs::set_permissions(&wrapped, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let moving = format!("{}:{path}", wrapped.parent().unwrap().display());
+    let output = world.landfall(&[&both[..], &["three"]].concat()).env("PATH", moving).output().unwrap();
+    ends(&output, 73, &["web/app has changed while it was built"]);
+    assert_eq!(world.tag(&web, "three"), None);
+
     // A base that changes changes what is based on it.
     std::fs::write(work.join("base/greeting"), "good day\n").unwrap();
     ends(&run(&["push"]), 73, &["has changed since it was"]);
-    let third = ends(&run(&["build", "--builder", builder()]), 0, &["✓ Build base/app", "✓ Build web/app"]);
-    assert!(!third.contains(&digest), "{third}");
+    let all = ["build", "--push", "--builder", builder(), "--output", "json", "--tag", "third"];
+    let third = ends(&run(&all), 0, &["✓ Build base/app", "✓ Build web/app", "✓ Push base/app", "✓ Push web/app"]);
+    let third: Value = serde_json::from_str(&third).unwrap();
+    assert_eq!(third.as_array().map(Vec::len), Some(2), "{third}");
+    for one in third.as_array().unwrap() {
+        let repository = format!("shop/{project}-{}", one["name"].as_str().unwrap().trim_end_matches("/app"));
+        let tag = world.tag(&repository, "third").expect("under the tag that was told");
+        assert!(one["image"].as_str().unwrap().ends_with(&tag) && tag != digest, "{one}");
+    }
 
     std::fs::write(work.join("web/Dockerfile"), "FROM scratch\nCOPY nothing /here\n").unwrap();
     ends(&run(&["build", "--builder", builder()]), 1, &["LF-IMAGE-BUILD-FAILED", "web/app", "build.log", "nothing"]);

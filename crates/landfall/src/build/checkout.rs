@@ -5,7 +5,17 @@ use std::path::Path;
 use crate::build::Words;
 use crate::env_vars;
 
+/// Nobody has to be asked where git has nothing: a process takes longer than a build that finds all there.
+fn is_checkout(root: &Path) -> bool {
+    let named = std::env::var_os("GIT_DIR").is_some();
+    let above = || root.canonicalize().is_ok_and(|root| root.ancestors().any(|one| one.join(".git").exists()));
+    named || above()
+}
+
 fn git(root: &Path, words: &[&str]) -> Option<String> {
+    if !is_checkout(root) {
+        return None;
+    }
     let mut git = std::process::Command::new("git");
     // Whoever only looks writes nothing: a refreshed index would be a changed context, where that has `.git`.
     git.args(words).current_dir(root).env("GIT_OPTIONAL_LOCKS", "0").stdin(std::process::Stdio::null());
@@ -32,11 +42,15 @@ pub(crate) fn head(root: &Path) -> Head {
 }
 
 pub(crate) fn words(project: &str, root: &Path) -> Words {
-    let Head { commit, branch, tag } = head(root);
+    words_of(project, &head(root))
+}
+
+pub(crate) fn words_of(project: &str, head: &Head) -> Words {
+    let Head { commit, branch, tag } = head;
     let safe = |name: &String| landfall_model::names::tag_safe(name);
     Words {
         project: project.to_owned(),
-        commit,
+        commit: commit.clone(),
         branch: branch.as_ref().and_then(safe),
         tag: tag.as_ref().and_then(safe),
     }
@@ -45,11 +59,13 @@ pub(crate) fn words(project: &str, root: &Path) -> Words {
 /// What is checked out, where that is other content than the commit's: CI may tell one commit and check out another, as the merge of
 /// a pull request.
 pub(super) fn other_commit(root: &Path, commit: &str) -> Option<String> {
+    // What is no commit of git's promises nothing.
+    if commit.len() < 7 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
     let head = git(root, &["rev-parse", "HEAD"])?;
     let tree = |commit: &str| git(root, &["rev-parse", "--verify", "--quiet", &format!("{commit}^{{tree}}")]);
-    // What is no commit of git's promises nothing.
-    let of_git = commit.len() >= 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (of_git && head != commit && tree(commit).is_none_or(|told| Some(told) != tree(&head))).then_some(head)
+    (head != commit && tree(commit).is_none_or(|told| Some(told) != tree(&head))).then_some(head)
 }
 
 /// Files that git knows differ from their commit.
@@ -102,7 +118,9 @@ mod tests {
             run(&["commit", "--allow-empty", "-m", "x"]).unwrap();
             git(dir.path(), &["rev-parse", "HEAD"]).unwrap()
         };
-        run(&["init"]);
+        assert_eq!(head(dir.path()).branch, None, "no checkout");
+        let init = std::process::Command::new("git").arg("init").current_dir(dir.path()).output().unwrap();
+        assert!(init.status.success());
         let (first, second) = (commit("1"), commit("2"));
         let third = commit("2");
         let revision = |told: &str| labels(dir.path(), Some(told))[0].1.clone();

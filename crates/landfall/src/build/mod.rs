@@ -22,7 +22,7 @@ use landfall_registry::{Client, Reference, Repository};
 use serde::Serialize;
 
 pub(crate) use argv::Builder;
-pub(crate) use checkout::{head, is_changed, origin, prefix, words};
+pub(crate) use checkout::{head, is_changed, origin, prefix, words, words_of};
 pub(crate) use items::{Item, Words, inputs_tag};
 pub(crate) use kept::Record;
 
@@ -44,6 +44,8 @@ pub(crate) struct Images {
     pub(crate) items: Vec<Item>,
     /// As `items`.
     pub(crate) inputs: Vec<String>,
+    /// As `items`: digests of the files that builds see.
+    contexts: Vec<String>,
     platforms: Vec<Vec<String>>,
     order: Vec<usize>,
     needs: Vec<Vec<usize>>,
@@ -76,6 +78,12 @@ pub(crate) struct Built {
     pub(crate) built: bool,
 }
 
+/// As `items`.
+async fn contexts(items: &[Item], root: &Path, state: &Path, directory: &Path) -> CliResult<Vec<String>> {
+    let each = items.iter().map(|item| context(root, state, item, directory.join(item.key())));
+    stream::iter(each).buffered(AT_ONCE).try_collect().await
+}
+
 impl Images {
     /// Reads build contexts; `state`: where layouts are kept. Without `platforms` those that each was built for.
     pub(crate) async fn look(app: &App, config: &Path, state: &Path, platforms: Option<&[String]>) -> CliResult<Self> {
@@ -98,12 +106,7 @@ impl Images {
                 let message = format!("these images are based on each other: {}", names.join(", "));
                 CliError::new(ExitCode::InvalidManifest, message)
             })?;
-        let contexts: Vec<CliResult<String>> =
-            stream::iter(items.iter().map(|item| context(&root, state, item, directory.join(item.key()))))
-                .buffered(AT_ONCE)
-                .collect()
-                .await;
-        let contexts = contexts.into_iter().collect::<CliResult<Vec<String>>>()?;
+        let contexts = contexts(&items, &root, state, &directory).await?;
         let before = |item: &Item| read(&directory.join(item.key())).map_or_else(Vec::new, |record| record.platforms);
         let platforms: Vec<Vec<String>> =
             items.iter().map(|item| platforms.map_or_else(|| before(item), <[String]>::to_vec)).collect();
@@ -116,6 +119,7 @@ impl Images {
         Ok(Self {
             items,
             inputs,
+            contexts,
             platforms,
             order,
             needs,
@@ -131,6 +135,16 @@ impl Images {
     /// What is checked out, where it is not what the commit holds.
     pub(crate) fn other_commit(&self) -> Option<String> {
         other_commit(&self.root, self.words.commit.as_deref()?)
+    }
+
+    /// Whether the files are as they were when they were looked at: else nobody knows which of them a build has taken.
+    pub(crate) async fn unchanged(&self) -> CliResult<()> {
+        let now = contexts(&self.items, &self.root, &self.state, &self.directory).await?;
+        let moved = self.items.iter().zip(self.contexts.iter().zip(&now)).find(|(_, (then, now))| then != now);
+        moved.map_or(Ok(()), |(item, _)| {
+            Err(CliError::new(ExitCode::Conflict, format!("{} has changed while it was built", item.name))
+                .hint("landfall build --push again"))
+        })
     }
 
     /// Those that are meant by `SERVICE` and `SERVICE/CONTAINER`.

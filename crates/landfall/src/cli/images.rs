@@ -10,9 +10,16 @@ pub(crate) struct PushArgs {
     pub(crate) target: Option<String>,
     /// The image: an OCI layout's directory, an archive that docker or podman saved, or the name of an image that the container
     /// engine has. `:NAME` behind a path chooses one of several
-    #[arg(long, value_name = "LAYOUT|ARCHIVE|IMAGE")]
+    #[arg(long, value_name = "LAYOUT|ARCHIVE|IMAGE", conflicts_with = "no_release")]
     pub(crate) from: Option<String>,
-    /// A tag for it; may be given several times. With --from and without any, the image is known by its digest only
+    #[command(flatten)]
+    pub(crate) how: PushOptions,
+}
+
+// How images are pushed, by `push` and by `build --push`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct PushOptions {
+    /// A tag for it; may be given several times. With `push --from` and without any, the image is known by its digest only
     #[arg(long = "tag", short, value_name = "TAG")]
     pub(crate) tags: Vec<String>,
     /// Never move a tag that has another image
@@ -24,8 +31,8 @@ pub(crate) struct PushArgs {
     /// Another repository of the same registry whose layers may be taken over; may be given several times
     #[arg(long = "mount-from", value_name = "REPOSITORY")]
     pub(crate) mounts: Vec<String>,
-    /// Record no release of the commit (docs/releases.md); without --from
-    #[arg(long, conflicts_with = "from")]
+    /// Record no release of the commit (docs/releases.md)
+    #[arg(long)]
     pub(crate) no_release: bool,
 }
 
@@ -51,6 +58,11 @@ pub(crate) struct BuildArgs {
     /// Build also what has not changed, and without the builder's cache
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// Push them as well, as `landfall push` does: contexts and registries are looked at once
+    #[arg(long)]
+    pub(crate) push: bool,
+    #[command(flatten, next_help_heading = "With --push")]
+    pub(crate) how: PushOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,6 +73,7 @@ pub(crate) enum BuilderName {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ImagesCommand {
     /// The tags of a repository, and the images that they name
     #[command(

@@ -1,4 +1,4 @@
-//! `landfall build`: the manifest's images, as far as they have changed. Names and digests on stdout.
+//! `landfall build`: the manifest's images, as far as they have changed, and pushed where that is asked for. Names and digests on stdout.
 
 use std::sync::Arc;
 
@@ -7,14 +7,19 @@ use landfall_registry::{Reference, Repository};
 
 use crate::build::{Builder, Built, Images, Wishes};
 use crate::cli::Global;
-use crate::cli::images::{BuildArgs, BuilderName};
-use crate::commands::{manifest, port_error, push};
+use crate::cli::images::{BuildArgs, BuilderName, PushOptions};
+use crate::commands::publish::Desk;
+use crate::commands::{manifest, port_error, publish, push};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::paths;
 use crate::printer::Printer;
 
 pub(crate) async fn run(args: &BuildArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
+    if !args.push && args.how != PushOptions::default() {
+        return Err(CliError::new(ExitCode::Usage, "what is told of a push needs --push beside it")
+            .hint("landfall build --push, or landfall push afterwards"));
+    }
     let app = manifest::load(&global.config, printer)?;
     let state = paths::State::of(global.state.clone())?;
     let mut platforms = args.platforms.clone();
@@ -34,11 +39,34 @@ pub(crate) async fn run(args: &BuildArgs, global: &Global, printer: &Printer) ->
         cache_from: repositories(&args.cache_from)?,
         cache_to: repositories(&args.cache_to)?,
     };
-    let client = push::client_of(&app, Arc::new(Quiet));
-    let built = tokio::select! {
-        built = images.build(&chosen, &wishes, &client, printer) => built?,
-        _ = tokio::signal::ctrl_c() => return Ok(ExitCode::Interrupted),
+    // What cannot be pushed is told before it is built.
+    let plans = if args.push { publish::plans(&images, &chosen, &args.how, printer)? } else { Vec::new() };
+    let desk = Desk::new(&app, &global.config, &args.how, printer);
+    // A build needs no registry: of one that does not answer less is said.
+    let client = if args.push { desk.client.clone() } else { push::client_of(&app, Arc::new(Quiet)) };
+    let work = async {
+        let built = images.build(&chosen, &wishes, &client, printer).await?;
+        if !args.push {
+            return Ok((built, Vec::new()));
+        }
+        if built.iter().any(|one| one.built) {
+            images.unchanged().await?;
+            publish::of_its_commit(&images)?;
+        }
+        let pushed = desk.publish(&images, plans).await?;
+        CliResult::Ok((built, pushed))
     };
+    let (built, pushed) = tokio::select! {
+        done = work => done?,
+        _ = tokio::signal::ctrl_c() => {
+            desk.interrupted();
+            return Ok(ExitCode::Interrupted);
+        }
+    };
+    if args.push {
+        publish::said(&pushed, printer)?;
+        return Ok(ExitCode::Ok);
+    }
     printer.emit(&built, |built| {
         let line = |built: &Built| format!("{} {}", built.image, built.digest);
         built.iter().map(line).collect::<Vec<_>>().join("\n")

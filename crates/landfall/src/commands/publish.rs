@@ -1,19 +1,21 @@
-//! `landfall push` without a target: what `landfall build` made goes where the manifest awaits it.
+//! `landfall push` without a target, and `landfall build --push`: what was built goes where the manifest awaits it.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use landfall_model::app::App;
 use landfall_ports::PortError;
 use landfall_registry::source::Layout;
-use landfall_registry::{Push, Pushed, Reference};
+use landfall_registry::{Client, Push, Pushed, Reference};
 use serde::Serialize;
 
 use crate::build::{Images, inputs_tag};
 use crate::cli::Global;
-use crate::cli::images::PushArgs;
-use crate::commands::push::{client_of, legal, refused, summary};
+use crate::cli::images::{PushArgs, PushOptions};
+use crate::commands::push::{client_of, interrupted, legal, refused, summary};
 use crate::commands::{manifest, port_error, release};
 use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
@@ -23,10 +25,10 @@ use crate::printer::Printer;
 use crate::progress::{Mark, Progress};
 
 #[derive(Serialize)]
-struct Answer {
+pub(crate) struct Answer {
     /// Of the manifest: `web/app`.
-    name: String,
-    image: String,
+    pub(crate) name: String,
+    pub(crate) image: String,
     tags: Vec<String>,
     #[serde(flatten)]
     pushed: Pushed,
@@ -36,12 +38,48 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
     let app = manifest::load(&global.config, printer)?;
     let state = paths::State::of(global.state.clone())?;
     let images = Images::look(&app, &global.config, state.directory(), None).await?;
-    let awaited: Vec<usize> = (0..images.items.len()).filter(|item| images.items[*item].target.is_some()).collect();
+    let all = (0..images.items.len()).collect();
+    let desk = Desk::new(&app, &global.config, &args.how, printer);
+    let answers = desk.publish(&images, plans(&images, &all, &args.how, printer)?).await?;
+    said(&answers, printer).map(|()| ExitCode::Ok)
+}
+
+pub(crate) fn said(answers: &[Answer], printer: &Printer) -> CliResult<()> {
+    printer.emit(&answers, |answers| answers.iter().map(|answer| answer.image.clone()).collect::<Vec<_>>().join("\n"))
+}
+
+/// An image with what it is to be called.
+pub(crate) struct Plan {
+    item: usize,
+    target: Reference,
+    tags: Vec<String>,
+}
+
+/// For those of `chosen` that the manifest awaits somewhere; nothing need be built yet.
+///
+/// # Errors
+/// Whatever would keep them from being pushed once they are.
+pub(crate) fn plans(
+    images: &Images,
+    chosen: &BTreeSet<usize>,
+    how: &PushOptions,
+    printer: &Printer,
+) -> CliResult<Vec<Plan>> {
+    let awaited: Vec<usize> = chosen.iter().copied().filter(|item| images.items[*item].target.is_some()).collect();
     if awaited.is_empty() {
-        return Err(CliError::new(ExitCode::NotFound, "the manifest says of no image where it goes")
-            .hint("`await` with `image` and `build` does (docs/images.md); or give --from and a target"));
+        let names = chosen.iter().map(|item| images.items[*item].name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(CliError::new(
+            ExitCode::NotFound,
+            format!("the manifest says of none of these where it goes: {names}"),
+        )
+        .hint("`await` with `image` and `build` does (docs/images.md); `landfall push --from` takes a target"));
     }
-    // It would be found under a commit that it is not of, by deployments too.
+    of_its_commit(images)?;
+    awaited.into_iter().map(|item| plan(images, item, how, printer)).collect()
+}
+
+/// An image would be found under a commit that it is not of, by deployments too.
+pub(crate) fn of_its_commit(images: &Images) -> CliResult<()> {
     if let (Some(head), Some(commit)) = (images.other_commit(), &images.words.commit) {
         let message = format!("the commit is said to be {commit}, and {head} is checked out, whose files are others");
         return Err(CliError::new(ExitCode::Conflict, message)
@@ -50,49 +88,123 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
                 "pull requests: CI may check out the merge with their base, and no commit of theirs (docs/images.md)",
             ));
     }
-    // All of them are looked at before the first is sent.
-    let mut plans = Vec::new();
-    for item in awaited {
-        plans.push((item, plan(&images, item, args, printer)?));
-    }
-    let (mut answers, mut known) = (Vec::new(), BTreeMap::new());
-    for (item, plan) in plans {
-        let since = Instant::now();
-        let name = &images.items[item].name;
-        let pushed = send(&app, &images, item, &plan, args, printer).await.map_err(|mut error| {
-            error.message = format!("{name}: {}", error.message);
-            error
-        })?;
-        let said = format!("Push {name}  {}:{}  {}", plan.target.repository, plan.tags.join(", :"), summary(&pushed));
-        Progress::new(*printer).line(Mark::Done, &said, Some(since.elapsed()));
-        let image = format!("{}@{}", plan.target.repository, pushed.digest);
-        known.insert(plan.target.to_string(), pushed.digest.clone());
-        answers.push(Answer { name: name.clone(), image, tags: plan.tags, pushed });
-    }
-    if !args.no_release {
-        release::after_push(&app, &global.config, &known, args.immutable, printer).await?;
-    }
-    printer
-        .emit(&answers, |answers| answers.iter().map(|answer| answer.image.clone()).collect::<Vec<_>>().join("\n"))?;
-    Ok(ExitCode::Ok)
+    Ok(())
 }
 
-struct Plan {
-    target: Reference,
-    tags: Vec<String>,
-    /// The repository has it already, under the tag of its inputs.
-    there: bool,
+#[derive(Debug, Clone, Copy, Default)]
+enum Reached {
+    #[default]
+    Nothing,
+    Sending,
+    Sent,
 }
 
-fn plan(images: &Images, item: usize, args: &PushArgs, printer: &Printer) -> CliResult<Plan> {
-    let own = &images.items[item];
-    let Some(record) = images.record(item) else {
-        return Err(CliError::new(
-            ExitCode::Conflict,
-            format!("{} is not built, or has changed since it was", own.name),
-        )
-        .hint("landfall build"));
+/// Where images of a manifest are sent from. One client for all that is asked and sent: one login, the same connections.
+pub(crate) struct Desk<'a> {
+    app: &'a App,
+    config: &'a Path,
+    how: &'a PushOptions,
+    printer: &'a Printer,
+    meter: Arc<Meter>,
+    reached: Cell<Reached>,
+    pub(crate) client: Client,
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) fn new(app: &'a App, config: &'a Path, how: &'a PushOptions, printer: &'a Printer) -> Self {
+        let meter = Arc::new(Meter::new(*printer));
+        let client = client_of(app, meter.clone());
+        Self { app, config, how, printer, meter, reached: Cell::default(), client }
+    }
+
+    /// What is left behind where it is broken off.
+    pub(crate) fn interrupted(&self) {
+        match self.reached.get() {
+            Reached::Nothing => {}
+            Reached::Sending => interrupted(&self.meter, self.printer),
+            Reached::Sent => {
+                self.meter.finish();
+                self.printer.note("the images are pushed; `landfall release create` records their release");
+            }
+        }
+    }
+
+    pub(crate) async fn publish(&self, images: &Images, plans: Vec<Plan>) -> CliResult<Vec<Answer>> {
+        // All of them are looked at before the first is sent.
+        let there = plans.iter().map(|plan| there(images, plan)).collect::<CliResult<Vec<bool>>>()?;
+        self.reached.set(Reached::Sending);
+        let (mut answers, mut known) = (Vec::new(), BTreeMap::new());
+        for (plan, there) in plans.into_iter().zip(there) {
+            let since = Instant::now();
+            let name = &images.items[plan.item].name;
+            let pushed = self.send(images, &plan, there).await;
+            self.meter.finish();
+            let pushed = pushed.map_err(|mut error| {
+                error.message = format!("{name}: {}", error.message);
+                error
+            })?;
+            let said =
+                format!("Push {name}  {}:{}  {}", plan.target.repository, plan.tags.join(", :"), summary(&pushed));
+            Progress::new(*self.printer).line(Mark::Done, &said, Some(since.elapsed()));
+            let image = format!("{}@{}", plan.target.repository, pushed.digest);
+            known.insert(plan.target.to_string(), pushed.digest.clone());
+            answers.push(Answer { name: name.clone(), image, tags: plan.tags, pushed });
+        }
+        if !self.how.no_release {
+            self.reached.set(Reached::Sent);
+            let recorded =
+                release::after_push(self.app, self.config, &self.client, &known, self.how.immutable, self.printer);
+            recorded.await?;
+        }
+        Ok(answers)
+    }
+
+    /// `there`: the repository has it already, under the tag of its inputs.
+    async fn send(&self, images: &Images, plan: &Plan, there: bool) -> CliResult<Pushed> {
+        let push = Push {
+            repository: &plan.target.repository,
+            tags: &plan.tags,
+            immutable: self.how.immutable,
+            create_repository: self.how.create_repository,
+            mounts: &self.how.mounts,
+        };
+        let inputs = inputs_tag(&images.inputs[plan.item]);
+        if there {
+            let tagged = self.client.retag(&push, &inputs).await.map_err(refused)?;
+            return tagged.ok_or_else(|| {
+                let gone = format!("{}:{inputs} is gone since it was found", plan.target.repository);
+                CliError::new(ExitCode::Conflict, gone).hint("landfall build")
+            });
+        }
+        let layout = Layout::open(&images.layout(plan.item), None).map_err(port_error)?;
+        let pushed = self.client.push(&push, &layout).await.map_err(refused)?;
+        // By this one the next build finds it. Where tags may not move, the first image of these inputs keeps it.
+        let marks = [inputs];
+        match self.client.push(&Push { tags: &marks, immutable: false, ..push }, &layout).await {
+            Ok(_) | Err(PortError::Conflict(_)) => Ok(pushed),
+            Err(error) => Err(refused(error)),
+        }
+    }
+}
+
+/// Whether the repository has it already. It has to be built, and not to have changed since.
+fn there(images: &Images, plan: &Plan) -> CliResult<bool> {
+    let name = &images.items[plan.item].name;
+    let not_built = || {
+        CliError::new(ExitCode::Conflict, format!("{name} is not built, or has changed since it was"))
+            .hint("landfall build")
     };
+    match images.record(plan.item).ok_or_else(not_built)?.found_in {
+        Some(place) if place != plan.target.repository.to_string() => {
+            let message = format!("{name} was found in {place}, and goes to {} now", plan.target.repository);
+            Err(CliError::new(ExitCode::Conflict, message).hint("landfall build"))
+        }
+        place => Ok(place.is_some()),
+    }
+}
+
+fn plan(images: &Images, item: usize, how: &PushOptions, printer: &Printer) -> CliResult<Plan> {
+    let own = &images.items[item];
     let unknown = |name: &str| {
         CliError::new(ExitCode::Usage, format!("{}: nothing is known for {name} of its image's name", own.name))
             .hint("in CI `landfall ci` tells it; by hand: LANDFALL_COMMIT, LANDFALL_BRANCH, LANDFALL_TAG, or a git repository")
@@ -103,7 +215,7 @@ fn plan(images: &Images, item: usize, args: &PushArgs, printer: &Printer) -> Cli
         return Err(CliError::new(ExitCode::InvalidManifest, format!("{}: a digest comes out of a push", own.name)));
     }
     let mut tags: Vec<String> = vec![target.version()];
-    for text in own.tags.iter().chain(&args.tags) {
+    for text in own.tags.iter().chain(&how.tags) {
         match images.words.fill(text) {
             Ok(tag) if !tags.contains(&tag) => tags.push(tag),
             Ok(_) => {}
@@ -114,49 +226,5 @@ fn plan(images: &Images, item: usize, args: &PushArgs, printer: &Printer) -> Cli
         error.message = format!("{}: {}", own.name, error.message);
         error
     })?;
-    let there = match &record.found_in {
-        Some(place) if *place != target.repository.to_string() => {
-            let message = format!("{} was found in {place}, and goes to {} now", own.name, target.repository);
-            return Err(CliError::new(ExitCode::Conflict, message).hint("landfall build"));
-        }
-        place => place.is_some(),
-    };
-    Ok(Plan { there, target, tags })
-}
-
-async fn send(
-    app: &App,
-    images: &Images,
-    item: usize,
-    plan: &Plan,
-    args: &PushArgs,
-    printer: &Printer,
-) -> CliResult<Pushed> {
-    let meter = Arc::new(Meter::new(*printer));
-    let client = client_of(app, meter.clone());
-    let push = Push {
-        repository: &plan.target.repository,
-        tags: &plan.tags,
-        immutable: args.immutable,
-        create_repository: args.create_repository,
-        mounts: &args.mounts,
-    };
-    let inputs = inputs_tag(&images.inputs[item]);
-    if plan.there {
-        let tagged = client.retag(&push, &inputs).await.map_err(refused)?;
-        return tagged.ok_or_else(|| {
-            CliError::new(ExitCode::Conflict, format!("{}:{inputs} is gone since it was found", plan.target.repository))
-                .hint("landfall build")
-        });
-    }
-    let layout = Layout::open(&images.layout(item), None).map_err(port_error)?;
-    let pushed = client.push(&push, &layout).await;
-    meter.finish();
-    let pushed = pushed.map_err(refused)?;
-    // By this one the next build finds it. Where tags may not move, the first image of these inputs keeps it.
-    let marks = [inputs];
-    match client.push(&Push { tags: &marks, immutable: false, ..push }, &layout).await {
-        Ok(_) | Err(PortError::Conflict(_)) => Ok(pushed),
-        Err(error) => Err(refused(error)),
-    }
+    Ok(Plan { item, target, tags })
 }

@@ -51,7 +51,7 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
     if target.digest.is_some() {
         return Err(CliError::new(ExitCode::Usage, format!("{given}: a digest comes out of a push")));
     }
-    let mut tags: Vec<String> = target.tag.iter().chain(&args.tags).cloned().collect();
+    let mut tags: Vec<String> = target.tag.iter().chain(&args.how.tags).cloned().collect();
     tags.dedup();
     legal(&tags)?;
     let source = source(from, global, printer).await?;
@@ -60,19 +60,14 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
     let push = Push {
         repository: &target.repository,
         tags: &tags,
-        immutable: args.immutable,
-        create_repository: args.create_repository,
-        mounts: &args.mounts,
+        immutable: args.how.immutable,
+        create_repository: args.how.create_repository,
+        mounts: &args.how.mounts,
     };
     let pushed = tokio::select! {
         pushed = client.push(&push, source.as_ref()) => pushed,
         _ = tokio::signal::ctrl_c() => {
-            meter.finish();
-            let tagged = match meter.tagging() && !tags.is_empty() {
-                true => "tags were being given: some may be there",
-                false => "nothing was tagged",
-            };
-            printer.note(format!("{tagged}; what has arrived is found by the next push"));
+            interrupted(&meter, printer);
             return Ok(ExitCode::Interrupted);
         }
     };
@@ -92,6 +87,16 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
     };
     printer.emit(&answer, |answer| answer.image.clone())?;
     Ok(ExitCode::Ok)
+}
+
+/// What a push that was broken off leaves behind.
+pub(crate) fn interrupted(meter: &Meter, printer: &Printer) {
+    meter.finish();
+    let tagged = match meter.tagging() {
+        true => "tags were being given: some may be there",
+        false => "nothing was tagged",
+    };
+    printer.note(format!("{tagged}; what has arrived is found by the next push"));
 }
 
 /// Before anything is sent: a registry refuses them one by one, when those before are given.

@@ -99,8 +99,8 @@ async fn record(
     printer: &Printer,
 ) -> CliResult<(Put, Found)> {
     let since = Instant::now();
-    let words = build::words(&app.project, root);
     let head = build::head(root);
+    let words = build::words_of(&app.project, &head);
     let commit = head.commit.clone().filter(|commit| release::is_commit(commit));
     let commit = commit.ok_or_else(|| unknown_commit(ExitCode::Usage))?;
     let repositories = own(app, &words)?;
@@ -131,12 +131,12 @@ async fn record(
 pub(crate) async fn after_push(
     app: &App,
     config: &Path,
+    client: &Client,
     known: &BTreeMap<String, Digest>,
     immutable: bool,
     printer: &Printer,
 ) -> CliResult<()> {
-    let client = client_of(app, Arc::new(Quiet));
-    match record(app, &root(config)?, &client, known, !immutable, printer).await {
+    match record(app, &root(config)?, client, known, !immutable, printer).await {
         Ok(_) => Ok(()),
         Err(error) if cannot_be(&error) => {
             printer.note(format_args!("no release is recorded: {}", error.message));

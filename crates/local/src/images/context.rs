@@ -206,7 +206,7 @@ impl Walk<'_> {
         let mut entries: Vec<_> =
             std::fs::read_dir(&directory).map_err(fail)?.collect::<Result<_, _>>().map_err(fail)?;
         // The same commit gives the same tar, and so hits the engine's layer cache.
-        entries.sort_by_key(std::fs::DirEntry::file_name);
+        entries.sort_by_cached_key(std::fs::DirEntry::file_name);
         for entry in entries {
             let path = at.join(entry.file_name());
             let kind = entry.file_type().map_err(fail)?;
