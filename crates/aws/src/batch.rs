@@ -19,8 +19,8 @@ use landfall_ports::{PortError, PortResult};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// Time for others to join. Much shorter than a call to AWS.
-const WINDOW: Duration = Duration::from_millis(3);
+/// So often tasks that are ready are let go first: they may ask for the same.
+const TURNS: usize = 16;
 /// When many are followed: at most one round of calls in so long.
 const TICK: Duration = Duration::from_secs(1);
 /// A fetch that takes longer than this may outlive its askers: the engine cuts a handler off after 12 s.
@@ -69,7 +69,7 @@ where
         F: Fn(Vec<K>) -> A + Send + Sync + 'static,
         A: Future<Output = PortResult<HashMap<K, V>>> + Send,
     {
-        self.ask(key, fetch, WINDOW).await
+        self.ask(key, fetch, None).await
     }
 
     /// As `get`, for what is asked again and again.
@@ -87,17 +87,17 @@ where
             }
             followed.len() > self.most
         };
-        let window = if crowded { self.until_tick(now) } else { WINDOW };
-        self.ask(key, fetch, window).await
+        let tick = crowded.then(|| self.until_tick(now));
+        self.ask(key, fetch, tick).await
     }
 
     fn until_tick(&self, now: Instant) -> Duration {
         let tick = TICK.as_nanos();
         let into = now.duration_since(self.since).as_nanos() % tick;
-        Duration::from_nanos(u64::try_from(tick - into).unwrap_or_default()).max(WINDOW)
+        Duration::from_nanos(u64::try_from(tick - into).unwrap_or_default())
     }
 
-    async fn ask<F, A>(self: &Arc<Self>, key: K, fetch: F, window: Duration) -> PortResult<V>
+    async fn ask<F, A>(self: &Arc<Self>, key: K, fetch: F, tick: Option<Duration>) -> PortResult<V>
     where
         F: Fn(Vec<K>) -> A + Send + Sync + 'static,
         A: Future<Output = PortResult<HashMap<K, V>>> + Send,
@@ -110,23 +110,26 @@ where
         };
         if first {
             let batcher = Arc::clone(self);
-            tokio::spawn(async move { batcher.run(fetch, window).await });
-        } else if window <= WINDOW {
+            tokio::spawn(async move { batcher.run(fetch, tick).await });
+        } else if tick.is_none() {
             self.hurry.notify_one();
         }
         answered.await.unwrap_or_else(|_| Err(PortError::Unavailable("the call was given up".to_owned())))
     }
 
-    async fn run<F, A>(&self, fetch: F, window: Duration)
+    async fn run<F, A>(&self, fetch: F, tick: Option<Duration>)
     where
         F: Fn(Vec<K>) -> A,
         A: Future<Output = PortResult<HashMap<K, V>>>,
     {
-        if window > WINDOW {
+        if let Some(tick) = tick {
             // A call to hurry that nobody heard only makes this round an early one.
-            let _ = tokio::time::timeout(window, self.hurry.notified()).await;
+            let _ = tokio::time::timeout(tick, self.hurry.notified()).await;
         } else {
-            tokio::time::sleep(WINDOW).await;
+            // Those who ask at the same moment have had their turn by then; who comes later goes with the next.
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
         }
         let _one = self.fetching.lock().await;
         let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));

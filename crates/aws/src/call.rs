@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::budget::{Budgets, Family, random};
+use crate::clients::Lazily;
 use crate::error::{Failed, failed};
 
 /// What is called, in IAM's words, and on what: `ecs`, `UpdateService`, `service web`.
@@ -58,14 +59,14 @@ const LONGEST_RETRYING: Duration = Duration::from_secs(8);
 
 pub(crate) struct Caller {
     budgets: Arc<Budgets>,
-    sts: aws_sdk_sts::Client,
+    sts: Arc<Lazily<aws_sdk_sts::Client>>,
     /// The account that the target names.
     expected: Option<String>,
     account: OnceCell<String>,
 }
 
 impl Caller {
-    pub(crate) fn new(key: String, sts: aws_sdk_sts::Client, expected: Option<String>) -> Self {
+    pub(crate) fn new(key: String, sts: Arc<Lazily<aws_sdk_sts::Client>>, expected: Option<String>) -> Self {
         Self { budgets: Budgets::shared(key), sts, expected, account: OnceCell::new() }
     }
 
@@ -225,7 +226,8 @@ mod tests {
             .behavior_version(aws_sdk_sts::config::BehaviorVersion::latest())
             .region(aws_sdk_sts::config::Region::new("us-east-1"))
             .build();
-        Caller::new(key.to_owned(), aws_sdk_sts::Client::from_conf(config), None)
+        let sts = Lazily::new(Box::new(|| aws_sdk_sts::Client::from_conf(config)));
+        Caller::new(key.to_owned(), Arc::new(sts), None)
     }
 
     const READ: Call<'_> =

@@ -1,25 +1,35 @@
-//! One client per service, over one configuration and one connection pool.
+//! One client per service, over one configuration and one connection pool, made when it is first asked for: each reads its endpoints'
+//! rules, and most commands talk to one service.
+
+use std::sync::{Arc, LazyLock};
 
 use aws_config::SdkConfig;
 
+pub(crate) type Lazily<T> = LazyLock<T, Box<dyn FnOnce() -> T + Send>>;
+
 pub(crate) struct Clients {
-    pub ecs: aws_sdk_ecs::Client,
-    pub elb: aws_sdk_elasticloadbalancingv2::Client,
-    pub sts: aws_sdk_sts::Client,
-    pub ecr: aws_sdk_ecr::Client,
-    pub secrets: aws_sdk_secretsmanager::Client,
-    pub logs: aws_sdk_cloudwatchlogs::Client,
+    pub ecs: Lazily<aws_sdk_ecs::Client>,
+    pub elb: Lazily<aws_sdk_elasticloadbalancingv2::Client>,
+    pub sts: Arc<Lazily<aws_sdk_sts::Client>>,
+    pub ecr: Lazily<aws_sdk_ecr::Client>,
+    pub secrets: Lazily<aws_sdk_secretsmanager::Client>,
+    pub logs: Lazily<aws_sdk_cloudwatchlogs::Client>,
+}
+
+fn lazily<T: 'static>(sdk: &SdkConfig, make: fn(&SdkConfig) -> T) -> Lazily<T> {
+    let sdk = sdk.clone();
+    LazyLock::new(Box::new(move || make(&sdk)))
 }
 
 impl Clients {
     pub(crate) fn new(sdk: &SdkConfig) -> Self {
         Self {
-            ecs: aws_sdk_ecs::Client::new(sdk),
-            elb: aws_sdk_elasticloadbalancingv2::Client::new(sdk),
-            sts: aws_sdk_sts::Client::new(sdk),
-            ecr: aws_sdk_ecr::Client::new(sdk),
-            secrets: aws_sdk_secretsmanager::Client::new(sdk),
-            logs: aws_sdk_cloudwatchlogs::Client::new(sdk),
+            ecs: lazily(sdk, aws_sdk_ecs::Client::new),
+            elb: lazily(sdk, aws_sdk_elasticloadbalancingv2::Client::new),
+            sts: Arc::new(lazily(sdk, aws_sdk_sts::Client::new)),
+            ecr: lazily(sdk, aws_sdk_ecr::Client::new),
+            secrets: lazily(sdk, aws_sdk_secretsmanager::Client::new),
+            logs: lazily(sdk, aws_sdk_cloudwatchlogs::Client::new),
         }
     }
 }

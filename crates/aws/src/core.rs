@@ -1,5 +1,7 @@
 //! What every adapter of one target shares.
 
+use std::sync::Arc;
+
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use landfall_model::Timestamp;
@@ -31,7 +33,7 @@ impl Core {
     ) -> PortResult<Self> {
         let (sdk, region) = config::load(target, &options.instance, credentials, http).await?;
         let clients = Clients::new(&sdk);
-        let caller = Caller::new(config::quota_key(target, &region), clients.sts.clone(), target.account.clone());
+        let caller = Caller::new(config::quota_key(target, &region), Arc::clone(&clients.sts), target.account.clone());
         Ok(Self { target: target.clone(), options, region, sdk, clients, caller })
     }
 

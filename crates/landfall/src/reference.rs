@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::CommandFactory;
@@ -136,8 +137,32 @@ fn every_visible_command_has_examples() {
         }
     }
     let mut missing = Vec::new();
-    walk(&Cli::command(), "", &mut missing);
+    let mut command = Cli::command();
+    command.build();
+    walk(&command, "", &mut missing);
     assert!(missing.is_empty(), "no examples in the help of: {missing:?}");
+}
+
+/// What is told of a command in the list that it is in, and what its own help begins with. A comment on a struct of arguments would take
+/// its place when they are added, which is done when the command is chosen.
+#[test]
+fn commands_keep_what_is_told_of_them() {
+    type Told = BTreeMap<String, [Option<String>; 2]>;
+    fn told(command: &clap::Command, path: &str, all: &mut Told) {
+        for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
+            let path = format!("{path} {}", child.get_name());
+            all.insert(path.clone(), [child.get_about(), child.get_long_about()].map(|text| Some(text?.to_string())));
+            told(child, &path, all);
+        }
+    }
+    let (mut before, mut after) = (Told::new(), Told::new());
+    let mut command = Cli::command();
+    told(&command, "", &mut before);
+    command.build();
+    told(&command, "", &mut after);
+    assert!(before.len() > 60, "{}", before.len());
+    let changed: Vec<_> = before.iter().filter(|(path, texts)| after.get(*path) != Some(texts)).collect();
+    assert!(changed.is_empty(), "{changed:#?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! left out (a list with an unsound item as a whole), so that decoding succeeds and the semantic checks still run.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use serde_json::{Map, Number, Value, json};
 
@@ -17,16 +17,16 @@ use crate::tree::{At, Data, Key, Node, Scalar, shorten};
 #[derive(Debug)]
 pub(crate) enum Shape {
     Map {
-        known: BTreeMap<String, Shape>,
+        known: BTreeMap<String, Part>,
         required: Vec<String>,
         /// Any other key has this shape.
-        other: Option<Box<Shape>>,
+        other: Option<Box<Part>>,
         /// Keys beginning with `x-` are ignored.
         extensions: bool,
     },
-    Seq(Box<Shape>),
+    Seq(Box<Part>),
     /// Exactly one of these keys.
-    OneOf(BTreeMap<String, Shape>),
+    OneOf(BTreeMap<String, Part>),
     Choice(Vec<String>),
     Str,
     Bool,
@@ -42,10 +42,42 @@ pub(crate) enum Shape {
     CheckCommand,
 }
 
-static ROOT: LazyLock<Shape> = LazyLock::new(|| {
-    let schema = schemars::schema_for!(crate::authored::Manifest).to_value();
-    compile(&schema, &schema)
+/// A shape, compiled when a manifest first needs it: each uses a few of all the keys that there are.
+#[derive(Debug)]
+pub(crate) struct Part {
+    schema: &'static Value,
+    shape: OnceLock<Shape>,
+}
+
+impl Part {
+    const fn of(schema: &'static Value) -> Self {
+        Self { schema, shape: OnceLock::new() }
+    }
+
+    fn shape(&self) -> &Shape {
+        self.shape.get_or_init(|| compile(self.schema))
+    }
+}
+
+/// What is needed of the schema, a line for each definition: its name, a tab, and what `compile` looks at. Making it from the types took
+/// a quarter of a command that reads; a test holds it against them.
+static DEFINITIONS: LazyLock<BTreeMap<&str, Definition>> = LazyLock::new(|| {
+    let lines = include_str!("shape.tsv").lines().filter_map(|line| line.split_once('\t'));
+    lines.map(|(name, text)| (name, Definition { text, schema: OnceLock::new() })).collect()
 });
+static ROOT: LazyLock<Shape> = LazyLock::new(|| compile(definition("Manifest")));
+
+struct Definition {
+    text: &'static str,
+    schema: OnceLock<Value>,
+}
+
+fn definition(name: &str) -> &'static Value {
+    static NONE: Value = Value::Null;
+    let read =
+        |one: &'static Definition| one.schema.get_or_init(|| serde_json::from_str(one.text).unwrap_or(Value::Null));
+    DEFINITIONS.get(name).map_or(&NONE, read)
+}
 
 /// What is sound of the manifest as JSON, and everything that is not as diagnostics.
 pub(crate) fn walk_root(node: &Node, found: &mut Vec<Diagnostic>) -> Option<Value> {
@@ -59,9 +91,9 @@ pub(crate) fn walk_root(node: &Node, found: &mut Vec<Diagnostic>) -> Option<Valu
     Walk { found }.value(&ROOT, At::root(node), "the manifest")
 }
 
-fn compile(schema: &Value, root: &Value) -> Shape {
+fn compile(schema: &'static Value) -> Shape {
     if let Some(reference) = schema["$ref"].as_str() {
-        return compile(root.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null), root);
+        return compile(definition(reference.trim_start_matches("#/$defs/")));
     }
     match schema[scalar::MARK].as_str() {
         Some("duration") => return Shape::Duration,
@@ -73,7 +105,7 @@ fn compile(schema: &Value, root: &Value) -> Shape {
     }
     // `Option<T>` is `T` or null.
     if let Some(inner) = schema["anyOf"].as_array().and_then(|any| any.iter().find(|one| one["type"] != "null")) {
-        return compile(inner, root);
+        return compile(inner);
     }
     if let Some(variants) = schema["oneOf"].as_array() {
         let names = |one: &Value| match &one["const"] {
@@ -81,7 +113,7 @@ fn compile(schema: &Value, root: &Value) -> Shape {
             _ => one["enum"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
         };
         let keyed = variants.iter().filter_map(|one| one["properties"].as_object()).flatten();
-        let keyed: BTreeMap<_, _> = keyed.map(|(name, inner)| (name.clone(), compile(inner, root))).collect();
+        let keyed: BTreeMap<_, _> = keyed.map(|(name, inner)| (name.clone(), Part::of(inner))).collect();
         if keyed.is_empty() {
             return Shape::Choice(variants.iter().flat_map(names).collect());
         }
@@ -97,7 +129,7 @@ fn compile(schema: &Value, root: &Value) -> Shape {
                 .as_object()
                 .into_iter()
                 .flatten()
-                .map(|(name, inner)| (name.clone(), compile(inner, root)))
+                .map(|(name, inner)| (name.clone(), Part::of(inner)))
                 .collect(),
             required: schema["required"]
                 .as_array()
@@ -108,10 +140,10 @@ fn compile(schema: &Value, root: &Value) -> Shape {
                 .collect(),
             other: schema["additionalProperties"]
                 .is_object()
-                .then(|| Box::new(compile(&schema["additionalProperties"], root))),
+                .then(|| Box::new(Part::of(&schema["additionalProperties"]))),
             extensions: schema["patternProperties"]["^x-"] == Value::Bool(true),
         },
-        Some("array") => Shape::Seq(Box::new(compile(&schema["items"], root))),
+        Some("array") => Shape::Seq(Box::new(Part::of(&schema["items"]))),
         Some("boolean") => Shape::Bool,
         Some("integer") => Shape::Int {
             min: schema["minimum"].as_i64().unwrap_or(i64::MIN),
@@ -138,7 +170,7 @@ impl Walk<'_> {
                 let mut out = Map::new();
                 for (key, inner) in entries {
                     let place = at.get(&key.text);
-                    let Some(shape) = known.get(&key.text).or(other.as_deref()) else {
+                    let Some(shape) = known.get(&key.text).or(other.as_deref()).map(Part::shape) else {
                         if !(*extensions && key.text.starts_with("x-")) {
                             self.unknown(&key.text, key.span, what, known.keys());
                         }
@@ -183,8 +215,9 @@ impl Walk<'_> {
             }
             (Shape::OneOf(variants), Data::Map(entries)) => self.one_of(variants, entries, at, what),
             (Shape::Seq(item), Data::Seq(items)) => {
-                let values: Vec<_> =
-                    (0..items.len()).map(|n| self.value(item, at.item(n), &format!("an item of {what}"))).collect();
+                let values: Vec<_> = (0..items.len())
+                    .map(|n| self.value(item.shape(), at.item(n), &format!("an item of {what}")))
+                    .collect();
                 values.into_iter().collect::<Option<Vec<_>>>().map(Value::Array)
             }
             (Shape::CheckCommand, Data::Seq(items)) => {
@@ -200,7 +233,7 @@ impl Walk<'_> {
 
     fn one_of(
         &mut self,
-        variants: &BTreeMap<String, Shape>,
+        variants: &BTreeMap<String, Part>,
         entries: &[(Key, Node)],
         at: At<'_>,
         what: &str,
@@ -224,7 +257,7 @@ impl Walk<'_> {
             self.found.push(error);
             return None;
         }
-        let shape = &variants[&key.text];
+        let shape = variants[&key.text].shape();
         let value = match shape {
             Shape::Map { required, .. } if inner.is_null() && required.is_empty() => json!({}),
             _ if inner.is_null() => {
@@ -412,5 +445,59 @@ pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a str>, last: &str) -> St
         Some((only, [])) => only.clone(),
         Some((end, rest)) => format!("{} {last} {end}", rest.join(", ")),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    #![allow(clippy::disallowed_methods, reason = "it holds a file against the types, and renews it")]
+
+    use super::*;
+
+    /// What `compile` looks at.
+    fn needed(schema: &Value) -> Value {
+        let each = |inner: &Value| match inner {
+            Value::Object(all) => all.iter().map(|(name, one)| (name.clone(), needed(one))).collect(),
+            Value::Array(all) => all.iter().map(needed).collect(),
+            other => other.clone(),
+        };
+        let Value::Object(all) = schema else { return schema.clone() };
+        let own = all.iter().filter_map(|(key, value)| {
+            let kept = match key.as_str() {
+                "$defs" | "properties" | "anyOf" | "oneOf" => each(value),
+                "items" | "additionalProperties" => needed(value),
+                "$ref"
+                | "const"
+                | "enum"
+                | "format"
+                | "maximum"
+                | "minimum"
+                | "patternProperties"
+                | "required"
+                | "type"
+                | scalar::MARK => value.clone(),
+                _ => return None,
+            };
+            Some((key.clone(), kept))
+        });
+        own.collect()
+    }
+
+    #[test]
+    fn the_shape_is_that_of_the_types() {
+        let mut schema = needed(schemars::schema_for!(crate::authored::Manifest).as_value());
+        let defs = schema.as_object_mut().unwrap().remove("$defs").unwrap();
+        let own = [("Manifest", &schema)];
+        let all = defs.as_object().unwrap().iter().map(|(name, one)| (name.as_str(), one)).chain(own);
+        let wanted: String = all.map(|(name, one)| format!("{name}\t{one}\n")).collect();
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/shape.tsv");
+        if std::env::var_os("LANDFALL_UPDATE").is_some() {
+            std::fs::write(&path, &wanted).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(&path).unwrap_or_default() == wanted,
+            "crates/manifest/src/shape.tsv is stale: LANDFALL_UPDATE=1 cargo test -p landfall-manifest shape"
+        );
     }
 }

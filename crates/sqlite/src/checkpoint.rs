@@ -12,7 +12,7 @@
 //! The next commit finds everything copied. A reader that holds an old moment (a backup under way) keeps the log from
 //! beginning again, as it always does in SQLite; then this is tried again after every further step.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,9 +50,9 @@ pub(crate) struct Checkpoints {
     next_pass: u32,
     next_burst: u32,
     next_stop: u32,
-    /// Held for the length of a pass.
-    connection: Arc<Mutex<Connection>>,
-    name: String,
+    /// Held for the length of a pass; opened for the first one, because most processes end before.
+    connection: Arc<Mutex<Option<Connection>>>,
+    path: PathBuf,
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -70,10 +70,10 @@ impl Checkpoints {
                 Ok(())
             }))
             .map_err(sqlite)?;
-        let connection = Arc::new(Mutex::new(schema::open_checkpointer(path).map_err(sqlite)?));
-        let name = path.display().to_string();
+        let connection = Arc::new(Mutex::new(None));
+        let path = path.to_owned();
         let (wake, woken) = sync_channel(1);
-        let (shared, database) = (Arc::clone(&connection), name.clone());
+        let (shared, database) = (Arc::clone(&connection), path.clone());
         let thread = std::thread::Builder::new()
             .name("landfall-checkpoint".to_owned())
             .spawn(move || {
@@ -81,10 +81,10 @@ impl Checkpoints {
                     pass(&shared, &database);
                 }
             })
-            .map_err(|e| OpenError::io("start the checkpoints of", path, e))?;
+            .map_err(|e| OpenError::io("start the checkpoints of", &path, e))?;
         let (next_pass, next_burst, next_stop) = (lengths.step, lengths.burst, lengths.limit);
         let (wake, thread) = (Some(wake), Some(thread));
-        Ok(Self { lengths, length, seen: 0, next_pass, next_burst, next_stop, connection, name, wake, thread })
+        Ok(Self { lengths, length, seen: 0, next_pass, next_burst, next_stop, connection, path, wake, thread })
     }
 
     /// How long the next transaction may be waited for before `on_pause` is called. `None`: for ever.
@@ -108,7 +108,7 @@ impl Checkpoints {
         }
         self.seen = length;
         if length >= self.next_stop {
-            pass(&self.connection, &self.name);
+            pass(&self.connection, &self.path);
             self.next_stop = length.saturating_add(self.lengths.step);
             (self.next_pass, self.next_burst) = (self.next_stop, self.next_stop);
         } else if length >= self.next_burst {
@@ -128,9 +128,18 @@ impl Drop for Checkpoints {
 }
 
 /// Copies what can be copied. A failure costs nothing but the log's length: what it holds is durable where it is.
-fn pass(connection: &Mutex<Connection>, database: &str) {
-    let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(error) = connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) {
+fn pass(connection: &Mutex<Option<Connection>>, database: &Path) {
+    let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+    let opened = match connection.take() {
+        Some(connection) => Ok(connection),
+        None => schema::open_checkpointer(database),
+    };
+    let passed = opened.and_then(|opened| {
+        let opened = connection.insert(opened);
+        opened.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)
+    });
+    if let Err(error) = passed {
+        let database = database.display();
         tracing::warn!(%database, error = explain(&error), "checkpoint failed; the write-ahead log grows until one succeeds");
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn pace(
     if deployment.running < deployment.desired {
         return part(2, least, least * 3);
     }
-    part(25, least / 5, least)
+    part(40, least / 5, least)
 }
 
 /// The failure of a deployment that is not waited for any longer: its tasks keep failing for one and the same reason.

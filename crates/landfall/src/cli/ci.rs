@@ -11,6 +11,7 @@ pub(crate) struct CiArgs {
 }
 
 #[derive(Debug, Clone, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum CiCommand {
     /// What would run for this job or a given event, and why each rule matches or does not
     #[command(
@@ -90,7 +91,7 @@ fn sha256(text: &str) -> Result<String, String> {
     right.then(|| text.to_ascii_lowercase()).ok_or_else(|| "a SHA-256 has 64 hexadecimal digits".to_owned())
 }
 
-/// Instead of what the host says.
+// Instead of what the host says.
 #[derive(Debug, Clone, Default, Args)]
 #[group(multiple = false)]
 pub(crate) struct EventArgs {

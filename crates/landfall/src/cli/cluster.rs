@@ -11,6 +11,7 @@ use crate::env_vars;
 pub(crate) const INFRA: &str = "infra.yml";
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ClusterCommand {
     /// Check infra.yml: every problem with its place, and what is taken where it says nothing
     #[command(
@@ -92,6 +93,7 @@ pub(crate) enum Workload {
 
 /// Those that ask AWS.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ClusterOnAwsCommand {
     /// Write a first infra.yml, for the account's default VPC, its subnets and zones
     #[command(
@@ -139,6 +141,7 @@ pub(crate) enum ClusterOnAwsCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum AmiCommand {
     /// An image with your script in it, by its id: the one that is there, or a new one
     #[command(

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use landfall_model::step::WaitUntil;
 use landfall_planner::plan::{Following, ImageOverride};
 
-/// What a deployment brings, and what comparisons compare.
+// What a deployment brings, and what comparisons compare.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WhatArgs {
     /// The environment, as under `environments`; the only one if not given

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ExportCommand {
     /// CloudFormation for AWS CodePipeline and CodeBuild, which run this same program
     #[command(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ImportCommand {
     /// From ECS Deity's conf.yml: previews per branch with the same names, behaviour and messages
     #[command(

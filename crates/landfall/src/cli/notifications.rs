@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum NotificationsCommand {
     /// The manifest's notifications, and of SNS topics who gets them and who has not confirmed yet
     #[command(

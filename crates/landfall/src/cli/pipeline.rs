@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::export::ExportCommand;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum PipelineCommand {
     /// Begin a run: one release by digest, from environment to environment
     #[command(

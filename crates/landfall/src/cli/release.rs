@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ReleaseCommand {
     /// Record what this commit is: its images by digest, its configuration, and who made it where. `landfall push` does it by itself
     #[command(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 
 #[derive(Debug, Clone, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum SecretsCommand {
     /// Give a secret of an environment its value: from a prompt, standard input, a file, or many from an env file
     #[command(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueHint};
 
 #[derive(Debug, Clone, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ShimCommand {
     /// Deploy as travis-ecs-deploy does, by its variables: build, push, deploy, from the first job of a push to a branch of DEPLOY_BRANCHES
     #[command(

@@ -6,6 +6,7 @@ use landfall_planner::plan::Following;
 use super::environment::{DeployArgs, WhatArgs};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum StackCommand {
     /// What applying would do to each resource, by a change set that goes again; 2 where something differs
     #[command(
@@ -70,7 +71,7 @@ pub(crate) struct StackApplyArgs {
     pub(crate) timeout: u64,
 }
 
-/// What nobody is asked for.
+// What nobody is asked for.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct AllowArgs {
     /// Of an environment with a `stack`: resources may be replaced, which may cut what they serve; asked on a terminal

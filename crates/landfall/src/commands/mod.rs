@@ -111,9 +111,12 @@ fn ours(cli: Cli, printer: Printer) -> CliResult<ExitCode> {
     }
 }
 
-/// For builders and registries: threads that hand each other what there is to do cost more than they bring.
+/// For builders, registries and AWS: threads that hand each other what there is to do cost more than they bring.
 fn mostly_waits(command: &Command) -> bool {
-    matches!(command, Command::Build(_) | Command::Images(_) | Command::Push(_))
+    matches!(
+        command,
+        Command::Build(_) | Command::Images(_) | Command::Push(_) | Command::Releases(_) | Command::Status(_)
+    )
 }
 
 /// Boxed: the largest of these futures would otherwise be every command's.

@@ -18,6 +18,7 @@ use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum DemoApp {
     /// Answers on a port
     Web(WebArgs),
@@ -64,7 +65,7 @@ pub(crate) struct ProxyArgs {
     pub(crate) faults: Faults,
 }
 
-/// What a bad container does.
+// What a bad container does.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Faults {
     /// `/health` answers 500
