@@ -7,6 +7,7 @@
 mod archive;
 mod elf;
 mod image;
+pub(crate) mod link;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::bench::target_directory;
 use archive::{Entry, gzip, sha256, tar};
 use image::{Image, write};
+use link::Linker;
 
 const USAGE: &str = "usage: cargo xtask dist [--target TRIPLE] [--binary FILE] [--out DIRECTORY]";
 
@@ -113,9 +115,12 @@ fn build(root: &Path, target: &str) -> Result<PathBuf> {
     // At a fixed address: else each start relocates eighty thousand places, which was half of what it took and most of its memory.
     let flags = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
     let mut flags: Vec<String> = flags.map(str::to_owned).into();
-    // Where it was built is nobody's business, and the same sources give the same binary elsewhere.
+    // Where it was built is nobody's business.
     flags.push(format!("--remap-path-prefix={}=/landfall", root.display()));
     flags.extend(registry.map(|path| format!("--remap-path-prefix={}=/cargo", path.display())));
+    // Another machine's program cannot be tried here.
+    let linker = if target == host()? { Linker::new(&target_directory()?)? } else { None };
+    flags.extend(linker.as_ref().map(Linker::flag));
     let status = Command::new(cargo)
         .args(["build", "--release", "--locked", "-p", "landfall", "--target", target])
         // With a target given, flags are for what is shipped and not for what runs while it is built.
@@ -123,9 +128,13 @@ fn build(root: &Path, target: &str) -> Result<PathBuf> {
         .env_remove("RUSTFLAGS")
         // As .cargo/config.toml has it, wherever this is run from.
         .env("AWS_LC_SYS_NO_JITTER_ENTROPY", "1")
+        .envs(linker.iter().flat_map(Linker::environment))
         .current_dir(root)
         .status()?;
     ensure!(status.success(), "cargo build failed");
+    if let Some(linker) = &linker {
+        eprintln!("{}", linker.report());
+    }
     Ok(target_directory()?.join(target).join("release/landfall"))
 }
 

@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         Some("arch") => arch::run(),
         Some("bench") => bench::run(&args[1..]),
         Some("dist") => dist::run(&args[1..]),
+        // By rustc only, where `dist` builds.
+        Some("link") => dist::link::run(&args[1..]),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);
