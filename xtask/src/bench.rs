@@ -1,7 +1,7 @@
 //! Benchmarks. Times are compared with a peer's or a floor's of the same run, interleaved, medians of at least five pairs; what is
 //! simulated or on virtual time runs once. docs/benchmarks.md holds the last results with the command beside each.
 
-mod aws;
+pub(crate) mod aws;
 mod ci;
 mod deploy;
 mod intake;
@@ -15,7 +15,7 @@ mod router_peers;
 mod server;
 mod start;
 mod stats;
-mod synth;
+pub(crate) mod synth;
 mod watch;
 mod workspace;
 

@@ -39,11 +39,17 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn start() -> Result<Self> {
-        let build = ["build", "--release", "--quiet", "-p", "landfall-awsfake"];
+        Self::built("release")
+    }
+
+    /// With cargo's profile of that name.
+    pub(crate) fn built(profile: &str) -> Result<Self> {
+        let build = ["build", "--quiet", "-p", "landfall-awsfake", "--profile", profile];
         if !Command::new("cargo").args(build).status()?.success() {
             bail!("cargo {} failed", build.join(" "));
         }
-        let binary = target_directory()?.join("release/awsfake");
+        let directory = if profile == "dev" { "debug" } else { profile };
+        let binary = target_directory()?.join(directory).join("awsfake");
         let mut child = Command::new(&binary)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -80,11 +86,17 @@ impl Fake {
 
     /// Rollouts of about so many seconds: pulling and starting take most of it, then the new tasks settle and the old ones go.
     pub(crate) fn pace(&self, seconds: f64) -> Result<()> {
+        self.settling(seconds, 0.20)
+    }
+
+    /// As `pace`, with the share of the time in which new tasks settle, before the end: who looks in steps of the time that has passed
+    /// would else always be as late.
+    pub(crate) fn settling(&self, seconds: f64, share: f64) -> Result<()> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds below a minute")]
         let part = |share: f64| (seconds * 1e3 * share) as u64;
         let timing = json!({
-            "scheduler": part(0.02), "provisioning": part(0.24), "pending": part(0.30), "activating": 0,
-            "settle": part(0.20), "stopping": part(0.04), "deprovisioning": part(0.18), "restart": part(0.02),
+            "scheduler": part(0.02), "provisioning": part(0.24), "pending": part(0.50 - share), "activating": 0,
+            "settle": part(share), "stopping": part(0.04), "deprovisioning": part(0.18), "restart": part(0.02),
             "first_health_check": 0, "container_health": 0, "draining": 0,
         });
         self.script("POST /_fake/rules", &json!({"timing": timing})).map(drop)

@@ -34,8 +34,13 @@ impl Case {
 #[derive(Default)]
 struct Samples {
     wall: Vec<f64>,
-    cpu: Vec<f64>,
-    memory: Vec<f64>,
+    used: Used,
+}
+
+#[derive(Default)]
+struct Used {
+    cpu_ms: f64,
+    memory_mb: f64,
 }
 
 struct World {
@@ -67,13 +72,12 @@ pub(crate) fn run() -> Result<()> {
                 _ => &["landfall", "skopeo", "podman"],
             };
             let mut all: Vec<Samples> = peers.iter().map(|_| Samples::default()).collect();
+            // The first round tells processor time and memory, the others are timed: GNU time takes a millisecond itself.
             for round in 0..=ROUNDS {
                 for (peer, samples) in peers.iter().zip(&mut all) {
-                    let (wall, cpu, memory) = world.once(peer, case)?;
-                    if round > 0 {
-                        samples.wall.push(wall);
-                        samples.cpu.push(cpu);
-                        samples.memory.push(memory);
+                    match round {
+                        0 => samples.used = world.once(peer, case, true)?.1,
+                        _ => samples.wall.push(world.once(peer, case, false)?.0),
                     }
                 }
             }
@@ -82,7 +86,7 @@ pub(crate) fn run() -> Result<()> {
                 let (wall, ratio) = (median(&samples.wall), paired_ratio(&all[0].wall, &samples.wall));
                 let own = match *peer {
                     FLOOR => " | ".to_owned(),
-                    _ => format!("{:.0} | {:.1}", median(&samples.cpu), median(&samples.memory)),
+                    _ => format!("{:.0} | {:.1}", samples.used.cpu_ms, samples.used.memory_mb),
                 };
                 println!("| {peer} | {transport}, {name} | {wall:.1} | {ratio:.3} | {own} |");
             }
@@ -210,7 +214,8 @@ impl World {
     }
 
     /// Wall and processor milliseconds and peak megabytes of one push.
-    fn once(&self, peer: &str, case: Case) -> Result<(f64, f64, f64)> {
+    /// Milliseconds, and with `usage` what it has used.
+    fn once(&self, peer: &str, case: Case, usage: bool) -> Result<(f64, Used)> {
         let data = self.path("data/docker");
         if case == Case::Cold && data.exists() {
             std::fs::remove_dir_all(&data)?;
@@ -229,14 +234,14 @@ impl World {
                 "v2"
             }
         };
-        self.push(peer, version, true)
+        self.push(peer, version, usage)
     }
 
-    fn push(&self, peer: &str, version: &str, timed: bool) -> Result<(f64, f64, f64)> {
+    fn push(&self, peer: &str, version: &str, usage: bool) -> Result<(f64, Used)> {
         if peer == FLOOR {
             let started = Instant::now();
             push_floor::push(self.port, "bench/floor", &self.path(version), version)?;
-            return Ok((started.elapsed().as_secs_f64() * 1e3, f64::NAN, f64::NAN));
+            return Ok((started.elapsed().as_secs_f64() * 1e3, Used::default()));
         }
         let target = format!("127.0.0.1:{}/bench/{peer}:{version}", self.port);
         let layout = self.path(version);
@@ -268,23 +273,25 @@ impl World {
                 "podman".to_owned()
             }
         };
-        let mut command = Command::new("/usr/bin/time");
-        command.args(["-f", "%U %S %M"]).arg(program).args(args).env("SSL_CERT_FILE", certs.join("ca.crt"));
-        command.stdout(Stdio::null());
+        let mut command = Command::new(if usage { "/usr/bin/time" } else { &program });
+        if usage {
+            command.args(["-f", "%U %S %M"]).arg(&program);
+        }
+        command.args(args).env("SSL_CERT_FILE", certs.join("ca.crt")).stdout(Stdio::null());
         let started = Instant::now();
-        let output = command.output().context("GNU time is not installed (apt-get install time)")?;
+        let output = command.output().with_context(|| format!("{:?} is not installed", command.get_program()))?;
         let wall = started.elapsed().as_secs_f64() * 1e3;
         let text = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
             bail!("{peer} failed: {text}");
         }
-        if !timed {
-            return Ok((0.0, 0.0, 0.0));
+        if !usage {
+            return Ok((wall, Used::default()));
         }
         let numbers: Vec<f64> =
             text.lines().last().unwrap_or_default().split(' ').filter_map(|number| number.parse().ok()).collect();
         let [user, system, kilobytes] = numbers[..] else { bail!("GNU time said {text:?}") };
-        Ok((wall, (user + system) * 1e3, kilobytes / 1e3))
+        Ok((wall, Used { cpu_ms: (user + system) * 1e3, memory_mb: kilobytes / 1e3 }))
     }
 }
 

@@ -14,12 +14,9 @@ const ROUNDS: usize = 25;
 pub(crate) fn run() -> Result<()> {
     let landfall = release_binary()?;
     let rg = find("rg").context("ripgrep is not installed (apt-get install ripgrep)")?;
-    let aws = find("aws");
-    let mut peers: Vec<(&str, &Path)> = vec![("landfall", &landfall), ("rg", &rg)];
-    match &aws {
-        Some(aws) => peers.push(("aws", aws)),
-        None => eprintln!("aws is not installed (pip install awscli): left out"),
-    }
+    // The command itself: what PATH has may be a script around it.
+    let aws = super::aws::peers()?.join("aws");
+    let peers: Vec<(&str, &Path)> = vec![("landfall", &landfall), ("rg", &rg), ("aws", &aws)];
     let mut walls: Vec<Vec<f64>> = vec![Vec::new(); peers.len()];
     for round in 0..=ROUNDS {
         for (index, (_, program)) in peers.iter().enumerate() {
@@ -46,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Debian's ripgrep lives in PATH; pip's aws may too.
+/// Debian's ripgrep lives in PATH.
 fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
 }

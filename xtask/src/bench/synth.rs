@@ -3,7 +3,7 @@
 //! egress rules, policies and a second log group and role as resources of their own, so its count is higher.
 
 #[path = "../../../crates/stack/tests/application/mod.rs"]
-mod application;
+pub(crate) mod application;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

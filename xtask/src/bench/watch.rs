@@ -15,8 +15,18 @@ use super::server::release_binary;
 use super::stats::median;
 use super::workspace::Workspace;
 
-/// Seconds that a rollout is made to take, about.
-const ROLLOUTS: [f64; 5] = [3.0, 7.5, 12.0, 17.3, 21.7];
+/// Seconds that a rollout is made to take, about, and the share of them in which new tasks settle.
+const ROLLOUTS: [(f64, f64); 9] = [
+    (3.0, 0.20),
+    (5.1, 0.27),
+    (7.5, 0.14),
+    (9.6, 0.23),
+    (12.0, 0.17),
+    (14.2, 0.26),
+    (17.3, 0.12),
+    (19.4, 0.20),
+    (21.7, 0.16),
+];
 /// Of the one that fails and is rolled back.
 const BAD_TAKES: f64 = 7.5;
 /// For fifty services at once.
@@ -142,8 +152,8 @@ impl Place {
         );
         println!("|---|---|---|---|---|---|---|");
         let mut all: Vec<(Tool, f64, f64)> = Vec::new();
-        for (version, seconds) in (2..).zip(ROLLOUTS) {
-            self.fake.pace(seconds)?;
+        for (version, (seconds, settle)) in (2..).zip(ROLLOUTS) {
+            self.fake.settling(seconds, settle)?;
             for seen in self.side_by_side(&image("app", version))? {
                 seen.row("good");
                 all.push((seen.tool, seen.late, seen.calls.len() as f64));
