@@ -135,8 +135,8 @@ fn health_checks_have_their_own_time_limit() {
         // Nothing of the checks is left running once the task is gone.
         let sleeping = || {
             std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-                std::fs::read(entry.path().join("cmdline"))
-                    .is_ok_and(|line| line.windows(4).any(|part| part == b"4711"))
+                // The whole of it: some port or path of another process has these digits too.
+                std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.ends_with(b"\x00sleep\x004711\x00"))
             })
         };
         while sleeping() {
