@@ -59,7 +59,7 @@ impl Part {
     }
 }
 
-/// What is needed of the schema, a line for each definition: its name, a tab, and what `compile` looks at. Making it from the types took
+/// The schema, a line for each definition: its name, a tab, and all of it but what is for people and editors. Making it from the types took
 /// a quarter of a command that reads; a test holds it against them.
 static DEFINITIONS: LazyLock<BTreeMap<&str, Definition>> = LazyLock::new(|| {
     let lines = include_str!("shape.tsv").lines().filter_map(|line| line.split_once('\t'));
@@ -455,7 +455,7 @@ mod tests {
 
     use super::*;
 
-    /// What `compile` looks at.
+    /// Without what is for people and editors.
     fn needed(schema: &Value) -> Value {
         let each = |inner: &Value| match inner {
             Value::Object(all) => all.iter().map(|(name, one)| (name.clone(), needed(one))).collect(),
@@ -463,25 +463,13 @@ mod tests {
             other => other.clone(),
         };
         let Value::Object(all) = schema else { return schema.clone() };
-        let own = all.iter().filter_map(|(key, value)| {
-            let kept = match key.as_str() {
-                "$defs" | "properties" | "anyOf" | "oneOf" => each(value),
-                "items" | "additionalProperties" => needed(value),
-                "$ref"
-                | "const"
-                | "enum"
-                | "format"
-                | "maximum"
-                | "minimum"
-                | "patternProperties"
-                | "required"
-                | "type"
-                | scalar::MARK => value.clone(),
-                _ => return None,
-            };
-            Some((key.clone(), kept))
-        });
-        own.collect()
+        let own = all.iter().filter(|(key, _)| !["$schema", "default", "description", "title"].contains(&key.as_str()));
+        own.map(|(key, value)| match key.as_str() {
+            "$defs" | "properties" | "anyOf" | "oneOf" => (key.clone(), each(value)),
+            "items" | "additionalProperties" => (key.clone(), needed(value)),
+            _ => (key.clone(), value.clone()),
+        })
+        .collect()
     }
 
     #[test]

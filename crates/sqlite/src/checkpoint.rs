@@ -130,15 +130,14 @@ impl Drop for Checkpoints {
 /// Copies what can be copied. A failure costs nothing but the log's length: what it holds is durable where it is.
 fn pass(connection: &Mutex<Option<Connection>>, database: &Path) {
     let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-    let opened = match connection.take() {
-        Some(connection) => Ok(connection),
-        None => schema::open_checkpointer(database),
-    };
-    let passed = opened.and_then(|opened| {
-        let opened = connection.insert(opened);
+    let mut copy = || {
+        let opened = match connection.as_ref() {
+            Some(opened) => opened,
+            None => connection.insert(schema::open_checkpointer(database)?),
+        };
         opened.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)
-    });
-    if let Err(error) = passed {
+    };
+    if let Err(error) = copy() {
         let database = database.display();
         tracing::warn!(%database, error = explain(&error), "checkpoint failed; the write-ahead log grows until one succeeds");
     }

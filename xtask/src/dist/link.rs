@@ -4,7 +4,6 @@
 //! what it had in memory was code that it never ran.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -110,14 +109,12 @@ fn cc(args: &[String]) -> Result<()> {
 fn used(program: &Path, url: &str) -> Result<Vec<String>> {
     let dir = tempfile::tempdir()?;
     let (stack, place) = (dir.path().join("stack"), dir.path().join("place"));
-    let manifests = [(&stack, application::application(1)), (&place, aws::manifest(url, REGION, 1))];
+    let flow = "ci:\n  rules:\n    all:\n      branches: [master]\n      steps:\n        - test: [\"true\"]\n";
+    let manifests = [(&stack, application::application(1) + flow), (&place, aws::manifest(url, REGION, 1))];
     for (directory, text) in manifests {
         std::fs::create_dir_all(directory)?;
         std::fs::write(directory.join("landfall.yml"), text)?;
     }
-    let flow = "ci:\n  rules:\n    all:\n      branches: [master]\n      steps:\n        - test: [\"true\"]\n";
-    let text = std::fs::read_to_string(stack.join("landfall.yml"))?;
-    std::fs::write(stack.join("landfall.yml"), text + flow)?;
     aws::succeed(alone(program, &["deploy", "prod"], &place, url))?;
     // None that writes its journal: it takes the time from the kernel's page of code (vDSO), which valgrind hides.
     let commands: [(&Path, &[&str]); 8] = [
@@ -159,16 +156,13 @@ fn alone(program: &Path, args: &[&str], directory: &Path, url: &str) -> Command 
 /// The functions that one command calls, as cachegrind sees them.
 fn called(program: &Path, args: &[&str], directory: &Path, url: &str) -> Result<Vec<String>> {
     let out = directory.join("cachegrind");
-    let mut watched = vec!["--tool=cachegrind", "--cache-sim=no", "--demangle=no"];
     let file = format!("--cachegrind-out-file={}", out.display());
     let program = program.to_str().context("a path that is no text")?;
-    watched.extend([file.as_str(), program]);
-    let command = alone(OsStr::new("valgrind").as_ref(), &[&watched[..], args].concat(), directory, url)
-        .envs(JOB)
-        .stderr(Stdio::piped())
-        .output()?;
-    if !command.status.success() {
-        bail!("landfall {}: {}", args.join(" "), String::from_utf8_lossy(&command.stderr));
+    let watched = ["--tool=cachegrind", "--cache-sim=no", "--demangle=no", &file, program];
+    let mut command = alone(Path::new("valgrind"), &[&watched[..], args].concat(), directory, url);
+    let ended = command.envs(JOB).stderr(Stdio::piped()).output()?;
+    if !ended.status.success() {
+        bail!("landfall {}: {}", args.join(" "), String::from_utf8_lossy(&ended.stderr));
     }
     Ok(names(&std::fs::read_to_string(&out)?))
 }

@@ -39,34 +39,26 @@ pub(crate) async fn run(args: &BuildArgs, global: &Global, printer: &Printer) ->
         cache_from: repositories(&args.cache_from)?,
         cache_to: repositories(&args.cache_to)?,
     };
-    // What cannot be pushed is told before it is built.
-    let plans = if args.push { publish::plans(&images, &chosen, &args.how, printer)? } else { Vec::new() };
-    let desk = Desk::new(&app, &global.config, &args.how, printer);
-    // A build needs no registry: of one that does not answer less is said.
-    let client = if args.push { desk.client.clone() } else { push::client_of(&app, Arc::new(Quiet)) };
-    let work = async {
-        let built = images.build(&chosen, &wishes, &client, printer).await?;
-        if !args.push {
-            return Ok((built, Vec::new()));
-        }
-        if built.iter().any(|one| one.built) {
-            images.unchanged().await?;
-            publish::of_its_commit(&images)?;
-        }
-        let pushed = desk.publish(&images, plans).await?;
-        CliResult::Ok((built, pushed))
-    };
-    let (built, pushed) = tokio::select! {
-        done = work => done?,
-        _ = tokio::signal::ctrl_c() => {
-            desk.interrupted();
-            return Ok(ExitCode::Interrupted);
-        }
-    };
     if args.push {
-        publish::said(&pushed, printer)?;
-        return Ok(ExitCode::Ok);
+        let desk = Desk::new(&app, &global.config, &args.how, printer);
+        // What cannot be pushed is told before it is built.
+        let plans = desk.plans(&images, &chosen)?;
+        let work = async {
+            let built = images.build(&chosen, &wishes, &desk.client, printer).await?;
+            if built.iter().any(|one| one.built) {
+                images.unchanged().await?;
+                publish::of_its_commit(&images)?;
+            }
+            desk.publish(&images, plans).await
+        };
+        return publish::ended(desk.unless_interrupted(work).await?, printer);
     }
+    // A build needs no registry: of one that does not answer less is said.
+    let client = push::client_of(&app, Arc::new(Quiet));
+    let built = tokio::select! {
+        built = images.build(&chosen, &wishes, &client, printer) => built?,
+        _ = tokio::signal::ctrl_c() => return Ok(ExitCode::Interrupted),
+    };
     printer.emit(&built, |built| {
         let line = |built: &Built| format!("{} {}", built.image, built.digest);
         built.iter().map(line).collect::<Vec<_>>().join("\n")

@@ -27,8 +27,8 @@ use crate::progress::{Mark, Progress};
 #[derive(Serialize)]
 pub(crate) struct Answer {
     /// Of the manifest: `web/app`.
-    pub(crate) name: String,
-    pub(crate) image: String,
+    name: String,
+    image: String,
     tags: Vec<String>,
     #[serde(flatten)]
     pushed: Pushed,
@@ -40,12 +40,16 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
     let images = Images::look(&app, &global.config, state.directory(), None).await?;
     let all = (0..images.items.len()).collect();
     let desk = Desk::new(&app, &global.config, &args.how, printer);
-    let answers = desk.publish(&images, plans(&images, &all, &args.how, printer)?).await?;
-    said(&answers, printer).map(|()| ExitCode::Ok)
+    let plans = desk.plans(&images, &all)?;
+    ended(desk.unless_interrupted(desk.publish(&images, plans)).await?, printer)
 }
 
-pub(crate) fn said(answers: &[Answer], printer: &Printer) -> CliResult<()> {
-    printer.emit(&answers, |answers| answers.iter().map(|answer| answer.image.clone()).collect::<Vec<_>>().join("\n"))
+/// `None`: it was broken off.
+pub(crate) fn ended(answers: Option<Vec<Answer>>, printer: &Printer) -> CliResult<ExitCode> {
+    let Some(answers) = answers else { return Ok(ExitCode::Interrupted) };
+    printer
+        .emit(&answers, |answers| answers.iter().map(|answer| answer.image.clone()).collect::<Vec<_>>().join("\n"))?;
+    Ok(ExitCode::Ok)
 }
 
 /// An image with what it is to be called.
@@ -53,29 +57,6 @@ pub(crate) struct Plan {
     item: usize,
     target: Reference,
     tags: Vec<String>,
-}
-
-/// For those of `chosen` that the manifest awaits somewhere; nothing need be built yet.
-///
-/// # Errors
-/// Whatever would keep them from being pushed once they are.
-pub(crate) fn plans(
-    images: &Images,
-    chosen: &BTreeSet<usize>,
-    how: &PushOptions,
-    printer: &Printer,
-) -> CliResult<Vec<Plan>> {
-    let awaited: Vec<usize> = chosen.iter().copied().filter(|item| images.items[*item].target.is_some()).collect();
-    if awaited.is_empty() {
-        let names = chosen.iter().map(|item| images.items[*item].name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(CliError::new(
-            ExitCode::NotFound,
-            format!("the manifest says of none of these where it goes: {names}"),
-        )
-        .hint("`await` with `image` and `build` does (docs/images.md); `landfall push --from` takes a target"));
-    }
-    of_its_commit(images)?;
-    awaited.into_iter().map(|item| plan(images, item, how, printer)).collect()
 }
 
 /// An image would be found under a commit that it is not of, by deployments too.
@@ -117,16 +98,38 @@ impl<'a> Desk<'a> {
         Self { app, config, how, printer, meter, reached: Cell::default(), client }
     }
 
-    /// What is left behind where it is broken off.
-    pub(crate) fn interrupted(&self) {
+    /// For those of `chosen` that the manifest awaits somewhere; nothing need be built yet.
+    ///
+    /// # Errors
+    /// Whatever would keep them from being pushed once they are.
+    pub(crate) fn plans(&self, images: &Images, chosen: &BTreeSet<usize>) -> CliResult<Vec<Plan>> {
+        let awaited: Vec<usize> = chosen.iter().copied().filter(|item| images.items[*item].target.is_some()).collect();
+        if awaited.is_empty() {
+            let names = chosen.iter().map(|item| images.items[*item].name.as_str()).collect::<Vec<_>>().join(", ");
+            let message = format!("the manifest says of none of these where it goes: {names}");
+            return Err(CliError::new(ExitCode::NotFound, message).hint(
+                "`await` with `image` and `build` does (docs/images.md); `landfall push --from` takes a target",
+            ));
+        }
+        of_its_commit(images)?;
+        awaited.into_iter().map(|item| plan(images, item, self.how, self.printer)).collect()
+    }
+
+    /// What `work` comes to; `None`: somebody pressed Ctrl-C, and what is left behind is said.
+    pub(crate) async fn unless_interrupted<T>(&self, work: impl Future<Output = CliResult<T>>) -> CliResult<Option<T>> {
+        tokio::select! {
+            done = work => return done.map(Some),
+            _ = tokio::signal::ctrl_c() => {}
+        }
         match self.reached.get() {
             Reached::Nothing => {}
             Reached::Sending => interrupted(&self.meter, self.printer),
             Reached::Sent => {
                 self.meter.finish();
-                self.printer.note("the images are pushed; `landfall release create` records their release");
+                self.printer.note(release::UNRECORDED);
             }
         }
+        Ok(None)
     }
 
     pub(crate) async fn publish(&self, images: &Images, plans: Vec<Plan>) -> CliResult<Vec<Answer>> {

@@ -127,6 +127,9 @@ async fn record(
     Ok((put, found))
 }
 
+/// Where a push ends before there is a release of it.
+pub(crate) const UNRECORDED: &str = "the images are pushed; `landfall release create` records their release";
+
 /// After a push: `known` are the digests that it has sent, by reference. Where there cannot be a release yet, that is said and is no error.
 pub(crate) async fn after_push(
     app: &App,
@@ -142,7 +145,7 @@ pub(crate) async fn after_push(
             printer.note(format_args!("no release is recorded: {}", error.message));
             Ok(())
         }
-        Err(error) => Err(error.hint("the images are pushed; `landfall release create` records their release")),
+        Err(error) => Err(error.hint(UNRECORDED)),
     }
 }
 
