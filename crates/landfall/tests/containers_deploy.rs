@@ -291,7 +291,11 @@ fn sigkill_in_the_middle_of_a_deployment() {
             let mut command = prod.sandbox.command(&["deploy", "prod", "--commit", commit]);
             command.env("LANDFALL_TEST_HOLD", place).stdout(Stdio::null()).stderr(Stdio::null());
             let mut child = command.spawn().unwrap();
-            prod.sandbox.eventually(place, || if held.exists() { Ok(()) } else { Err("not there yet".to_owned()) });
+            prod.sandbox.eventually(place, || match child.try_wait().unwrap() {
+                Some(status) => panic!("{place}: ended before, with {status}"),
+                None if held.exists() => Ok(()),
+                None => Err("not there yet".to_owned()),
+            });
             child.kill().unwrap();
             child.wait().unwrap();
         };

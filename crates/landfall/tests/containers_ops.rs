@@ -400,7 +400,8 @@ fn own_service(state: &Path) -> Option<u32> {
 #[test]
 fn an_engine_that_dies_is_started_again_and_the_preview_comes_up() {
     let mut sandbox = Sandbox::new();
-    sandbox.two_container_manifest(&[("DEMO_TEXT", "after all"), ("DEMO_START_DELAY_MS", "1500")], "");
+    // Long, beside what a busy engine takes to list its containers.
+    sandbox.two_container_manifest(&[("DEMO_TEXT", "after all"), ("DEMO_START_DELAY_MS", "6000")], "");
     sandbox.start();
     let Some(first) = own_service(&sandbox.state) else {
         eprintln!("the engine here was not started by Landfall: nothing to kill");

@@ -88,8 +88,12 @@ pub(crate) fn remove_owned(state: &Path) {
     for network in list(&socket, &format!("/networks?filters={filter}")) {
         delete(format!("/networks/{}", network["Id"].as_str().unwrap_or_default()));
     }
+    // Name by name, and not by force: Podman would take the containers of other tests' builds with the layers that they share.
     for image in list(&socket, &format!("/images/json?filters={filter}")) {
-        delete(format!("/images/{}?force=true", image["Id"].as_str().unwrap_or_default()));
+        let names = image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        for name in names.filter(|name| *name != "<none>:<none>").chain(image["Id"].as_str()) {
+            delete(format!("/images/{}", encode(name)));
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::{CALL_TIMEOUT, Docker, again, another_image, encode};
 use crate::process;
 
 const PULL_IDLE: Duration = Duration::from_secs(300);
+const BUILD_TRIES: u32 = 3;
 
 /// What an exec gave back. `exit_code` is `None` when it was killed for taking too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,6 +262,24 @@ impl Docker {
         options: &BuildOptions,
         mut line: impl FnMut(&str) + Send,
     ) -> DockerResult<String> {
+        let mut tries = BUILD_TRIES;
+        loop {
+            tries -= 1;
+            match self.build_once(context.clone(), options, &mut line).await {
+                Err(DockerError::Other { message, .. }) if tries > 0 && taken_from_the_build(&message) => {
+                    line("once more: what the build had made was removed from the engine's store meanwhile");
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn build_once(
+        &self,
+        context: Bytes,
+        options: &BuildOptions,
+        mut line: impl FnMut(&str) + Send,
+    ) -> DockerResult<String> {
         let args = serde_json::to_string(&options.args).unwrap_or_default();
         let labels = serde_json::to_string(&options.labels).unwrap_or_default();
         let mut path = format!(
@@ -318,6 +337,14 @@ impl Docker {
             None => Ok(self.inspect_image(&options.tag).await?.id),
         }
     }
+}
+
+/// Podman's word for its own working container or a layer of the cache that somebody else removed: `podman rmi --force` takes
+/// those of builds that are under way. What is left of the cache makes the next try a short one.
+fn taken_from_the_build(message: &str) -> bool {
+    ["identifier is not a container", "identifier is not a layer", "layer not known"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// Docker pulls every tag of a repository that is named without one.

@@ -360,4 +360,23 @@ mod tests {
         let removed = docker.remove_image("app:1").await;
         assert!(matches!(removed, Err(DockerError::Conflict(_))), "{removed:?}");
     }
+
+    #[tokio::test]
+    async fn a_build_whose_layers_are_removed_meanwhile_is_begun_again() {
+        let stream = |lines: &[&str]| answer("200 OK", &lines.join("\n"));
+        let gone = stream(&[r#"{"stream":"STEP 1/1"}"#, r#"{"error":"identifier is not a container"}"#]);
+        let wrong = stream(&[r#"{"error":"COPY: no such file"}"#]);
+        let made = stream(&[r#"{"stream":"COMMIT"}"#, r#"{"aux":{"ID":"sha256:1"}}"#]);
+        let answers = [gone.clone(), made, gone.clone(), gone.clone(), gone, wrong];
+        let (_dir, docker) = engine(answers.to_vec());
+        let mut lines = Vec::new();
+        let options = BuildOptions::default();
+        let mut build = async || docker.build(Bytes::new(), &options, |line| lines.push(line.to_owned())).await;
+        assert_eq!(build().await.unwrap(), "sha256:1");
+        let always = build().await.unwrap_err().to_string();
+        assert!(always.contains("not a container"), "{always}");
+        let fault = build().await.unwrap_err().to_string();
+        assert!(fault.contains("no such file"), "{fault}");
+        assert_eq!(lines.iter().filter(|line| line.starts_with("once more")).count(), 3, "{lines:?}");
+    }
 }
