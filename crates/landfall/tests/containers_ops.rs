@@ -402,6 +402,10 @@ fn an_engine_that_dies_is_started_again_and_the_preview_comes_up() {
     let mut sandbox = Sandbox::new();
     // Long, beside what a busy engine takes to list its containers.
     sandbox.two_container_manifest(&[("DEMO_TEXT", "after all"), ("DEMO_START_DELAY_MS", "6000")], "");
+    let manifest = std::fs::read_to_string(&sandbox.manifest).unwrap();
+    let patient = manifest.replace("          interval: 1s\n", "          interval: 1s\n          start_period: 30s\n");
+    assert_ne!(patient, manifest);
+    std::fs::write(&sandbox.manifest, patient).unwrap();
     sandbox.start();
     let Some(first) = own_service(&sandbox.state) else {
         eprintln!("the engine here was not started by Landfall: nothing to kill");
