@@ -239,6 +239,7 @@ fn scale(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
     }
     see.extend(["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"]);
     let own = [
+        "autoscaling:CompleteLifecycleAction",
         "autoscaling:CreateOrUpdateTags",
         "autoscaling:SetDesiredCapacity",
         "autoscaling:TerminateInstanceInAutoScalingGroup",

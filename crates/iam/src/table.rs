@@ -77,6 +77,7 @@ pub const ACTIONS: &[Action] = &[
     row("application-autoscaling:DescribeScalableTargets", Read, NONE, NONE, NONE),
     // It and DetectStackResourceDrift are asked for by drift detection
     // (<https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-stack-drift.html>: considerations).
+    row("autoscaling:CompleteLifecycleAction", Write, GROUPS, RESOURCE_TAG, NONE),
     row("autoscaling:CreateOrUpdateTags", Tagging, GROUPS, RESOURCE_TAG, NONE),
     row("autoscaling:DescribeAutoScalingGroups", List, NONE, NONE, NONE),
     row("autoscaling:DescribeScalingActivities", List, NONE, NONE, NONE),

@@ -20,6 +20,9 @@ pub struct FleetState {
     pub failed: Option<LaunchFailure>,
 }
 
+/// Of groups: before Auto Scaling ends an instance it waits until this lifecycle hook is completed.
+pub const DRAIN_HOOK: &str = "landfall-drain";
+
 /// An instance of a fleet, registered with a cluster or not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Member {
@@ -31,6 +34,8 @@ pub struct Member {
     pub weight: Option<u64>,
     /// AWS is ending it.
     pub leaving: bool,
+    /// And waits with it until it is told that nothing runs there any more ([`DRAIN_HOOK`]).
+    pub held: bool,
     /// It has the notice of two minutes.
     pub interrupted: bool,
     /// `None`: nobody asked.

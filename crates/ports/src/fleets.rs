@@ -27,6 +27,9 @@ pub trait Fleets: Send + Sync {
     /// gone is no error.
     async fn terminate(&self, fleet: &str, instance: &str, left: Option<u64>) -> PortResult<()>;
 
+    /// AWS may end an instance that it holds ([`DRAIN_HOOK`](landfall_model::fleet::DRAIN_HOOK)). One that it does not hold is no error.
+    async fn release(&self, fleet: &str, instance: &str) -> PortResult<()>;
+
     /// Written down with the fleet, for the next look.
     async fn note(&self, fleet: &str, next_permitted: i64) -> PortResult<()>;
 

@@ -212,6 +212,9 @@ fn calls(properties: &Properties) -> &'static [&'static str] {
             "autoscaling:SetInstanceProtection",
             "autoscaling:UpdateAutoScalingGroup",
         ],
+        Properties::InstanceHook(_) => {
+            &["autoscaling:DeleteLifecycleHook", "autoscaling:DescribeLifecycleHooks", "autoscaling:PutLifecycleHook"]
+        }
         Properties::SpotFleet(_) => &[
             "ec2:CancelSpotFleetRequests",
             "ec2:DescribeSpotFleetInstances",

@@ -22,6 +22,8 @@ pub struct Template {
     #[serde(serialize_with = "in_order")]
     pub parameters: Vec<(Id, Parameter)>,
     #[serde(serialize_with = "in_order")]
+    pub conditions: Vec<(Id, Condition)>,
+    #[serde(serialize_with = "in_order")]
     pub resources: Vec<(Id, Resource)>,
     #[serde(serialize_with = "in_order")]
     pub outputs: Vec<(Id, Output)>,
@@ -37,6 +39,13 @@ pub struct Parameter {
     pub allowed_pattern: Option<&'static str>,
     pub allowed_values: Vec<&'static str>,
     pub constraint_description: Option<&'static str>,
+}
+
+/// Holds while both are the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    #[serde(rename = "Fn::Equals")]
+    pub same: (Expr, Expr),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -58,6 +67,7 @@ pub struct Export {
 #[derive(Debug, Clone, Default)]
 pub struct Draft {
     parameters: Vec<(Id, Parameter)>,
+    conditions: Vec<(Id, Condition)>,
     resources: Vec<(Id, Resource)>,
     outputs: Vec<(Id, Output)>,
 }
@@ -68,8 +78,22 @@ impl Draft {
     }
 
     pub fn add_after(&mut self, id: Id, properties: Properties, depends_on: Vec<Id>) -> Id {
-        let resource = Resource { properties, depends_on, deletion_policy: None, update_replace_policy: None };
+        let (deletion_policy, update_replace_policy) = (None, None);
+        let resource = Resource { properties, condition: None, depends_on, deletion_policy, update_replace_policy };
         self.resources.push((id.clone(), resource));
+        id
+    }
+
+    /// There only while the condition holds.
+    pub fn add_while(&mut self, condition: &Id, id: Id, properties: Properties) {
+        self.add(id, properties);
+        if let Some((_, resource)) = self.resources.last_mut() {
+            resource.condition = Some(condition.clone());
+        }
+    }
+
+    pub fn condition(&mut self, id: Id, same: (Expr, Expr)) -> Id {
+        self.conditions.push((id.clone(), Condition { same }));
         id
     }
 
@@ -110,8 +134,8 @@ impl Draft {
     }
 
     pub fn done(self, description: String) -> Template {
-        let Self { parameters, resources, outputs } = self;
-        Template { version: "2010-09-09", description, metadata: None, parameters, resources, outputs }
+        let Self { parameters, conditions, resources, outputs } = self;
+        Template { version: "2010-09-09", description, metadata: None, parameters, conditions, resources, outputs }
     }
 }
 

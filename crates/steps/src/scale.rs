@@ -172,6 +172,7 @@ impl<'a> Scaler<'a> {
             Act::Drain { instances, .. } => self.instances.drain(instances, true).await?,
             Act::Undrain { instances, .. } => self.instances.drain(instances, false).await?,
             Act::Terminate { id, instance, left, .. } => self.fleets.terminate(id, instance, *left).await?,
+            Act::Release { id, instance, .. } => self.fleets.release(id, instance).await?,
             Act::Resize { id, to, .. } => self.fleets.resize(id, *to).await?,
             Act::Note { id, next_permitted, .. } => self.fleets.note(id, *next_permitted).await?,
             Act::Delete { version } => return self.delete(version, now).await,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use landfall_model::Timestamp;
-use landfall_model::fleet::{FleetState, LaunchFailure, Member, Schedulable, TypeFacts};
+use landfall_model::fleet::{DRAIN_HOOK, FleetState, LaunchFailure, Member, Schedulable, TypeFacts};
 use landfall_ports::fleets::Fleets;
 use landfall_ports::{PortError, PortResult};
 
@@ -126,11 +126,13 @@ fn group(one: &Element) -> FleetState {
 
 fn member(one: &Element) -> Member {
     let leaving = |state: &str| state.starts_with("Terminat") || state.starts_with("Detach");
+    let state = one.text("LifecycleState");
     Member {
         instance: one.text("InstanceId"),
         kind: one.text("InstanceType"),
         weight: one.get("WeightedCapacity").and_then(|weight| weight.parse().ok()),
-        leaving: leaving(&one.text("LifecycleState")),
+        leaving: leaving(&state),
+        held: state == "Terminating:Wait",
         interrupted: false,
         launched: None,
     }
@@ -139,6 +141,11 @@ fn member(one: &Element) -> Member {
 /// AWS's answer where an instance or group is not there.
 fn gone(failed: &Failed) -> bool {
     failed.not_found() || failed.is("ValidationError") && failed.message.contains("not found")
+}
+
+/// `No active Lifecycle Action found with instance ID i-…`.
+fn no_longer_held(failed: &Failed) -> bool {
+    failed.is("ValidationError") && failed.message.contains("No active Lifecycle Action")
 }
 
 fn refused(failed: Failed) -> PortError {
@@ -210,6 +217,23 @@ impl Fleets for AwsFleets {
         match self.ask(call, AUTO_SCALING, &fields).await {
             Ok(_) => Ok(()),
             Err(failed) if gone(&failed) => Ok(()),
+            Err(failed) => Err(refused(failed)),
+        }
+    }
+
+    async fn release(&self, fleet: &str, instance: &str) -> PortResult<()> {
+        let family = Family::AutoScalingWrite;
+        let call = Call { service: "autoscaling", action: "CompleteLifecycleAction", family, resource: instance };
+        let fields = form([
+            ("AutoScalingGroupName", fleet),
+            ("LifecycleHookName", DRAIN_HOOK),
+            ("InstanceId", instance),
+            ("LifecycleActionResult", "CONTINUE"),
+        ]);
+        match self.ask(call, AUTO_SCALING, &fields).await {
+            Ok(_) => Ok(()),
+            // Its time is over, the group is not there any more, or another one was faster.
+            Err(failed) if gone(&failed) || no_longer_held(&failed) => Ok(()),
             Err(failed) => Err(refused(failed)),
         }
     }

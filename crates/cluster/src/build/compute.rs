@@ -1,19 +1,25 @@
 //! The instances of one version: a launch template, and a group or a Spot Fleet of it, for each entry of the file.
 
+use landfall_model::fleet::DRAIN_HOOK;
 use landfall_stack::policy::Policy;
 use landfall_stack::resources::around::Role;
 use landfall_stack::resources::ecs::{CapacityProvider, GroupProvider, ManagedScaling};
 use landfall_stack::resources::network::{
-    AllZones, Distribution, FleetLaunch, FleetOverride, FleetRequest, Ingress, InstanceGroup, LaunchTemplate,
-    LaunchTemplateData, LaunchTemplateVersion, MaintenanceStrategies, MetadataOptions, MixedInstances, MixedTemplate,
-    Override, ProfileArn, Rebalance, SecurityGroup, SpotFleet, TagSpecification, UserData, Zones,
+    AllZones, Distribution, FleetLaunch, FleetOverride, FleetRequest, Ingress, InstanceGroup, InstanceHook,
+    LaunchTemplate, LaunchTemplateData, LaunchTemplateVersion, MaintenanceStrategies, MetadataOptions, MixedInstances,
+    MixedTemplate, Override, ProfileArn, Rebalance, SecurityGroup, SpotFleet, Switch, TagSpecification, UserData,
+    Zones,
 };
 use landfall_stack::resources::{PropagatedTag, Properties, Tag};
 use landfall_stack::{Expr, Id, Parameter, Template};
 
-use super::{Around, Build, Unfit, launch, sizes};
+use super::{Around, Build, Standing, Unfit, launch, sizes};
 use crate::infra::{Bounds, Capacity, Compatibility, Fleet, Group, Image, Infra};
 use crate::names::{Version, export, provider};
+
+/// Seconds that Auto Scaling waits with ending an instance for the scaler to drain it: as long as what that may take on it, a task's time
+/// to stop and the load balancer's to let go.
+const DRAIN_SECONDS: u32 = 900;
 
 /// The template of a version's stack.
 ///
@@ -22,8 +28,8 @@ use crate::names::{Version, export, provider};
 pub fn compute(infra: &Infra, version: &Version, around: &Around) -> Result<Template, Unfit> {
     let mut build = Build::new(infra, Some(version));
     let place = build.place(around)?;
-    let image = build.settings();
-    let common = Common { version, image, group: build.instance_group(), place, around };
+    let (image, used) = build.settings();
+    let common = Common { version, image, used, group: build.instance_group(), place, around };
     for fleet in &infra.fleets {
         build.fleet(fleet, &common)?;
     }
@@ -42,6 +48,8 @@ struct Common<'a> {
     version: &'a Version,
     /// Of the parameter.
     image: Expr,
+    /// The condition that the version is used; `None`: nothing asks.
+    used: Option<Id>,
     /// The security group of the instances.
     group: Id,
     place: Place,
@@ -85,8 +93,8 @@ impl Build<'_> {
         }
     }
 
-    /// Parameters that every compute stack has, and what shows them. The image.
-    fn settings(&mut self) -> Expr {
+    /// Parameters that every compute stack has, and what shows them. The image, and whether the version is used.
+    fn settings(&mut self) -> (Expr, Option<Id>) {
         let text = |description: &str| Parameter {
             r#type: "String",
             description: description.to_owned(),
@@ -109,6 +117,8 @@ impl Build<'_> {
             ..text(what)
         };
         let status = self.draft.parameter(Id::of(&["Status"]), status);
+        let used = drains(self.infra)
+            .then(|| self.draft.condition(Id::of(&["Used"]), (status.clone(), Expr::text(Standing::Active.status()))));
         let values = vec!["testing", "replacing", "done", "failed"];
         let what = "How far landfall is with it; not to be set by hand";
         let roll = Parameter { default: Some("testing".to_owned()), allowed_values: values, ..text(what) };
@@ -116,7 +126,7 @@ impl Build<'_> {
         self.draft.output("Status", "Whether it is used, or emptied", status);
         self.draft.output("Roll", "How far landfall is with it", roll);
         self.draft.output("Image", "The instances' image", image.clone());
-        image
+        (image, used)
     }
 
     fn size(&mut self, name: &str, group: bool, bounds: Bounds) -> Vec<Expr> {
@@ -232,11 +242,15 @@ impl Build<'_> {
                     },
                 };
                 let group = self.instances(&fleet.name, (min, max), &common.place);
-                // Whom Auto Scaling replaces it ends, and ECS's agent gets no notice: only where ECS drains what a group is about to end
+                // Whom Auto Scaling replaces it ends, and ECS's agent gets no notice: only where somebody drains what a group is about to end
                 // (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/spot-instance-draining-linux-container.html>).
-                let capacity_rebalance = (self.infra.capacity == Capacity::EcsManaged).then_some(true);
+                let capacity_rebalance = match self.infra.capacity {
+                    Capacity::EcsManaged => Some(Switch::On),
+                    Capacity::Landfall => common.used.clone().map(Switch::While),
+                };
                 let group = InstanceGroup { mixed_instances_policy: Some(mixed), capacity_rebalance, ..group };
                 let group = self.draft.add(Id::of(&[&fleet.name, "Fleet"]), Properties::InstanceGroup(group));
+                self.hook(&fleet.name, "Fleet", &group, common);
                 self.capacity(&fleet.name, group, common.version);
             }
             _ => {}
@@ -252,6 +266,7 @@ impl Build<'_> {
             let properties = self.instances(&group.name, (min, max), &common.place);
             let properties = InstanceGroup { launch_template: Some(launch), ..properties };
             let id = self.draft.add(Id::of(&[&group.name, "Group"]), Properties::InstanceGroup(properties));
+            self.hook(&group.name, "Group", &id, common);
             self.capacity(&group.name, id, common.version);
         }
         Ok(())
@@ -274,6 +289,20 @@ impl Build<'_> {
             capacity_rebalance: None,
             tags: tags.into_iter().map(own).collect(),
         }
+    }
+
+    /// What the group ends of itself, to replace it or to be even between zones, waits until the scaler has drained it. Not while the version
+    /// is emptied: nobody looks at its instances then but whoever ends them.
+    fn hook(&mut self, name: &str, kind: &str, group: &Id, common: &Common<'_>) {
+        let Some(used) = &common.used else { return };
+        let properties = InstanceHook {
+            auto_scaling_group_name: Expr::from(group),
+            lifecycle_hook_name: DRAIN_HOOK,
+            lifecycle_transition: "autoscaling:EC2_INSTANCE_TERMINATING",
+            heartbeat_timeout: DRAIN_SECONDS,
+            default_result: "CONTINUE",
+        };
+        self.draft.add_while(used, Id::of(&[name, kind, "Drain"]), Properties::InstanceHook(properties));
     }
 
     /// Drained before it ends what it takes away, and so needs no protection, which would be in the way of deleting the stack.
@@ -338,6 +367,12 @@ impl Build<'_> {
         let properties = SpotFleet { spot_fleet_request_config_data: request };
         self.draft.add(Id::of(&[&fleet.name, "Fleet"]), Properties::SpotFleet(properties));
     }
+}
+
+/// Whether the scaler is there to drain what Auto Scaling ends. A Spot Fleet knows no hooks, the groups beside it do.
+fn drains(infra: &Infra) -> bool {
+    let groups = infra.compatibility != Compatibility::SpotFleets || !infra.groups.is_empty();
+    infra.capacity == Capacity::Landfall && infra.autoscaling && groups
 }
 
 /// The capacity providers of a version, in the file's order.

@@ -17,6 +17,8 @@ pub enum Act {
     Undrain { fleet: String, instances: Vec<String> },
     /// `left`: what the fleet is to have without it, in units of weight; `null`: another one takes its place.
     Terminate { fleet: String, id: String, instance: String, left: Option<u64> },
+    /// Auto Scaling, which holds it, may end it: nothing runs on it any more.
+    Release { fleet: String, id: String, instance: String },
     /// In units of weight.
     Resize { fleet: String, id: String, from: u64, to: u64 },
     /// When what can wait is permitted again, in seconds since 1970.
@@ -54,15 +56,24 @@ fn of_unit(seen: &Seen<'_>, unit: &Unit, fleet: &Fleet, change: &Change, all: &m
         let arn = |id: &String| seen.instances.iter().find(|one| one.instance == *id).map(|one| one.arn.clone());
         ids.iter().filter_map(arn).collect()
     };
-    let (drain, undrain) = (arns(&change.drain), arns(&change.undrain));
+    let (mut drain, undrain) = (arns(&change.drain), arns(&change.undrain));
+    let mut release = Vec::new();
+    for member in unit.state.members.iter().filter(|member| member.held) {
+        match seen.instances.iter().find(|one| one.instance == member.instance) {
+            Some(one) if one.status == "ACTIVE" => drain.push(one.arn.clone()),
+            Some(one) if view::busy(seen, one) => {}
+            _ => release.push(member.instance.clone()),
+        }
+    }
     if !drain.is_empty() {
         all.push(Act::Drain { fleet: name.clone(), instances: drain });
     }
     if !undrain.is_empty() {
         all.push(Act::Undrain { fleet: name.clone(), instances: undrain });
     }
-    let (least, most) = (fleet.min_weight, fleet.max_weight);
     let id = &unit.state.id;
+    all.extend(release.into_iter().map(|instance| Act::Release { fleet: name.clone(), id: id.clone(), instance }));
+    let (least, most) = (fleet.min_weight, fleet.max_weight);
     let mut there = 0;
     let mut desired = unit.state.desired;
     for member in unit.state.members.iter().filter(|member| !member.leaving) {
@@ -86,7 +97,9 @@ fn of_unit(seen: &Seen<'_>, unit: &Unit, fleet: &Fleet, change: &Change, all: &m
     let launched: u64 =
         change.launch.iter().map(|(offer, count)| fleet.offers[*offer].weight.saturating_mul(*count)).sum();
     let to = there.saturating_add(coming).saturating_add(launched).max(least);
-    if to != desired && to <= most {
+    // More than is asked for is there while AWS replaces one that it ends thereafter.
+    let replacing = launched == 0 && to > desired;
+    if to != desired && to <= most && !replacing {
         all.push(Act::Resize { fleet: name.clone(), id: id.clone(), from: desired, to });
     }
     if let Some(next_permitted) = change.next_permitted {

@@ -260,6 +260,35 @@ fn what_is_about_to_be_interrupted_drains_and_then_goes() {
     assert_eq!(world.acts(), [terminate("main", "i-main-1", None)]);
 }
 
+/// Its successor is launched before, and is more than is asked for: that is not what the fleet is to have.
+#[test]
+fn what_auto_scaling_is_about_to_end_drains_and_is_let_go() {
+    let mut world = World::new(3, 0);
+    world.service(3, 1900);
+    for number in [0, 0, 1] {
+        world.task("main", number, Some("web"), 1900);
+    }
+    world.state("main").desired = 2;
+    assert_eq!(world.acts(), [], "the successor is there");
+    let held = &mut world.state("main").members[1];
+    (held.leaving, held.held) = (true, true);
+    let drain = Act::Drain { fleet: "main".to_owned(), instances: vec![arn("i-main-1")] };
+    assert_eq!(world.acts(), [drain]);
+    world.draining("i-main-1");
+    assert_eq!(world.acts(), [], "its task still runs");
+    world.workload.tasks.pop();
+    assert_eq!(world.acts(), [], "and stops");
+    world.instances[1].tasks = 0;
+    let release = Act::Release { fleet: "main".to_owned(), id: "asg-main".to_owned(), instance: "i-main-1".to_owned() };
+    assert_eq!(world.acts(), std::slice::from_ref(&release));
+    // One that is not registered has nothing to drain.
+    world.instances.remove(1);
+    assert_eq!(world.acts(), [release]);
+    // Let go, it is nobody's business any more.
+    world.state("main").members[1].held = false;
+    assert_eq!(world.acts(), []);
+}
+
 #[test]
 fn tasks_in_the_place_of_what_drains_wait_too() {
     let mut world = World::new(2, 0);

@@ -130,6 +130,14 @@ fn missing(seen: &Seen<'_>, service: &ServiceLoad) -> u64 {
     service.desired.saturating_sub(stay).min(service.most.saturating_sub(own().count() as u64))
 }
 
+/// Whether something runs on it, or stops, that is not on every instance anyway.
+pub(super) fn busy(seen: &Seen<'_>, one: &ContainerInstance) -> bool {
+    let daemon = |name: &String| seen.workload.services.iter().any(|service| service.daemon && service.name == *name);
+    let own = seen.workload.tasks.iter().filter(|task| task.on.as_ref() == Some(&one.arn));
+    let daemons = own.filter(|task| task.service.as_ref().is_some_and(daemon)).count();
+    one.tasks as usize > daemons
+}
+
 fn add(all: &mut Vec<Tasks>, shape: usize, count: u64) {
     match all.iter_mut().find(|one| one.shape == shape) {
         Some(one) => one.count += count,

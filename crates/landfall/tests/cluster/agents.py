@@ -2,6 +2,8 @@
 
 - Stacks that are made by change sets have outputs, exports and imports; an executed change set is gone.
 - A group that is changed keeps the instances that fit: moto makes another group.
+- Lifecycle hooks can be in a template, and are there while their condition holds. An instance of a group that has one waits with its end until
+  the hook is completed.
 - Spot Fleets of launch templates can be in a template, keep to their target by weights of 1, and their requests have a status.
 - Instances of a group of mixed types are of its first type: moto's are of none.
 - ECS's agent: each instance that runs is registered with the cluster, and with the attributes, that its user data says; one that is
@@ -20,11 +22,14 @@ import sys
 import threading
 import time
 
-from moto.autoscaling.models import FakeAutoScalingGroup
+from moto.autoscaling.exceptions import ValidationError
+from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, TerminateInstanceActivity
+from moto.autoscaling.responses import AutoScalingResponse
 from moto.cloudformation import parsing
 from moto.cloudformation.models import CloudFormationBackend
 from moto.codebuild.models import codebuild_backends
 from moto.codepipeline.models import codepipeline_backends
+from moto.core.responses import EmptyResult
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend, Zone
 from moto.ec2.models.spot_requests import SpotFleetRequest, SpotInstanceRequest, SpotRequestBackend
@@ -58,16 +63,60 @@ def executed(self, change_set_name, stack_name=None):
     for export in stack.exports:
         self.exports[export.name] = export
     sets.pop(own.change_set_id, None)
+    hooked(stack)
 
 
 CloudFormationBackend.execute_change_set = executed
+
+
+def hooked(stack):
+    for own in stack.template_dict["Resources"].values():
+        if own["Type"] == "AWS::AutoScaling::LifecycleHook":
+            told = own["Properties"]
+            group = stack.resource_map[told["AutoScalingGroupName"]["Ref"]]
+            name = told["LifecycleHookName"]
+            if stack.resource_map.lazy_condition_map[own["Condition"]]:
+                timeout = told["HeartbeatTimeout"]
+                group.autoscaling_backend.create_lifecycle_hook(name, group.name, told["LifecycleTransition"], timeout, "CONTINUE")
+            else:
+                group.autoscaling_backend.delete_lifecycle_hook(group.name, name)
+
+
+end = AutoScalingBackend.terminate_instance
+
+
+def hold(self, instance_id, should_decrement):
+    every = [(group, one) for group in self.autoscaling_groups.values() for one in group.instance_states]
+    group, one = next(((group, one) for group, one in every if one.instance.id == instance_id), (None, None))
+    if not group or not self.describe_lifecycle_hooks(group.name):
+        return end(self, instance_id, should_decrement)
+    size = group.desired_capacity
+    one.lifecycle_state = "Terminating:Wait"
+    group.set_desired_capacity(size - 1 if should_decrement else size)
+    return TerminateInstanceActivity(one.instance, size)
+
+
+def complete(self):
+    backend, instance = self.autoscaling_backend, self._get_param("InstanceId")
+    group = backend.autoscaling_groups[self._get_param("AutoScalingGroupName")]
+    held = [one for one in group.instance_states if one.instance.id == instance and one.lifecycle_state == "Terminating:Wait"]
+    hooks = backend.describe_lifecycle_hooks(group.name, [self._get_param("LifecycleHookName")])
+    if not held or not hooks or self._get_param("LifecycleActionResult") != "CONTINUE":
+        raise ValidationError(f"No active Lifecycle Action found with instance ID {instance}")
+    group.instance_states.remove(held[0])
+    backend.ec2_backend.terminate_instances([instance])
+    return EmptyResult()
+
+
+AutoScalingBackend.terminate_instance = hold
+AutoScalingResponse.complete_lifecycle_action = complete
 
 
 def resized(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
     properties = cloudformation_json["Properties"]
     group = original_resource
     group.min_size, group.max_size = int(properties["MinSize"]), int(properties["MaxSize"])
-    group.set_desired_capacity(min(max(len(group.instance_states), group.min_size), group.max_size))
+    group.set_desired_capacity(min(max(len(group.active_instances()), group.min_size), group.max_size))
     tags = properties.get("Tags", [])
     named = {tag["Key"] for tag in tags}
     group.tags = tags + [tag for tag in group.tags if tag["Key"] not in named]

@@ -17,6 +17,8 @@ use crate::expr::{Expr, Id};
 pub struct Resource {
     #[serde(flatten)]
     pub properties: Properties,
+    /// Only while it holds the resource is there.
+    pub condition: Option<Id>,
     /// What must be there first and is not referred to.
     pub depends_on: Vec<Id>,
     /// What becomes of it when it leaves the stack: nothing said is `Delete`.
@@ -52,6 +54,8 @@ pub enum Properties {
     LaunchTemplate(network::LaunchTemplate),
     #[serde(rename = "AWS::AutoScaling::AutoScalingGroup")]
     InstanceGroup(network::InstanceGroup),
+    #[serde(rename = "AWS::AutoScaling::LifecycleHook")]
+    InstanceHook(network::InstanceHook),
     #[serde(rename = "AWS::EC2::SpotFleet")]
     SpotFleet(network::SpotFleet),
     #[serde(rename = "AWS::ECS::Cluster")]

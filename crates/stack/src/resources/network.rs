@@ -1,9 +1,10 @@
 //! `AWS::EC2` and `AWS::AutoScaling`.
 
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 use super::{PropagatedTag, Tag};
-use crate::expr::Expr;
+use crate::expr::{Expr, Id};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -186,8 +187,41 @@ pub struct InstanceGroup {
     pub mixed_instances_policy: Option<MixedInstances>,
     pub new_instances_protected_from_scale_in: Option<bool>,
     /// Spot Instances that are recommended for rebalancing are replaced, and ended.
-    pub capacity_rebalance: Option<bool>,
+    pub capacity_rebalance: Option<Switch>,
     pub tags: Vec<PropagatedTag>,
+}
+
+/// Yes, or only while a condition holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Switch {
+    On,
+    While(Id),
+}
+
+impl Serialize for Switch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::On => serializer.serialize_bool(true),
+            Self::While(condition) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("Fn::If", &(condition, true, false))?;
+                map.end()
+            }
+        }
+    }
+}
+
+/// Before Auto Scaling ends an instance, or uses a new one, it waits.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InstanceHook {
+    pub auto_scaling_group_name: Expr,
+    pub lifecycle_hook_name: &'static str,
+    pub lifecycle_transition: &'static str,
+    /// Seconds, 30 to 7200.
+    pub heartbeat_timeout: u32,
+    /// Where nobody says anything in that time.
+    pub default_result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -75,7 +75,8 @@ impl Space {
         if !absent.is_empty() {
             return Err(AwsError::validation(format!("Parameters: {absent:?} must have values")));
         }
-        let has_roles = differ::resources(&parsed).iter().any(|(_, one)| differ::kind(one).starts_with("AWS::IAM::"));
+        let has_roles =
+            differ::resources(&parsed, &parameters).iter().any(|(_, one)| differ::kind(one).starts_with("AWS::IAM::"));
         if has_roles && texts(input, "Capabilities").is_empty() {
             return Err(AwsError::new("InsufficientCapabilitiesException", "Requires capabilities : [CAPABILITY_IAM]"));
         }

@@ -19,9 +19,26 @@ const REPLACED: &[(&str, &str)] = &[
     ("AWS::Logs::LogGroup", "LogGroupName"),
 ];
 
-pub(super) fn resources(template: &Value) -> Vec<(String, Value)> {
+/// Without those whose condition does not hold.
+pub(super) fn resources(template: &Value, parameters: &BTreeMap<String, String>) -> Vec<(String, Value)> {
     let all = template["Resources"].as_object().cloned().unwrap_or_default();
-    all.into_iter().collect()
+    let there =
+        |(_, one): &(String, Value)| one["Condition"].as_str().is_none_or(|name| holds(template, parameters, name));
+    all.into_iter().filter(there).collect()
+}
+
+/// Of conditions those that compare a parameter with a text.
+fn holds(template: &Value, parameters: &BTreeMap<String, String>, condition: &str) -> bool {
+    let sides = &template["Conditions"][condition]["Fn::Equals"];
+    let side = |at: usize| {
+        let side = &sides[at];
+        let named = side["Ref"].as_str().and_then(|name| {
+            let default = || template["Parameters"][name]["Default"].as_str().map(str::to_owned);
+            parameters.get(name).cloned().or_else(default)
+        });
+        named.or_else(|| side.as_str().map(str::to_owned))
+    };
+    side(0).is_some() && side(0) == side(1)
 }
 
 pub(super) fn kind(resource: &Value) -> String {
@@ -50,8 +67,8 @@ pub(super) fn changes(
     new: (&Value, &BTreeMap<String, String>),
     there: &BTreeMap<String, Resource>,
 ) -> Vec<Value> {
-    let before: BTreeMap<String, Value> = resources(old.0).into_iter().collect();
-    let after: BTreeMap<String, Value> = resources(new.0).into_iter().collect();
+    let before: BTreeMap<String, Value> = resources(old.0, old.1).into_iter().collect();
+    let after: BTreeMap<String, Value> = resources(new.0, new.1).into_iter().collect();
     let nothing = BTreeSet::new();
     let mut replaced = BTreeSet::new();
     let mut rows = Vec::new();

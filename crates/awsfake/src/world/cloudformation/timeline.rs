@@ -68,7 +68,7 @@ impl Space {
         let template: Value = serde_json::from_str(&wanted.template).unwrap_or_default();
         let mut line = Timeline::new(self.now, &script);
         line.stack("CREATE_IN_PROGRESS", Some("User Initiated"));
-        let resources = differ::resources(&template);
+        let resources = differ::resources(&template, &wanted.parameters);
         let mut made: Vec<(String, String)> = Vec::new();
         let mut failed = false;
         for (at, (id, resource)) in resources.iter().enumerate() {

@@ -291,6 +291,7 @@ fn said(act: &Act) -> String {
             format!("{fleet}: {instance} terminated, weight {left}")
         }
         Act::Terminate { fleet, instance, left: None, .. } => format!("{fleet}: {instance} terminated and replaced"),
+        Act::Release { fleet, instance, .. } => format!("{fleet}: {instance} has drained, Auto Scaling ends it"),
         Act::Resize { fleet, from, to, .. } => format!("{fleet}: weight {from} becomes {to}"),
         Act::Note { fleet, next_permitted, .. } => {
             let at = landfall_model::Timestamp::from_second(*next_permitted).map(|at| at.to_string());
