@@ -11,6 +11,8 @@
 - RunTask holds to `attribute:NAME == VALUE`; tasks run until they are stopped.
 - ECS's service scheduler: a service's tasks are placed where they fit, one is started elsewhere before one that drains is stopped.
 - Versions whose name begins with `mute` never register; on those that begin with `sick` tasks stop at once.
+- Capacity providers, and which of them a cluster has, can be in a template. A cluster takes none that is not there, and one that a cluster has
+  is not deleted. Nothing scales their groups.
 - Pipelines, build projects and secrets can be in a template: what CloudFormation is told of them their services are.
 - Signatures are not checked: moto hashes a body that it has written anew, in which a space is no `%20`. Rights are.
 - us-east-2 has a Local Zone with a subnet in the default VPC, eu-north-1 has no default VPC.
@@ -347,9 +349,45 @@ class Secret(Made):
         secretsmanager_backends[account][region].delete_secret(name, None, True)
 
 
-for kind, model in {"CodeBuild::Project": Project, "CodePipeline::Pipeline": Pipeline, "SecretsManager::Secret": Secret}.items():
+class Provider(Made):
+    @classmethod
+    def made(cls, _, own, account, region):
+        ecs_backends[account][region].create_capacity_provider(own["name"], own["autoScalingGroupProvider"], own.get("tags", []))
+        return cls(own["name"])
+
+    @staticmethod
+    def delete_from_cloudformation_json(name, _, account, region):
+        ecs = ecs_backends[account][region]
+        if any(name in (cluster.capacity_providers or []) for cluster in ecs.clusters.values()):
+            raise RuntimeError(f"The specified capacity provider is in use and cannot be removed: {name}")
+        ecs.delete_capacity_provider(name)
+
+
+class Providers(Made):
+    @classmethod
+    def made(cls, _, own, account, region):
+        ecs = ecs_backends[account][region]
+        missing = [name for name in own["capacityProviders"] if name not in ecs.capacity_providers]
+        if missing:
+            raise RuntimeError(f"The specified capacity providers were not found: {missing}")
+        ecs.put_cluster_capacity_providers(own["cluster"], own["capacityProviders"], own["defaultCapacityProviderStrategy"])
+        return cls(own["cluster"])
+
+    @staticmethod
+    def delete_from_cloudformation_json(name, _, account, region):
+        ecs_backends[account][region].put_cluster_capacity_providers(name, [], [])
+
+
+lacking = {
+    "CodeBuild::Project": Project,
+    "CodePipeline::Pipeline": Pipeline,
+    "ECS::CapacityProvider": Provider,
+    "ECS::ClusterCapacityProviderAssociations": Providers,
+    "SecretsManager::Secret": Secret,
+}
+for kind, model in lacking.items():
     parsing.get_model_map()[f"AWS::{kind}"] = model
-    parsing.get_name_type_map()[f"AWS::{kind}"] = "Name"
+    parsing.get_name_type_map()[f"AWS::{kind}"] = "Cluster" if model is Providers else "Name"
 
 
 def networks(account="123456789012"):

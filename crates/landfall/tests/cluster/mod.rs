@@ -4,6 +4,7 @@ mod ami;
 mod deaths;
 mod faults;
 mod instances;
+mod managed;
 mod ministack;
 mod pipeline;
 mod scale;

@@ -1,0 +1,46 @@
+//! `capacity: ecs-managed` on moto: capacity providers come and go with the versions whose groups they scale.
+
+use serde_json::{Value, json};
+
+use super::{INFRA, World, is};
+use crate::common::aws::boto3;
+use crate::common::ends;
+
+/// The cluster's capacity providers, the one that tasks go to by default, and all that there are, with the version of the group that each scales.
+#[track_caller]
+fn providers(world: &World) -> Value {
+    let mut command = boto3("providers.py", &world.moto.url);
+    let output = command.args(["one", "sick", "two"]).env("AWS_DEFAULT_REGION", "us-west-2").output().unwrap();
+    serde_json::from_str(&ends(&output, 0, &[])).unwrap()
+}
+
+fn of(version: &str) -> Value {
+    let [main, reserved] = ["main", "reserved"].map(|fleet| format!("landfall-web-{fleet}-{version}"));
+    json!({"cluster": [main, reserved], "default": [main], "scale": {main: version, reserved: version}})
+}
+
+#[test]
+fn capacity_providers_come_and_go_with_their_versions() {
+    let world = World::new();
+    world.infra(&INFRA.replacen("ec2_instances:\n", "ec2_instances:\n  capacity: ecs-managed\n", 1));
+    let made = world.deploy("one", 0);
+    assert_eq!(made["outcome"], "ok", "{made}");
+    assert_eq!(providers(&world), of("one"));
+    // ECS's business.
+    let (_, stderr) = world.run(&["scale"], 0);
+    assert!(stderr.contains("infra.yml says `capacity: ecs-managed`"), "{stderr}");
+
+    // One that does not work takes nothing with it, and leaves nothing behind in the cluster.
+    let sick = world.deploy("sick", 1);
+    assert!(sick["why"].as_str().unwrap().contains("Essential container in task exited"), "{sick}");
+    assert_eq!(providers(&world)["cluster"], of("one")["cluster"]);
+
+    let rolled = world.deploy("two", 0);
+    assert_eq!(rolled["outcome"], "ok", "{rolled}");
+    assert_eq!(providers(&world), of("two"));
+    assert_eq!(world.versions().iter().map(|one| &*one.0).collect::<Vec<_>>(), ["two"]);
+    assert!(world.versions().contains(&is("two", "active", world.versions()[0].2)));
+
+    world.run(&["destroy", "--yes"], 0);
+    assert_eq!(providers(&world), json!({"cluster": [], "default": [], "scale": {}}));
+}
