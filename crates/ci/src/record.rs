@@ -48,7 +48,7 @@ impl Record {
     }
 
     /// The record before, of the same flow: only what ended well counts. Where anything is left to do images are looked at again,
-    /// because they are not kept wherever this record is; what is unchanged is not built again. On a host of CI a run that ended
+    /// because they are not kept wherever this record is, and with them what a build needs, which may have made its files; what is unchanged is not built again. On a host of CI a run that ended
     /// well is over: who starts the same commit once more (a schedule, a person) wants it done.
     pub fn resumed(flow: &Flow, before: Option<Record>) -> Self {
         let mut record = Record::new(flow);
@@ -60,8 +60,11 @@ impl Record {
         }
         let is_done = |step: &PlannedStep| record.steps.contains_key(&step.name);
         if !flow.steps.iter().all(is_done) {
-            for step in flow.steps.iter().filter(|step| step.run == CiAction::Build) {
+            let builds = flow.steps.iter().filter(|step| step.run == CiAction::Build);
+            let mut again: Vec<&PlannedStep> = builds.collect();
+            while let Some(step) = again.pop() {
                 record.steps.remove(&step.name);
+                again.extend(flow.steps.iter().filter(|other| step.needs.contains(&other.name)));
             }
         } else if flow.context.host != Host::Laptop {
             record.steps.clear();
@@ -268,6 +271,20 @@ mod tests {
         assert_eq!(again(&flow), 0, "a schedule starts it once more");
         flow.context.host = Host::Laptop;
         assert_eq!(again(&flow), flow.steps.len(), "nothing is left to go on with");
+    }
+
+    #[test]
+    fn what_a_build_needs_is_done_again_with_it() {
+        let mut flow = flow("c1");
+        let mut record = Record::new(&flow);
+        for step in ["test", "build"] {
+            record.end(step, Outcome::Done, 1);
+        }
+        let again = |flow: &Flow, record: &Record| Record::resumed(flow, Some(record.clone())).ready(flow);
+        assert_eq!(again(&flow, &record), [1], "the test made nothing for it");
+        flow.steps[1].needs = vec!["test".to_owned()];
+        record.fingerprint.clone_from(&Record::new(&flow).fingerprint);
+        assert_eq!(again(&flow, &record), [0], "a fresh checkout has not what it made");
     }
 
     #[test]

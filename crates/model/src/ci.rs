@@ -88,26 +88,44 @@ impl CiAction {
     }
 }
 
-/// 0: side by side at the beginning; 1: after these; 2: after these, one after another as written.
-fn rank(step: &CiStep) -> u8 {
-    match step.run {
-        CiAction::Test { .. } | CiAction::Build if step.needs.as_ref().is_none_or(Vec::is_empty) => 0,
-        CiAction::Push => 1,
-        _ => 2,
+/// 0: tests and builds that need nothing but such, at the beginning; 1: pushes, after these; 2: after both, one after another as written.
+fn ranks(steps: &[CiStep]) -> Vec<u8> {
+    let early = |step: &CiStep| matches!(step.run, CiAction::Test { .. } | CiAction::Build);
+    let mut ranks: Vec<u8> = steps
+        .iter()
+        .map(|step| match step.run {
+            CiAction::Push => 1,
+            _ if early(step) => 0,
+            _ => 2,
+        })
+        .collect();
+    // What waits for something later is later itself, and so is what waits for that.
+    for _ in steps {
+        for (at, step) in steps.iter().enumerate().filter(|(_, step)| early(step)) {
+            let needs = step.needs.iter().flatten();
+            let later =
+                |name: &String| steps.iter().position(|other| other.name == *name).is_some_and(|at| ranks[at] > 0);
+            if needs.into_iter().any(later) {
+                ranks[at] = 2;
+            }
+        }
     }
+    ranks
 }
 
-/// By step, the indices of those that it waits for. Tests and builds wait for nothing; a push for all of them; whatever else for
+/// By step, the indices of those that it waits for. Tests and builds wait for nothing; a push for all of them that do not
+/// come after it; whatever else for
 /// these and for what is written before it. `needs` replaces that; what it names and the flow does not have is not waited for.
 pub fn needs(steps: &[CiStep]) -> Vec<Vec<usize>> {
     let named = |names: &[String]| {
         let here = |name: &String| steps.iter().position(|step| step.name == *name);
         names.iter().filter_map(here).collect()
     };
+    let ranks = ranks(steps);
     let usual = |at: usize| {
-        let own = rank(&steps[at]);
+        let own = ranks[at];
         let before = |other: &usize| {
-            let rank = rank(&steps[*other]);
+            let rank = ranks[*other];
             rank < own || (rank == 2 && own == 2 && *other < at)
         };
         (0..steps.len()).filter(before).collect()
@@ -179,6 +197,25 @@ mod tests {
             step(CiAction::Deploy { environment: to("prod") }, None),
         ];
         assert_eq!(needs(&steps), [vec![], vec![0], vec![1], vec![2], vec![0, 1, 2, 3]]);
+    }
+
+    #[test]
+    fn a_push_waits_for_tests_and_builds_that_wait_for_each_other() {
+        let named = |name: &str, run, needs| CiStep { name: name.to_owned(), ..step(run, Some(needs)) };
+        let steps = [
+            step(test(), None),
+            step(CiAction::Build, Some(&["test"])),
+            named("lint", test(), &["test"]),
+            step(CiAction::Push, None),
+            named("smoke", test(), &["deploy staging"]),
+            named("after smoke", test(), &["smoke"]),
+            step(CiAction::Deploy { environment: to("staging") }, None),
+        ];
+        let needs = needs(&steps);
+        assert_eq!(needs[3], [0, 1, 2]);
+        assert_eq!(order(&needs), Err(vec![4, 5, 6]), "a deployment comes after what is written before it");
+        let steps: Vec<CiStep> = [0, 1, 2, 3, 6, 4, 5].map(|at| steps[at].clone()).into();
+        assert_eq!(order(&super::needs(&steps)), Ok(vec![0, 1, 2, 3, 4, 5, 6]));
     }
 
     #[test]

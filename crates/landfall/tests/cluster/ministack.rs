@@ -41,14 +41,13 @@ impl Place {
         serde_json::from_str(&ends(&output, 0, &[])).unwrap()
     }
 
-    /// Resources of a template by their types, without those that are there only while the version is used.
+    /// Resources of a template by their types.
     fn template(&self, part: &str, version: &str) -> Vec<(String, String)> {
         let (printed, _) = self.run(&["template", part, "--version", version, "--output", "json"], 0);
         std::fs::write(self.directory.path().join("template.json"), &printed).unwrap();
         let template: Value = serde_json::from_str(&printed).unwrap();
         let all = template["Resources"].as_object().unwrap();
-        let always = all.iter().filter(|(_, one)| one.get("Condition").is_none());
-        always.map(|(name, one)| (name.clone(), one["Type"].as_str().unwrap().to_owned())).collect()
+        all.iter().map(|(name, one)| (name.clone(), one["Type"].as_str().unwrap().to_owned())).collect()
     }
 }
 
