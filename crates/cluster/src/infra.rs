@@ -21,6 +21,8 @@ pub struct Infra {
     pub instance_profile: Option<String>,
     /// Whether the scaler changes the fleets' weights.
     pub autoscaling: bool,
+    /// Auto Scaling replaces Spot Instances that are at risk, and what it ends of itself the scaler drains before.
+    pub capacity_rebalance: bool,
     pub metric: Metric,
     /// Path of a script that runs on each instance before ECS's agent starts, relative to `infra.yml`.
     pub user_data: Option<String>,
@@ -157,6 +159,14 @@ impl Infra {
             Compatibility::SpotFleets => bid.price,
             Compatibility::None => fleet.bids.iter().map(|other| other.price).fold(bid.price, Price::max),
         }
+    }
+
+    /// Of an instance of this fleet and type; one that the file does not name counts once.
+    pub fn weight(&self, fleet: Option<&str>, kind: Option<&str>) -> u32 {
+        // ECS's managed scaling counts instances.
+        let fleets = self.fleets.iter().filter(|_| self.capacity == Capacity::Landfall);
+        let own = fleets.filter(|one| Some(one.name.as_str()) == fleet).flat_map(|one| &one.bids);
+        own.filter(|bid| Some(bid.instance_type.as_str()) == kind).map(|bid| bid.weight).next().unwrap_or(1)
     }
 
     /// Of fleets and groups, by what instances carry as `landfall.fleet`: how many units there are at least, at most and to begin with.

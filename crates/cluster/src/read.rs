@@ -21,6 +21,7 @@ const CLUSTER: &[&str] =
 const INSTANCES: &[&str] = &[
     "instance_profile_arn",
     "autoscaling",
+    "capacity_rebalance",
     "user_data",
     "efs_mounts",
     "ebs_mounts",
@@ -135,6 +136,7 @@ impl Read<'_> {
             keypair,
             instance_profile: self.profile(&instances),
             autoscaling,
+            capacity_rebalance: instances.boolean("capacity_rebalance").unwrap_or(false),
             metric: self.choice(
                 &instances,
                 "metric",
@@ -167,6 +169,17 @@ impl Read<'_> {
             let error = Diagnostic::error(codes::MISSING, "the cluster would have no instances")
                 .label(instances.at.key_span(), "needs `spot_fleets` or `auto_scaling_groups`");
             self.reader.report(error);
+        }
+        let nobody = match infra.capacity {
+            Capacity::EcsManaged => Some("`capacity: ecs-managed` does it anyway"),
+            Capacity::Landfall if !infra.autoscaling => {
+                Some("with `autoscaling: false` nobody would drain what Auto Scaling ends")
+            }
+            Capacity::Landfall => None,
+        };
+        if let Some(why) = nobody.filter(|_| infra.capacity_rebalance) {
+            let message = "`capacity_rebalance` has no effect here";
+            self.warn(instances.get("capacity_rebalance"), codes::NO_EFFECT, message, why);
         }
         if infra.capacity == Capacity::EcsManaged && infra.compatibility == Compatibility::SpotFleets {
             let message = "a Spot Fleet cannot be ECS's to scale: a capacity provider needs an Auto Scaling group";

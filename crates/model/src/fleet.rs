@@ -36,6 +36,8 @@ pub struct Member {
     pub leaving: bool,
     /// And waits with it until it is told that nothing runs there any more ([`DRAIN_HOOK`]).
     pub held: bool,
+    /// Auto Scaling's word for it.
+    pub unhealthy: bool,
     /// It has the notice of two minutes.
     pub interrupted: bool,
     /// `None`: nobody asked.

@@ -182,6 +182,7 @@ fn cluster() -> Cluster {
         min_weight: 0,
         max_weight: 9_000,
         policy: Policy::default(),
+        replacing: false,
         next_permitted: None,
         signal: None,
         offers,

@@ -52,6 +52,8 @@ pub struct Fleet {
     /// Units of weight, of all that is there, draining or not.
     pub max_weight: u64,
     pub policy: Policy,
+    /// More is there than is asked for, as AWS replaces an instance that it ends thereafter: nothing is too much then.
+    pub replacing: bool,
     /// Before this nothing is done that can wait, as it was written down: see [`crate::compatible::next_permitted`].
     pub next_permitted: Option<String>,
     /// Only with [`Metric::Compatible`]: the metric's average over the last four minutes; `None` where there is none.

@@ -181,7 +181,7 @@ impl<'a> Cluster<'a> {
             cluster: cluster_stack,
             health: health_stack,
             computes: found,
-            instances: instances.iter().map(instance).collect(),
+            instances: instances.iter().map(|one| instance(self.infra, one)).collect(),
             proofs,
             refused: self.memory.refused.clone(),
             unsteady: unsteady.map(|service| service.name.clone()).collect(),
@@ -434,9 +434,11 @@ impl<'a> Cluster<'a> {
     }
 }
 
-fn instance(one: &ContainerInstance) -> Instance {
+fn instance(infra: &Infra, one: &ContainerInstance) -> Instance {
     let attribute = |name: &str| one.attributes.get(name).cloned();
+    let kind = attribute("ecs.instance-type");
     Instance {
+        weight: infra.weight(attribute(attributes::FLEET).as_deref(), kind.as_deref()),
         arn: one.arn.clone(),
         version: attribute(attributes::VERSION),
         fleet: attribute(attributes::FLEET),

@@ -12,6 +12,7 @@ use landfall_ports::container_instances::{
 
 use super::rollout::count;
 use super::tasks::{describe, failures_said, moment};
+use super::workload::{given_up, on_instances};
 use super::{Ecs, some_of};
 use crate::budget::Family;
 use crate::call::Call;
@@ -22,12 +23,12 @@ const UPDATED: usize = 10;
 const DESCRIBED: usize = 100;
 
 impl Ecs {
-    /// ARNs, of all pages, in this state; none of a cluster that is not there.
-    pub(super) async fn listed(&self, status: ecs::ContainerInstanceStatus) -> PortResult<Vec<String>> {
+    /// ARNs, of all pages, in this state or in any; none of a cluster that is not there.
+    pub(super) async fn listed(&self, status: Option<ecs::ContainerInstanceStatus>) -> PortResult<Vec<String>> {
         let resource = format!("instances of cluster {}", self.core.target.cluster);
         let call = Call::ecs("ListContainerInstances", Family::ClusterResourceRead, &resource);
         let request = self.core.clients.ecs.list_container_instances().cluster(&self.core.target.cluster);
-        let request = request.status(status).max_results(100);
+        let request = request.set_status(status).max_results(100);
         let (mut all, mut next) = (Vec::new(), None);
         loop {
             let page = request.clone().set_next_token(next);
@@ -52,11 +53,8 @@ fn no_cluster(failed: &Failed) -> bool {
 #[async_trait]
 impl ContainerInstances for Ecs {
     async fn instances(&self) -> PortResult<Vec<ContainerInstance>> {
-        let mut arns = self.listed(ecs::ContainerInstanceStatus::Active).await?;
-        arns.extend(self.listed(ecs::ContainerInstanceStatus::Draining).await?);
-        // One that changes its state between the two listings is in both, or in none: the next look has it.
-        arns.sort();
-        arns.dedup();
+        // In one listing: an instance that changes its state between two would be in none.
+        let arns = self.listed(None).await?;
         let mut all = Vec::new();
         for chunk in arns.chunks(DESCRIBED) {
             let resource = format!("instances {}", some_of(chunk));
@@ -66,7 +64,8 @@ impl ContainerInstances for Ecs {
                 .set_container_instances(Some(chunk.to_vec()));
             let answer = self.ecs(call, || request.clone().send()).await?;
             super::only_missing(&call, answer.failures())?;
-            all.extend(answer.container_instances.unwrap_or_default().iter().map(described));
+            let found = answer.container_instances.unwrap_or_default();
+            all.extend(found.iter().map(described).filter(|one| matches!(&*one.status, "ACTIVE" | "DRAINING")));
         }
         // ECS's counts leave out tasks that were told to stop, which have connections until their targets are deregistered
         // (<https://github.com/aws/aws-cdk/issues/13506>).
@@ -152,12 +151,13 @@ impl ContainerInstances for Ecs {
 
     async fn services(&self) -> PortResult<Vec<ServiceCount>> {
         let services = self.services_if_there().await?;
+        let waited_for = services.iter().filter(|service| on_instances(service) && !given_up(service));
         let one = |service: &std::sync::Arc<ecs::Service>| ServiceCount {
             name: service.service_name.clone().unwrap_or_default(),
             desired: count(service.desired_count),
             running: count(service.running_count),
         };
-        Ok(services.iter().map(one).collect())
+        Ok(waited_for.map(one).collect())
     }
 
     async fn workload(&self) -> PortResult<Workload> {

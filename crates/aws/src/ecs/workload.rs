@@ -18,7 +18,7 @@ impl Ecs {
         let request = request.desired_status(ecs::DesiredStatus::Running);
         let tasks = match services.is_empty() {
             // Also of a cluster that is not there.
-            true if self.listed(ecs::ContainerInstanceStatus::Active).await?.is_empty() => Vec::new(),
+            true if self.listed(Some(ecs::ContainerInstanceStatus::Active)).await?.is_empty() => Vec::new(),
             _ => self.list_tasks(request, "tasks of the cluster").await?,
         };
         let tasks = self.tasks(tasks).await?;
@@ -44,7 +44,7 @@ fn fargate(launch: Option<&ecs::LaunchType>, providers: &[&str]) -> bool {
     }
 }
 
-fn on_instances(service: &ecs::Service) -> bool {
+pub(super) fn on_instances(service: &ecs::Service) -> bool {
     let providers: Vec<&str> =
         service.capacity_provider_strategy().iter().map(|one| one.capacity_provider.as_str()).collect();
     !fargate(service.launch_type.as_ref(), &providers)
@@ -52,6 +52,11 @@ fn on_instances(service: &ecs::Service) -> bool {
 
 fn primary(service: &ecs::Service) -> Option<&ecs::Deployment> {
     service.deployments().iter().find(|one| one.status.as_deref() == Some("PRIMARY"))
+}
+
+/// ECS tries no more to start its tasks.
+pub(super) fn given_up(service: &ecs::Service) -> bool {
+    primary(service).is_some_and(|one| one.rollout_state == Some(ecs::DeploymentRolloutState::Failed))
 }
 
 fn load(service: &ecs::Service) -> ServiceLoad {
@@ -67,7 +72,7 @@ fn load(service: &ecs::Service) -> ServiceLoad {
         definition: definition.unwrap_or_default(),
         desired,
         most: most.max(desired),
-        failed: primary.is_some_and(|one| one.rollout_state == Some(ecs::DeploymentRolloutState::Failed)),
+        failed: given_up(service),
         daemon: service.scheduling_strategy == Some(ecs::SchedulingStrategy::Daemon),
         placement: Placement {
             distinct: service.placement_constraints().iter().any(distinct),

@@ -68,7 +68,8 @@ impl AwsFleets {
             all.extend(groups.map(group));
         }
         for group in &mut all {
-            let there: u64 = group.members.iter().map(|member| member.weight.unwrap_or(1)).sum();
+            let stays = group.members.iter().filter(|member| !member.leaving);
+            let there: u64 = stays.map(|member| member.weight.unwrap_or(1)).sum();
             if there < group.desired {
                 group.failed = self.failed(&group.id).await?;
             }
@@ -133,6 +134,7 @@ fn member(one: &Element) -> Member {
         weight: one.get("WeightedCapacity").and_then(|weight| weight.parse().ok()),
         leaving: leaving(&state),
         held: state == "Terminating:Wait",
+        unhealthy: one.text("HealthStatus") == "Unhealthy",
         interrupted: false,
         launched: None,
     }
@@ -141,11 +143,6 @@ fn member(one: &Element) -> Member {
 /// AWS's answer where an instance or group is not there.
 fn gone(failed: &Failed) -> bool {
     failed.not_found() || failed.is("ValidationError") && failed.message.contains("not found")
-}
-
-/// `No active Lifecycle Action found with instance ID i-…`.
-fn no_longer_held(failed: &Failed) -> bool {
-    failed.is("ValidationError") && failed.message.contains("No active Lifecycle Action")
 }
 
 fn refused(failed: Failed) -> PortError {
@@ -232,8 +229,8 @@ impl Fleets for AwsFleets {
         ]);
         match self.ask(call, AUTO_SCALING, &fields).await {
             Ok(_) => Ok(()),
-            // Its time is over, the group is not there any more, or another one was faster.
-            Err(failed) if gone(&failed) || no_longer_held(&failed) => Ok(()),
+            // Its time is over, the group or its hook is not there any more, or another one was faster.
+            Err(failed) if gone(&failed) || failed.is("ValidationError") => Ok(()),
             Err(failed) => Err(refused(failed)),
         }
     }

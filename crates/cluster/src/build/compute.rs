@@ -17,9 +17,8 @@ use super::{Around, Build, Standing, Unfit, launch, sizes};
 use crate::infra::{Bounds, Capacity, Compatibility, Fleet, Group, Image, Infra};
 use crate::names::{Version, export, provider};
 
-/// Seconds that Auto Scaling waits with ending an instance for the scaler to drain it: as long as what that may take on it, a task's time
-/// to stop and the load balancer's to let go.
-const DRAIN_SECONDS: u32 = 900;
+/// Seconds that Auto Scaling waits with ending an instance for the scaler to drain it: an hour, as a load balancer may take to let go of it.
+const DRAIN_SECONDS: u32 = 3600;
 
 /// The template of a version's stack.
 ///
@@ -28,8 +27,8 @@ const DRAIN_SECONDS: u32 = 900;
 pub fn compute(infra: &Infra, version: &Version, around: &Around) -> Result<Template, Unfit> {
     let mut build = Build::new(infra, Some(version));
     let place = build.place(around)?;
-    let (image, used) = build.settings();
-    let common = Common { version, image, used, group: build.instance_group(), place, around };
+    let (image, rebalances) = build.settings();
+    let common = Common { version, image, rebalances, group: build.instance_group(), place, around };
     for fleet in &infra.fleets {
         build.fleet(fleet, &common)?;
     }
@@ -48,12 +47,19 @@ struct Common<'a> {
     version: &'a Version,
     /// Of the parameter.
     image: Expr,
-    /// The condition that the version is used; `None`: nothing asks.
-    used: Option<Id>,
+    rebalances: Option<Rebalances>,
     /// The security group of the instances.
     group: Id,
     place: Place,
     around: &'a Around,
+}
+
+/// Conditions: that the version is used, and so its instances at risk are replaced; and that it has proved itself, and so the scaler looks at
+/// it, also while it is emptied.
+#[derive(Clone)]
+struct Rebalances {
+    used: Id,
+    proved: Id,
 }
 
 #[derive(Clone)]
@@ -93,8 +99,8 @@ impl Build<'_> {
         }
     }
 
-    /// Parameters that every compute stack has, and what shows them. The image, and whether the version is used.
-    fn settings(&mut self) -> (Expr, Option<Id>) {
+    /// Parameters that every compute stack has, and what shows them. The image.
+    fn settings(&mut self) -> (Expr, Option<Rebalances>) {
         let text = |description: &str| Parameter {
             r#type: "String",
             description: description.to_owned(),
@@ -117,16 +123,21 @@ impl Build<'_> {
             ..text(what)
         };
         let status = self.draft.parameter(Id::of(&["Status"]), status);
-        let used = drains(self.infra)
-            .then(|| self.draft.condition(Id::of(&["Used"]), (status.clone(), Expr::text(Standing::Active.status()))));
         let values = vec!["testing", "replacing", "done", "failed"];
         let what = "How far landfall is with it; not to be set by hand";
         let roll = Parameter { default: Some("testing".to_owned()), allowed_values: values, ..text(what) };
         let roll = self.draft.parameter(Id::of(&["Roll"]), roll);
+        let mut while_it_is = |name: &str, parameter: &Expr, value: &str| {
+            self.draft.condition(Id::of(&[name]), (parameter.clone(), Expr::text(value)))
+        };
+        let rebalances = drains(self.infra).then(|| Rebalances {
+            used: while_it_is("Used", &status, Standing::Active.status()),
+            proved: while_it_is("Proved", &roll, Standing::Active.roll()),
+        });
         self.draft.output("Status", "Whether it is used, or emptied", status);
         self.draft.output("Roll", "How far landfall is with it", roll);
         self.draft.output("Image", "The instances' image", image.clone());
-        (image, used)
+        (image, rebalances)
     }
 
     fn size(&mut self, name: &str, group: bool, bounds: Bounds) -> Vec<Expr> {
@@ -142,7 +153,7 @@ impl Build<'_> {
             let parameter = Parameter {
                 r#type: "Number",
                 description: format!("{what}, of {name}, in {unit}"),
-                default: Some(sizes::default(self.infra, bounds, index)),
+                default: Some(sizes::default(self.infra, bounds, index, single)),
                 allowed_pattern: None,
                 allowed_values: Vec::new(),
                 constraint_description: None,
@@ -246,7 +257,7 @@ impl Build<'_> {
                 // (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/spot-instance-draining-linux-container.html>).
                 let capacity_rebalance = match self.infra.capacity {
                     Capacity::EcsManaged => Some(Switch::On),
-                    Capacity::Landfall => common.used.clone().map(Switch::While),
+                    Capacity::Landfall => common.rebalances.clone().map(|own| Switch::While(own.used)),
                 };
                 let group = InstanceGroup { mixed_instances_policy: Some(mixed), capacity_rebalance, ..group };
                 let group = self.draft.add(Id::of(&[&fleet.name, "Fleet"]), Properties::InstanceGroup(group));
@@ -291,10 +302,10 @@ impl Build<'_> {
         }
     }
 
-    /// What the group ends of itself, to replace it or to be even between zones, waits until the scaler has drained it. Not while the version
-    /// is emptied: nobody looks at its instances then but whoever ends them.
+    /// What the group ends of itself, to replace it or to be even between zones, waits until the scaler has drained it. Where the stack is deleted
+    /// CloudFormation takes the hook away before the group, and nothing waits.
     fn hook(&mut self, name: &str, kind: &str, group: &Id, common: &Common<'_>) {
-        let Some(used) = &common.used else { return };
+        let Some(Rebalances { proved, .. }) = &common.rebalances else { return };
         let properties = InstanceHook {
             auto_scaling_group_name: Expr::from(group),
             lifecycle_hook_name: DRAIN_HOOK,
@@ -302,7 +313,7 @@ impl Build<'_> {
             heartbeat_timeout: DRAIN_SECONDS,
             default_result: "CONTINUE",
         };
-        self.draft.add_while(used, Id::of(&[name, kind, "Drain"]), Properties::InstanceHook(properties));
+        self.draft.add_while(proved, Id::of(&[name, kind, "Drain"]), Properties::InstanceHook(properties));
     }
 
     /// Drained before it ends what it takes away, and so needs no protection, which would be in the way of deleting the stack.
@@ -372,7 +383,7 @@ impl Build<'_> {
 /// Whether the scaler is there to drain what Auto Scaling ends. A Spot Fleet knows no hooks, the groups beside it do.
 fn drains(infra: &Infra) -> bool {
     let groups = infra.compatibility != Compatibility::SpotFleets || !infra.groups.is_empty();
-    infra.capacity == Capacity::Landfall && infra.autoscaling && groups
+    infra.capacity_rebalance && infra.capacity == Capacity::Landfall && infra.autoscaling && groups
 }
 
 /// The capacity providers of a version, in the file's order.

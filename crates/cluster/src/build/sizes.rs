@@ -142,13 +142,14 @@ pub fn restanding(template: &str, standing: Standing) -> BTreeMap<String, String
     all
 }
 
-/// Bounds as a template's defaults.
-pub(super) fn default(infra: &Infra, bounds: Bounds, index: usize) -> String {
-    // ECS begins with none and grows by what is asked of it.
-    let number = match (infra.capacity, index) {
-        (_, 1) => bounds.max,
-        (Capacity::EcsManaged, _) => bounds.min,
-        (Capacity::Landfall, _) => bounds.desired,
+/// Bounds as a template's defaults: what a version goes back to whose `infra.yml` is not there any more.
+pub(super) fn default(infra: &Infra, bounds: Bounds, index: usize, single: bool) -> String {
+    let grows = infra.autoscaling || infra.capacity == Capacity::EcsManaged;
+    let number = match index {
+        1 => bounds.max,
+        // A Spot Fleet's target is all that there is to say how it begins, and without a scaler the least is all that there will be.
+        _ if single || !grows => bounds.desired,
+        _ => bounds.min,
     };
     number.to_string()
 }

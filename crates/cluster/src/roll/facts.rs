@@ -113,6 +113,8 @@ pub struct Instance {
     /// By its attribute.
     pub version: Option<String>,
     pub fleet: Option<String>,
+    /// Of its fleet's size.
+    pub weight: u32,
     pub draining: bool,
     /// Its agent is there.
     pub connected: bool,
@@ -232,7 +234,7 @@ impl Facts {
         used.into_iter().flat_map(|one| providers(infra, &one.version)).chain(left).collect()
     }
 
-    /// How many instances each fleet and group has now, of all versions that are used.
+    /// How large each fleet and group is now, in units of weight, of all versions that are used.
     pub fn at_work(&self) -> BTreeMap<String, u32> {
         let used = |version: &str| {
             let of = |one: &&Compute| one.version.as_str() == version;
@@ -241,7 +243,7 @@ impl Facts {
         let mut all = BTreeMap::new();
         for one in self.instances.iter().filter(|one| one.version.as_deref().is_some_and(used)) {
             if let Some(fleet) = &one.fleet {
-                *all.entry(fleet.clone()).or_default() += 1;
+                *all.entry(fleet.clone()).or_default() += one.weight;
             }
         }
         all

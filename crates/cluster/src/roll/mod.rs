@@ -158,7 +158,7 @@ pub enum Failure {
     NeverCame { stack: String },
     #[error("stack {stack} belongs to {}", .owner.as_deref().unwrap_or("somebody else"))]
     Foreign { stack: String, owner: Option<String> },
-    #[error("version {version} is there already, and made of another infra.yml")]
+    #[error("version {version} is there already, and made of another infra.yml, or by another landfall")]
     Other { version: Version },
     #[error("version {version} does not work")]
     Unproven { version: Version },

@@ -1,5 +1,6 @@
 //! What is decided, as what is asked of ECS and Auto Scaling.
 
+use landfall_model::fleet::{ContainerInstance, Member};
 use landfall_scaler::cluster::{Cluster, Fleet, Status};
 use landfall_scaler::decide::{Change, Decision};
 use serde::Serialize;
@@ -34,6 +35,8 @@ pub(super) fn acts(seen: &Seen<'_>, cluster: &Cluster, decision: &Decision) -> V
             of_unit(seen, unit, fleet, change, &mut all);
         }
     }
+    // After all that others wait for.
+    seen.units.iter().for_each(|unit| release(seen, unit, &mut all));
     // A version is gone when all of its fleets are, and none of its instances is registered any more.
     let mut versions: Vec<&Version> = seen.units.iter().map(|unit| &unit.version).collect();
     versions.dedup();
@@ -57,14 +60,9 @@ fn of_unit(seen: &Seen<'_>, unit: &Unit, fleet: &Fleet, change: &Change, all: &m
         ids.iter().filter_map(arn).collect()
     };
     let (mut drain, undrain) = (arns(&change.drain), arns(&change.undrain));
-    let mut release = Vec::new();
-    for member in unit.state.members.iter().filter(|member| member.held) {
-        match seen.instances.iter().find(|one| one.instance == member.instance) {
-            Some(one) if one.status == "ACTIVE" => drain.push(one.arn.clone()),
-            Some(one) if view::busy(seen, one) => {}
-            _ => release.push(member.instance.clone()),
-        }
-    }
+    let held = unit.state.members.iter().filter(|member| member.held && !is_dead(seen, member));
+    let held = held.filter_map(|member| registered(seen, member)).filter(|one| one.status == "ACTIVE");
+    drain.extend(held.map(|one| one.arn.clone()));
     if !drain.is_empty() {
         all.push(Act::Drain { fleet: name.clone(), instances: drain });
     }
@@ -72,17 +70,20 @@ fn of_unit(seen: &Seen<'_>, unit: &Unit, fleet: &Fleet, change: &Change, all: &m
         all.push(Act::Undrain { fleet: name.clone(), instances: undrain });
     }
     let id = &unit.state.id;
-    all.extend(release.into_iter().map(|instance| Act::Release { fleet: name.clone(), id: id.clone(), instance }));
     let (least, most) = (fleet.min_weight, fleet.max_weight);
     let mut there = 0;
     let mut desired = unit.state.desired;
+    // Of one that goes its successor may be there already.
+    let mut surplus = view::there(unit, &fleet.offers).saturating_sub(desired);
     for member in unit.state.members.iter().filter(|member| !member.leaving) {
         let weight = view::weight(member, &fleet.offers);
         if !change.terminate.contains(&member.instance) && !lost(seen, change, &member.instance) {
             there += weight;
             continue;
         }
-        let left = desired.checked_sub(weight).filter(|left| *left >= least);
+        let succeeded = surplus >= weight;
+        surplus -= if succeeded { weight } else { 0 };
+        let left = desired.checked_sub(weight).filter(|left| !succeeded && *left >= least);
         desired = left.unwrap_or(desired);
         let instance = member.instance.clone();
         all.push(Act::Terminate { fleet: name.clone(), id: id.clone(), instance, left });
@@ -97,14 +98,33 @@ fn of_unit(seen: &Seen<'_>, unit: &Unit, fleet: &Fleet, change: &Change, all: &m
     let launched: u64 =
         change.launch.iter().map(|(offer, count)| fleet.offers[*offer].weight.saturating_mul(*count)).sum();
     let to = there.saturating_add(coming).saturating_add(launched).max(least);
-    // More than is asked for is there while AWS replaces one that it ends thereafter.
-    let replacing = launched == 0 && to > desired;
+    let replacing = fleet.replacing && launched == 0 && to > desired;
     if to != desired && to <= most && !replacing {
         all.push(Act::Resize { fleet: name.clone(), id: id.clone(), from: desired, to });
     }
     if let Some(next_permitted) = change.next_permitted {
         all.push(Act::Note { fleet: name.clone(), id: id.clone(), next_permitted });
     }
+}
+
+/// What Auto Scaling holds goes once nothing runs on it any more.
+fn release(seen: &Seen<'_>, unit: &Unit, all: &mut Vec<Act>) {
+    for member in unit.state.members.iter().filter(|member| member.held) {
+        let runs = |one: &ContainerInstance| one.status == "ACTIVE" || view::busy(seen, one);
+        if is_dead(seen, member) || !registered(seen, member).is_some_and(runs) {
+            let (fleet, id, instance) = (unit.name.clone(), unit.state.id.clone(), member.instance.clone());
+            all.push(Act::Release { fleet, id, instance });
+        }
+    }
+}
+
+fn registered<'a>(seen: &Seen<'a>, member: &Member) -> Option<&'a ContainerInstance> {
+    seen.instances.iter().find(|one| one.instance == member.instance)
+}
+
+/// Nothing stops on it any more, however long one waits. That its agent is away for a moment says nothing alone.
+fn is_dead(seen: &Seen<'_>, member: &Member) -> bool {
+    member.unhealthy && registered(seen, member).is_none_or(|one| !one.connected)
 }
 
 /// One that never registered has nothing to drain: it goes at once where it is to go.

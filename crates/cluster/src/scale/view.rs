@@ -160,6 +160,14 @@ pub(super) fn there(unit: &Unit, offers: &[Offer]) -> u64 {
     unit.state.members.iter().filter(|member| !member.leaving).map(|member| weight(member, offers)).sum()
 }
 
+/// Whether a group has an instance more than is asked for. By what the heaviest weighs: a group of several weights overshoots by less. A
+/// Spot Fleet keeps for as long as it may what it has a successor for.
+pub(super) fn replacing(unit: &Unit, offers: &[Offer]) -> bool {
+    let stays = unit.state.members.iter().filter(|member| !member.leaving);
+    let heaviest = stays.map(|member| weight(member, offers)).max().unwrap_or(0);
+    heaviest > 0 && unit.state.bounds.is_some() && there(unit, offers) >= unit.state.desired + heaviest
+}
+
 /// AWS's word for it, else the file's.
 pub(super) fn weight(member: &Member, offers: &[Offer]) -> u64 {
     let own = offers.iter().find(|offer| offer.kind.name == member.kind);
@@ -181,6 +189,7 @@ fn fleet(seen: &Seen<'_>, unit: &Unit, offers: Vec<Offer>) -> Fleet {
         min_weight,
         max_weight,
         policy: policy(seen.infra, &unit.name),
+        replacing: replacing(unit, &offers),
         next_permitted: unit.state.next_permitted.clone(),
         signal: seen.average,
         offers,

@@ -15,6 +15,7 @@ use landfall_cluster::{
 };
 use landfall_manifest::{SourceFile, render};
 use landfall_stack::{Template, excess};
+use serde_json::{Value, json};
 
 const BASE: &str = include_str!("files/base.yml");
 const REGRESSION: &str = include_str!("files/regression.yml");
@@ -190,8 +191,45 @@ fn templates_read_as_a_person_would_write_them() {
 }
 
 #[test]
+fn an_instance_weighs_what_its_fleet_s_bid_says() {
+    let several = infra(SEVERAL);
+    let weight = |fleet: &str, kind: &str| several.weight(Some(fleet), Some(kind));
+    assert_eq!((weight("front-end", "m7g.large"), weight("front-end", "m7g.xlarge")), (2, 4));
+    assert_eq!((weight("batch", "m7g.xlarge"), weight("reserved", "m7g.large")), (1, 1));
+    assert_eq!(several.weight(None, None), 1);
+}
+
+fn rebalanced() -> String {
+    BASE.replacen("ec2_instances:\n", "ec2_instances:\n  capacity_rebalance: true\n", 1)
+}
+
+/// Replaced while the version is used, and drained by the scaler for as long as that looks at it.
+#[test]
+fn what_auto_scaling_ends_waits_for_the_scaler_where_the_file_says_so() {
+    let template: Value = serde_json::from_str(&made(&rebalanced()).json()).unwrap();
+    let equals = |parameter: &str, value: &str| json!({"Fn::Equals": [{"Ref": parameter}, value]});
+    let conditions = json!({"Used": equals("Status", "active"), "Proved": equals("Roll", "done")});
+    assert_eq!(template["Conditions"], conditions);
+    let resources = &template["Resources"];
+    assert_eq!(resources["MainFleet"]["Properties"]["CapacityRebalance"], json!({"Fn::If": ["Used", true, false]}));
+    for group in ["MainFleet", "ReservedGroup"] {
+        let hook = &resources[format!("{group}Drain")];
+        assert_eq!((&hook["Type"], &hook["Condition"]), (&json!("AWS::AutoScaling::LifecycleHook"), &json!("Proved")));
+        assert_eq!(hook["Properties"]["AutoScalingGroupName"], json!({"Ref": group}));
+        assert_eq!(hook["Properties"]["LifecycleTransition"], "autoscaling:EC2_INSTANCE_TERMINATING");
+        assert_eq!(hook["Properties"]["DefaultResult"], "CONTINUE");
+    }
+    // Nobody would drain it.
+    let alone = rebalanced().replacen("autoscaling: true", "autoscaling: false", 1);
+    for text in [BASE, &alone] {
+        let printed = made(text).json();
+        assert!(!printed.contains("LifecycleHook") && !printed.contains("CapacityRebalance"), "{printed}");
+    }
+}
+
+#[test]
 fn the_same_file_gives_the_same_bytes() {
-    for text in [BASE, REGRESSION, README, SEVERAL, FLEETS, MANAGED] {
+    for text in [BASE, REGRESSION, README, SEVERAL, FLEETS, MANAGED, &rebalanced()] {
         let first = made(text);
         assert_eq!(first.json(), made(text).json());
         assert_eq!(excess(&first, &first.json()), Ok(()));
@@ -286,7 +324,9 @@ fn parameters_say_where_a_version_stands() {
     let parts = ["Status", "MainFleetMin", "MainFleetMax", "ReservedGroupMin"].map(|name| old[name].as_str());
     assert_eq!(parts, ["inactive", "0", "16", "0"]);
     assert!(!old.contains_key("ImageId"));
-    assert_eq!(restanding(&made(BASE).json(), Standing::Active)["MainFleetMin"], "1");
+    assert_eq!(restanding(&made(BASE).json(), Standing::Active)["MainFleetMin"], "0", "it may go to zero again");
+    let alone = BASE.replacen("autoscaling: true", "autoscaling: false", 1);
+    assert_eq!(restanding(&made(&alone).json(), Standing::Active)["MainFleetMin"], "1", "nobody would launch any");
     assert_eq!(restanding("", Standing::Failed).len(), 2);
     // Somebody set `Status` by hand.
     assert_eq!(Standing::of("active", "failed"), Standing::Active);

@@ -148,7 +148,7 @@ fn a_cluster_is_made_rolls_and_goes() {
     let changed = INFRA.replace("max_weight: 4", "max_weight: 5").replace("t3.small", "t3.large");
     world.infra(&changed);
     let other = world.deploy("one", 1);
-    assert_eq!(other["why"], "version one is there already, and made of another infra.yml");
+    assert_eq!(other["why"], "version one is there already, and made of another infra.yml, or by another landfall");
 
     // Killed on its way, it goes on, cleans up and takes over.
     let arguments = ["deploy", "--version", "one-0", "--prove", "1"];

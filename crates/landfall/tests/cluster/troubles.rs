@@ -86,6 +86,46 @@ fn why_no_instance_comes_is_told_where_the_stack_was_made_all_the_same() {
     assert_eq!(fleet(&world.aws.fake), before);
 }
 
+/// Its tasks do not come whether anything is rolled or not; and Fargate's are on none of the cluster's instances.
+#[test]
+fn a_service_that_has_failed_or_is_on_fargate_holds_up_no_roll() {
+    let world = used();
+    let fake = &world.aws.fake;
+    fake.image(ImageRule { image: "shop/broken".to_owned(), exits: Some(1), ..ImageRule::default() });
+    let container = json!({"name": "app", "image": "shop/broken", "memory": 512, "cpu": 256, "essential": true});
+    for (name, own) in [
+        ("failed", json!({"requiresCompatibilities": ["EC2"]})),
+        (
+            "elsewhere",
+            json!({"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512"}),
+        ),
+    ] {
+        let mut definition = json!({"family": name, "containerDefinitions": [container]});
+        definition.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        fake.call("ecs", "RegisterTaskDefinition", definition).unwrap();
+        let fargate = name == "elsewhere";
+        let mut service = json!({
+            "cluster": "web", "serviceName": name, "taskDefinition": name, "desiredCount": 1,
+            "launchType": if fargate { "FARGATE" } else { "EC2" },
+            "deploymentConfiguration": {"deploymentCircuitBreaker": {"enable": !fargate, "rollback": false}},
+        });
+        if fargate {
+            service["networkConfiguration"] = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"]}});
+        }
+        fake.call("ecs", "CreateService", service).unwrap();
+    }
+    eventually("ECS tries no more", Duration::from_secs(60), || {
+        let told = fake.call("ecs", "DescribeServices", json!({"cluster": "web", "services": ["failed"]})).unwrap();
+        let state = &told["services"][0]["deployments"][0]["rolloutState"];
+        if state == "FAILED" { Ok(()) } else { Err(told.to_string()) }
+    });
+    world.deployed("two");
+    assert_eq!(world.versions(), [("two".to_owned(), ("active".to_owned(), 3))].into());
+    let there = picture(fake);
+    assert!(there.contains(&"service \"failed\": 0 of 1".to_owned()), "{there:?}");
+    assert_eq!(of_shop(&there, "RUNNING"), TASKS, "{there:?}");
+}
+
 #[test]
 fn a_task_that_does_not_stop_keeps_its_instance() {
     let world = World::new();

@@ -13,6 +13,9 @@ impl Work<'_> {
     /// `room`: of each shape, how many can be scheduled on the fleet.
     pub(super) fn inward(&mut self, fleet: usize, room: Vec<(usize, u64)>) {
         let own = &self.cluster.fleets[fleet];
+        if own.replacing {
+            return;
+        }
         let policy = &own.policy;
         let weight = self.weight(fleet);
         let over = weight > own.max_weight;

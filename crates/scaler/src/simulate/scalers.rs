@@ -76,6 +76,7 @@ impl Scaler {
             min_weight: 0,
             max_weight: options.max,
             policy,
+            replacing: false,
             next_permitted: None,
             signal: None,
             offers: vec![offer],

@@ -30,6 +30,7 @@ fn fleet(name: &str, min_weight: u64, max_weight: u64) -> Fleet {
         min_weight,
         max_weight,
         policy: Policy::default(),
+        replacing: false,
         next_permitted: None,
         signal: None,
         offers: vec![

@@ -51,6 +51,7 @@ pub(super) fn compute(name: &str, standing: Standing, at: i64) -> Compute {
 
 pub(super) fn instance(name: &str, number: u32, tasks: u32) -> Instance {
     Instance {
+        weight: 1,
         arn: format!("{name}/{number}"),
         version: Some(name.to_owned()),
         fleet: Some("main".to_owned()),

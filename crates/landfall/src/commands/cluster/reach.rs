@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "aws")]
+use landfall_cluster::Network;
 use landfall_cluster::{Around, Infra};
 use landfall_ports::container_instances::ContainerInstances;
 use landfall_ports::fleets::Fleets;
@@ -99,18 +101,11 @@ impl Reach {
         if !network.subnets.is_empty() {
             return Ok(network.subnets.clone());
         }
-        let mut all = match &network.vpc {
+        let all = match &network.vpc {
             Some(vpc) => self.subnets(vpc).await?,
             None => self.default_network().await?.2,
         };
-        all.retain(|(_, zone)| network.zones.is_empty() || network.zones.contains(zone));
-        match all.is_empty() {
-            true => {
-                Err(CliError::new(ExitCode::NotFound, format!("no subnet is in any of {}", network.zones.join(", ")))
-                    .hint("name others in infra.yml: `cluster.availability_zones`"))
-            }
-            false => Ok(all.into_iter().map(|(id, _)| id).collect()),
-        }
+        in_zones(network, all)
     }
 
     /// The region, and whether the secret is there. Its value is not read.
@@ -127,8 +122,10 @@ impl Reach {
         let network = &open.infra.network;
         let subnets = match &network.vpc {
             Some(vpc) if network.subnets.is_empty() => {
-                let found: Vec<String> = self.subnets(vpc).await?.into_iter().map(|(id, _)| id).collect();
-                printer.note(format_args!("note: subnets {}: all of {vpc}", found.join(", ")));
+                let found = in_zones(network, self.subnets(vpc).await?)?;
+                let which =
+                    if network.zones.is_empty() { String::new() } else { format!(" in {}", network.zones.join(", ")) };
+                printer.note(format_args!("note: subnets {}: all of {vpc}{which}", found.join(", ")));
                 found
             }
             _ => Vec::new(),
@@ -184,5 +181,16 @@ impl Reach {
 
     pub(super) async fn image(&self, _: &Infra, given: Option<&String>) -> CliResult<String> {
         Ok(given.cloned().unwrap_or_default())
+    }
+}
+
+/// Ids of those that are in a zone of the file, where it names any.
+#[cfg(feature = "aws")]
+fn in_zones(network: &Network, mut all: Vec<(String, String)>) -> CliResult<Vec<String>> {
+    all.retain(|(_, zone)| network.zones.is_empty() || network.zones.contains(zone));
+    match all.is_empty() {
+        true => Err(CliError::new(ExitCode::NotFound, format!("no subnet is in any of {}", network.zones.join(", ")))
+            .hint("name others in infra.yml: `cluster.availability_zones`")),
+        false => Ok(all.into_iter().map(|(id, _)| id).collect()),
     }
 }

@@ -284,7 +284,13 @@ impl<'a> Roll<'a> {
                     .hint("what was used before is used still; its instances are gone, and the next deploy cleans up");
                 return Ok(());
             }
-            Failure::Foreign { .. } | Failure::Overtaken { .. } | Failure::Gone { .. } | Failure::Last { .. } => {
+            Failure::Foreign { .. } => {
+                self.printer.hint(
+                    "give the cluster another `name` in infra.yml, deploy it, move the services there, and delete the stacks of the old name",
+                );
+                return Ok(());
+            }
+            Failure::Overtaken { .. } | Failure::Gone { .. } | Failure::Last { .. } => {
                 return Ok(());
             }
         };
