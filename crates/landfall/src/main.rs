@@ -31,6 +31,7 @@ mod reference;
 mod release;
 mod render;
 mod secrets;
+mod stop;
 
 use clap::Parser;
 use clap::error::ErrorKind;

@@ -140,12 +140,21 @@ fn closed_gates_are_no_failure_and_nothing_is_done() {
     let elsewhere = [SHIM, &["--state", "s3://acme-state/shop"]].concat();
     let said = ends(&world.run(&elsewhere, &[("DRYRUN", "1")]), 0);
     assert_eq!(said.matches("--state 's3://acme-state/shop'").count(), 2, "{said}");
+    // `landfall ci` without a manifest is the same.
+    let said = ends(&world.run(&["ci", "plan"], &[]), 0);
+    assert!(said.contains("docker build -t 'simple-todo' .") && !said.contains("DRYRUN"), "{said}");
+    let said = ends(&world.run(&["ci", "run", "--branch", "production"], &[]), 64);
+    assert!(said.contains("the variables of the job say what it is about"), "{said}");
     assert_eq!((world.docker(), world.aws.fake.calls().len()), (None, calls));
 }
 
 #[test]
 fn whatever_is_wrong_is_told_before_anything_is_built() {
     let world = World::new();
+    for command in [SHIM, &["ci"]] {
+        let said = ends(&world.run(command, &[("REMOTE_IMAGE_URL", "")]), 64);
+        assert!(said.contains("not set: REMOTE_IMAGE_URL"), "{said}");
+    }
     let said = ends(&world.run(SHIM, &[("REMOTE_IMAGE_URL", ""), ("ECS_CLUSTER_MASTER", "")]), 64);
     assert!(said.contains("not set: REMOTE_IMAGE_URL, ECS_CLUSTER_MASTER"), "{said}");
     let said = ends(&world.run(SHIM, &[("ECS_SERVICE_MASTER", "other")]), 66);

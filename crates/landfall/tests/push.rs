@@ -5,6 +5,7 @@
 mod common;
 
 use std::net::TcpListener;
+use std::process::Stdio;
 
 use common::ends;
 use common::registry::{World, layout};
@@ -77,6 +78,27 @@ fn what_cannot_be_pushed_says_so_with_a_code() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let nobody = format!("127.0.0.1:{port}/app:v1");
     ends(&run(&["push", "--from", "out", &nobody]), 69, &["LF-REGISTRY-UNAVAILABLE", "again in"]);
+}
+
+/// Ctrl-C, a host of CI that cancels its job, a terminal that is closed.
+#[test]
+fn whoever_breaks_a_push_off_is_told_what_is_there() {
+    let world = World::new();
+    layout(&world.path("work/out"), "one");
+    for name in ["INT", "TERM", "HUP"] {
+        // It answers nothing.
+        let registry = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = format!("{}/app:v1", registry.local_addr().unwrap());
+        let mut command = world.landfall(&["push", "--from", "out", &target]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _asked = registry.accept().unwrap();
+        common::signal(child.id(), name);
+        ends(
+            &child.wait_with_output().unwrap(),
+            130,
+            &["nothing was tagged; what has arrived is found by the next push"],
+        );
+    }
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn sha256(text: &str) -> Result<String, String> {
 }
 
 // Instead of what the host says.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[group(multiple = false)]
 pub(crate) struct EventArgs {
     /// As if this branch was pushed to

@@ -14,6 +14,7 @@ use crate::error::{CliError, CliResult};
 use crate::exit::ExitCode;
 use crate::paths;
 use crate::printer::Printer;
+use crate::stop::Stop;
 
 pub(crate) async fn run(args: &BuildArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
     if !args.push && args.how != PushOptions::default() {
@@ -55,9 +56,13 @@ pub(crate) async fn run(args: &BuildArgs, global: &Global, printer: &Printer) ->
     }
     // A build needs no registry: of one that does not answer less is said.
     let client = push::client_of(&app, Arc::new(Quiet));
+    let mut stop = Stop::listen()?;
     let built = tokio::select! {
         built = images.build(&chosen, &wishes, &client, printer) => built?,
-        _ = tokio::signal::ctrl_c() => return Ok(ExitCode::Interrupted),
+        () = stop.asked() => {
+            printer.note("broken off: images that were done are there, and the next build goes on with the others");
+            return Ok(ExitCode::Interrupted);
+        }
     };
     printer.emit(&built, |built| {
         let line = |built: &Built| format!("{} {}", built.image, built.digest);

@@ -23,6 +23,7 @@ use crate::meter::Meter;
 use crate::paths;
 use crate::printer::Printer;
 use crate::progress::{Mark, Progress};
+use crate::stop::Stop;
 
 #[derive(Serialize)]
 pub(crate) struct Answer {
@@ -115,11 +116,12 @@ impl<'a> Desk<'a> {
         awaited.into_iter().map(|item| plan(images, item, self.how, self.printer)).collect()
     }
 
-    /// What `work` comes to; `None`: somebody pressed Ctrl-C, and what is left behind is said.
+    /// What `work` comes to; `None`: somebody broke it off, and what is left behind is said.
     pub(crate) async fn unless_interrupted<T>(&self, work: impl Future<Output = CliResult<T>>) -> CliResult<Option<T>> {
+        let mut stop = Stop::listen()?;
         tokio::select! {
             done = work => return done.map(Some),
-            _ = tokio::signal::ctrl_c() => {}
+            () = stop.asked() => {}
         }
         match self.reached.get() {
             Reached::Nothing => {}

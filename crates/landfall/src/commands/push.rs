@@ -25,6 +25,7 @@ use crate::meter::{Meter, size};
 use crate::paths;
 use crate::printer::Printer;
 use crate::progress::{Mark, Progress};
+use crate::stop::Stop;
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -64,9 +65,10 @@ pub(crate) async fn run(args: &PushArgs, global: &Global, printer: &Printer) -> 
         create_repository: args.how.create_repository,
         mounts: &args.how.mounts,
     };
+    let mut stop = Stop::listen()?;
     let pushed = tokio::select! {
         pushed = client.push(&push, source.as_ref()) => pushed,
-        _ = tokio::signal::ctrl_c() => {
+        () = stop.asked() => {
             interrupted(&meter, printer);
             return Ok(ExitCode::Interrupted);
         }

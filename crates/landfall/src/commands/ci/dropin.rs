@@ -10,7 +10,7 @@ use landfall_ci::{CiContext, Event, Masks};
 use landfall_model::ci::{Ci, CiAction, CiRule, CiStep};
 
 use super::surroundings::Surroundings;
-use super::{Job, run};
+use super::{Job, Way, run};
 use crate::cli::Global;
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
@@ -20,10 +20,13 @@ use crate::printer::Printer;
 
 /// Whether the variables are there that only the original's users set.
 pub(super) fn is_meant(here: &Surroundings) -> bool {
-    ["DEPLOY_BRANCHES", "REMOTE_IMAGE_URL"].iter().all(|name| here.variables.contains_key(*name))
+    let own = ["DEPLOY_BRANCHES", "REMOTE_IMAGE_URL"];
+    let mut set = own.iter().map(|name| here.variables.contains_key(*name));
+    // On the original's own host the one that is missing is told.
+    if here.variables.contains_key("TRAVIS") { set.any(|set| set) } else { set.all(|set| set) }
 }
 
-pub(super) async fn to_end(here: Surroundings, resume: bool, global: &Global, printer: &Printer) -> CliResult<u8> {
+pub(super) async fn to_end(here: Surroundings, way: Way, global: &Global, printer: &Printer) -> CliResult<u8> {
     let deployment = match decide(&here.variables) {
         Decision::Skip { why } => {
             printer.note(why);
@@ -40,14 +43,16 @@ pub(super) async fn to_end(here: Surroundings, resume: bool, global: &Global, pr
     let files = Files::of(&deployment, global)?;
     let state = State::of(global.state.clone())?;
     let job = job(&here, &deployment, engine, &files, &state)?;
-    if deployment.dry_run {
-        printer.note("DRYRUN is set: nothing is done");
+    if deployment.dry_run || way == Way::Plan {
+        if deployment.dry_run {
+            printer.note("DRYRUN is set: nothing is done");
+        }
         printer.emit(&job.flow, landfall_ci::plan::Flow::text)?;
         return Ok(ExitCode::Ok as u8);
     }
     // Before anything is built or pushed.
     files.write(&deployment).await?;
-    run::to_end(&job, resume, global, printer).await
+    run::to_end(&job, way == Way::Resume, global, printer).await
 }
 
 fn refused(missing: &[(String, &'static str)]) -> CliError {

@@ -26,33 +26,44 @@ use surroundings::Surroundings;
 /// The code to exit with: ours, or that of the step that failed.
 pub(crate) async fn run(args: &CiArgs, global: &Global, printer: &Printer) -> CliResult<u8> {
     let none = EventArgs::default();
-    let (event, resume) = match &args.command {
+    let (event, way) = match &args.command {
         Some(CiCommand::Init(args)) => return init::run(args, global, printer).map(|code| code as u8),
-        Some(CiCommand::Plan(event)) => return plan(event, global, printer).map(|code| code as u8),
-        Some(CiCommand::Run(event)) => (event, false),
-        Some(CiCommand::Resume(event)) => (event, true),
-        None => (&none, false),
+        Some(CiCommand::Plan(event)) => (event, Way::Plan),
+        Some(CiCommand::Run(event)) => (event, Way::Run),
+        Some(CiCommand::Resume(event)) => (event, Way::Resume),
+        None => (&none, Way::Run),
     };
     if !global.config.exists() {
         let here = Surroundings::look(root(&global.config)?)?;
         if dropin::is_meant(&here) {
-            return dropin::to_end(here, resume, global, printer).await;
+            if *event != none {
+                let message = "an event is given, and there are no rules that it could be for";
+                return Err(CliError::new(ExitCode::Usage, message)
+                    .hint("without landfall.yml the variables of the job say what it is about: docs/travis.md"));
+            }
+            return dropin::to_end(here, way, global, printer).await;
         }
     }
     let job = Job::of(event, global, printer)?;
-    run::to_end(&job, resume, global, printer).await
+    if way == Way::Plan {
+        printer.emit(&job.flow, Flow::text)?;
+        return Ok(ExitCode::Ok as u8);
+    }
+    run::to_end(&job, way == Way::Resume, global, printer).await
+}
+
+/// What is wanted of a job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Plan,
+    Run,
+    Resume,
 }
 
 /// `travis-ecs-deploy`, by its variables.
 pub(crate) async fn travis(global: &Global, printer: &Printer) -> CliResult<u8> {
     let here = std::env::current_dir().map_err(|error| CliError::io("the directory that this runs in", &error))?;
-    dropin::to_end(Surroundings::look(here)?, false, global, printer).await
-}
-
-fn plan(event: &EventArgs, global: &Global, printer: &Printer) -> CliResult<ExitCode> {
-    let job = Job::of(event, global, printer)?;
-    printer.emit(&job.flow, Flow::text)?;
-    Ok(ExitCode::Ok)
+    dropin::to_end(Surroundings::look(here)?, Way::Run, global, printer).await
 }
 
 /// A flow, and what it takes to run it.

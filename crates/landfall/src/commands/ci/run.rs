@@ -10,7 +10,6 @@ use landfall_ci::weave::{Shown, Weave};
 use landfall_ci::{Group, Host};
 use landfall_model::Timestamp;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,10 +18,11 @@ use super::Job;
 use super::child::{Child, End, Said, start};
 use super::keep::Keep;
 use crate::cli::Global;
-use crate::error::{CliError, CliResult};
+use crate::error::CliResult;
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 use crate::progress::duration;
+use crate::stop::Stop;
 
 /// With `--output json`: the one document on stdout; the log goes to stderr then.
 #[derive(Serialize)]
@@ -105,11 +105,7 @@ impl Running<'_> {
     async fn steps(&mut self, keep: &mut Keep) -> CliResult<()> {
         let (said, mut heard) = unbounded_channel();
         let (stopper, stop) = watch::channel(false);
-        let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        let [interrupt, terminate, hangup] = signals;
-        let failed = |error: std::io::Error| CliError::io("signals cannot be waited for", &error);
-        let (mut interrupt, mut terminate, mut hangup) =
-            (interrupt.map_err(failed)?, terminate.map_err(failed)?, hangup.map_err(failed)?);
+        let mut signals = Stop::listen()?;
         loop {
             if !*stopper.borrow() {
                 self.begin(&said, &stop);
@@ -119,9 +115,7 @@ impl Running<'_> {
             }
             tokio::select! {
                 next = heard.recv() => self.heard(next, &mut heard, keep),
-                _ = interrupt.recv() => { stopper.send_replace(true); }
-                _ = terminate.recv() => { stopper.send_replace(true); }
-                _ = hangup.recv() => { stopper.send_replace(true); }
+                () = signals.asked() => { stopper.send_replace(true); }
             }
         }
         if *stopper.borrow() {

@@ -10,7 +10,6 @@ use landfall_ports::PortError;
 use landfall_scaler::decide::Change;
 use landfall_steps::scale::Scaler;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::infra::Open;
 use super::prices;
@@ -19,10 +18,11 @@ use super::roll::now;
 use crate::cli::cluster::{ClusterScaleArgs, PricesArgs, ValuesArgs};
 use crate::commands::manifest::plural;
 use crate::commands::port_error;
-use crate::error::{CliError, CliResult};
+use crate::error::CliResult;
 use crate::exit::ExitCode;
 use crate::printer::Printer;
 use crate::progress::{Mark, Progress};
+use crate::stop::Stop;
 
 /// How often a server looks.
 const BESIDE: Duration = Duration::from_secs(10);
@@ -100,7 +100,8 @@ pub(super) async fn run(args: &ClusterScaleArgs, printer: &Printer) -> CliResult
     let mut scaler = Scaler::new(&infra, &prices, &*reach.stacks, &*reach.instances, &*reach.fleets);
     match args.every {
         Some(seconds) => {
-            every(&mut scaler, Duration::from_secs(seconds), !args.no_metrics, printer, stopped()?).await?;
+            let mut stop = Stop::listen()?;
+            every(&mut scaler, Duration::from_secs(seconds), !args.no_metrics, printer, stop.asked()).await?;
             printer.note(format_args!("cluster {}: interrupted; it stays as it is now", infra.name));
             Ok(ExitCode::Ok)
         }
@@ -195,18 +196,6 @@ async fn every(
             () = &mut stop => return Ok(()),
         }
     }
-}
-
-/// Ctrl-C, or SIGTERM.
-fn stopped() -> CliResult<impl Future<Output = ()>> {
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(|error| CliError::io("cannot handle signals", &error))?;
-    Ok(async move {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 /// Beside a server, for as long as that runs. What ends it elsewhere is told here, and tried again.
