@@ -1,15 +1,16 @@
 //! Where a service answers: from the service to its target group, its load balancer, and that one's name.
 
-use aws_sdk_elasticloadbalancingv2::types::{Action, Listener};
+use aws_sdk_elasticloadbalancingv2::types::{Action, Listener, Rule};
 use landfall_ports::PortResult;
 
 use crate::budget::Family;
 use crate::call::Call;
+use crate::elb::calls::pages;
 use crate::platform::AwsPlatform;
 
 impl AwsPlatform {
-    /// `http://NAME:PORT/` of the listener that forwards to the service's first target group by default, else of the load balancer's first;
-    /// `None`: the service is not there, or nothing forwards to it.
+    /// Where requests get to the service's first target group: the load balancer's name where a listener forwards to it by default, else the host
+    /// and the path of a rule. `None`: the service is not there, or nothing forwards to it.
     pub async fn service_url(&self, service: &str) -> PortResult<Option<String>> {
         let Some(documents) = self.orchestrator().documents(service).await? else { return Ok(None) };
         let bound = documents.service["loadBalancers"].as_array().into_iter().flatten();
@@ -33,27 +34,67 @@ impl AwsPlatform {
         let request = elb.describe_listeners().load_balancer_arn(&balancer);
         let listeners = self.core.caller.call(call("DescribeListeners", &balancer), || request.clone().send()).await?;
         let listeners = listeners.listeners.unwrap_or_default();
-        let chosen = listeners.iter().find(|listener| forwards(listener, group)).or_else(|| listeners.first());
-        Ok(chosen.map(|listener| url(listener, &name)))
+        let usual = |listener: &&Listener| forwards(listener.default_actions(), group);
+        // No certificate has the load balancer's own name.
+        if let Some(plain) = listeners.iter().filter(usual).find(|listener| !is_tls(listener)) {
+            return Ok(Some(url(plain, &name, "/")));
+        }
+        let mut ruled = Vec::new();
+        for listener in &listeners {
+            let arn = listener.listener_arn.clone().unwrap_or_default();
+            let rules = pages!(self, call("DescribeRules", &balancer), elb.describe_rules().listener_arn(&arn), rules);
+            let own = rules.into_iter().filter(|rule| rule.is_default != Some(true) && forwards(rule.actions(), group));
+            ruled.extend(own.filter_map(|rule| reached(&rule)).map(|(host, path)| (listener, host, path)));
+        }
+        // A host's name is what people use; over TLS first, as the other most likely leads there.
+        ruled.sort_by_key(|(listener, host, path)| (host.is_none(), !is_tls(listener), path.len()));
+        let by_rule = ruled.iter().find(|(listener, host, _)| host.is_some() || !is_tls(listener)).or(ruled.first());
+        let by_rule = by_rule.map(|(listener, host, path)| url(listener, host.as_deref().unwrap_or(&name), path));
+        Ok(by_rule.or_else(|| listeners.iter().find(usual).map(|listener| url(listener, &name, "/"))))
     }
 }
 
-fn forwards(listener: &Listener, group: &str) -> bool {
+/// The host and the path that a rule asks for, where requests can be made up for it: what has wildcards within is no name.
+fn reached(rule: &Rule) -> Option<(Option<String>, String)> {
+    let (mut host, mut path) = (None, "/".to_owned());
+    for condition in rule.conditions() {
+        let values = condition.values();
+        let plain = |value: &&String| !value.contains(['*', '?']);
+        match condition.field.as_deref() {
+            Some("host-header") => {
+                let named = condition.host_header_config.as_ref().map(|config| config.values()).unwrap_or_default();
+                host = Some(values.iter().chain(named).find(plain)?.clone());
+            }
+            Some("path-pattern") => {
+                let named = condition.path_pattern_config.as_ref().map(|config| config.values()).unwrap_or_default();
+                let begins = |value: &String| value.trim_end_matches('*').to_owned();
+                path = values.iter().chain(named).map(begins).find(|value| plain(&value))?;
+            }
+            // Headers, methods and addresses are the caller's.
+            _ => return None,
+        }
+    }
+    Some((host, path))
+}
+
+fn is_tls(listener: &Listener) -> bool {
+    listener.protocol.as_ref().is_some_and(|protocol| matches!(protocol.as_str(), "HTTPS" | "TLS"))
+}
+
+fn forwards(actions: &[Action], group: &str) -> bool {
     let to = |action: &Action| {
         let weighted = action.forward_config.as_ref().and_then(|config| config.target_groups.as_ref());
         let mut weighted = weighted.into_iter().flatten().filter_map(|one| one.target_group_arn.as_deref());
         action.target_group_arn.as_deref() == Some(group) || weighted.any(|one| one == group)
     };
-    listener.default_actions.iter().flatten().any(to)
+    actions.iter().any(to)
 }
 
-fn url(listener: &Listener, name: &str) -> String {
-    let is_tls = listener.protocol.as_ref().is_some_and(|protocol| matches!(protocol.as_str(), "HTTPS" | "TLS"));
-    let port = listener.port.unwrap_or(if is_tls { 443 } else { 80 });
-    match (is_tls, port) {
-        (false, 80) => format!("http://{name}/"),
-        (true, 443) => format!("https://{name}/"),
-        (false, port) => format!("http://{name}:{port}/"),
-        (true, port) => format!("https://{name}:{port}/"),
+/// `path` begins with `/`.
+fn url(listener: &Listener, host: &str, path: &str) -> String {
+    let (scheme, usual) = if is_tls(listener) { ("https", 443) } else { ("http", 80) };
+    match listener.port.unwrap_or(usual) {
+        port if port == usual => format!("{scheme}://{host}{path}"),
+        port => format!("{scheme}://{host}:{port}{path}"),
     }
 }

@@ -515,6 +515,10 @@ fn checks(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
             "elasticloadbalancing:DescribeLoadBalancers",
             "elasticloadbalancing:DescribeTargetGroups",
         ]);
+        let rules = "elasticloadbalancing:DescribeRules";
+        if !unscoped.contains(&rules) {
+            unscoped.push(rules);
+        }
     }
     if target.log_group.is_some() {
         unscoped.push("logs:DescribeLogGroups");
