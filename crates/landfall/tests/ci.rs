@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use common::{ends, eventually, fake, git, signal};
+use common::{eventually, fake, git, signal};
 use serde_json::Value;
 
 const MANIFEST: &str = r#"project: shop
@@ -538,71 +538,4 @@ fn probes_ask_again_until_the_answer_is_right_or_show_what_came_back() {
     let output =
         home.run(&["verify", "prod", "--probes", "--url", &format!("http://{closed}"), "--deadline", "1"], &[]);
     assert!(common::text(&output.stdout).contains("no answer"), "{output:?}");
-}
-
-/// Service → target group → load balancer → its name; the connection goes where the place says.
-#[test]
-fn probes_find_what_is_deployed_on_aws() {
-    use serde_json::json;
-
-    let aws = fake::FakeAws::new();
-    let ask = |service: &str, operation: &str, input: Value| aws.fake.call(service, operation, input).unwrap();
-    const ELB: &str = "elasticloadbalancing";
-    let balancer = ask(ELB, "CreateLoadBalancer", json!({"Name": "front", "Subnets": ["subnet-1", "subnet-2"]}));
-    let balancer = &balancer["LoadBalancers"][0];
-    let group =
-        json!({"Name": "web", "Protocol": "HTTP", "Port": "80", "VpcId": balancer["VpcId"], "TargetType": "ip"});
-    let group = ask(ELB, "CreateTargetGroup", group)["TargetGroups"][0]["TargetGroupArn"].clone();
-    // The first listener leads elsewhere.
-    let redirect =
-        json!([{"Type": "redirect", "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}}]);
-    let listen = |port: u16, actions: &Value| {
-        let listener = json!({"LoadBalancerArn": balancer["LoadBalancerArn"], "Protocol": "HTTP",
-            "Port": port.to_string(), "DefaultActions": actions});
-        ask(ELB, "CreateListener", listener)["Listeners"][0]["ListenerArn"].clone()
-    };
-    listen(80, &redirect);
-    let ruled = listen(8080, &redirect);
-    let rule = |priority: u8, conditions: Value| {
-        let actions = json!([{"Type": "forward", "TargetGroupArn": group}]);
-        let rule = json!({"ListenerArn": ruled, "Priority": priority.to_string(), "Conditions": conditions, "Actions": actions});
-        ask(ELB, "CreateRule", rule);
-    };
-    // No request can be made up for it: which of these hosts is meant nobody says.
-    rule(1, json!([{"Field": "host-header", "Values": ["*.example.org"]}]));
-    let container = json!({"name": "app", "image": fake::V1, "portMappings": [{"containerPort": 80}]});
-    let definition = json!({"family": "old-web", "networkMode": "awsvpc", "cpu": "256", "memory": "512",
-        "requiresCompatibilities": ["FARGATE"], "containerDefinitions": [container]});
-    ask("ecs", "RegisterTaskDefinition", definition);
-    let network = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"]}});
-    let service = json!({"cluster": "main", "serviceName": "old-web", "taskDefinition": "old-web", "desiredCount": 1,
-        "launchType": "FARGATE", "networkConfiguration": network,
-        "loadBalancers": [{"targetGroupArn": group, "containerName": "app", "containerPort": 80}]});
-    ask("ecs", "CreateService", service);
-    let place = aws.place();
-    let manifest = format!(
-        "project: shop\n{place}    probe_through: 127.0.0.1:{}\n    execution_role: exec\nservices:\n  web: {{ cpu: 256, memory: 512, \
-         containers: {{ app: {{ image: \"{}\" }} }} }}\nenvironments: {{ prod: {{ on: cloud, names: {{ web: old-web }} }} }}\n",
-        fake::visitor(),
-        fake::V1
-    );
-    aws.write("landfall.yml", &manifest);
-    let verify =
-        || aws.landfall(&["verify", "prod", "--probes", "--deadline", "20", "--output", "json"]).output().unwrap();
-    let asked = || {
-        let output = verify();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-        (report["url"].as_str().unwrap().to_owned(), report["ok"].as_bool().unwrap())
-    };
-    // What the first listener leads to is not this service's answer.
-    ends(&verify(), 66, &["where prod is reached is not known"]);
-    let api = json!({"Field": "path-pattern", "Values": ["/api/*"]});
-    rule(2, json!([api]));
-    let name = balancer["DNSName"].as_str().unwrap();
-    assert_eq!(asked().0, format!("http://{name}:8080/api/"));
-    rule(3, json!([api, {"Field": "host-header", "Values": ["shop.example.org"]}]));
-    assert_eq!(asked(), ("http://shop.example.org:8080/api/".to_owned(), true));
-    // By default: the load balancer's own name does.
-    listen(8443, &json!([{"Type": "forward", "TargetGroupArn": group}]));
-    assert_eq!(asked(), (format!("http://{name}:8443/"), true));
 }
