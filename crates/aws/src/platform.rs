@@ -44,7 +44,7 @@ pub struct AwsOptions {
 #[derive(Clone)]
 pub struct AwsPlatform {
     pub(crate) core: Arc<Core>,
-    ecs: Ecs,
+    pub(crate) ecs: Ecs,
     elb: Arc<Elb>,
     pub(crate) signer: Arc<Signer>,
 }

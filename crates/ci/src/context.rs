@@ -60,6 +60,10 @@ pub enum Event {
 }
 
 impl Event {
+    pub fn is_push_to(&self, name: &str) -> bool {
+        matches!(self, Event::Push { branch } if branch == name)
+    }
+
     /// `push to master`, as sentences have it.
     pub fn title(&self) -> String {
         match self {
@@ -101,8 +105,11 @@ pub enum Compare {
     Commit(String),
     /// Since the branch that is to be merged left it.
     Branch(String),
-    /// The commit's own parent: the host does not say what was there before.
+    /// The commit's own parent: what a person asks about.
     Parent,
+    /// The host does not say what was there before: of a new branch, and some never do. Its parent alone may hide what an earlier commit of
+    /// the same push changed.
+    Unsaid,
 }
 
 /// What git knows of the working tree.

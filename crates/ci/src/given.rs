@@ -38,7 +38,7 @@ pub fn of_payload(bytes: &[u8], here: CiContext) -> Result<CiContext, String> {
     };
     let commit = text("/after").or(here.commit.clone());
     let zeros = |commit: &String| commit.bytes().all(|byte| byte == b'0');
-    let compare = text("/before").filter(|before| !zeros(before)).map_or(Compare::Parent, Compare::Commit);
+    let compare = text("/before").filter(|before| !zeros(before)).map_or(Compare::Unsaid, Compare::Commit);
     if commit.as_ref().is_some_and(zeros) {
         return Err("it tells that the ref was deleted: nothing runs for that".to_owned());
     }

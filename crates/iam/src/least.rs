@@ -65,6 +65,8 @@ pub enum Unfit {
     NothingPushed,
     #[error("no image of the manifest is awaited in ECR")]
     NothingAwaited,
+    #[error("no probe has to find on AWS where it asks")]
+    NothingSought,
 }
 
 /// An account and region, for ARNs.

@@ -1,9 +1,13 @@
-//! What reading releases and `landfall images prune` need. Neither is an environment's: whoever deploys need not delete images, and
-//! goes without releases by a commit's tags.
+//! What reading releases, `landfall images prune` and `landfall verify --probes` need. None is an environment's: whoever deploys need not delete
+//! images, goes without releases by a commit's tags, and without probes.
 
 use std::collections::BTreeSet;
 
+use landfall_model::app::LongLivedEnvironment;
+use landfall_model::step::RouteTarget;
+
 use crate::least::{Ask, Least, Place, Unfit, notes_of_place};
+use crate::names::Names;
 use crate::policy::{Policy, Statement};
 use crate::push::awaited;
 use crate::statements;
@@ -49,6 +53,55 @@ pub fn prune(ask: &Ask<'_>) -> Result<Least, Unfit> {
     let mut notes: Vec<String> = places.iter().flat_map(notes_of_place).collect();
     notes.dedup();
     Ok(Least { policy: Policy::new(all), notes })
+}
+
+/// From a service to its target group, its load balancer, and that one's listeners and rules.
+const FOLLOW: &[&str] = &[
+    "elasticloadbalancing:DescribeListeners",
+    "elasticloadbalancing:DescribeLoadBalancers",
+    "elasticloadbalancing:DescribeRules",
+    "elasticloadbalancing:DescribeTargetGroups",
+];
+
+/// The policy of whoever runs the probes of environments whose URLs are found on AWS: of those that `of` takes.
+///
+/// # Errors
+/// Every URL is named, or an environment's place is not there.
+pub fn probes(ask: &Ask<'_>, of: impl Fn(&str) -> bool) -> Result<Least, Unfit> {
+    let (mut services, mut follow, mut notes) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    for environment in ask.app.environments.values().filter(|environment| of(&environment.name)) {
+        let Some(on) = environment.on.as_deref().filter(|_| !is_named(environment)) else { continue };
+        let missing = || Unfit::NoPlace(format!("{} runs", environment.name), on.to_owned());
+        let place = Place::new(ask, ask.app.aws.get(on).ok_or_else(missing)?);
+        match environment.routing {
+            // The load balancer's name, and a port that is known.
+            Some(RouteTarget::Port { .. }) if place.target.address.is_some() => continue,
+            Some(RouteTarget::Port { .. }) => follow.extend(&FOLLOW[1..2]),
+            _ => {
+                let names = Names::of_environment(ask.app, environment).services;
+                services
+                    .extend(names.iter().map(|name| place.arn("ecs", &format!("service/{}/{name}", place.cluster))));
+                follow.extend(FOLLOW);
+            }
+        }
+        notes.extend(notes_of_place(&place));
+    }
+    if follow.is_empty() {
+        return Err(Unfit::NothingSought);
+    }
+    let follow: Vec<&str> = follow.into_iter().copied().collect();
+    let mut all = vec![Statement::allow("FollowRoutes", &follow, ["*".to_owned()])];
+    if !services.is_empty() {
+        all.push(Statement::allow("FindServices", &["ecs:DescribeServices"], services));
+    }
+    notes.dedup();
+    Ok(Least { policy: Policy::new(all), notes })
+}
+
+/// Whether its probes ask a URL that the manifest says.
+fn is_named(environment: &LongLivedEnvironment) -> bool {
+    let given = environment.verify.as_ref().is_some_and(|verify| verify.url.is_some());
+    given || matches!(environment.routing, Some(RouteTarget::Host { .. }))
 }
 
 fn repositories(ask: &Ask<'_>) -> Result<Vec<String>, Unfit> {

@@ -121,7 +121,7 @@ pub(crate) enum Command {
     Schema,
     /// Write a first landfall.yml from the Dockerfiles and compose file found here
     #[command(
-        after_help = "Examples:\n  landfall init\n  landfall init --flow       with the rules of a CI flow: docs/ci.md\n  landfall init --stdout services/web"
+        after_help = "Examples:\n  landfall init\n  landfall init --flow       with the rules of a CI flow: docs/ci.md\n  landfall init --flow --image 111122223333.dkr.ecr.eu-west-1.amazonaws.com/shop\n  landfall init --stdout services/web"
     )]
     Init(InitArgs),
     /// Look at everything that a deployment needs, here and on AWS, and say what is missing and what helps
@@ -334,6 +334,13 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
     port(host).zip(port(container)).ok_or_else(|| "write PORT, or HOST:CONTAINER".to_owned())
 }
 
+/// `HOST/NAME`, as a registry has it.
+fn repository(text: &str) -> Result<String, String> {
+    let read = landfall_registry::Reference::parse(text).map_err(|wrong| wrong.to_string())?;
+    let plain = text.split_once('/').is_some_and(|(_, path)| !path.contains([':', '@'])) && !text.contains("://");
+    plain.then(|| read.repository.full_name()).ok_or_else(|| "write HOST/NAME, without a tag".to_owned())
+}
+
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum PreviewCommand {
@@ -454,6 +461,9 @@ pub(crate) struct InitArgs {
     /// With environments and the rules of a CI flow: branches are tested, master is deployed, tags promote
     #[arg(long)]
     pub(crate) flow: bool,
+    /// Where images go that are built: a repository without a tag (with --flow that of GitHub or GitLab beside the code, if not given)
+    #[arg(long, value_name = "REPOSITORY", value_parser = repository)]
+    pub(crate) image: Option<String>,
     /// Print it instead of writing DIRECTORY/landfall.yml
     #[arg(long)]
     pub(crate) stdout: bool,

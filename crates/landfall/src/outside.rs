@@ -56,7 +56,7 @@ impl Beyond {
 }
 
 /// Names under `localhost` are this machine's (RFC 6761), whatever its resolver knows of them.
-fn here(url: &str) -> Option<String> {
+pub(crate) fn here(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?']).next()?;
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, if scheme == "https" { "443" } else { "80" }));

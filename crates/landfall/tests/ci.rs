@@ -224,6 +224,16 @@ fn on_a_laptop_gits_branch_and_paths_count() {
     git(home.path(), &["commit", "-q", "--allow-empty", "-m", "three"]);
     let third = plan(&[]);
     assert_eq!((&third["rules"][0]["matches"], third["steps"].as_array().unwrap().len()), (&Value::Bool(false), 0));
+    // Where the host does not say what was there before, the last commit alone would hide the one before it.
+    let first = git(home.path(), &["rev-parse", "HEAD~2"]);
+    git(home.path(), &["update-ref", "refs/remotes/origin/master", &first]);
+    git(home.path(), &["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/master"]);
+    for (branch, why) in [("fix", "and web/ä b.txt changed"), ("master", "what changed is not known")] {
+        let told = [("CIRCLECI", "true"), ("CIRCLE_BRANCH", branch)];
+        let output = home.run(&["ci", "plan", "--output", "json"], &told);
+        let there: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        assert!(there["rules"][0]["why"].as_str().unwrap().contains(why), "{branch}: {there}");
+    }
     assert_eq!(plan(&["--tag", "v1"])["steps"][0]["name"], "release");
     assert_eq!(plan(&["--pull-request", "7"])["context"]["event"]["pull_request"]["head"], "master");
     git(home.path(), &["tag", "v2"]);
@@ -406,6 +416,11 @@ fn json_is_one_document_and_the_log_is_beside_it() {
     assert!(common::text(&output.stderr).contains("$ echo testing"), "{output:?}");
 }
 
+fn git_config(home: &Home, origin: &str) {
+    std::fs::create_dir(home.path().join(".git")).unwrap();
+    std::fs::write(home.path().join(".git/config"), format!("[remote \"origin\"]\n\turl = {origin}\n")).unwrap();
+}
+
 /// System E's flow, as `init --flow` writes it.
 #[test]
 fn the_flow_to_begin_with_is_that_of_branches_and_tags() {
@@ -413,7 +428,20 @@ fn the_flow_to_begin_with_is_that_of_branches_and_tags() {
     std::fs::remove_file(home.path().join("landfall.yml")).unwrap();
     std::fs::write(home.path().join("Dockerfile"), "FROM nginx\nEXPOSE 8080\n").unwrap();
     std::fs::write(home.path().join("go.mod"), "module shop\n").unwrap();
-    assert_eq!(home.run(&["init", "--flow"], &[]).status.code(), Some(0));
+    common::ends(&home.run(&["init", "--flow"], &[]), 64, &["where do images go?", "--image REPOSITORY"]);
+    let tagged = home.run(&["init", "--flow", "--image", "ghcr.io/acme/shop:v1"], &[]);
+    common::ends(&tagged, 64, &["HOST/NAME, without a tag"]);
+    git_config(&home, "git@github.com:Acme/shop.git");
+    common::ends(&home.run(&["init", "--flow"], &[]), 0, &[]);
+    let written = || std::fs::read_to_string(home.path().join("landfall.yml")).unwrap();
+    assert!(written().contains("image: \"ghcr.io/acme/shop:{commit}\""), "{}", written());
+    let to = ["init", "--flow", "--force", "--image", "111122223333.dkr.ecr.eu-west-1.amazonaws.com/shop"];
+    common::ends(&home.run(&to, &[]), 0, &[]);
+    assert!(
+        written().contains("image: \"111122223333.dkr.ecr.eu-west-1.amazonaws.com/shop:{commit}\""),
+        "{}",
+        written()
+    );
     let check = home.run(&["check"], &[]);
     assert_eq!(check.status.code(), Some(0), "{}", common::text(&check.stdout));
     let steps = |arguments: &[&str]| {
@@ -428,8 +456,7 @@ fn the_flow_to_begin_with_is_that_of_branches_and_tags() {
     assert_eq!(steps(&["--tag", "v1-staging"]), "promote staging, verify staging");
     assert_eq!(steps(&["--tag", "v1-prod"]), "promote prod, verify prod");
     assert_eq!(steps(&["--tag", "v1"]), "");
-    let manifest = std::fs::read_to_string(home.path().join("landfall.yml")).unwrap();
-    assert!(manifest.contains("test: [\"go test ./...\"]"), "{manifest}");
+    assert!(written().contains("test: [\"go test ./...\"]"), "{}", written());
 }
 
 const ON_AWS: &str = r#"project: shop
@@ -473,7 +500,15 @@ fn files_for_hosts_are_yaml_and_come_with_their_policies() {
         let policy: Value = serde_json::from_str(&text).unwrap();
         assert!(text.contains("ecs:UpdateService") && policy["Statement"].is_array(), "{text}");
     }
-    let push = std::fs::read_to_string(home.path().join("iam/landfall-push.json")).unwrap();
+    // What the tag's rule does besides: it reads the commit's release, and looks for a URL that the manifest does not name.
+    let policy = |name: &str| std::fs::read_to_string(home.path().join(format!("iam/landfall-{name}.json"))).unwrap();
+    assert!(policy("releases").contains("ecr:BatchGetImage"));
+    let verify = policy("verify");
+    assert!(
+        verify.contains("DescribeRules") && verify.contains("service/main/shop-prod-web") && !verify.contains("-dev-"),
+        "{verify}"
+    );
+    let push = policy("push");
     assert!(push.contains("ecr:PutImage") && push.contains("repository/shop") && !push.contains("ecs:"), "{push}");
     assert_eq!(home.run(&[&["ci", "init", "github"], &given[..]].concat(), &[]).status.code(), Some(73));
     // Nothing is left open: which role, which checksum.

@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
@@ -263,6 +264,11 @@ fn probes_find_what_is_deployed_on_aws() {
         let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
         (report["url"].as_str().unwrap().to_owned(), report["ok"].as_bool().unwrap())
     };
+    // All of it under the policy that is printed for it, every right of which is used.
+    let printed = aws.landfall(&["iam", "verify"]).output().unwrap();
+    let policy: Value = serde_json::from_slice(&printed.stdout).unwrap_or_else(|_| panic!("{printed:?}"));
+    aws.fake.clear_calls();
+    aws.fake.script("POST", "policy", &policy).unwrap();
     // What the first listener leads to is not this service's answer.
     let said = ends(&verify(), 66);
     assert!(said.contains("where prod is reached is not known"), "{said}");
@@ -275,4 +281,18 @@ fn probes_find_what_is_deployed_on_aws() {
     // By default: the load balancer's own name does.
     listen(8443, &json!([{"Type": "forward", "TargetGroupArn": group}]));
     assert_eq!(asked(), (format!("http://{name}:8443/"), true));
+    let used: BTreeSet<String> =
+        aws.fake.calls().into_iter().flat_map(|call| call.actions).map(|needed| needed.action).collect();
+    let statements = policy["Statement"].as_array().unwrap().iter().flat_map(|one| match &one["Action"] {
+        Value::String(only) => vec![only.clone()],
+        several => serde_json::from_value(several.clone()).unwrap(),
+    });
+    let granted: BTreeSet<String> = statements.collect();
+    assert!(granted.is_subset(&used), "{granted:?} {used:?}");
+    aws.write(
+        "landfall.yml",
+        &manifest.replace("prod: { on: cloud,", "prod: { on: cloud, verify: { url: \"http://x.example/\" },"),
+    );
+    let needless = aws.landfall(&["iam", "verify"]).output().unwrap();
+    assert!(ends(&needless, 66).contains("no probe has to find"));
 }

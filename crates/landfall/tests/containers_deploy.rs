@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::registry::World;
 use common::{Sandbox, ends, git, http, text};
 use serde_json::Value;
 
@@ -43,7 +44,7 @@ services:
         environment: {{ DEMO_MODE: manifest }}
     deployment: {{ circuit_breaker: {{ threshold: 2 }} }}
     load_balancer:
-      health_check: {{ path: /health, interval: 200ms, timeout: 100ms }}
+      health_check: {{ path: /health, interval: 200ms, timeout: 100ms, unhealthy_threshold: 5 }}
       deregistration_delay: 1s
 environments:
   prod:
@@ -174,6 +175,53 @@ fn deployments_releases_and_rollback_without_a_server() {
     // What is kept for rollbacks, and nothing else, is left of all that.
     let swept = sandbox.json(&["gc"]);
     assert_eq!(swept["findings"], serde_json::json!([]), "what lasts is never swept");
+}
+
+/// On a machine with nothing but a repository and a registry, as it was written: master is built, pushed, deployed and asked, a tag promotes
+/// what its commit has.
+#[test]
+fn the_flow_that_init_writes_runs_as_it_is_written() {
+    let (registry, mut sandbox) = (World::new(), Sandbox::new());
+    let (repository, base) = sandbox.repository();
+    let conf = sandbox.directory.path().join("registries.conf");
+    std::fs::write(&conf, format!("[[registry]]\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n", registry.port))
+        .unwrap();
+    sandbox.environment.push(("CONTAINERS_REGISTRIES_CONF".to_owned(), conf.display().to_string()));
+    sandbox.manifest = repository.join("landfall.yml");
+    let write = |name: &str, text: &str| std::fs::write(repository.join(name), text).unwrap();
+    let command = r#"["demo-app", "web", "--listen", "0.0.0.0:8080"]"#;
+    write("Dockerfile", &format!("FROM {base}\nENV DEMO_TEXT=one\nEXPOSE 8080\nCMD {command}\n"));
+    write("Makefile", "test:\n\t@echo tested\n");
+    let shop = registry.image("team/shop");
+    let place = repository.display().to_string();
+    ends(&sandbox.run(&["init", "--flow", "--image", &shop, &place]), 0, &["ci plan --branch master"]);
+    let text = std::fs::read_to_string(&sandbox.manifest).unwrap();
+    // The one thing that is not as it was written: tests share the machine, and each has a port of its own.
+    std::fs::write(&sandbox.manifest, text.replace("port: 8080}}", &format!("port: {}}}}}", sandbox.router.port())))
+        .unwrap();
+    git(&repository, &["branch", "-M", "master"]);
+    git(&repository, &["add", "."]);
+    git(&repository, &["commit", "-q", "-m", "one"]);
+    let ci = |words: &[&str]| {
+        sandbox.command(words).current_dir(&repository).env_remove("LANDFALL_CONFIG").output().unwrap()
+    };
+    let master = ci(&["ci"]);
+    ends(&master, 0, &["push to master: done in", "test, build, push, deploy dev, verify dev"]);
+    let commit = git(&repository, &["rev-parse", "HEAD"]);
+    let digest = registry.tag("team/shop", &commit).expect("it is pushed under its commit");
+    git(&repository, &["tag", "v1-prod"]);
+    let tag = ci(&["ci", "--tag", "v1-prod"]);
+    ends(&tag, 0, &["tag v1-prod: done in", "promote prod, verify prod"]);
+    assert!(!text_of(&tag).contains("Build"), "{}", text_of(&tag));
+    for environment in ["dev", "prod"] {
+        let status = sandbox.json(&["status", environment]);
+        let image = status["services"][0]["images"]["app"].as_str().unwrap_or_else(|| panic!("{status}"));
+        assert!(image.ends_with(&digest), "{environment}: {image}");
+    }
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
 }
 
 #[test]

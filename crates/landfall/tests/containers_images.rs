@@ -23,7 +23,7 @@ struct Sweep(Vec<String>);
 
 impl Drop for Sweep {
     fn drop(&mut self) {
-        let _ = Command::new(builder()).args(["rmi", "--force"]).args(&self.0).output();
+        let _ = Command::new(builder()).arg("rmi").args(&self.0).output();
     }
 }
 
@@ -162,11 +162,23 @@ fn the_manifests_images_are_built_once_and_pushed_where_they_are_awaited() {
     ends(&run(&["build", "worker"]), 66, &["no image called `worker`"]);
 }
 
-/// What a Dockerfile asks of whatever builds it, two side by side; the secret is in no layer.
 #[test]
 fn arguments_targets_and_secrets_reach_the_builder() {
+    a_dockerfile_gets_what_it_asks_for(builder());
+}
+
+#[test]
+fn arguments_targets_and_secrets_reach_buildah() {
+    // It has Podman's store, and Docker's daemon nothing to do with either.
+    if builder() == "podman" {
+        a_dockerfile_gets_what_it_asks_for("buildah");
+    }
+}
+
+/// What a Dockerfile asks of whatever builds it, two side by side; the secret is in no layer.
+fn a_dockerfile_gets_what_it_asks_for(builder: &str) {
     let world = World::new();
-    let project = format!("lfargs{}", std::process::id());
+    let project = format!("lfargs-{builder}-{}", std::process::id());
     let names = ["one", "two"];
     let _sweep = Sweep(names.map(|name| format!("localhost/{project}-{name}-app:latest")).to_vec());
     let work = world.path("work");
@@ -195,7 +207,7 @@ COPY --from=tools /bin/busybox /debug
     std::fs::write(work.join("landfall.yml"), manifest).unwrap();
     std::fs::write(work.join(".npmrc"), "open sesame").unwrap();
     let build = |more: &[&str], environment: &[(&str, &str)]| {
-        let all = [&["build", "--builder", builder(), "--secret", "id=npm,src=.npmrc"], more].concat();
+        let all = [&["build", "--builder", builder, "--secret", "id=npm,src=.npmrc"], more].concat();
         world.landfall(&all).envs(environment.iter().copied()).output().unwrap()
     };
     let built = ends(&build(&[], &[]), 0, &["✓ Build one/app", "✓ Build two/app"]);
@@ -230,10 +242,10 @@ COPY --from=tools /bin/busybox /debug
     let again = ends(&build(&[], &[]), 0, &["✓ Build one/app", "two/app  unchanged"]);
     assert_ne!(again, built);
     let log = std::fs::read_to_string(world.path("state/images/one-app/build.log")).unwrap();
-    let cached = if builder() == "docker" { "CACHED" } else { "Using cache" };
+    let cached = if builder == "docker" { "CACHED" } else { "Using cache" };
     assert!(log.contains(cached), "{log}");
 
-    if builder() == "docker" {
+    if builder == "docker" {
         let refused = build(&["--fresh"], &[("DOCKER_BUILDKIT", "0")]);
         ends(&refused, 69, &["docker without BuildKit hands no secrets to a build", "docker-buildx"]);
         for name in names {
@@ -298,7 +310,7 @@ fn steps_of_another_machine_come_from_the_registry() {
         let named =
             Command::new("podman").args(["images", "--quiet", "--filter"]).arg(format!("reference={cache}")).output();
         let ids = text(&named.unwrap().stdout);
-        let _ = Command::new("podman").args(["rmi", "--force"]).args(ids.lines()).output();
+        let _ = Command::new("podman").arg("rmi").args(ids.lines()).output();
     };
     let work = world.path("work");
     let container = "{ build: { context: . } }";

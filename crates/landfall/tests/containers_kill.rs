@@ -70,7 +70,7 @@ services:
     load_balancer:
       container: proxy
       port: 8080
-      health_check: {{ path: /health, interval: 200ms, timeout: 100ms }}
+      health_check: {{ path: /health, interval: 200ms, timeout: 100ms, unhealthy_threshold: 5 }}
       deregistration_delay: 0s
 previews:
   branches: ["feature/*"]

@@ -465,7 +465,7 @@ fn up_runs_the_working_tree_until_it_is_interrupted() {
         "project: {project}\nservices:\n  web:\n    launch_type: local\n    containers:\n      app:\n        build: {{}}\n        \
          command: [demo-app, web]\n        ports: [8080]\n        stop_timeout: 2s\n        \
          environment: {{ DEMO_LISTEN: \"0.0.0.0:8080\" }}\n    load_balancer:\n      \
-         health_check: {{ path: /health, interval: 200ms, timeout: 100ms }}\n"
+         health_check: {{ path: /health, interval: 200ms, timeout: 100ms, unhealthy_threshold: 5 }}\n"
     );
     std::fs::write(&sandbox.manifest, manifest).unwrap();
     let [port] = common::free_ports();

@@ -126,5 +126,5 @@ async fn is_noticed_undrained(world: &World, port: u16) {
     eprintln!("killed undrained: {all} requests, {} failures: {:?}", failures.len(), failures.first());
     let (there, gone) = world.instances("two");
     assert_eq!((there.len(), gone.len()), (3, 1));
-    assert!(failures.len() > 3, "{seen:?}");
+    assert!(!failures.is_empty(), "{seen:?}");
 }

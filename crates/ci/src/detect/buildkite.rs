@@ -6,7 +6,7 @@ use crate::context::{CiContext, Compare, Event, Host};
 pub(super) fn context(variables: &Variables) -> Result<CiContext, String> {
     let repository = get(variables, "BUILDKITE_REPO").and_then(slug);
     let built = owned(variables, "BUILDKITE_BRANCH");
-    let mut compare = Some(Compare::Parent);
+    let mut compare = Some(Compare::Unsaid);
     let event = match get(variables, "BUILDKITE_PULL_REQUEST").filter(|number| *number != "false") {
         Some(number) => {
             let base = owned(variables, "BUILDKITE_PULL_REQUEST_BASE_BRANCH").unwrap_or_default();

@@ -27,7 +27,7 @@ pub(super) fn context(variables: &Variables) -> Result<CiContext, String> {
     Ok(CiContext {
         repository,
         commit: owned(variables, "CIRCLE_SHA1"),
-        compare: Some(Compare::Parent),
+        compare: Some(Compare::Unsaid),
         job: owned(variables, "CIRCLE_JOB"),
         url: owned(variables, "CIRCLE_BUILD_URL"),
         actor: owned(variables, "CIRCLE_USERNAME"),

@@ -110,7 +110,7 @@ fn owned(variables: &Variables, name: &str) -> Option<String> {
 fn before(commit: Option<&str>) -> Compare {
     match commit.filter(|commit| !commit.is_empty() && !commit.bytes().all(|byte| byte == b'0')) {
         Some(commit) => Compare::Commit(commit.to_owned()),
-        None => Compare::Parent,
+        None => Compare::Unsaid,
     }
 }
 

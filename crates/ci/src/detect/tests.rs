@@ -47,7 +47,7 @@ fn github_actions() {
     assert_eq!((of_push.compare, of_push.commit.as_deref()), (commit("b1"), Some("merged")));
     let new = r#"{"before": "0000000000000000000000000000000000000000"}"#;
     let new = of_event(&format!("{GITHUB} GITHUB_EVENT_NAME=push GITHUB_REF=refs/heads/a"), Some(new));
-    assert_eq!(new.compare, Some(Compare::Parent));
+    assert_eq!(new.compare, Some(Compare::Unsaid));
     let tagged = context(&format!("{GITHUB} GITHUB_EVENT_NAME=push GITHUB_REF=refs/tags/v1-prod"));
     assert_eq!(tagged.event, tag("v1-prod"));
 

@@ -4,9 +4,9 @@ use clap::{Args, ValueEnum};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct IamArgs {
-    /// A long-lived environment or `previews`; or what takes rights of its own in ECR: `push`, `prune` (`landfall images prune`),
-    /// `releases` (reading them: `landfall release`, `--release`)
-    #[arg(value_name = "ENV|previews|push|prune|releases")]
+    /// A long-lived environment or `previews`; or what takes rights of its own: `push`, `prune` (`landfall images prune`),
+    /// `releases` (reading them: `landfall release`, `--release`), `verify` (finding the URLs of `landfall verify --probes`)
+    #[arg(value_name = "ENV|previews|push|prune|releases|verify")]
     pub(crate) what: String,
     /// Account of the resources, where the manifest does not say
     #[arg(long, value_name = "ID", value_parser = account)]

@@ -1,7 +1,7 @@
 //! `iam`: the policy that the credentials need for what the manifest can do, and the trust policy of their role. Nothing is
 //! asked of AWS.
 
-use landfall_iam::{Ask, Least, Policy, StateBucket, TrustKind, Unfit, least, prune, push, releases, trust};
+use landfall_iam::{Ask, Least, Policy, StateBucket, TrustKind, Unfit, least, probes, prune, push, releases, trust};
 use landfall_model::app::App;
 
 use crate::cli::{Global, IamArgs, Trust};
@@ -42,6 +42,7 @@ fn policy(app: &App, args: &IamArgs, global: &Global, region: Option<&str>) -> C
         "push" => push(app, args.create_repository),
         "prune" => prune(&ask),
         "releases" => releases(&ask),
+        "verify" => probes(&ask, |_| true),
         _ => least(&ask),
     };
     policy.map_err(|unfit| refused(&unfit, app))
@@ -59,6 +60,8 @@ pub(crate) fn refused(unfit: &Unfit, app: &App) -> CliError {
             .hint("an image is, whose container has `await` with `image` in ECR and `build` (docs/images.md)"),
         Unfit::NothingAwaited => CliError::new(ExitCode::NotFound, unfit.to_string())
             .hint("an image is, whose container has `await` with `image` in ECR (docs/images.md)"),
+        Unfit::NothingSought => CliError::new(ExitCode::NotFound, unfit.to_string())
+            .hint("`landfall verify --probes` asks URLs that the manifest names, or nothing of it is on AWS"),
         Unfit::NoPlace(..) => CliError::new(ExitCode::InvalidManifest, unfit.to_string()),
     }
 }

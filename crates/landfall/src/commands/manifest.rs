@@ -181,13 +181,25 @@ pub(crate) fn schema(printer: &Printer) -> CliResult<ExitCode> {
 
 pub(crate) fn init(args: &InitArgs, printer: &Printer) -> CliResult<ExitCode> {
     let directory = args.directory.display();
-    let files = landfall_manifest::init::scan(&args.directory)
+    let mut files = landfall_manifest::init::scan(&args.directory)
         .map_err(|error| CliError::io(format!("cannot look into {directory}"), &error))?;
+    files.repository = args.image.clone();
+    if args.flow && files.repository.is_none() {
+        let beside = files.remote.as_deref().and_then(landfall_manifest::init::repository);
+        files.repository = Some(beside.ok_or_else(|| {
+            CliError::new(
+                ExitCode::Usage,
+                "where do images go? The flow pushes them, and no remote `origin` on GitHub or GitLab says it",
+            )
+            .hint("--image REPOSITORY, for example 111122223333.dkr.ecr.eu-west-1.amazonaws.com/shop")
+        })?);
+    }
     let mut text = landfall_manifest::init::propose(&files);
     if args.flow {
         let names = std::fs::read_dir(&args.directory).into_iter().flatten().flatten();
         let names = names.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        text.push_str(&landfall_manifest::init::flow(&landfall_manifest::init::tests(&names)));
+        let rules = landfall_manifest::init::flow(&landfall_manifest::init::tests(&names), &text);
+        text.push_str(&rules);
     }
     if args.stdout {
         printer.raw(&text)?;

@@ -60,6 +60,7 @@ pub(crate) async fn probes(args: &VerifyArgs, global: &Global, printer: &Printer
     // A URL that somebody gave is meant as it is.
     let through =
         place.filter(|_| args.url.is_none() && verify.url.is_none()).and_then(|place| place.probe_through.clone());
+    let through = through.or_else(|| crate::outside::here(&url));
     let deadline = Duration::from_secs(args.deadline.map_or(u64::from(verify.deadline), u64::from));
     let client = client()?;
     let progress = Progress::new(*printer);

@@ -163,7 +163,7 @@ services:
     load_balancer:
       container: proxy
       port: 8080
-      health_check: {{ path: /health, interval: 200ms, timeout: 100ms }}
+      health_check: {{ path: /health, interval: 200ms, timeout: 100ms, unhealthy_threshold: 5 }}
       deregistration_delay: 1s
 previews:
   branches: ["feature/*"]

@@ -197,6 +197,13 @@ impl Job {
     }
 }
 
+/// What the engine may have an image by: Podman puts `localhost/` before the name of its own that says no registry.
+fn own_names(image: &str) -> Vec<String> {
+    let has_host = image.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost");
+    let local = (!has_host).then(|| format!("localhost/{image}"));
+    std::iter::once(image.to_owned()).chain(local).collect()
+}
+
 /// Builds a directory as it is, uncommitted changes included. Every line of the engine's output goes to `line`.
 pub(crate) async fn build_directory(
     core: &Core,
@@ -299,7 +306,7 @@ impl Images for LocalImages {
                 found.into_iter().filter(|image| image.repo_tags.iter().any(|tag| same_repository(tag, &repository)));
             return Ok(of_it.max_by_key(|image| image.created).map(|image| normal_id(&image.id)));
         }
-        for name in [request.image.clone(), format!("localhost/{}", request.image)] {
+        for name in own_names(&request.image) {
             match self.core.docker.inspect_image(&name).await {
                 Ok(image) => return Ok(Some(normal_id(&image.id))),
                 Err(error) if error.is_not_found() => {}
@@ -348,6 +355,15 @@ impl Images for LocalImages {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_name_without_a_registry_may_be_podmans_own() {
+        assert_eq!(own_names("shop:v1"), ["shop:v1", "localhost/shop:v1"]);
+        assert_eq!(own_names("team/shop"), ["team/shop", "localhost/team/shop"]);
+        for named in ["127.0.0.1:5000/team/shop:v1", "ghcr.io/acme/shop", "localhost/shop"] {
+            assert_eq!(own_names(named), [named]);
+        }
+    }
 
     #[test]
     fn file_names_are_one_harmless_segment() {

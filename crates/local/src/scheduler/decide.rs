@@ -47,12 +47,12 @@ pub(crate) struct TaskView {
 }
 
 impl TaskView {
-    fn live(&self) -> bool {
+    pub(super) fn live(&self) -> bool {
         !self.stopping && self.stopped.is_none()
     }
 
     /// Counts towards healthy: running and no check says otherwise.
-    fn healthy(&self) -> bool {
+    pub(super) fn healthy(&self) -> bool {
         self.live()
             && self.started_at.is_some()
             && (!self.checked || self.health == Health::Healthy)
@@ -60,7 +60,7 @@ impl TaskView {
     }
 
     /// Healthy, and where nothing checks it, alive for a moment.
-    fn ready(&self, now: Timestamp) -> bool {
+    pub(super) fn ready(&self, now: Timestamp) -> bool {
         let judged = self.checked || self.elb != Elb::None;
         self.healthy() && (judged || self.started_at.is_some_and(|at| since(at, now) >= SETTLE_MS))
     }
@@ -119,14 +119,18 @@ pub(crate) fn decide(state: &ServiceState, tasks: &[TaskView], now: Timestamp) -
         drain(&mut verdict, tasks);
         return verdict;
     }
-    replace_unhealthy(&mut verdict, tasks, &mut stopping, now);
+    let ailing = replace_unhealthy(&mut verdict, tasks, &mut stopping, now);
     // Those count as failed once they stop, in a moment; only then is it known when to start the next.
     let replacing = !stopping.is_empty();
     judge_deployment(&mut verdict, tasks, now);
     let live: Vec<&TaskView> = tasks.iter().filter(|task| task.live() && !stopping.contains(&task.id)).collect();
-    stop_surplus(&mut verdict, &live, &mut stopping, now);
+    stop_surplus(&mut verdict, &live, &ailing, &mut stopping, now);
     if !replacing {
-        start_missing(&mut verdict, &live, &stopping, now);
+        let left: Vec<&TaskView> = live.into_iter().filter(|task| !stopping.contains(&task.id)).collect();
+        let room = limits(&verdict.state).1.saturating_sub(left.len());
+        // What is served now comes before what is to be served next.
+        let taken = start_old(&mut verdict, &left, &ailing, room, now);
+        start_missing(&mut verdict, &left, &ailing, room - taken, now);
     }
     finish(&mut verdict, tasks, &stopping, now);
     verdict
@@ -187,16 +191,33 @@ fn drain(verdict: &mut Verdict, tasks: &[TaskView]) {
     }
 }
 
-/// Container checks end a task in its own actor; what the load balancer says is judged here, after the grace period.
-fn replace_unhealthy(verdict: &mut Verdict, tasks: &[TaskView], stopping: &mut Vec<String>, now: Timestamp) {
+/// Container checks end a task in its own actor; what the load balancer says is judged here, after the grace period. As on ECS, a task of a
+/// version that was good stays until another stands in for it, where the maximum has room for one: too busy for a check is not dead. These are
+/// returned.
+fn replace_unhealthy(
+    verdict: &mut Verdict,
+    tasks: &[TaskView],
+    stopping: &mut Vec<String>,
+    now: Timestamp,
+) -> Vec<String> {
     let grace = i64::from(verdict.state.configuration.health_check_grace_period) * 1000;
     let group = verdict.state.target.as_ref().map(|target| target.target_group.clone()).unwrap_or_default();
+    let mut unhealthy: Vec<&TaskView> = Vec::new();
     for task in tasks.iter().filter(|task| task.live() && task.elb == Elb::Unhealthy) {
         let Some(started) = task.started_at else { continue };
         if since(started, now) < grace {
             wake(verdict, after(started, grace));
             continue;
         }
+        unhealthy.push(task);
+    }
+    unhealthy.sort_by_key(|task| task.started_at);
+    let mut ailing: Vec<String> = unhealthy.iter().map(|task| task.id.clone()).collect();
+    for task in unhealthy {
+        if stays(verdict, tasks, task, &ailing, now) {
+            continue;
+        }
+        ailing.retain(|id| id != &task.id);
         let why = task.elb_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let reason = format!("Task failed ELB health checks in (target-group {group}){why}");
         verdict.state.say(now, format!("(task {}) is unhealthy in (target-group {group}){why}", task.id));
@@ -205,6 +226,39 @@ fn replace_unhealthy(verdict: &mut Verdict, tasks: &[TaskView], stopping: &mut V
             .push(Action::Stop { task: task.id.clone(), stop: Stop::failed("ServiceSchedulerInitiated", &reason) });
         stopping.push(task.id.clone());
     }
+    ailing
+}
+
+/// Whether an unhealthy task is still wanted: too few others of its version are ready, and another has room beside it or is on its way.
+fn stays(verdict: &Verdict, tasks: &[TaskView], task: &TaskView, ailing: &[String], now: Timestamp) -> bool {
+    let state = &verdict.state;
+    let stops =
+        |id: &str| verdict.actions.iter().any(|action| matches!(action, Action::Stop { task, .. } if task == id));
+    let live: Vec<&TaskView> = tasks.iter().filter(|other| other.live() && !stops(&other.id)).collect();
+    let Some(wanted) = wanted(state, &task.deployment, &live, now) else { return false };
+    let of_it = || live.iter().filter(|other| other.deployment == task.deployment);
+    let sick = of_it().filter(|other| ailing.contains(&other.id)).count();
+    let ready = of_it().filter(|other| other.ready(now)).count();
+    let coming = of_it().count() - sick > ready;
+    ready + sick <= wanted && (coming || live.len() < limits(state).1)
+}
+
+/// How many tasks a deployment that was good is to have: the PRIMARY all, the one that it replaces as many as the minimum still lacks.
+/// `None`: it never was, or is of the past.
+fn wanted(state: &ServiceState, deployment: &str, live: &[&TaskView], now: Timestamp) -> Option<usize> {
+    let primary = state.deployments.first()?;
+    let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    if primary.id == deployment {
+        return primary.is_good().then(|| size(state.desired));
+    }
+    let before = replaced(state).filter(|before| before.id == deployment)?;
+    let ready = live.iter().filter(|task| task.deployment == primary.id && task.ready(now)).count();
+    Some(limits(state).0.min(size(before.had)).saturating_sub(ready))
+}
+
+/// What serves while the PRIMARY comes up.
+fn replaced(state: &ServiceState) -> Option<&Deployment> {
+    state.deployments.iter().skip(1).find(|deployment| deployment.had > 0)
 }
 
 fn wake(verdict: &mut Verdict, at: Timestamp) {
@@ -303,11 +357,18 @@ fn limits(state: &ServiceState) -> (usize, usize) {
 }
 
 /// Tasks of older deployments go as the minimum allows; surplus ones of the PRIMARY go at once, unready and young first.
-fn stop_surplus(verdict: &mut Verdict, live: &[&TaskView], stopping: &mut Vec<String>, now: Timestamp) {
+fn stop_surplus(
+    verdict: &mut Verdict,
+    live: &[&TaskView],
+    ailing: &[String],
+    stopping: &mut Vec<String>,
+    now: Timestamp,
+) {
     let Some(primary) = verdict.state.deployments.first() else { return };
     let (id, given_up) = (primary.id.clone(), primary.given_up);
     let (minimum, _) = limits(&verdict.state);
-    let (mut current, mut old): (Vec<&TaskView>, Vec<&TaskView>) = live.iter().partition(|task| task.deployment == id);
+    let well = live.iter().filter(|task| !ailing.contains(&task.id));
+    let (mut current, mut old): (Vec<&TaskView>, Vec<&TaskView>) = well.partition(|task| task.deployment == id);
     let reason = format!("Scaling activity initiated by (deployment {id})");
     let asked = || Stop::asked("ServiceSchedulerInitiated", &reason);
     // A deployment that failed with nothing to go back to keeps what is healthy of the one before.
@@ -320,9 +381,16 @@ fn stop_surplus(verdict: &mut Verdict, live: &[&TaskView], stopping: &mut Vec<St
         let mut healthy =
             current.iter().filter(|task| task.ready(now)).count() + old.iter().filter(|task| task.healthy()).count();
         old.sort_by_key(|task| task.healthy());
+        // What stands in for old ones that died stays until it is not needed.
+        let before = replaced(&verdict.state).map(|before| before.id.clone());
+        let wanted = before.as_ref().and_then(|id| wanted(&verdict.state, id, live, now)).unwrap_or(0);
+        let mut lacking = wanted.saturating_sub(old.iter().filter(|task| task.healthy()).count());
         for task in old {
             if !task.healthy() {
-                going.push(task);
+                match lacking.checked_sub(1).filter(|_| before.as_ref() == Some(&task.deployment)) {
+                    Some(left) => lacking = left,
+                    None => going.push(task),
+                }
             } else if healthy > minimum {
                 healthy -= 1;
                 going.push(task);
@@ -340,8 +408,18 @@ fn stop_surplus(verdict: &mut Verdict, live: &[&TaskView], stopping: &mut Vec<St
     }
 }
 
-fn start_missing(verdict: &mut Verdict, live: &[&TaskView], stopping: &[String], now: Timestamp) {
-    let (_, maximum) = limits(&verdict.state);
+/// Tasks of the version that serves while the PRIMARY comes up, where the minimum lacks some: as on ECS, what dies is replaced by its own
+/// version, which the new one's fate does not touch. How many.
+fn start_old(verdict: &mut Verdict, left: &[&TaskView], ailing: &[String], room: usize, now: Timestamp) -> usize {
+    let Some(before) = replaced(&verdict.state) else { return 0 };
+    let (id, definition, retry_at) = (before.id.clone(), before.task_definition.clone(), before.retry_at);
+    let wanted = wanted(&verdict.state, &id, left, now).unwrap_or(0);
+    let there = left.iter().filter(|task| task.deployment == id && !ailing.contains(&task.id)).count();
+    let missing = room.min(wanted.saturating_sub(there));
+    start(verdict, missing, &id, &definition, retry_at, now)
+}
+
+fn start_missing(verdict: &mut Verdict, left: &[&TaskView], ailing: &[String], room: usize, now: Timestamp) {
     let desired = usize::try_from(verdict.state.desired).unwrap_or(usize::MAX);
     let Some(primary) = verdict.state.deployments.first() else { return };
     if primary.given_up {
@@ -353,24 +431,36 @@ fn start_missing(verdict: &mut Verdict, live: &[&TaskView], stopping: &[String],
         return;
     }
     let (id, definition, retry_at) = (primary.id.clone(), primary.task_definition.clone(), primary.retry_at);
-    let left: Vec<&&TaskView> = live.iter().filter(|task| !stopping.contains(&task.id)).collect();
-    let current = left.iter().filter(|task| task.deployment == id).count();
-    let room = maximum.saturating_sub(left.len()).min(desired.saturating_sub(current));
+    let current = left.iter().filter(|task| task.deployment == id && !ailing.contains(&task.id)).count();
+    start(verdict, room.min(desired.saturating_sub(current)), &id, &definition, retry_at, now);
+}
+
+/// How many were started: none before the delay after a failure is over.
+fn start(
+    verdict: &mut Verdict,
+    room: usize,
+    deployment: &str,
+    task_definition: &str,
+    retry_at: Option<Timestamp>,
+    now: Timestamp,
+) -> usize {
     if room == 0 {
-        return;
+        return 0;
     }
     if let Some(at) = retry_at.filter(|at| *at > now) {
         wake(verdict, at);
-        return;
+        return 0;
     }
     let mut names = Vec::new();
     for _ in 0..room {
         let task = verdict.state.next_task_id();
         names.push(format!("(task {task})"));
-        verdict.actions.push(Action::Start { task, deployment: id.clone(), task_definition: definition.clone() });
+        let (deployment, task_definition) = (deployment.to_owned(), task_definition.to_owned());
+        verdict.actions.push(Action::Start { task, deployment, task_definition });
     }
     verdict.state.steady = false;
     verdict.state.say(now, format!("has started {room} tasks: {}.", names.join(" ")));
+    room
 }
 
 /// COMPLETED when the PRIMARY's tasks are all ready and none of another deployment is left that is not on its way out.
@@ -403,6 +493,7 @@ fn finish(verdict: &mut Verdict, tasks: &[TaskView], stopping: &[String], now: T
         primary.rollout = RolloutState::Completed;
         primary.reason = Some(format!("ECS deployment {id} completed."));
         rolled_back = primary.rolls_back.clone();
+        verdict.state.deployments.iter_mut().for_each(|deployment| deployment.had = 0);
         verdict.state.say(now, format!("(deployment {id}) deployment completed."));
     }
     if let Some(original) = rolled_back.and_then(|of| find(&mut verdict.state, &of)) {

@@ -304,6 +304,87 @@ fn unhealthy_targets_are_replaced_after_the_grace_period() {
     assert!(world.said("is unhealthy in (target-group tg)"), "{:#?}", world.state.events);
 }
 
+/// Too busy for its check is not dead: it serves until another stands in for it, where the maximum has room for one.
+#[test]
+fn an_unhealthy_task_of_a_good_version_stays_until_another_is_ready() {
+    for (maximum, desired, least) in [(200, 1, 1), (200, 3, 3), (100, 3, 2)] {
+        let mut request = targeted(request("a:1", desired));
+        request.deployment.maximum_percent = maximum;
+        let mut world = World::new(&request, vec![]);
+        world.until("up", |world| world.rollout(0) == RolloutState::Completed);
+        let sick: Vec<String> = world.views().iter().map(|view| view.id.clone()).collect();
+        let mut fewest = usize::MAX;
+        for _ in 0..300 {
+            for (view, _, fate) in world.tasks.iter_mut().filter(|(view, ..)| sick.contains(&view.id)) {
+                (view.elb, *fate) = (Elb::Unhealthy, Fate::NeverHealthy);
+            }
+            world.tick();
+            fewest = fewest.min(world.views().iter().filter(|view| view.stopped.is_none()).count());
+        }
+        assert!(fewest >= least, "{maximum} %: {fewest} of {desired}");
+        assert!(world.most <= desired as usize * maximum as usize / 100, "{maximum} %: {} at once", world.most);
+        let left: Vec<TaskView> = world.views().into_iter().filter(|view| view.stopped.is_none()).collect();
+        assert_eq!(left.len(), desired as usize, "{:#?}", world.state.events);
+        assert!(left.iter().all(|view| view.elb == Elb::Healthy), "{maximum} %: {left:#?}");
+        assert!(world.said("is unhealthy in (target-group tg)"));
+    }
+}
+
+#[test]
+fn one_that_recovers_needs_nobody_in_its_place() {
+    let mut world = World::new(&targeted(request("a:1", 1)), vec![]);
+    world.until("up", |world| world.rollout(0) == RolloutState::Completed);
+    let first = world.tasks[0].0.id.clone();
+    (world.tasks[0].0.elb, world.tasks[0].2) = (Elb::Unhealthy, Fate::NeverHealthy);
+    world.run(50);
+    assert_eq!(world.tasks.len(), 2);
+    (world.tasks[0].0.elb, world.tasks[0].2) = (Elb::Healthy, Fate::Runs);
+    world.run(500);
+    assert_eq!(world.tasks.iter().map(|(view, ..)| &view.id).collect::<Vec<_>>(), [&first]);
+}
+
+/// As on ECS: by its own version, which the new one's fate does not touch.
+#[test]
+fn what_dies_of_the_old_version_during_a_deployment_is_replaced() {
+    for (desired, fate) in [(1, Fate::Dies(150)), (3, Fate::NeverHealthy)] {
+        let of = |definition: &str| {
+            let mut request = targeted(request(definition, desired));
+            request.deployment.circuit_breaker.threshold = Some(9);
+            request
+        };
+        let mut world = World::new(&of("a:1"), vec![("a:2", fate)]);
+        world.until("first", |world| world.rollout(0) == RolloutState::Completed);
+        let good = world.state.deployments[0].id.clone();
+        world.update(&of("a:2"));
+        world.run(20);
+        world.tasks[0].0.failing = true;
+        world.tasks[0].0.stopped = Some(Stop::failed("EssentialContainerExited", "x"));
+        let serving =
+            |world: &World| world.tasks.iter().filter(|(view, ..)| view.healthy() && view.deployment == good).count();
+        world.run(20);
+        assert_eq!(serving(&world), desired as usize - 1);
+        world.until("replaced", |world| serving(world) == desired as usize);
+        assert_eq!(world.rollout(0), RolloutState::InProgress, "long before it is known how the new version fares");
+        world.until("rolled back", |world| {
+            world.state.deployments.iter().any(|d| d.rollout == RolloutState::RolledBack)
+        });
+        assert_eq!(
+            (serving(&world), world.tasks.iter().filter(|(view, ..)| view.live()).count()),
+            (desired as usize, desired as usize)
+        );
+    }
+}
+
+/// What an update asks more of is not asked of what it replaces, and one that comes out well leaves nobody behind.
+#[test]
+fn the_old_version_grows_with_no_update() {
+    let mut world = World::new(&targeted(request("a:1", 1)), vec![]);
+    world.until("first", |world| world.rollout(0) == RolloutState::Completed);
+    world.update(&targeted(request("a:2", 4)));
+    world.until("second", |world| world.rollout(0) == RolloutState::Completed);
+    assert_eq!((world.started, world.state.deployments[1].had), (5, 0));
+}
+
 #[test]
 fn a_deployment_that_takes_too_long_times_out() {
     let mut request = request("a:1", 1);

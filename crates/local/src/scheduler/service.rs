@@ -56,6 +56,16 @@ pub(crate) struct Deployment {
     pub given_up: bool,
     /// The failed deployment that this one rolls back.
     pub rolls_back: Option<String>,
+    /// The tasks that it was to have when another was to take its place; 0 once that one has.
+    #[serde(default)]
+    pub had: u32,
+}
+
+impl Deployment {
+    /// Whether it came out well once, and is not given up since.
+    pub(crate) fn is_good(&self) -> bool {
+        !self.given_up && (self.rollout == RolloutState::Completed || self.rolls_back.is_some())
+    }
 }
 
 impl ServiceState {
@@ -99,6 +109,9 @@ impl ServiceState {
             return self.last_outcome.clone();
         }
         let new_deployment = replaces || !(same_definition && live && self.target == request.target);
+        if let Some(primary) = self.deployments.first_mut().filter(|primary| new_deployment && primary.is_good()) {
+            primary.had = self.desired;
+        }
         self.status = ServiceStatus::Active;
         self.desired = desired;
         self.configuration = request.deployment.clone();
@@ -133,6 +146,7 @@ impl ServiceState {
                 counted: Vec::new(),
                 given_up: false,
                 rolls_back: None,
+                had: 0,
             },
         );
         self.deployments.truncate(MAX_DEPLOYMENTS);
@@ -148,6 +162,7 @@ impl ServiceState {
         deployment.reason = Some(format!("Rolling back {failed}."));
         deployment.rolls_back = Some(failed);
         deployment.consecutive_failures = 0;
+        deployment.had = 0;
         // Its time limit starts anew.
         deployment.created_at = now;
         self.deployments.insert(0, deployment);

@@ -11,6 +11,8 @@ use crate::scalar::duration;
 pub(super) struct Draft {
     pub name: String,
     pub image: Image,
+    /// Where it goes when it is built: a repository without a tag.
+    pub repository: Option<String>,
     pub entry_point: Vec<String>,
     pub command: Vec<String>,
     pub working_directory: Option<String>,
@@ -35,6 +37,7 @@ impl Default for Draft {
         Self {
             name: String::new(),
             image: Image::Reference(String::new()),
+            repository: None,
             entry_point: Vec::new(),
             command: Vec::new(),
             working_directory: None,
@@ -116,18 +119,25 @@ fn container(out: &mut Lines, draft: &Draft) {
     match &draft.image {
         Image::Reference(image) => out.line(4, &format!("image: {}", quoted(image))),
         Image::Build { context, dockerfile, target, args } => {
-            out.line(4, "build:");
-            out.line(5, &format!("context: {}", quoted(context)));
+            let mut depth = 4;
+            if let Some(repository) = &draft.repository {
+                out.line(4, "# `landfall push` sends it there, and deployments wait until it is.");
+                out.line(4, "await:");
+                out.line(5, &format!("image: {}", serde_json::Value::from(format!("{repository}:{{commit}}"))));
+                depth = 5;
+            }
+            out.line(depth, "build:");
+            out.line(depth + 1, &format!("context: {}", quoted(context)));
             for (key, value) in [("dockerfile", dockerfile), ("target", target)] {
                 if let Some(value) = value {
-                    out.line(5, &format!("{key}: {}", quoted(value)));
+                    out.line(depth + 1, &format!("{key}: {}", quoted(value)));
                 }
             }
             if !args.is_empty() {
-                out.line(5, "args:");
+                out.line(depth + 1, "args:");
                 for (name, value) in args {
                     let value = value.clone().unwrap_or_else(|| format!("${{{name}:-}}"));
-                    out.line(6, &format!("{}: {}", quoted(name), quoted(&value)));
+                    out.line(depth + 2, &format!("{}: {}", quoted(name), quoted(&value)));
                 }
             }
         }

@@ -12,7 +12,7 @@ mod scan;
 use std::collections::{BTreeMap, BTreeSet};
 
 use draft::{Draft, Image, write};
-pub use flow::{flow, tests};
+pub use flow::{flow, repository, tests};
 pub use scan::scan;
 
 use crate::check::syntax;
@@ -27,6 +27,8 @@ pub struct RepoFiles {
     pub directory: String,
     /// The URL of the git remote `origin`.
     pub remote: Option<String>,
+    /// Where images go that are built: a repository without a tag. Where it is `None`, they stay on the machine.
+    pub repository: Option<String>,
 }
 
 const COMPOSE: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
@@ -41,7 +43,9 @@ pub fn propose(files: &RepoFiles) -> String {
         (!from_dockerfiles.is_empty()).then_some((from_dockerfiles, "the Dockerfile")),
     ];
     for (drafts, from) in candidates.into_iter().flatten() {
-        let text = write(&project, files.remote.as_deref(), settle(drafts, files), from);
+        let mut drafts = settle(drafts, files);
+        pushed(&mut drafts, files.repository.as_deref());
+        let text = write(&project, files.remote.as_deref(), drafts, from);
         if passes(&text) {
             return text;
         }
@@ -58,6 +62,16 @@ pub fn propose(files: &RepoFiles) -> String {
 
 fn passes(text: &str) -> bool {
     crate::load(&SourceFile::new("landfall.yml", text), &|_| None).is_ok()
+}
+
+/// Each image to a repository of its own.
+fn pushed(drafts: &mut [Draft], repository: Option<&str>) {
+    let is_built = |draft: &&mut Draft| matches!(draft.image, Image::Build { .. });
+    let several = drafts.iter_mut().filter(is_built).count() > 1;
+    for draft in drafts.iter_mut().filter(is_built) {
+        let name = draft.name.to_ascii_lowercase();
+        draft.repository = repository.map(|own| if several { format!("{own}-{name}") } else { own.to_owned() });
+    }
 }
 
 /// The repository's name from its remote, else the directory's.

@@ -1,7 +1,7 @@
 //! `init` on repositories as they are found; every proposal must pass `load`.
 
 use landfall_manifest::init::{RepoFiles, propose, scan};
-use landfall_model::app::App;
+use landfall_model::app::{App, ImageSource};
 use landfall_model::task::DependencyCondition;
 use proptest::prelude::*;
 
@@ -55,6 +55,7 @@ fn repo(files: &[(&str, &str)]) -> RepoFiles {
         files: files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect(),
         directory: "My Shop".to_owned(),
         remote: None,
+        repository: None,
     }
 }
 
@@ -62,6 +63,26 @@ fn proposed(files: &RepoFiles) -> (String, App) {
     let text = propose(files);
     let app = loaded(&text).app;
     (text, app)
+}
+
+#[test]
+fn what_is_built_goes_to_a_repository() {
+    let pushed = |files: &[(&str, &str)]| {
+        let (_, app) = proposed(&RepoFiles { repository: Some("ghcr.io/acme/shop".to_owned()), ..repo(files) });
+        let image = |container: &landfall_model::app::ContainerTemplate| match &container.image {
+            ImageSource::Await(awaited) => {
+                assert!(awaited.build.is_some());
+                awaited.image.clone()
+            }
+            other => format!("{other:?}"),
+        };
+        app.services["web"].containers.iter().map(image).collect::<Vec<_>>()
+    };
+    assert_eq!(pushed(&[("Dockerfile", NODE)]), ["ghcr.io/acme/shop:{commit}"]);
+    assert_eq!(
+        pushed(&[("api/Dockerfile", "FROM scratch\n"), ("web/Dockerfile", NODE)]),
+        ["ghcr.io/acme/shop-api:{commit}", "ghcr.io/acme/shop-web:{commit}"]
+    );
 }
 
 #[test]
@@ -151,8 +172,9 @@ proptest! {
         dockerfile in "(FROM \\PC{0,10}\n)?((EXPOSE|HEALTHCHECK|ENV|HEALTHCHECK CMD) \\PC{0,20}\n){0,4}",
         directory in "\\PC{0,20}",
         remote in proptest::option::of("\\PC{0,30}"),
+        repository in proptest::option::of("[a-z]{1,9}\\.io/[a-z]{1,9}"),
     ) {
         let files = [("compose.yml".to_owned(), compose), ("Dockerfile".to_owned(), dockerfile)].into();
-        proposed(&RepoFiles { files, directory, remote });
+        proposed(&RepoFiles { files, directory, remote, repository });
     }
 }

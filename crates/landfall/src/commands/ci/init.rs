@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use landfall_ci::files::{Binary, For, Needs, Settings, render};
-use landfall_iam::{Ask, Policy, StateBucket, least, push};
+use landfall_iam::{Ask, Policy, StateBucket, Unfit, least, probes, push, releases};
 use landfall_model::app::App;
 use landfall_model::ci::{Ci, CiAction};
 
@@ -94,7 +94,8 @@ fn settings(args: &CiInit, host: For, ci: &Ci, app: &App, global: &Global) -> Cl
     })
 }
 
-/// Of the repositories that a rule pushes to, of each environment on AWS that one deploys to, and of previews.
+/// Of the repositories that a rule pushes to, of each environment on AWS that one deploys to, of previews, of the releases that are
+/// promoted, and of what probes look for.
 fn policies(
     app: &App,
     ci: &Ci,
@@ -123,6 +124,32 @@ fn policies(
         let (cluster, policy) = crate::commands::cluster::deploying(&root.join(values), region, printer)?;
         add(&format!("cluster-{cluster}"), &policy)?;
     }
+    let ask = Ask {
+        app,
+        environment: None,
+        account: None,
+        region,
+        pass_roles: &[],
+        checks: false,
+        secrets: false,
+        state: global.state.as_deref().and_then(|state| StateBucket::parse(state.to_str()?)),
+    };
+    if steps().any(|step| matches!(step.run, CiAction::Promote { .. })) {
+        match releases(&ask) {
+            Ok(found) => add("releases", &found.policy)?,
+            Err(Unfit::NothingAwaited) => {}
+            Err(unfit) => return Err(refused(&unfit, app)),
+        }
+    }
+    let probed = |name: &str| {
+        let verifies = |action: &CiAction| matches!(action, CiAction::Verify { environment } if environment == name);
+        steps().any(|step| verifies(&step.run))
+    };
+    match probes(&ask, probed) {
+        Ok(found) => add("verify", &found.policy)?,
+        Err(Unfit::NothingSought) => {}
+        Err(unfit) => return Err(refused(&unfit, app)),
+    }
     let of = |action: &CiAction| match action {
         CiAction::Deploy { environment } | CiAction::Promote { environment } => Some(Some(environment.clone())),
         CiAction::Preview => Some(None),
@@ -137,17 +164,9 @@ fn policies(
         if on.is_none() {
             continue;
         }
-        let ask = Ask {
-            app,
-            environment: environment.as_deref(),
-            account: None,
-            region,
-            pass_roles: &[],
-            checks: false,
-            secrets: false,
-            state: global.state.as_deref().and_then(|state| StateBucket::parse(state.to_str()?)),
-        };
-        let policy = least(&ask).map_err(|unfit| refused(&unfit, app))?.policy;
+        let policy = least(&Ask { environment: environment.as_deref(), ..ask.clone() })
+            .map_err(|unfit| refused(&unfit, app))?
+            .policy;
         add(environment.as_deref().unwrap_or("previews"), &policy)?;
     }
     Ok(out)

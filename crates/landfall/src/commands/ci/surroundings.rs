@@ -80,6 +80,11 @@ impl Surroundings {
             Some(Compare::Commit(commit)) => vec![commit.clone(), "HEAD".to_owned()],
             Some(Compare::Branch(branch)) => vec![format!("{branch}...HEAD")],
             Some(Compare::Parent) => vec!["HEAD^".to_owned(), "HEAD".to_owned()],
+            // All that a branch has over the one that it is to be merged into; of that one itself, nobody knows.
+            Some(Compare::Unsaid) => match self.usual_branch().filter(|usual| !context.event.is_push_to(usual)) {
+                Some(usual) => vec![format!("origin/{usual}...HEAD")],
+                None => return Changed::Unknown("the host does not say what was there before".to_owned()),
+            },
             None => return Changed::Unknown("the host does not say what to compare with".to_owned()),
         };
         let mut words = vec!["diff", "--name-only", "--no-renames", "-z"];
@@ -92,6 +97,12 @@ impl Surroundings {
             }
             Err(said) => Changed::Unknown(said),
         }
+    }
+
+    /// The repository's default branch, as the clone knows it.
+    fn usual_branch(&self) -> Option<String> {
+        let head = self.ask(&["symbolic-ref", "--short", "refs/remotes/origin/HEAD"]).ok()?;
+        Some(head.trim().strip_prefix("origin/")?.to_owned())
     }
 
     /// Where the host takes a summary.
