@@ -169,7 +169,19 @@ async fn reconcile(core: &Arc<Core>, cell: &Arc<ServiceCell>) -> PortResult<Next
         match action {
             Action::Start { task, deployment, task_definition } => {
                 acted = true;
-                let definition = definitions::load(core, &task_definition).await?;
+                let definition = match definitions::load(core, &task_definition).await {
+                    // Of a version that is replaced it may be gone: nothing stands in for it any more.
+                    Err(PortError::NotFound(why))
+                        if state.deployments.first().is_some_and(|one| one.id != deployment) =>
+                    {
+                        tracing::warn!(service = state.name, "no task of the version before is started: {why}");
+                        let gone = state.deployments.iter_mut().filter(|one| one.id == deployment);
+                        gone.for_each(|one| one.had = 0);
+                        store(core, &state).await?;
+                        continue;
+                    }
+                    definition => definition?,
+                };
                 warnings.extend(unkept_limits(core, &definition));
                 let record = TaskRecord {
                     id: task,

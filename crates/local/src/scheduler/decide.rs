@@ -5,6 +5,7 @@
 use landfall_model::Timestamp;
 use landfall_ports::orchestrator::{RolloutState, ServiceStatus, StopDeployment, TaskDescription};
 
+use super::replace::{held_back, lacks_all, replace_unhealthy, replaced, stand_in, start_old, wanted};
 use super::service::{Deployment, ServiceState};
 use crate::task::decide::Health;
 use crate::task::record::Stop;
@@ -93,7 +94,7 @@ pub(crate) struct Verdict {
     pub wake_at: Option<Timestamp>,
 }
 
-fn since(then: Timestamp, now: Timestamp) -> i64 {
+pub(super) fn since(then: Timestamp, now: Timestamp) -> i64 {
     now.as_millisecond() - then.as_millisecond()
 }
 
@@ -107,7 +108,7 @@ pub(crate) fn breaker_threshold(state: &ServiceState) -> u32 {
     configured.unwrap_or_else(|| state.desired.div_ceil(2).clamp(3, 200)).max(1)
 }
 
-fn restart_delay(failures: u32) -> i64 {
+pub(super) fn restart_delay(failures: u32) -> i64 {
     FIRST_DELAY_MS.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(LONGEST_DELAY_MS)
 }
 
@@ -128,8 +129,9 @@ pub(crate) fn decide(state: &ServiceState, tasks: &[TaskView], now: Timestamp) -
     if !replacing {
         let left: Vec<&TaskView> = live.into_iter().filter(|task| !stopping.contains(&task.id)).collect();
         let room = limits(&verdict.state).1.saturating_sub(left.len());
-        // What is served now comes before what is to be served next.
-        let taken = start_old(&mut verdict, &left, &ailing, room, now);
+        // What is served now comes before what is to be served next, but for one task of that: it may be the remedy.
+        let first = usize::from(lacks_all(&verdict.state, &left));
+        let taken = start_old(&mut verdict, &left, &ailing, room.saturating_sub(first), now);
         start_missing(&mut verdict, &left, &ailing, room - taken, now);
     }
     finish(&mut verdict, tasks, &stopping, now);
@@ -145,7 +147,11 @@ fn count_failures(verdict: &mut Verdict, tasks: &[TaskView], now: Timestamp) {
         if of_it().any(|task| task.ready(now)) {
             deployment.consecutive_failures = 0;
         }
-        let lasted = |task: &TaskView| task.ready(now) && task.started_at.is_some_and(|at| since(at, now) >= LASTED_MS);
+        // Of before the failure it says nothing that a task lasts.
+        let since_then = |at: &Timestamp| deployment.retry_at.is_none_or(|retry| *at >= retry);
+        let lasted = |task: &TaskView| {
+            task.ready(now) && task.started_at.filter(since_then).is_some_and(|at| since(at, now) >= LASTED_MS)
+        };
         if of_it().any(lasted) {
             deployment.backoff = 0;
             deployment.retry_at = None;
@@ -191,77 +197,7 @@ fn drain(verdict: &mut Verdict, tasks: &[TaskView]) {
     }
 }
 
-/// Container checks end a task in its own actor; what the load balancer says is judged here, after the grace period. As on ECS, a task of a
-/// version that was good stays until another stands in for it, where the maximum has room for one: too busy for a check is not dead. These are
-/// returned.
-fn replace_unhealthy(
-    verdict: &mut Verdict,
-    tasks: &[TaskView],
-    stopping: &mut Vec<String>,
-    now: Timestamp,
-) -> Vec<String> {
-    let grace = i64::from(verdict.state.configuration.health_check_grace_period) * 1000;
-    let group = verdict.state.target.as_ref().map(|target| target.target_group.clone()).unwrap_or_default();
-    let mut unhealthy: Vec<&TaskView> = Vec::new();
-    for task in tasks.iter().filter(|task| task.live() && task.elb == Elb::Unhealthy) {
-        let Some(started) = task.started_at else { continue };
-        if since(started, now) < grace {
-            wake(verdict, after(started, grace));
-            continue;
-        }
-        unhealthy.push(task);
-    }
-    unhealthy.sort_by_key(|task| task.started_at);
-    let mut ailing: Vec<String> = unhealthy.iter().map(|task| task.id.clone()).collect();
-    for task in unhealthy {
-        if stays(verdict, tasks, task, &ailing, now) {
-            continue;
-        }
-        ailing.retain(|id| id != &task.id);
-        let why = task.elb_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        let reason = format!("Task failed ELB health checks in (target-group {group}){why}");
-        verdict.state.say(now, format!("(task {}) is unhealthy in (target-group {group}){why}", task.id));
-        verdict
-            .actions
-            .push(Action::Stop { task: task.id.clone(), stop: Stop::failed("ServiceSchedulerInitiated", &reason) });
-        stopping.push(task.id.clone());
-    }
-    ailing
-}
-
-/// Whether an unhealthy task is still wanted: too few others of its version are ready, and another has room beside it or is on its way.
-fn stays(verdict: &Verdict, tasks: &[TaskView], task: &TaskView, ailing: &[String], now: Timestamp) -> bool {
-    let state = &verdict.state;
-    let stops =
-        |id: &str| verdict.actions.iter().any(|action| matches!(action, Action::Stop { task, .. } if task == id));
-    let live: Vec<&TaskView> = tasks.iter().filter(|other| other.live() && !stops(&other.id)).collect();
-    let Some(wanted) = wanted(state, &task.deployment, &live, now) else { return false };
-    let of_it = || live.iter().filter(|other| other.deployment == task.deployment);
-    let sick = of_it().filter(|other| ailing.contains(&other.id)).count();
-    let ready = of_it().filter(|other| other.ready(now)).count();
-    let coming = of_it().count() - sick > ready;
-    ready + sick <= wanted && (coming || live.len() < limits(state).1)
-}
-
-/// How many tasks a deployment that was good is to have: the PRIMARY all, the one that it replaces as many as the minimum still lacks.
-/// `None`: it never was, or is of the past.
-fn wanted(state: &ServiceState, deployment: &str, live: &[&TaskView], now: Timestamp) -> Option<usize> {
-    let primary = state.deployments.first()?;
-    let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-    if primary.id == deployment {
-        return primary.is_good().then(|| size(state.desired));
-    }
-    let before = replaced(state).filter(|before| before.id == deployment)?;
-    let ready = live.iter().filter(|task| task.deployment == primary.id && task.ready(now)).count();
-    Some(limits(state).0.min(size(before.had)).saturating_sub(ready))
-}
-
-/// What serves while the PRIMARY comes up.
-fn replaced(state: &ServiceState) -> Option<&Deployment> {
-    state.deployments.iter().skip(1).find(|deployment| deployment.had > 0)
-}
-
-fn wake(verdict: &mut Verdict, at: Timestamp) {
+pub(super) fn wake(verdict: &mut Verdict, at: Timestamp) {
     verdict.wake_at = Some(verdict.wake_at.map_or(at, |earlier| earlier.min(at)));
 }
 
@@ -298,7 +234,8 @@ fn judge_deployment(verdict: &mut Verdict, tasks: &[TaskView], now: Timestamp) {
 }
 
 fn give_up(state: &mut ServiceState, why: &str, rollback: bool, now: Timestamp) {
-    let good = state.deployments.iter().skip(1).find(|deployment| deployment.rollout == RolloutState::Completed);
+    let is_good = |deployment: &&Deployment| deployment.rollout == RolloutState::Completed || deployment.had > 0;
+    let good = state.deployments.iter().skip(1).find(is_good);
     let good = good.map(|deployment| (deployment.id.clone(), deployment.task_definition.clone()));
     let Some(primary) = state.deployments.first_mut() else { return };
     let id = primary.id.clone();
@@ -345,11 +282,11 @@ pub(crate) fn stop(state: &mut ServiceState, how: StopDeployment, now: Timestamp
     true
 }
 
-fn find<'a>(state: &'a mut ServiceState, id: &str) -> Option<&'a mut Deployment> {
+pub(super) fn find<'a>(state: &'a mut ServiceState, id: &str) -> Option<&'a mut Deployment> {
     state.deployments.iter_mut().find(|deployment| deployment.id == id)
 }
 
-fn limits(state: &ServiceState) -> (usize, usize) {
+pub(super) fn limits(state: &ServiceState) -> (usize, usize) {
     let desired = u64::from(state.desired);
     let minimum = (desired * u64::from(state.configuration.minimum_healthy_percent)).div_ceil(100);
     let maximum = desired * u64::from(state.configuration.maximum_percent) / 100;
@@ -376,7 +313,7 @@ fn stop_surplus(
     current.sort_by_key(|task| (task.healthy(), std::cmp::Reverse(task.started_at)));
     let surplus = current.len().saturating_sub(desired);
     let mut going: Vec<&TaskView> = current.drain(..surplus).collect();
-    let failed_alone = given_up && !old.is_empty();
+    let failed_alone = given_up && !old.is_empty() && verdict.state.desired > 0;
     if !failed_alone {
         let mut healthy =
             current.iter().filter(|task| task.ready(now)).count() + old.iter().filter(|task| task.healthy()).count();
@@ -385,9 +322,16 @@ fn stop_surplus(
         let before = replaced(&verdict.state).map(|before| before.id.clone());
         let wanted = before.as_ref().and_then(|id| wanted(&verdict.state, id, live, now)).unwrap_or(0);
         let mut lacking = wanted.saturating_sub(old.iter().filter(|task| task.healthy()).count());
+        // Not where they leave the new one no room at all.
+        let mut crowded = match lacks_all(&verdict.state, live) {
+            true => (live.len() + 1).saturating_sub(limits(&verdict.state).1 + going.len()),
+            false => 0,
+        };
         for task in old {
             if !task.healthy() {
-                match lacking.checked_sub(1).filter(|_| before.as_ref() == Some(&task.deployment)) {
+                let stands_in = before.as_ref() == Some(&task.deployment) && crowded == 0;
+                crowded = crowded.saturating_sub(1);
+                match lacking.checked_sub(1).filter(|_| stands_in) {
                     Some(left) => lacking = left,
                     None => going.push(task),
                 }
@@ -408,48 +352,30 @@ fn stop_surplus(
     }
 }
 
-/// Tasks of the version that serves while the PRIMARY comes up, where the minimum lacks some: as on ECS, what dies is replaced by its own
-/// version, which the new one's fate does not touch. How many.
-fn start_old(verdict: &mut Verdict, left: &[&TaskView], ailing: &[String], room: usize, now: Timestamp) -> usize {
-    let Some(before) = replaced(&verdict.state) else { return 0 };
-    let (id, definition, retry_at) = (before.id.clone(), before.task_definition.clone(), before.retry_at);
-    let wanted = wanted(&verdict.state, &id, left, now).unwrap_or(0);
-    let there = left.iter().filter(|task| task.deployment == id && !ailing.contains(&task.id)).count();
-    let missing = room.min(wanted.saturating_sub(there));
-    start(verdict, missing, &id, &definition, retry_at, now)
-}
-
 fn start_missing(verdict: &mut Verdict, left: &[&TaskView], ailing: &[String], room: usize, now: Timestamp) {
     let desired = usize::try_from(verdict.state.desired).unwrap_or(usize::MAX);
-    let Some(primary) = verdict.state.deployments.first() else { return };
-    if primary.given_up {
-        return;
-    }
-    let breaker = &verdict.state.configuration.circuit_breaker;
-    let in_progress = primary.rollout == RolloutState::InProgress;
-    if breaker.enable && in_progress && primary.consecutive_failures >= breaker_threshold(&verdict.state) {
-        return;
-    }
+    let Some(primary) = verdict.state.deployments.first().filter(|_| !held_back(&verdict.state)) else { return };
     let (id, definition, retry_at) = (primary.id.clone(), primary.task_definition.clone(), primary.retry_at);
     let current = left.iter().filter(|task| task.deployment == id && !ailing.contains(&task.id)).count();
     start(verdict, room.min(desired.saturating_sub(current)), &id, &definition, retry_at, now);
+    stand_in(verdict, &id, left, ailing, now);
 }
 
-/// How many were started: none before the delay after a failure is over.
-fn start(
+/// None before the delay after a failure is over.
+pub(super) fn start(
     verdict: &mut Verdict,
     room: usize,
     deployment: &str,
     task_definition: &str,
     retry_at: Option<Timestamp>,
     now: Timestamp,
-) -> usize {
+) {
     if room == 0 {
-        return 0;
+        return;
     }
     if let Some(at) = retry_at.filter(|at| *at > now) {
         wake(verdict, at);
-        return 0;
+        return;
     }
     let mut names = Vec::new();
     for _ in 0..room {
@@ -460,7 +386,6 @@ fn start(
     }
     verdict.state.steady = false;
     verdict.state.say(now, format!("has started {room} tasks: {}.", names.join(" ")));
-    room
 }
 
 /// COMPLETED when the PRIMARY's tasks are all ready and none of another deployment is left that is not on its way out.

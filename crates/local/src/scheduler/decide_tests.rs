@@ -9,11 +9,11 @@ use super::service::ServiceState;
 use crate::task::decide::Health;
 use crate::task::record::Stop;
 
-fn at(ms: i64) -> Timestamp {
+pub(super) fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()
 }
 
-fn request(definition: &str, desired: u32) -> PutService {
+pub(super) fn request(definition: &str, desired: u32) -> PutService {
     PutService {
         launch_type: landfall_model::task::LaunchType::Local,
         name: "web".to_owned(),
@@ -37,43 +37,43 @@ fn request(definition: &str, desired: u32) -> PutService {
     }
 }
 
-fn targeted(mut request: PutService) -> PutService {
+pub(super) fn targeted(mut request: PutService) -> PutService {
     request.target = Some(TargetBinding { target_group: "tg".to_owned(), container: "app".to_owned(), port: 80 });
     request
 }
 
 /// How tasks of a definition fare: ms until RUNNING, and what happens then.
 #[derive(Clone, Copy)]
-enum Fate {
+pub(super) enum Fate {
     Runs,
     /// Stops this long after it started.
     Dies(i64),
     NeverHealthy,
 }
 
-struct World {
-    state: ServiceState,
-    tasks: Vec<(TaskView, i64, Fate)>,
-    now: i64,
-    fates: Vec<(&'static str, Fate)>,
-    removed: bool,
-    started: usize,
+pub(super) struct World {
+    pub(super) state: ServiceState,
+    pub(super) tasks: Vec<(TaskView, i64, Fate)>,
+    pub(super) now: i64,
+    pub(super) fates: Vec<(&'static str, Fate)>,
+    pub(super) removed: bool,
+    pub(super) started: usize,
     /// Fewest healthy tasks seen since it was last set back.
-    least: usize,
-    most: usize,
+    pub(super) least: usize,
+    pub(super) most: usize,
 }
 
 impl World {
-    fn new(request: &PutService, fates: Vec<(&'static str, Fate)>) -> Self {
+    pub(super) fn new(request: &PutService, fates: Vec<(&'static str, Fate)>) -> Self {
         let state = ServiceState::new(request, at(0));
         Self { state, tasks: Vec::new(), now: 0, fates, removed: false, started: 0, least: usize::MAX, most: 0 }
     }
 
-    fn views(&self) -> Vec<TaskView> {
+    pub(super) fn views(&self) -> Vec<TaskView> {
         self.tasks.iter().map(|(view, ..)| view.clone()).collect()
     }
 
-    fn decide(&mut self) {
+    pub(super) fn decide(&mut self) {
         let verdict = decide(&self.state, &self.views(), at(self.now));
         assert_eq!(verdict, decide(&self.state, &self.views(), at(self.now)), "not deterministic");
         self.state = verdict.state;
@@ -113,7 +113,7 @@ impl World {
     }
 
     /// Ten milliseconds of world: tasks run after 100 ms, targets are healthy after 200.
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.now += 10;
         for (view, since, fate) in &mut self.tasks {
             let age = self.now - *since;
@@ -145,14 +145,14 @@ impl World {
         self.least = self.least.min(healthy.count());
     }
 
-    fn run(&mut self, ms: i64) {
+    pub(super) fn run(&mut self, ms: i64) {
         let end = self.now + ms;
         while self.now < end {
             self.tick();
         }
     }
 
-    fn until(&mut self, what: &str, done: impl Fn(&World) -> bool) {
+    pub(super) fn until(&mut self, what: &str, done: impl Fn(&World) -> bool) {
         let deadline = self.now + 2_000_000;
         while !done(self) {
             assert!(self.now < deadline, "never: {what}; events: {:#?}", self.state.events);
@@ -160,17 +160,17 @@ impl World {
         }
     }
 
-    fn rollout(&self, at: usize) -> RolloutState {
+    pub(super) fn rollout(&self, at: usize) -> RolloutState {
         self.state.deployments[at].rollout
     }
 
-    fn update(&mut self, request: &PutService) {
+    pub(super) fn update(&mut self, request: &PutService) {
         self.state.update(request, at(self.now));
         self.least = usize::MAX;
         self.most = 0;
     }
 
-    fn said(&self, text: &str) -> bool {
+    pub(super) fn said(&self, text: &str) -> bool {
         self.state.events.iter().any(|event| event.message.contains(text))
     }
 }
@@ -302,87 +302,6 @@ fn unhealthy_targets_are_replaced_after_the_grace_period() {
     world.run(1_000);
     assert_eq!(world.started, 2);
     assert!(world.said("is unhealthy in (target-group tg)"), "{:#?}", world.state.events);
-}
-
-/// Too busy for its check is not dead: it serves until another stands in for it, where the maximum has room for one.
-#[test]
-fn an_unhealthy_task_of_a_good_version_stays_until_another_is_ready() {
-    for (maximum, desired, least) in [(200, 1, 1), (200, 3, 3), (100, 3, 2)] {
-        let mut request = targeted(request("a:1", desired));
-        request.deployment.maximum_percent = maximum;
-        let mut world = World::new(&request, vec![]);
-        world.until("up", |world| world.rollout(0) == RolloutState::Completed);
-        let sick: Vec<String> = world.views().iter().map(|view| view.id.clone()).collect();
-        let mut fewest = usize::MAX;
-        for _ in 0..300 {
-            for (view, _, fate) in world.tasks.iter_mut().filter(|(view, ..)| sick.contains(&view.id)) {
-                (view.elb, *fate) = (Elb::Unhealthy, Fate::NeverHealthy);
-            }
-            world.tick();
-            fewest = fewest.min(world.views().iter().filter(|view| view.stopped.is_none()).count());
-        }
-        assert!(fewest >= least, "{maximum} %: {fewest} of {desired}");
-        assert!(world.most <= desired as usize * maximum as usize / 100, "{maximum} %: {} at once", world.most);
-        let left: Vec<TaskView> = world.views().into_iter().filter(|view| view.stopped.is_none()).collect();
-        assert_eq!(left.len(), desired as usize, "{:#?}", world.state.events);
-        assert!(left.iter().all(|view| view.elb == Elb::Healthy), "{maximum} %: {left:#?}");
-        assert!(world.said("is unhealthy in (target-group tg)"));
-    }
-}
-
-#[test]
-fn one_that_recovers_needs_nobody_in_its_place() {
-    let mut world = World::new(&targeted(request("a:1", 1)), vec![]);
-    world.until("up", |world| world.rollout(0) == RolloutState::Completed);
-    let first = world.tasks[0].0.id.clone();
-    (world.tasks[0].0.elb, world.tasks[0].2) = (Elb::Unhealthy, Fate::NeverHealthy);
-    world.run(50);
-    assert_eq!(world.tasks.len(), 2);
-    (world.tasks[0].0.elb, world.tasks[0].2) = (Elb::Healthy, Fate::Runs);
-    world.run(500);
-    assert_eq!(world.tasks.iter().map(|(view, ..)| &view.id).collect::<Vec<_>>(), [&first]);
-}
-
-/// As on ECS: by its own version, which the new one's fate does not touch.
-#[test]
-fn what_dies_of_the_old_version_during_a_deployment_is_replaced() {
-    for (desired, fate) in [(1, Fate::Dies(150)), (3, Fate::NeverHealthy)] {
-        let of = |definition: &str| {
-            let mut request = targeted(request(definition, desired));
-            request.deployment.circuit_breaker.threshold = Some(9);
-            request
-        };
-        let mut world = World::new(&of("a:1"), vec![("a:2", fate)]);
-        world.until("first", |world| world.rollout(0) == RolloutState::Completed);
-        let good = world.state.deployments[0].id.clone();
-        world.update(&of("a:2"));
-        world.run(20);
-        world.tasks[0].0.failing = true;
-        world.tasks[0].0.stopped = Some(Stop::failed("EssentialContainerExited", "x"));
-        let serving =
-            |world: &World| world.tasks.iter().filter(|(view, ..)| view.healthy() && view.deployment == good).count();
-        world.run(20);
-        assert_eq!(serving(&world), desired as usize - 1);
-        world.until("replaced", |world| serving(world) == desired as usize);
-        assert_eq!(world.rollout(0), RolloutState::InProgress, "long before it is known how the new version fares");
-        world.until("rolled back", |world| {
-            world.state.deployments.iter().any(|d| d.rollout == RolloutState::RolledBack)
-        });
-        assert_eq!(
-            (serving(&world), world.tasks.iter().filter(|(view, ..)| view.live()).count()),
-            (desired as usize, desired as usize)
-        );
-    }
-}
-
-/// What an update asks more of is not asked of what it replaces, and one that comes out well leaves nobody behind.
-#[test]
-fn the_old_version_grows_with_no_update() {
-    let mut world = World::new(&targeted(request("a:1", 1)), vec![]);
-    world.until("first", |world| world.rollout(0) == RolloutState::Completed);
-    world.update(&targeted(request("a:2", 4)));
-    world.until("second", |world| world.rollout(0) == RolloutState::Completed);
-    assert_eq!((world.started, world.state.deployments[1].had), (5, 0));
 }
 
 #[test]

@@ -5,4 +5,8 @@ pub(crate) mod decide;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod decide_tests;
+mod replace;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod replacing_tests;
 pub(crate) mod service;

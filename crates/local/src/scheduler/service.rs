@@ -109,8 +109,13 @@ impl ServiceState {
             return self.last_outcome.clone();
         }
         let new_deployment = replaces || !(same_definition && live && self.target == request.target);
-        if let Some(primary) = self.deployments.first_mut().filter(|primary| new_deployment && primary.is_good()) {
-            primary.had = self.desired;
+        if new_deployment && self.target == request.target {
+            if let Some(primary) = self.deployments.first_mut().filter(|primary| primary.is_good()) {
+                primary.had = self.desired;
+            }
+        } else if new_deployment {
+            // Where the new one is reached nothing of an older version is.
+            self.deployments.iter_mut().for_each(|deployment| deployment.had = 0);
         }
         self.status = ServiceStatus::Active;
         self.desired = desired;
