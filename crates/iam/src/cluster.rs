@@ -179,6 +179,10 @@ fn look(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
     all.push(list.when("ArnLike", "ecs:cluster", arn()));
     let read = ["ecs:DescribeServices", "ecs:DescribeTasks"];
     all.push(Statement::allow("ReadServicesAndTasks", &read, [own("service"), own("task")]));
+    if ask.managed && ask.work == ClusterWork::Deploy {
+        // Those that name capacity providers of a version that goes.
+        all.push(Statement::allow("MoveServices", &["ecs:UpdateService"], [own("service")]));
+    }
 }
 
 fn around(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 /// A group of Auto Scaling, or a request for a Spot Fleet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +19,14 @@ pub struct FleetState {
     pub next_permitted: Option<String>,
     /// Set while the newest launch is one that failed.
     pub failed: Option<LaunchFailure>,
+}
+
+/// What a service's strategy gives a capacity provider of its tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Share {
+    pub provider: String,
+    pub base: u32,
+    pub weight: u32,
 }
 
 /// Of groups: before Auto Scaling ends an instance it waits until this lifecycle hook is completed.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use landfall_model::Timestamp;
 pub use landfall_model::fleet::ContainerInstance;
-use landfall_model::fleet::Workload;
+use landfall_model::fleet::{Share, Workload};
 
 use crate::PortResult;
 
@@ -41,6 +41,12 @@ pub struct ServiceCount {
     pub name: String,
     pub desired: u32,
     pub running: u32,
+    /// Its tasks are to be on instances, and ECS still tries to start them.
+    pub counts: bool,
+    /// The newest deployment of it is under way.
+    pub deploying: bool,
+    /// Empty: a launch type says where.
+    pub strategy: Vec<Share>,
 }
 
 /// Of one cluster; of one that is not there, every listing is empty. Listings are whole, whatever their length.
@@ -59,7 +65,11 @@ pub trait ContainerInstances: Send + Sync {
     /// One that is gone is no error.
     async fn stop_task(&self, task: &str, reason: &str) -> PortResult<()>;
 
+    /// All that the cluster has.
     async fn services(&self) -> PortResult<Vec<ServiceCount>>;
+
+    /// A deployment of the service as it is, whose tasks go to other capacity providers. One that is gone is no error.
+    async fn move_service(&self, service: &str, strategy: &[Share]) -> PortResult<()>;
 
     /// All that runs and waits on instances.
     async fn workload(&self) -> PortResult<Workload>;

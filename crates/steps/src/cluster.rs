@@ -4,14 +4,16 @@
 
 use std::collections::BTreeMap;
 
-use landfall_cluster::roll::{Base, Facts, Goal, Instance, Next, Proof, Proving, State, computes};
+use landfall_cluster::roll::{Base, Facts, Goal, Instance, Next, Proof, Proving, State, Stray, computes};
 use landfall_cluster::{
     Around, Capacity, HEALTH_TASK, Infra, Part, Standing, Unfit, Version, associated, attributes, cluster, compute,
     disassociated, health, labels, owner, providers, restanding, same, sizes, stack_name,
 };
 use landfall_model::Timestamp;
 use landfall_model::cloudformation::StackState;
-use landfall_ports::container_instances::{ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed};
+use landfall_ports::container_instances::{
+    ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed, ServiceCount,
+};
 use landfall_ports::stacks::{Back, Stacks};
 use landfall_ports::{PortError, PortResult};
 use landfall_stack::live::{Before, Phase, Wanted, phase, token};
@@ -39,6 +41,8 @@ struct Memory {
     /// Since when tasks are seen of which ECS does not say when they were made or began.
     seen: BTreeMap<(String, String), i64>,
     refused: Option<String>,
+    /// Services that were told to go elsewhere.
+    moved: Vec<Stray>,
     /// By the stack's ARN.
     begun: BTreeMap<String, Begun>,
     /// A stack's state in which a change of it came to nothing, and how often.
@@ -175,7 +179,12 @@ impl<'a> Cluster<'a> {
         for one in found.iter_mut().filter(|one| one.goes() && Some(&one.version) != wanted.as_ref()) {
             one.proving = self.proving(&one.version, &instances).await?;
         }
-        let unsteady = services.iter().filter(|service| service.running < service.desired);
+        let managed = self.infra.capacity == Capacity::EcsManaged;
+        let unsteady = services.iter().filter(|service| {
+            // One that was moved runs twice, half of it where it is to go from.
+            let moves = managed && service.deploying && !service.strategy.is_empty();
+            service.counts && (service.running < service.desired || moves)
+        });
         let mut facts = Facts {
             name: name.clone(),
             cluster: cluster_stack,
@@ -185,13 +194,15 @@ impl<'a> Cluster<'a> {
             proofs,
             refused: self.memory.refused.clone(),
             unsteady: unsteady.map(|service| service.name.clone()).collect(),
-            services: services.into_iter().map(|service| service.name).collect(),
+            services: services.iter().map(|service| service.name.clone()).collect(),
+            strays: Vec::new(),
             associated: Vec::new(),
             now,
         };
         let ready = |base: &Base| all.iter().find(|stack| base.state == State::Ready && stack.id == base.id);
-        if self.infra.capacity == Capacity::EcsManaged {
+        if managed {
             self.associations(ready(&facts.cluster), &mut facts).await?;
+            facts.strays = self.strays(&services, &facts);
         }
         // Whether they are what they shall be matters to whoever deploys only.
         if wanted.is_some() {
@@ -231,6 +242,16 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
+    /// Each is moved once by one run: what is not moved by that, AWS says why of.
+    fn strays(&self, services: &[ServiceCount], facts: &Facts) -> Vec<Stray> {
+        let stray = |service: &ServiceCount| {
+            let strategy = facts.moved(self.infra, &service.strategy)?;
+            let stray = Stray { service: service.name.clone(), strategy };
+            (!self.memory.moved.contains(&stray)).then_some(stray)
+        };
+        services.iter().filter_map(stray).collect()
+    }
+
     /// The one thing.
     ///
     /// # Errors
@@ -244,6 +265,11 @@ impl<'a> Cluster<'a> {
             Next::Create { version } => {
                 let wanted = self.wanted_compute(version, facts)?;
                 self.change(&wanted).await
+            }
+            Next::Move { service, strategy } => {
+                self.instances.move_service(service, strategy).await?;
+                self.memory.moved.push(Stray { service: service.clone(), strategy: strategy.clone() });
+                Ok(Did::It)
             }
             Next::Disassociate { providers } => {
                 let Some(stack) = self.seen(&facts.cluster.id) else { return Ok(Did::Pending) };

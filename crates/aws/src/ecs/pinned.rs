@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use aws_sdk_ecs::types as ecs;
-use landfall_model::fleet::{Amounts, FixedPort, Workload};
-use landfall_ports::PortResult;
+use landfall_model::fleet::{Amounts, FixedPort, Share, Workload};
 use landfall_ports::container_instances::{
     ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed, ServiceCount,
 };
+use landfall_ports::{PortError, PortResult};
 
 use super::rollout::count;
 use super::tasks::{describe, failures_said, moment};
-use super::workload::{given_up, on_instances};
+use super::workload::{given_up, on_instances, under_way};
 use super::{Ecs, some_of};
 use crate::budget::Family;
 use crate::call::Call;
@@ -151,18 +151,48 @@ impl ContainerInstances for Ecs {
 
     async fn services(&self) -> PortResult<Vec<ServiceCount>> {
         let services = self.services_if_there().await?;
-        let waited_for = services.iter().filter(|service| on_instances(service) && !given_up(service));
         let one = |service: &std::sync::Arc<ecs::Service>| ServiceCount {
             name: service.service_name.clone().unwrap_or_default(),
             desired: count(service.desired_count),
             running: count(service.running_count),
+            counts: on_instances(service) && !given_up(service),
+            deploying: under_way(service),
+            strategy: service.capacity_provider_strategy().iter().map(share).collect(),
         };
-        Ok(waited_for.map(one).collect())
+        Ok(services.iter().map(one).collect())
+    }
+
+    async fn move_service(&self, service: &str, strategy: &[Share]) -> PortResult<()> {
+        let resource = format!("service {service}");
+        let call = Call::ecs("UpdateService", Family::ServiceModify, &resource);
+        let item = |share: &Share| {
+            ecs::CapacityProviderStrategyItem::builder()
+                .capacity_provider(&share.provider)
+                .base(i32::try_from(share.base).unwrap_or(i32::MAX))
+                .weight(i32::try_from(share.weight).unwrap_or(i32::MAX))
+                .build()
+                .map_err(|error| PortError::Invalid(error.to_string()))
+        };
+        // Another strategy takes a new deployment.
+        let request = (self.core.clients.ecs.update_service())
+            .cluster(&self.core.target.cluster)
+            .service(service)
+            .set_capacity_provider_strategy(Some(strategy.iter().map(item).collect::<PortResult<_>>()?))
+            .force_new_deployment(true);
+        match self.core.caller.call(call, || request.clone().send()).await {
+            Ok(_) => Ok(()),
+            Err(failed) if failed.is("ServiceNotFoundException") || failed.is("ServiceNotActiveException") => Ok(()),
+            Err(failed) => Err(self.explained(failed)),
+        }
     }
 
     async fn workload(&self) -> PortResult<Workload> {
         self.loads().await
     }
+}
+
+fn share(item: &ecs::CapacityProviderStrategyItem) -> Share {
+    Share { provider: item.capacity_provider.clone(), base: count(item.base), weight: count(item.weight) }
 }
 
 fn described(instance: &ecs::ContainerInstance) -> ContainerInstance {

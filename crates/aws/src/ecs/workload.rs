@@ -59,6 +59,10 @@ pub(super) fn given_up(service: &ecs::Service) -> bool {
     primary(service).is_some_and(|one| one.rollout_state == Some(ecs::DeploymentRolloutState::Failed))
 }
 
+pub(super) fn under_way(service: &ecs::Service) -> bool {
+    primary(service).is_some_and(|one| one.rollout_state == Some(ecs::DeploymentRolloutState::InProgress))
+}
+
 fn load(service: &ecs::Service) -> ServiceLoad {
     let primary = primary(service);
     let definition = primary.and_then(|one| one.task_definition.clone()).or_else(|| service.task_definition.clone());

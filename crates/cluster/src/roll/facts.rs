@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use landfall_model::cloudformation::StackState;
+use landfall_model::fleet::Share;
 use landfall_model::inventory::TAG_ENVIRONMENT;
 use landfall_stack::live::{Before, Phase, before};
 use serde::Serialize;
@@ -30,10 +31,19 @@ pub struct Facts {
     pub services: Vec<String>,
     /// Services with fewer tasks running than they should have.
     pub unsteady: Vec<String>,
+    /// Services whose strategy names capacity providers of versions that go, and what it is to be.
+    pub strays: Vec<Stray>,
     /// Capacity providers that the cluster's stack associates; none while CloudFormation is at work on it.
     pub associated: Vec<String>,
     /// Seconds since 1970.
     pub now: i64,
+}
+
+/// Its tasks would go to no instance once those of a version are gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    pub service: String,
+    pub strategy: Vec<Share>,
 }
 
 /// A stack that lasts.
@@ -232,6 +242,30 @@ impl Facts {
             others.into_iter().filter(|one| self.of_version(&one.version).any(|one| !one.draining || one.tasks > 0));
         let left = left.flat_map(|one| providers(infra, &one.version)).filter(|name| self.associated.contains(name));
         used.into_iter().flat_map(|one| providers(infra, &one.version)).chain(left).collect()
+    }
+
+    /// A service's strategy without the capacity providers of versions that go: those of the same fleets of the newest version that is used stand in
+    /// their place, once the cluster has them. `None`: it names none of these, or has to wait.
+    pub fn moved(&self, infra: &Infra, strategy: &[Share]) -> Option<Vec<Share>> {
+        let newest = self.computes.iter().rev().find(|one| one.used())?;
+        let to = providers(infra, &newest.version);
+        let going = self.computes.iter().filter(|one| one.goes() || one.half_gone());
+        let places: BTreeMap<String, &String> =
+            going.flat_map(|one| providers(infra, &one.version).into_iter().zip(&to)).collect();
+        let mut moved: Vec<Share> = Vec::new();
+        for share in strategy {
+            let provider = places.get(&share.provider).map_or(&share.provider, |to| to);
+            match moved.iter_mut().find(|one| one.provider == *provider) {
+                Some(there) => {
+                    there.base = there.base.max(share.base);
+                    there.weight = there.weight.max(share.weight);
+                }
+                None => moved.push(Share { provider: provider.clone(), ..share.clone() }),
+            }
+        }
+        let named = |name: &String| strategy.iter().any(|share| share.provider == *name);
+        let ready = |to: &String| named(to) || self.associated.contains(to);
+        (moved != strategy && moved.iter().all(|share| ready(&share.provider))).then_some(moved)
     }
 
     /// How large each fleet and group is now, in units of weight, of all versions that are used.

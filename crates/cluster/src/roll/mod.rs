@@ -10,8 +10,9 @@
 
 mod facts;
 
-pub use facts::{Base, Compute, Facts, Instance, Proof, Proving, State, computes};
+pub use facts::{Base, Compute, Facts, Instance, Proof, Proving, State, Stray, computes};
 
+use landfall_model::fleet::Share;
 use serde::Serialize;
 
 use self::facts::DELETE_FAILED;
@@ -110,6 +111,11 @@ pub enum Next {
     Undrain {
         version: Version,
         instances: Vec<String>,
+    },
+    /// A deployment of a service that names capacity providers of versions that go, with others in their place.
+    Move {
+        service: String,
+        strategy: Vec<Share>,
     },
     /// Take these capacity providers from the cluster, and change nothing else of its stack.
     Disassociate {
@@ -352,6 +358,10 @@ fn undrain(version: &Version, facts: &Facts) -> Option<Next> {
 /// Stacks that are not used any more: their instances are drained a few at a time, while services have what they should, and the stack
 /// goes when nothing runs on them.
 fn empty(goal: &Goal, facts: &Facts) -> Option<Next> {
+    // No task of theirs could start elsewhere.
+    if let Some(stray) = facts.strays.first().filter(|_| *goal != Goal::Destroy) {
+        return Some(Next::Move { service: stray.service.clone(), strategy: stray.strategy.clone() });
+    }
     let (mut waits, mut fails) = (None, None);
     for one in emptied(goal, facts) {
         match empty_one(goal, one, facts) {

@@ -5,11 +5,12 @@ mod world;
 use std::collections::BTreeMap;
 
 use landfall_cluster::roll::{
-    Base, Compute, Failure, Goal, Instance, Next, Patience, State, Wait, computes, emptied, next,
+    Base, Compute, Failure, Goal, Instance, Next, Patience, State, Stray, Wait, computes, emptied, next,
 };
 use landfall_cluster::{Part, Standing, Version, labels, owner, stack_name};
 use landfall_model::Timestamp;
 use landfall_model::cloudformation::StackState;
+use landfall_model::fleet::Share;
 use landfall_model::inventory::TAG_ENVIRONMENT;
 use proptest::prelude::*;
 
@@ -406,6 +407,40 @@ fn capacity_providers_are_the_cluster_s_from_when_a_version_is_used_until_nothin
     // Of what never came there is none.
     world.of(&version("2")).state = State::NeverCame;
     assert_eq!(world.facts.providers(&infra), Vec::<String>::new());
+}
+
+#[test]
+fn services_leave_the_capacity_providers_of_a_version_before_its_instances_are_drained() {
+    let infra = super::infra(super::MANAGED);
+    let of = |name: &str| format!("landfall-managed-main-{name}");
+    let share = |provider: String, base, weight| Share { provider, base, weight };
+    let mut world = World::new().with("1", Standing::Active, 2).with("2", Standing::Replacing, 2);
+    world.facts.associated = vec![of("2"), of("1")];
+    // Nothing goes yet.
+    assert_eq!(world.facts.moved(&infra, &[share(of("1"), 1, 2)]), None);
+    world.of(&version("1")).standing = Standing::Inactive;
+    world.of(&version("2")).standing = Standing::Active;
+    for (before, after) in [
+        (vec![share(of("1"), 1, 2)], Some(vec![share(of("2"), 1, 2)])),
+        // One that has both keeps one.
+        (vec![share(of("2"), 0, 1), share(of("1"), 1, 3)], Some(vec![share(of("2"), 1, 3)])),
+        (vec![share("FARGATE".to_owned(), 0, 1)], None),
+        (vec![share(of("2"), 1, 2)], None),
+        (vec![], None),
+    ] {
+        assert_eq!(world.facts.moved(&infra, &before), after, "{before:?}");
+    }
+    // Where the cluster does not have them yet nothing could start there.
+    world.facts.associated = vec![of("1")];
+    assert_eq!(world.facts.moved(&infra, &[share(of("1"), 1, 2)]), None);
+    let strategy = vec![share(of("2"), 1, 2)];
+    world.facts.strays = vec![Stray { service: "app".to_owned(), strategy: strategy.clone() }];
+    for goal in [deploy("2"), Goal::Settle, retire("1")] {
+        let moves = Next::Move { service: "app".to_owned(), strategy: strategy.clone() };
+        assert_eq!(decided(&goal, &world), moves, "{goal:?}");
+    }
+    world.facts.strays.clear();
+    assert!(matches!(decided(&deploy("2"), &world), Next::Drain { .. }));
 }
 
 proptest! {

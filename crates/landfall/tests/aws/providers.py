@@ -22,6 +22,11 @@ print(
         {
             "cluster": cluster.get("capacityProviders", []),
             "default": [one["capacityProvider"] for one in cluster.get("defaultCapacityProviderStrategy", [])],
+            "services": {
+                one["serviceName"]: [share["capacityProvider"] for share in one.get("capacityProviderStrategy", [])]
+                for one in (ecs.describe_services(cluster="web", services=["app"])["services"] if cluster else [])
+                if one["status"] == "ACTIVE"
+            },
             "scale": {one["name"]: scales(one) for one in ecs.describe_capacity_providers(capacityProviders=names)["capacityProviders"]},
         }
     )

@@ -9,10 +9,11 @@
 - ECS's agent: each instance that runs is registered with the cluster, and with the attributes, that its user data says; one that is
   terminated is registered no more. moto starts no agents.
 - RunTask holds to `attribute:NAME == VALUE`; tasks run until they are stopped.
-- ECS's service scheduler: a service's tasks are placed where they fit, one is started elsewhere before one that drains is stopped.
+- ECS's service scheduler: a service's tasks are placed where they fit, one is started elsewhere before one that drains is stopped. A service has a
+  strategy of capacity providers, by itself the cluster's of the day that it was made, and its tasks are on instances of the first of these.
 - Versions whose name begins with `mute` never register; on those that begin with `sick` tasks stop at once.
 - Capacity providers, and which of them a cluster has, can be in a template. A cluster takes none that is not there, and one that a cluster has
-  is not deleted. Nothing scales their groups.
+  is not deleted, nor taken from the cluster while a service names it. Nothing scales their groups.
 - Pipelines, build projects and secrets can be in a template: what CloudFormation is told of them their services are.
 - Signatures are not checked: moto hashes a body that it has written anew, in which a space is no `%20`. Rights are.
 - us-east-2 has a Local Zone with a subnet in the default VPC, eu-north-1 has no default VPC.
@@ -212,6 +213,28 @@ def place(self, cluster_str, *args, **kwargs):
 
 
 EC2ContainerServiceBackend.run_task = place
+created = EC2ContainerServiceResponse.create_service
+
+
+def create_service(self):
+    told = created(self)
+    cluster = self.ecs_backend._get_cluster(self._get_param("cluster", "default"))
+    service = self.ecs_backend.services[f"{cluster.name}:{self._get_param('serviceName')}"]
+    usual = [] if self._get_param("launchType") else cluster.default_capacity_provider_strategy or []
+    service.capacity_provider_strategy = self._get_param("capacityProviderStrategy") or usual
+    return told
+
+
+EC2ContainerServiceResponse.create_service = create_service
+
+
+def provider_of(cluster, instance):
+    return f"landfall-{cluster}-{instance.attributes.get('landfall.fleet')}-{instance.attributes.get('landfall.version')}"
+
+
+def named_by(service):
+    strategy = getattr(service, "capacity_provider_strategy", None) or []
+    return [one["capacityProvider"] for one in strategy if service.status == "ACTIVE"]
 
 
 def agents(account="123456789012", region="us-west-2"):
@@ -246,15 +269,21 @@ def scheduler(account="123456789012", region="us-west-2"):
         for service in list(ecs.services.values()):
             cluster, group = service.cluster_name, f"service:{service.name}"
             every = list(ecs.container_instances.get(cluster, {}).values())
-            draining = {one.container_instance_arn for one in every if one.status == "DRAINING"}
+            names = named_by(service)
+            own_place = lambda one: not names or provider_of(cluster, one) == names[0]
+            draining = {one.container_instance_arn for one in every if one.status == "DRAINING" or not own_place(one)}
             there = {one.container_instance_arn for one in every}
             own = [one for one in ecs.tasks.get(cluster, {}).values() if one.group == group and one.last_status != "STOPPED"]
             for one in [one for one in own if one.container_instance_arn not in there]:
                 one.last_status = one.desired_status = "STOPPED"
                 own.remove(one)
+            if service.status != "ACTIVE":
+                service.desired_count = 0
             deployment = service.deployments[0]
             stay = [one for one in own if one.container_instance_arn not in draining]
-            fits = every and any(one.status == "ACTIVE" for one in every)
+            free = [one for one in every if one.status == "ACTIVE" and own_place(one)]
+            fits = bool(free)
+            pinned.to = [(key, free[0].attributes[key]) for key in ("landfall.fleet", "landfall.version")] if names and fits else []
             for _ in range(max(service.desired_count - len(stay), 0) if fits else 0):
                 placed = ecs.run_task(cluster, service.task_definition, 1, None, deployment["id"], None, "EC2", group=group)
                 stay += placed
@@ -267,6 +296,8 @@ def scheduler(account="123456789012", region="us-west-2"):
             service.running_count = deployment["runningCount"] = len(own)
             service.pending_count = deployment["pendingCount"] = 0
             deployment["desiredCount"] = service.desired_count
+            moved = len(stay) >= service.desired_count and len(own) <= service.desired_count
+            deployment["rolloutState"] = "COMPLETED" if moved else "IN_PROGRESS"
         time.sleep(0.05)
 
 
@@ -367,6 +398,7 @@ class Providers(Made):
     @classmethod
     def made(cls, _, own, account, region):
         ecs = ecs_backends[account][region]
+        kept_by(own["cluster"], own["capacityProviders"], ecs)
         missing = [name for name in own["capacityProviders"] if name not in ecs.capacity_providers]
         if missing:
             raise RuntimeError(f"The specified capacity providers were not found: {missing}")
@@ -375,7 +407,19 @@ class Providers(Made):
 
     @staticmethod
     def delete_from_cloudformation_json(name, _, account, region):
+        kept_by(name, [], ecs_backends[account][region])
         ecs_backends[account][region].put_cluster_capacity_providers(name, [], [])
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        return cls.made(new_resource_name, camel(cloudformation_json["Properties"]), account_id, region_name)
+
+
+def kept_by(cluster, providers, ecs):
+    used = {name for service in ecs.services.values() if service.cluster_name == cluster for name in named_by(service)}
+    left = used & set(ecs._get_cluster(cluster).capacity_providers or []) - set(providers)
+    if left:
+        raise RuntimeError(f"The specified capacity provider is in use and cannot be removed: {sorted(left)}")
 
 
 lacking = {

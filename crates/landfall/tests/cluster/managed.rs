@@ -16,7 +16,8 @@ fn providers(world: &World) -> Value {
 
 fn of(version: &str) -> Value {
     let [main, reserved] = ["main", "reserved"].map(|fleet| format!("landfall-web-{fleet}-{version}"));
-    json!({"cluster": [main, reserved], "default": [main], "scale": {main: version, reserved: version}})
+    let scale = json!({&main: version, &reserved: version});
+    json!({"cluster": [main, reserved], "default": [main], "services": {"app": [main]}, "scale": scale})
 }
 
 #[test]
@@ -25,6 +26,10 @@ fn capacity_providers_come_and_go_with_their_versions() {
     world.infra(&INFRA.replacen("ec2_instances:\n", "ec2_instances:\n  capacity: ecs-managed\n", 1));
     let made = world.deploy("one", 0);
     assert_eq!(made["outcome"], "ok", "{made}");
+    // It says neither where nor how, and so is bound to what the cluster has today.
+    let mut service = boto3("service.py", &world.moto.url);
+    let service = service.args(["web", "2", "2400", "none"]).env("AWS_DEFAULT_REGION", "us-west-2").output().unwrap();
+    ends(&service, 0, &[]);
     assert_eq!(providers(&world), of("one"));
     // ECS's business.
     let (_, stderr) = world.run(&["scale"], 0);
@@ -38,9 +43,18 @@ fn capacity_providers_come_and_go_with_their_versions() {
     let rolled = world.deploy("two", 0);
     assert_eq!(rolled["outcome"], "ok", "{rolled}");
     assert_eq!(providers(&world), of("two"));
+    // Before anything is drained, and once.
+    let did: Vec<&str> = rolled["did"].as_array().unwrap().iter().map(|one| one["do"].as_str().unwrap()).collect();
+    let (moves, rest): (Vec<usize>, Vec<usize>) = (0..did.len()).partition(|at| did[*at] == "move");
+    let drains = rest.iter().find(|at| did[**at] == "drain");
+    assert!(moves.len() == 1 && drains.is_some_and(|drains| moves[0] < *drains), "{rolled}");
     assert_eq!(world.versions().iter().map(|one| &*one.0).collect::<Vec<_>>(), ["two"]);
     assert!(world.versions().contains(&is("two", "active", world.versions()[0].2)));
 
+    let (_, stderr) = world.run(&["destroy", "--yes"], 73);
+    assert!(stderr.contains("services run on cluster web: app"), "{stderr}");
+    let mut gone = boto3("service.py", &world.moto.url);
+    ends(&gone.args(["web", "gone"]).env("AWS_DEFAULT_REGION", "us-west-2").output().unwrap(), 0, &[]);
     world.run(&["destroy", "--yes"], 0);
-    assert_eq!(providers(&world), json!({"cluster": [], "default": [], "scale": {}}));
+    assert_eq!(providers(&world), json!({"cluster": [], "default": [], "services": {}, "scale": {}}));
 }

@@ -10,7 +10,7 @@ use landfall_model::Timestamp;
 use landfall_model::cloudformation::{
     ChangeSet, DriftDetection, NewChangeSet, ResourceDrift, StackEvent, StackResource, StackState,
 };
-use landfall_model::fleet::Workload;
+use landfall_model::fleet::{Share, Workload};
 use landfall_ports::PortResult;
 use landfall_ports::container_instances::{
     ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed, ServiceCount,
@@ -269,9 +269,14 @@ impl ContainerInstances for Aws {
         let state = self.0.state();
         let running = |task: &&super::Task| task.started_by.is_none() && task.status == Status::Running;
         let running = state.tasks.iter().filter(running).count() as u32;
-        let one = ServiceCount { name: GROUP.to_owned(), desired: state.desired as u32, running };
+        let desired = state.desired as u32;
+        let one = ServiceCount { name: GROUP.to_owned(), desired, running, counts: true, ..ServiceCount::default() };
         Ok(if state.desired == 0 { Vec::new() } else { vec![one] })
     }
+    async fn move_service(&self, _: &str, _: &[Share]) -> PortResult<()> {
+        unreachable!("nobody has capacity providers here")
+    }
+
     async fn workload(&self) -> PortResult<Workload> {
         unreachable!("nothing is scaled here")
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use landfall_cluster::roll::{Goal, Next, Patience, Wait, next};
 use landfall_cluster::{Around, Infra, Part, Standing, Version, load};
 use landfall_manifest::SourceFile;
-use landfall_model::fleet::Workload;
+use landfall_model::fleet::{Share, Workload};
 use landfall_ports::PortResult;
 use landfall_ports::container_instances::{
     ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed, ServiceCount,
@@ -41,6 +41,10 @@ impl ContainerInstances for Nobody {
 
     async fn services(&self) -> PortResult<Vec<ServiceCount>> {
         Ok(Vec::new())
+    }
+
+    async fn move_service(&self, _: &str, _: &[Share]) -> PortResult<()> {
+        Ok(())
     }
 
     async fn workload(&self) -> PortResult<Workload> {

@@ -375,6 +375,10 @@ fn said(doing: &Next, cluster: &str) -> (Mark, String) {
         Next::Undrain { version, instances } => {
             (Mark::Done, format!("{} of version {} take tasks again", counted(instances.len()), short(version)))
         }
+        Next::Move { service, strategy } => {
+            let providers: Vec<&str> = strategy.iter().map(|share| share.provider.as_str()).collect();
+            (Mark::Done, format!("service {service} moves to {}", providers.join(", ")))
+        }
         Next::Disassociate { providers } => {
             (Mark::Done, format!("taken from the cluster: capacity providers {}", providers.join(", ")))
         }
