@@ -13,16 +13,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// `args`: more words for Landfall's own.
+    ///
     /// # Errors
     /// What the event lacks for this step.
-    pub fn of(action: &CiAction, context: &CiContext) -> Result<Self, String> {
+    pub fn of(action: &CiAction, args: &[String], context: &CiContext) -> Result<Self, String> {
         let commit = context.commit.as_deref();
         let deploy = |environment: &str| {
             let mut words = words(&["deploy", environment]);
             words.extend(commit.into_iter().flat_map(|commit| ["--commit".to_owned(), commit.to_owned()]));
             words
         };
-        Ok(Self::Landfall(match action {
+        let mut words = match action {
             CiAction::Test { commands } => return Ok(Self::Shell { script: script(commands) }),
             CiAction::Build => words(&["build"]),
             CiAction::Push => words(&["push"]),
@@ -52,7 +54,9 @@ impl Command {
                 words.extend(commit.into_iter().flat_map(|commit| ["--commit".to_owned(), commit.to_owned()]));
                 words
             }
-        }))
+        };
+        words.extend(args.iter().cloned());
+        Ok(Self::Landfall(words))
     }
 
     /// As a log shows it.
@@ -135,7 +139,7 @@ mod tests {
     }
 
     fn title(action: &CiAction, context: &CiContext) -> String {
-        Command::of(action, context).unwrap().title()
+        Command::of(action, &[], context).unwrap().title()
     }
 
     #[test]
@@ -149,8 +153,8 @@ mod tests {
         let cluster = CiAction::Cluster { values: "infra.yml".to_owned() };
         assert_eq!(title(&cluster, &push), "landfall cluster deploy --values infra.yml --version c1");
         let unknown = context(Event::Manual, None);
-        assert!(Command::of(&CiAction::Promote { environment: prod() }, &unknown).is_err());
-        assert!(Command::of(&CiAction::Preview, &unknown).is_err());
+        assert!(Command::of(&CiAction::Promote { environment: prod() }, &[], &unknown).is_err());
+        assert!(Command::of(&CiAction::Preview, &[], &unknown).is_err());
         assert_eq!(title(&CiAction::Deploy { environment: prod() }, &unknown), "landfall deploy prod");
         assert_eq!(title(&cluster, &unknown), "landfall cluster deploy --values infra.yml");
     }
@@ -158,7 +162,7 @@ mod tests {
     #[test]
     fn lines_of_a_test_are_shown_and_share_a_shell() {
         let test = CiAction::Test { commands: vec!["cd web".to_owned(), "echo 'it''s'".to_owned()] };
-        let Command::Shell { script } = Command::of(&test, &context(Event::Manual, None)).unwrap() else { return };
+        let Command::Shell { script } = Command::of(&test, &[], &context(Event::Manual, None)).unwrap() else { return };
         assert_eq!(
             script,
             "set -e\nprintf '%s\\n' '$ cd web'\ncd web\nprintf '%s\\n' '$ echo '\\''it'\\'''\\''s'\\'''\necho 'it''s'\n"

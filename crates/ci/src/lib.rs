@@ -12,6 +12,7 @@ mod paint;
 pub mod plan;
 pub mod probe;
 pub mod record;
+pub mod tail;
 pub mod weave;
 
 pub use context::{CiContext, Compare, Event, Git, Host};

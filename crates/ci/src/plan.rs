@@ -26,6 +26,9 @@ pub struct Verdict {
 pub struct PlannedStep {
     pub name: String,
     pub run: CiAction,
+    /// More words for the landfall command.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
     /// Names of steps of this flow.
     pub needs: Vec<String>,
     /// Seconds.
@@ -98,6 +101,7 @@ pub fn plan(ci: &Ci, context: CiContext, changed: &Changed) -> Result<Flow, Stri
     let planned = |at: usize| PlannedStep {
         name: steps[at].name.clone(),
         run: steps[at].run.clone(),
+        args: steps[at].args.clone(),
         needs: needs[at].iter().map(|need| steps[*need].name.clone()).collect(),
         timeout: steps[at].timeout,
         rules: from[at].clone(),

@@ -32,6 +32,9 @@ pub enum Outcome {
 pub struct Ended {
     pub outcome: Outcome,
     pub milliseconds: u64,
+    /// What it said last, of a step that did not end well; may be several lines.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cause: String,
 }
 
 /// A run of a flow, as its file has it.
@@ -81,7 +84,13 @@ impl Record {
     }
 
     pub fn end(&mut self, step: &str, outcome: Outcome, milliseconds: u64) {
-        self.steps.insert(step.to_owned(), Ended { outcome, milliseconds });
+        self.steps.insert(step.to_owned(), Ended { outcome, milliseconds, cause: String::new() });
+    }
+
+    pub fn explain(&mut self, step: &str, cause: String) {
+        if let Some(ended) = self.steps.get_mut(step) {
+            ended.cause = cause;
+        }
     }
 
     /// The steps that can begin now.
@@ -161,7 +170,7 @@ impl Record {
     pub fn markdown(&self, flow: &Flow, took: impl Fn(u64) -> String) -> String {
         let mut out = format!("### Landfall: {}\n\n| step | result | time |\n|---|---|---|\n", cell(&self.title));
         for step in &flow.steps {
-            let Some(Ended { outcome, milliseconds }) = self.steps.get(&step.name) else {
+            let Some(Ended { outcome, milliseconds, .. }) = self.steps.get(&step.name) else {
                 let _ = writeln!(out, "| {} | not run | |", cell(&step.name));
                 continue;
             };
@@ -182,6 +191,11 @@ impl Record {
         for one in &flow.left_out {
             let _ = writeln!(out, "| {} | left out: {} | |", cell(&one.step), cell(&one.why));
         }
+        let causes = flow.steps.iter().filter_map(|step| Some((&step.name, &self.steps.get(&step.name)?.cause)));
+        for (name, cause) in causes.filter(|(_, cause)| !cause.is_empty()) {
+            // Indented: whatever it holds ends no fence.
+            let _ = write!(out, "\n{}:\n\n    {}\n", cell(name), cause.replace('\n', "\n    "));
+        }
         out
     }
 }
@@ -201,7 +215,7 @@ mod tests {
     use crate::plan::{Changed, plan};
 
     fn flow(commit: &str) -> Flow {
-        let step = |run: CiAction| CiStep { name: run.usual_name(), run, needs: None, timeout: None };
+        let step = |run: CiAction| CiStep { name: run.usual_name(), run, args: Vec::new(), needs: None, timeout: None };
         let environment = || "prod".to_owned();
         let steps = vec![
             step(CiAction::Test { commands: vec!["true".to_owned()] }),
@@ -241,6 +255,9 @@ mod tests {
         assert_eq!(record.exit_code(&flow, 8, 130), 2);
         let text = record.markdown(&flow, |ms| format!("{ms} ms"));
         assert!(text.contains("| verify prod | not run: waits for build |  |"), "{text}");
+        record.explain("build", "error: a\n  because: b".to_owned());
+        let text = record.markdown(&flow, |ms| format!("{ms} ms"));
+        assert!(text.ends_with("|\n\nbuild:\n\n    error: a\n      because: b\n"), "{text}");
     }
 
     #[test]

@@ -336,9 +336,7 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
 
 /// `HOST/NAME`, as a registry has it.
 fn repository(text: &str) -> Result<String, String> {
-    let read = landfall_registry::Reference::parse(text).map_err(|wrong| wrong.to_string())?;
-    let plain = text.split_once('/').is_some_and(|(_, path)| !path.contains([':', '@'])) && !text.contains("://");
-    plain.then(|| read.repository.full_name()).ok_or_else(|| "write HOST/NAME, without a tag".to_owned())
+    landfall_manifest::init::legal(text).map(|()| text.to_owned()).map_err(|rule| format!("write HOST/NAME: {rule}"))
 }
 
 #[derive(Debug, Subcommand)]

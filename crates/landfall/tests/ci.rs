@@ -234,6 +234,10 @@ fn on_a_laptop_gits_branch_and_paths_count() {
         let there: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
         assert!(there["rules"][0]["why"].as_str().unwrap().contains(why), "{branch}: {there}");
     }
+    // A branch that is moved up to master has nothing over it, and everything of it.
+    git(home.path(), &["update-ref", "refs/remotes/origin/master", "HEAD"]);
+    let moved = home.run(&["ci", "plan"], &[("CIRCLECI", "true"), ("CIRCLE_BRANCH", "staging")]);
+    assert!(common::text(&moved.stdout).contains("what changed is not known"), "{moved:?}");
     assert_eq!(plan(&["--tag", "v1"])["steps"][0]["name"], "release");
     assert_eq!(plan(&["--pull-request", "7"])["context"]["event"]["pull_request"]["head"], "master");
     git(home.path(), &["tag", "v2"]);
@@ -430,7 +434,7 @@ fn the_flow_to_begin_with_is_that_of_branches_and_tags() {
     std::fs::write(home.path().join("go.mod"), "module shop\n").unwrap();
     common::ends(&home.run(&["init", "--flow"], &[]), 64, &["where do images go?", "--image REPOSITORY"]);
     let tagged = home.run(&["init", "--flow", "--image", "ghcr.io/acme/shop:v1"], &[]);
-    common::ends(&tagged, 64, &["HOST/NAME, without a tag"]);
+    common::ends(&tagged, 64, &["write HOST/NAME: without a tag"]);
     git_config(&home, "git@github.com:Acme/shop.git");
     common::ends(&home.run(&["init", "--flow"], &[]), 0, &[]);
     let written = || std::fs::read_to_string(home.path().join("landfall.yml")).unwrap();
@@ -457,6 +461,12 @@ fn the_flow_to_begin_with_is_that_of_branches_and_tags() {
     assert_eq!(steps(&["--tag", "v1-prod"]), "promote prod, verify prod");
     assert_eq!(steps(&["--tag", "v1"]), "");
     assert!(written().contains("test: [\"go test ./...\"]"), "{}", written());
+    // Where nothing is built nothing is pushed, and nobody has to say where.
+    std::fs::remove_file(home.path().join("Dockerfile")).unwrap();
+    std::fs::remove_dir_all(home.path().join(".git")).unwrap();
+    common::ends(&home.run(&["init", "--flow", "--force"], &[]), 0, &[]);
+    assert_eq!(steps(&["--branch", "master"]), "test, deploy dev, verify dev");
+    assert_eq!(steps(&["--tag", "v1-prod"]), "deploy prod, verify prod");
 }
 
 const ON_AWS: &str = r#"project: shop
@@ -516,6 +526,18 @@ fn files_for_hosts_are_yaml_and_come_with_their_policies() {
     assert_eq!(without.status.code(), Some(64), "{}", common::text(&without.stderr));
     let without = home.run(&["ci", "init", "travis"], &[]);
     assert!(common::text(&without.stderr).contains("which checksum"), "{without:?}");
+}
+
+#[test]
+fn words_that_a_step_s_command_would_refuse_are_told_before_anything_runs() {
+    let lint = "        - test: [echo linting]\n          name: lint\n          needs: [test]\n";
+    let of = |args: &str| Home::new(&MANIFEST.replace(lint, &format!("        - build:\n          args: {args}\n")));
+    let refused = of("[--platfrom, linux/arm64]").run(&["ci"], &GITLAB);
+    let said = common::ends(&refused, 65, &["step `build`: unexpected argument '--platfrom'"]);
+    assert!(!said.contains("testing"), "{said}");
+    // As the log shows it, and to the command.
+    let given = of("[--builder, docker, --secret, 'id=a,env=NO_SUCH_VARIABLE']").transcript(&["ci"], &with(&GITLAB));
+    assert!(given.contains("landfall build --builder docker --secret id=a,env=NO_SUCH_VARIABLE"), "{given}");
 }
 
 /// Answers the given responses, one connection after another, then the last for ever.

@@ -197,8 +197,13 @@ fn the_flow_that_init_writes_runs_as_it_is_written() {
     ends(&sandbox.run(&["init", "--flow", "--image", &shop, &place]), 0, &["ci plan --branch master"]);
     let text = std::fs::read_to_string(&sandbox.manifest).unwrap();
     // The one thing that is not as it was written: tests share the machine, and each has a port of its own.
-    std::fs::write(&sandbox.manifest, text.replace("port: 8080}}", &format!("port: {}}}}}", sandbox.router.port())))
-        .unwrap();
+    let own = |name: &str| {
+        format!("  {name}:\n    routing: {{host: {{name: {name}.shop.localhost, port: {}}}}}\n", sandbox.router.port())
+    };
+    let moved = text.replace("  dev:\n    verify", &format!("{}    verify", own("dev")));
+    let moved = moved.replace("  prod:\n    verify", &format!("{}    verify", own("prod")));
+    assert_ne!(moved, text);
+    std::fs::write(&sandbox.manifest, moved).unwrap();
     git(&repository, &["branch", "-M", "master"]);
     git(&repository, &["add", "."]);
     git(&repository, &["commit", "-q", "-m", "one"]);

@@ -373,6 +373,54 @@ fn an_image_of_the_engine_is_pushed_by_its_name() {
     assert!(world.tag("app", "docker").is_some() && world.tag("app", "oci").is_some());
 }
 
+/// The block of variables of `travis-ecs-deploy`, no manifest, and whatever engine is here.
+#[test]
+fn the_variables_of_the_travis_scripts_are_enough() {
+    let (aws, registry) = (FakeAws::new(), Registry::start());
+    let image = format!("lftravis{}", std::process::id());
+    let _sweep = Sweep(vec![image.clone()]);
+    aws.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /Dockerfile\n");
+    aws.write(".dockerignore", "state\n.local\n");
+    let ask = |operation: &str, input: Value| aws.fake.call("ecs", operation, input).unwrap();
+    let container = json!({"name": "web", "image": format!("{}:master", registry.image("simple-todo"))});
+    ask("CreateCluster", json!({"clusterName": "todo"}));
+    let definition = json!({"family": "todo", "networkMode": "awsvpc", "cpu": "256", "memory": "512",
+        "requiresCompatibilities": ["FARGATE"], "executionRoleArn": "arn:aws:iam::123456789012:role/exec",
+        "containerDefinitions": [container]});
+    ask("RegisterTaskDefinition", definition);
+    let network = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"]}});
+    ask(
+        "CreateService",
+        json!({"cluster": "todo", "serviceName": "todo", "taskDefinition": "todo", "desiredCount": 1,
+            "launchType": "FARGATE", "networkConfiguration": network}),
+    );
+    let variables = [
+        ("TRAVIS", "true"),
+        ("TRAVIS_JOB_NUMBER", "4.1"),
+        ("TRAVIS_PULL_REQUEST", "false"),
+        ("TRAVIS_BRANCH", "master"),
+        ("TRAVIS_COMMIT", "1a2b3c4d"),
+        ("IMAGE_NAME", &*image),
+        ("DEPLOY_BRANCHES", "master"),
+        ("AWS_REGION", "us-east-1"),
+        ("ECS_CLUSTER_MASTER", "todo"),
+        ("ECS_SERVICE_MASTER", "todo"),
+    ];
+    let mut command = aws.landfall(&["shim", "travis-ecs-deploy"]);
+    command
+        .envs(variables)
+        .env("REMOTE_IMAGE_URL", registry.image("simple-todo"))
+        .env("AWS_ENDPOINT_URL", aws.fake.url())
+        .env_remove("LANDFALL_ENGINE");
+    ends(&command.output().unwrap(), 0, &["done in", "build, push, deploy"]);
+    let found = ask("DescribeServices", json!({"cluster": "todo", "services": ["todo"]}));
+    let made = ask("DescribeTaskDefinition", json!({"taskDefinition": found["services"][0]["taskDefinition"]}));
+    let runs = made["taskDefinition"]["containerDefinitions"][0]["image"].as_str().unwrap().to_owned();
+    let digest = std::fs::read_to_string(registry.tag_file("simple-todo", "master").join("current/link"))
+        .expect("it is pushed under its branch");
+    assert_eq!(runs, format!("{}@{digest}", registry.image("simple-todo")));
+}
+
 /// Master: built, pushed, deployed, asked. The tag: the same image, without a build. A killed job's second try repeats nothing.
 #[test]
 fn master_is_built_pushed_deployed_and_asked_and_a_tag_promotes_its_image() {

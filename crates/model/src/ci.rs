@@ -31,6 +31,9 @@ pub struct CiStep {
     /// Unlike any other's of the flow: `test`, `deploy staging`, or as written.
     pub name: String,
     pub run: CiAction,
+    /// More words for the landfall command; none of a test's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
     /// Names of steps; `None`: as [`needs`] has it.
     pub needs: Option<Vec<String>>,
     /// Seconds until it is stopped and counts as failed.
@@ -156,7 +159,7 @@ mod tests {
 
     fn step(run: CiAction, needs: Option<&[&str]>) -> CiStep {
         let needs = needs.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-        CiStep { name: run.usual_name(), run, needs, timeout: None }
+        CiStep { name: run.usual_name(), run, args: Vec::new(), needs, timeout: None }
     }
 
     fn test() -> CiAction {

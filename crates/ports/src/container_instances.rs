@@ -43,10 +43,10 @@ pub struct ServiceCount {
     pub running: u32,
     /// Its tasks are to be on instances, and ECS still tries to start them.
     pub counts: bool,
-    /// The newest deployment of it is under way.
-    pub deploying: bool,
     /// Empty: a launch type says where.
     pub strategy: Vec<Share>,
+    /// Capacity providers of deployments before the newest, whose tasks run still.
+    pub leaving: Vec<String>,
 }
 
 /// Of one cluster; of one that is not there, every listing is empty. Listings are whole, whatever their length.

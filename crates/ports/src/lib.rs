@@ -54,6 +54,21 @@ impl PortError {
     pub fn passes(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Throttled { .. })
     }
+
+    /// The same, and what is to be known beside it.
+    #[must_use]
+    pub fn and(mut self, more: &str) -> Self {
+        let (Self::Unavailable(text)
+        | Self::Throttled { message: text, .. }
+        | Self::Full(text)
+        | Self::Denied(text)
+        | Self::NotFound(text)
+        | Self::Conflict(text)
+        | Self::Invalid(text)
+        | Self::Bug(text)) = &mut self;
+        text.push_str(more);
+        self
+    }
 }
 
 /// An error and its causes, each said once: HTTP clients keep what went wrong two causes down.

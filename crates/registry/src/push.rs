@@ -95,9 +95,11 @@ impl Client {
         known: &Known,
         layers: Layers,
     ) -> PortResult<Pushed> {
-        for version in &known.missing {
+        for (at, version) in known.missing.iter().enumerate() {
             self.watcher().event(Event::Tagging(version));
-            self.put_manifest(push.repository, version, root).await?;
+            let put = self.put_manifest(push.repository, version, root).await;
+            let given = || format!("; tagged already: {}", known.missing[..at].join(", "));
+            put.map_err(|error| if at == 0 { error } else { error.and(&given()) })?;
             self.watcher().event(Event::Tagged(version));
         }
         let tagged = push.tags.iter().filter(|tag| known.missing.contains(*tag)).cloned().collect();

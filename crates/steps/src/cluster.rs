@@ -41,8 +41,8 @@ struct Memory {
     /// Since when tasks are seen of which ECS does not say when they were made or began.
     seen: BTreeMap<(String, String), i64>,
     refused: Option<String>,
-    /// Services that were told to go elsewhere.
-    moved: Vec<Stray>,
+    /// Services that were told to go elsewhere, and the first look since.
+    moved: BTreeMap<String, Option<i64>>,
     /// By the stack's ARN.
     begun: BTreeMap<String, Begun>,
     /// A stack's state in which a change of it came to nothing, and how often.
@@ -53,6 +53,8 @@ struct Memory {
 const IN_VAIN: u32 = 8;
 /// For so many seconds a look may not show yet what was begun.
 const STALE: i64 = 5;
+/// For so many seconds a service that was moved may still be told as it was.
+const RETURNED: i64 = 30;
 
 /// What this run began on a stack.
 struct Begun {
@@ -180,11 +182,7 @@ impl<'a> Cluster<'a> {
             one.proving = self.proving(&one.version, &instances).await?;
         }
         let managed = self.infra.capacity == Capacity::EcsManaged;
-        let unsteady = services.iter().filter(|service| {
-            // One that was moved runs twice, half of it where it is to go from.
-            let moves = managed && service.deploying && !service.strategy.is_empty();
-            service.counts && (service.running < service.desired || moves)
-        });
+        let unsteady = services.iter().filter(|service| service.counts && service.running < service.desired);
         let mut facts = Facts {
             name: name.clone(),
             cluster: cluster_stack,
@@ -195,14 +193,14 @@ impl<'a> Cluster<'a> {
             refused: self.memory.refused.clone(),
             unsteady: unsteady.map(|service| service.name.clone()).collect(),
             services: services.iter().map(|service| service.name.clone()).collect(),
-            strays: Vec::new(),
             associated: Vec::new(),
             now,
+            ..Facts::default()
         };
         let ready = |base: &Base| all.iter().find(|stack| base.state == State::Ready && stack.id == base.id);
         if managed {
             self.associations(ready(&facts.cluster), &mut facts).await?;
-            facts.strays = self.strays(&services, &facts);
+            self.strays(&services, &mut facts);
         }
         // Whether they are what they shall be matters to whoever deploys only.
         if wanted.is_some() {
@@ -242,14 +240,25 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
-    /// Each is moved once by one run: what is not moved by that, AWS says why of.
-    fn strays(&self, services: &[ServiceCount], facts: &Facts) -> Vec<Stray> {
-        let stray = |service: &ServiceCount| {
-            let strategy = facts.moved(self.infra, &service.strategy)?;
-            let stray = Stray { service: service.name.clone(), strategy };
-            (!self.memory.moved.contains(&stray)).then_some(stray)
-        };
-        services.iter().filter_map(stray).collect()
+    /// Which services are bound to versions that go. Each is moved once by one run.
+    fn strays(&mut self, services: &[ServiceCount], facts: &mut Facts) {
+        let going = facts.going(self.infra);
+        for service in services {
+            facts.named.extend(service.strategy.iter().map(|share| share.provider.clone()));
+            facts.named.extend(service.leaving.iter().cloned());
+            let names = service.strategy.iter().any(|share| going.contains(&share.provider));
+            let leaves = service.leaving.iter().any(|name| going.contains(name));
+            let name = service.name.clone();
+            let strategy = facts.moved(self.infra, &service.strategy).filter(|_| names);
+            // A look right after may show it as it was before.
+            let moved = self.memory.moved.get_mut(&name).map(|since| *since.get_or_insert(facts.now) + RETURNED);
+            match (strategy, moved) {
+                (Some(strategy), None) => facts.strays.push(Stray { service: name, strategy }),
+                (Some(_), Some(until)) if facts.now >= until && !leaves => facts.returned.push(name),
+                _ if names || leaves => facts.bound.push(name),
+                _ => {}
+            }
+        }
     }
 
     /// The one thing.
@@ -268,7 +277,7 @@ impl<'a> Cluster<'a> {
             }
             Next::Move { service, strategy } => {
                 self.instances.move_service(service, strategy).await?;
-                self.memory.moved.push(Stray { service: service.clone(), strategy: strategy.clone() });
+                self.memory.moved.insert(service.clone(), None);
                 Ok(Did::It)
             }
             Next::Disassociate { providers } => {

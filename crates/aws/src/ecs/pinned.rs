@@ -12,7 +12,7 @@ use landfall_ports::{PortError, PortResult};
 
 use super::rollout::count;
 use super::tasks::{describe, failures_said, moment};
-use super::workload::{given_up, on_instances, under_way};
+use super::workload::{before, given_up, on_instances};
 use super::{Ecs, some_of};
 use crate::budget::Family;
 use crate::call::Call;
@@ -156,8 +156,12 @@ impl ContainerInstances for Ecs {
             desired: count(service.desired_count),
             running: count(service.running_count),
             counts: on_instances(service) && !given_up(service),
-            deploying: under_way(service),
             strategy: service.capacity_provider_strategy().iter().map(share).collect(),
+            leaving: before(service)
+                .iter()
+                .flat_map(|one| one.capacity_provider_strategy())
+                .map(|one| share(one).provider)
+                .collect(),
         };
         Ok(services.iter().map(one).collect())
     }

@@ -59,8 +59,9 @@ pub(super) fn given_up(service: &ecs::Service) -> bool {
     primary(service).is_some_and(|one| one.rollout_state == Some(ecs::DeploymentRolloutState::Failed))
 }
 
-pub(super) fn under_way(service: &ecs::Service) -> bool {
-    primary(service).is_some_and(|one| one.rollout_state == Some(ecs::DeploymentRolloutState::InProgress))
+/// Deployments that have tasks still, but are not the newest.
+pub(super) fn before(service: &ecs::Service) -> Vec<&ecs::Deployment> {
+    service.deployments().iter().filter(|one| one.status.as_deref() != Some("PRIMARY")).collect()
 }
 
 fn load(service: &ecs::Service) -> ServiceLoad {

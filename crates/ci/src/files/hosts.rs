@@ -109,6 +109,9 @@ fn github(out: &mut Lines, settings: &Settings) {
     if oidc.is_some() {
         out.add(1, "id-token: write # proves to AWS which repository this is, instead of a key");
     }
+    if settings.beside {
+        out.add(1, "packages: write # images go to ghcr.io");
+    }
     out.all(0, &["", "# One at a time for each ref; a deployment that has begun is not cut off.", "concurrency:"]);
     out.all(1, &["group: landfall-${{ github.ref }}", "cancel-in-progress: false"]);
     out.all(0, &["", "jobs:"]);
@@ -128,6 +131,16 @@ fn github(out: &mut Lines, settings: &Settings) {
         out.add(5, &line);
     }
     out.add(5, "echo \"$HOME/bin\" >> \"$GITHUB_PATH\"");
+    if settings.beside {
+        out.all(
+            3,
+            &[
+                "- name: Log in to ghcr.io",
+                "  run: echo \"$TOKEN\" | docker login ghcr.io --username \"$GITHUB_ACTOR\" --password-stdin",
+            ],
+        );
+        out.all(4, &["env:", "  TOKEN: ${{ github.token }}"]);
+    }
     if let Some(role) = oidc {
         out.all(3, &["- uses: aws-actions/configure-aws-credentials@v4"]);
         // A stranger's pull request gets no token.
@@ -212,11 +225,18 @@ fn gitlab(out: &mut Lines, settings: &Settings) {
     out.add(1, "before_script:");
     match settings.binary {
         // What compiling the cryptography and SQLite takes beside the compiler.
-        Binary::Cargo { .. } => out.add(2, "- apk add --no-cache curl git build-base linux-headers"),
+        Binary::Cargo { .. } => {
+            let docker = if engine { " docker-cli docker-cli-buildx" } else { "" };
+            out.add(2, &format!("- apk add --no-cache curl git build-base linux-headers{docker}"));
+        }
         _ => out.add(2, "- apk add --no-cache curl git"),
     }
     out.commands(2, &settings.binary.install());
     out.add(2, "- export PATH=\"$HOME/bin:$PATH\"");
+    if settings.beside && engine {
+        let login = "printf '%s' \"$CI_REGISTRY_PASSWORD\" | docker login --username \"$CI_REGISTRY_USER\" --password-stdin \"$CI_REGISTRY\"";
+        out.commands(2, &[login.to_owned()]);
+    }
     if needs.pull_requests {
         out.add(2, "# Where GitLab checks out the merge with the target: that is no commit that anybody has.");
         out.commands(2, &[own_commit("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA")]);

@@ -29,6 +29,15 @@ impl For {
         }
     }
 
+    /// The registry that the host has beside the code, which its jobs may use with what they have.
+    pub fn registry(self) -> Option<&'static str> {
+        match self {
+            For::GitHub => Some("ghcr.io"),
+            For::GitLab => Some("registry.gitlab.com"),
+            For::CircleCi | For::Travis | For::CodeBuild => None,
+        }
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             For::GitHub => "github",
@@ -65,6 +74,8 @@ pub struct Settings {
     /// `s3://…`, where state is shared.
     pub state: Option<String>,
     pub needs: Needs,
+    /// Images go to the registry that the host has beside the code.
+    pub beside: bool,
 }
 
 /// What the manifest's rules ask of a job.
@@ -113,9 +124,11 @@ impl Binary {
                 "docker cp landfall-binary:/usr/local/bin/landfall \"$HOME/bin/landfall\"".to_owned(),
                 "docker rm landfall-binary".to_owned(),
             ]),
-            Binary::Cargo { .. } => lines.push(
-                "cargo install --locked --root \"$HOME\" --git \"$LANDFALL_SOURCE\" --rev \"$LANDFALL_REV\" landfall".to_owned(),
-            ),
+            // Not every machine has a compiler.
+            Binary::Cargo { .. } => lines.extend([
+                "command -v cargo || curl --proto '=https' --fail --silent --show-error https://sh.rustup.rs | sh -s -- -y --profile minimal".to_owned(),
+                "PATH=\"$HOME/.cargo/bin:$PATH\" cargo install --locked --root \"$HOME\" --git \"$LANDFALL_SOURCE\" --rev \"$LANDFALL_REV\" landfall".to_owned(),
+            ]),
         }
         lines
     }

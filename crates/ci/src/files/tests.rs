@@ -14,6 +14,7 @@ fn settings(binary: Binary, needs: Needs) -> Settings {
         region: Some("eu-central-1".to_owned()),
         state: Some("s3://acme-state/shop".to_owned()),
         needs,
+        beside: false,
     }
 }
 
@@ -23,6 +24,16 @@ const ALL: Needs = Needs { branches: true, tags: true, pull_requests: true, engi
 fn each_host_has_its_file() {
     for host in For::ALL {
         insta::assert_snapshot!(format!("{}_whole", host.word()), render(host, &settings(release(), ALL)));
+    }
+}
+
+#[test]
+fn jobs_log_in_to_the_registry_beside_the_code() {
+    for host in For::ALL {
+        let text = |beside| render(host, &Settings { beside, ..settings(release(), ALL) });
+        assert!(!text(false).contains("docker login") && !text(false).contains("packages:"), "{host:?}");
+        assert_eq!(text(true).contains("docker login"), host.registry().is_some(), "{host:?}");
+        assert_eq!(text(true).contains("packages: write"), host == For::GitHub, "{host:?}");
     }
 }
 
@@ -49,6 +60,12 @@ fn nothing_of_aws_without_aws_and_no_binary_without_a_check() {
         let image = Binary::Image { reference: "registry.example/landfall@sha256:ab".to_owned() };
         assert!(render(host, &settings(image, few)).contains("docker cp"), "{text}");
         let cargo = Binary::Cargo { source: "https://git.example/landfall".to_owned(), rev: "c1".to_owned() };
-        assert!(render(host, &settings(cargo, few)).contains("cargo install --locked"), "{text}");
+        let compiled = |needs| render(host, &settings(cargo.clone(), needs));
+        assert!(
+            compiled(few).contains("cargo install --locked") && compiled(few).contains("https://sh.rustup.rs"),
+            "{text}"
+        );
+        // Alpine's image of Rust has no docker.
+        assert_eq!(compiled(ALL).contains("linux-headers docker-cli"), host == For::GitLab, "{host:?}");
     }
 }

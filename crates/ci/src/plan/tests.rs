@@ -4,7 +4,7 @@ use super::*;
 use crate::context::Host;
 
 fn step(run: CiAction) -> CiStep {
-    CiStep { name: run.usual_name(), run, needs: None, timeout: None }
+    CiStep { name: run.usual_name(), run, args: Vec::new(), needs: None, timeout: None }
 }
 
 fn test(command: &str) -> CiStep {

@@ -1,7 +1,7 @@
 //! What is observed of a cluster, as it is decided about. Of which cluster and of which version a stack is its tags say, whole: a name that
 //! is a part of another's means nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_model::cloudformation::StackState;
 use landfall_model::fleet::Share;
@@ -33,6 +33,12 @@ pub struct Facts {
     pub unsteady: Vec<String>,
     /// Services whose strategy names capacity providers of versions that go, and what it is to be.
     pub strays: Vec<Stray>,
+    /// Such services that cannot be moved yet, or are on their way.
+    pub bound: Vec<String>,
+    /// Such services that were moved, and are there again: their tasks did not come up elsewhere.
+    pub returned: Vec<String>,
+    /// Capacity providers that any service names.
+    pub named: BTreeSet<String>,
     /// Capacity providers that the cluster's stack associates; none while CloudFormation is at work on it.
     pub associated: Vec<String>,
     /// Seconds since 1970.
@@ -231,17 +237,29 @@ impl Facts {
     }
 
     /// Capacity providers that the cluster is to have: those of versions that are used, the newest first, to which tasks go by default; and
-    /// what it had before for as long as anything is left of it, as ECS disassociates none that a task uses
+    /// what it had before for as long as anything is left of it, or a service names it, as ECS disassociates none that a task uses
     /// (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PutClusterCapacityProviders.html>). What is associated cannot be
     /// deleted: so a version's go before its stack does.
     pub fn providers(&self, infra: &Infra) -> Vec<String> {
         let there =
             self.computes.iter().rev().filter(|one| matches!(one.state, State::Ready | State::Busy | State::Stuck(_)));
         let (used, others): (Vec<&Compute>, Vec<&Compute>) = there.partition(|one| one.used());
-        let left =
-            others.into_iter().filter(|one| self.of_version(&one.version).any(|one| !one.draining || one.tasks > 0));
-        let left = left.flat_map(|one| providers(infra, &one.version)).filter(|name| self.associated.contains(name));
+        let runs = |one: &Compute| self.of_version(&one.version).any(|one| !one.draining || one.tasks > 0);
+        let kept =
+            |one: &Compute, name: &String| self.associated.contains(name) && (runs(one) || self.named.contains(name));
+        let left = others.into_iter().flat_map(|one| {
+            providers(infra, &one.version).into_iter().filter(move |name| kept(one, name)).collect::<Vec<_>>()
+        });
         used.into_iter().flat_map(|one| providers(infra, &one.version)).chain(left).collect()
+    }
+
+    fn left(&self) -> impl Iterator<Item = &Compute> {
+        self.computes.iter().filter(|one| one.goes() || one.half_gone())
+    }
+
+    /// Capacity providers of versions that go.
+    pub fn going(&self, infra: &Infra) -> BTreeSet<String> {
+        self.left().flat_map(|one| providers(infra, &one.version)).collect()
     }
 
     /// A service's strategy without the capacity providers of versions that go: those of the same fleets of the newest version that is used stand in
@@ -249,9 +267,8 @@ impl Facts {
     pub fn moved(&self, infra: &Infra, strategy: &[Share]) -> Option<Vec<Share>> {
         let newest = self.computes.iter().rev().find(|one| one.used())?;
         let to = providers(infra, &newest.version);
-        let going = self.computes.iter().filter(|one| one.goes() || one.half_gone());
         let places: BTreeMap<String, &String> =
-            going.flat_map(|one| providers(infra, &one.version).into_iter().zip(&to)).collect();
+            self.left().flat_map(|one| providers(infra, &one.version).into_iter().zip(&to)).collect();
         let mut moved: Vec<Share> = Vec::new();
         for share in strategy {
             let provider = places.get(&share.provider).map_or(&share.provider, |to| to);

@@ -151,6 +151,8 @@ pub enum Wait {
     Move { version: Version, instances: usize, tasks: u32 },
     /// Services that have less than they should.
     Steady { services: Vec<String> },
+    /// Services that still run on, or name, capacity providers of versions that go.
+    Bound { services: Vec<String> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -170,6 +172,10 @@ pub enum Failure {
     Unproven { version: Version },
     #[error("version {version} was set {status} meanwhile")]
     Overtaken { version: Version, status: &'static str },
+    #[error(
+        "service {service} is back on the capacity providers of a version that goes: its tasks did not come up on the others"
+    )]
+    Returned { service: String },
     #[error("there is no version {version} any more")]
     Gone { version: Version },
     #[error("{version} is the only version of cluster {cluster} that is used: its tasks would have nowhere to go")]
@@ -361,6 +367,14 @@ fn empty(goal: &Goal, facts: &Facts) -> Option<Next> {
     // No task of theirs could start elsewhere.
     if let Some(stray) = facts.strays.first().filter(|_| *goal != Goal::Destroy) {
         return Some(Next::Move { service: stray.service.clone(), strategy: stray.strategy.clone() });
+    }
+    if *goal != Goal::Destroy {
+        if let Some(service) = facts.returned.first() {
+            return Some(failed(Failure::Returned { service: service.clone() }));
+        }
+        if !facts.bound.is_empty() {
+            return Some(Next::Wait { on: Wait::Bound { services: facts.bound.clone() } });
+        }
     }
     let (mut waits, mut fails) = (None, None);
     for one in emptied(goal, facts) {

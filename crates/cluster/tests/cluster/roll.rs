@@ -440,7 +440,21 @@ fn services_leave_the_capacity_providers_of_a_version_before_its_instances_are_d
         assert_eq!(decided(&goal, &world), moves, "{goal:?}");
     }
     world.facts.strays.clear();
+    // On its way, or with nowhere to go yet: nothing is drained.
+    world.facts.bound = vec!["app".to_owned()];
+    let on = Wait::Bound { services: vec!["app".to_owned()] };
+    assert_eq!(decided(&retire("1"), &world), Next::Wait { on });
+    world.facts.returned = vec!["app".to_owned()];
+    let why = Failure::Returned { service: "app".to_owned() };
+    assert_eq!(decided(&deploy("2"), &world), Next::Failed { why });
+    (world.facts.bound, world.facts.returned) = Default::default();
     assert!(matches!(decided(&deploy("2"), &world), Next::Drain { .. }));
+    // Nothing runs on it, and a service of no tasks names it all the same.
+    world.facts.instances.retain(|one| one.version.as_deref() == Some("2"));
+    world.facts.associated = vec![of("2"), of("1")];
+    assert_eq!(world.facts.providers(&infra), [of("2")]);
+    world.facts.named = [of("1")].into();
+    assert_eq!(world.facts.providers(&infra), [of("2"), of("1")]);
 }
 
 proptest! {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use landfall_local::docker::{BUILD_TRIES, BUILT_ONCE_MORE, taken_from_the_build};
 use landfall_registry::source::{Archive, Layers, Layout, Source as _, repack, write_layout};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -56,8 +57,19 @@ pub(crate) async fn run(builder: Builder, job: &Job<'_>, room: &Room<'_>, line: 
     let words = argv::build(builder, job);
     let log = room.directory.join("build.log");
     let program = builder.program();
-    let building = tokio::time::timeout(room.timeout, spoken(program, &words, builder.environment(), &log, line)).await;
-    building.map_err(|_| {
+    let build = async {
+        let mut tries = BUILD_TRIES;
+        loop {
+            tries -= 1;
+            match spoken(program, &words, builder.environment(), &log, line).await {
+                Err(error) if tries > 0 && error.causes.iter().any(|said| taken_from_the_build(said)) => {
+                    line(BUILT_ONCE_MORE);
+                }
+                result => break result,
+            }
+        }
+    };
+    tokio::time::timeout(room.timeout, build).await.map_err(|_| {
         let seconds = room.timeout.as_secs();
         CliError::new(ExitCode::Failed, format!("LF-IMAGE-BUILD-FAILED: the build took longer than {seconds} s"))
             .hint("`build.timeout` in the manifest allows more")

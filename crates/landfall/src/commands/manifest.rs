@@ -184,7 +184,10 @@ pub(crate) fn init(args: &InitArgs, printer: &Printer) -> CliResult<ExitCode> {
     let mut files = landfall_manifest::init::scan(&args.directory)
         .map_err(|error| CliError::io(format!("cannot look into {directory}"), &error))?;
     files.repository = args.image.clone();
-    if args.flow && files.repository.is_none() {
+    if args.flow
+        && files.repository.is_none()
+        && landfall_manifest::init::builds(&landfall_manifest::init::propose(&files))
+    {
         let beside = files.remote.as_deref().and_then(landfall_manifest::init::repository);
         files.repository = Some(beside.ok_or_else(|| {
             CliError::new(

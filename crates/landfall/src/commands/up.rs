@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landfall_local::{LocalOptions, LocalPlatform};
-use landfall_model::app::{App, ImageSource, Service};
+use landfall_model::app::{App, AwaitSource, BuildSource, ContainerTemplate, ImageSource, Service};
 use landfall_model::inventory::{ResourceKind, TAG_ENVIRONMENT, TAG_INSTANCE, TAG_SERVICE, Tags};
 use landfall_model::step::{EnsureTargetGroup, RouteTarget};
 use landfall_model::task::{ContainerDefinition, LaunchType, TaskDefinition};
@@ -157,6 +157,29 @@ impl Up<'_> {
         "up-tg".to_owned()
     }
 
+    /// From the working tree.
+    async fn built(
+        &self,
+        template: &ContainerTemplate,
+        build: &BuildSource,
+        root: &Path,
+        progress: &Progress,
+    ) -> CliResult<String> {
+        progress.running(&format!("building {}", template.name));
+        let since = Instant::now();
+        let tag = format!("{}-{}:working-tree", self.environment, template.name);
+        let (tags, mut tail) = (self.tags(), Vec::new());
+        let built = self.local.build_directory(root, build, &tag, &tags, |line| tail.push(line.to_owned())).await;
+        let image = built.map_err(|error| {
+            let lines = tail[tail.len().saturating_sub(20)..].join("\n");
+            CliError::new(ExitCode::Failed, format!("the image of {} cannot be built", template.name))
+                .cause(&std::io::Error::other(format!("{lines}\n{error}")))
+        })?;
+        let said = format!("Image of {} built from the working tree", template.name);
+        progress.line(Mark::Done, &said, Some(since.elapsed()));
+        Ok(image)
+    }
+
     /// Until it fails; it never ends well by itself.
     async fn work(&self, root: &Path, port: Option<u16>, published: bool) -> CliResult<()> {
         let progress = Progress::new(self.printer);
@@ -164,24 +187,11 @@ impl Up<'_> {
         for template in &self.service.containers {
             let image = match &template.image {
                 ImageSource::Reference(reference) => reference.clone(),
-                ImageSource::Build(build) => {
-                    progress.running(&format!("building {}", template.name));
-                    let since = Instant::now();
-                    let tag = format!("{}-{}:working-tree", self.environment, template.name);
-                    let (tags, mut tail) = (self.tags(), Vec::new());
-                    let built =
-                        self.local.build_directory(root, build, &tag, &tags, |line| tail.push(line.to_owned())).await;
-                    let image = built.map_err(|error| {
-                        let lines = tail[tail.len().saturating_sub(20)..].join("\n");
-                        CliError::new(ExitCode::Failed, format!("the image of {} cannot be built", template.name))
-                            .cause(&std::io::Error::other(format!("{lines}\n{error}")))
-                    })?;
-                    progress.line(
-                        Mark::Done,
-                        &format!("Image of {} built from the working tree", template.name),
-                        Some(since.elapsed()),
-                    );
-                    image
+                ImageSource::Build(build) => self.built(template, build, root, &progress).await?,
+                ImageSource::Await(AwaitSource { build: Some(build), .. })
+                    if !self.pushed.contains_key(&template.name) =>
+                {
+                    self.built(template, build, root, &progress).await?
                 }
                 ImageSource::Base => {
                     let message = format!("container {} runs what is in ECS's base task definition", template.name);

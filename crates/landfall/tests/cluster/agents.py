@@ -298,6 +298,12 @@ def scheduler(account="123456789012", region="us-west-2"):
             deployment["desiredCount"] = service.desired_count
             moved = len(stay) >= service.desired_count and len(own) <= service.desired_count
             deployment["rolloutState"] = "COMPLETED" if moved else "IN_PROGRESS"
+            # Those of before have a deployment for as long as they run.
+            on = {one.container_instance_arn for one in own}
+            left = {provider_of(cluster, one) for one in every if names and one.container_instance_arn in on and not own_place(one)}
+            strategy = [{"capacityProvider": name, "base": 0, "weight": 1} for name in sorted(left)]
+            before = dict(deployment, id="ecs-svc/0", status="ACTIVE", desiredCount=0, capacityProviderStrategy=strategy)
+            service.deployments = [deployment, before] if left else [deployment]
         time.sleep(0.05)
 
 

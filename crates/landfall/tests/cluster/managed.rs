@@ -10,7 +10,7 @@ use crate::common::ends;
 #[track_caller]
 fn providers(world: &World) -> Value {
     let mut command = boto3("providers.py", &world.moto.url);
-    let output = command.args(["one", "sick", "two"]).env("AWS_DEFAULT_REGION", "us-west-2").output().unwrap();
+    let output = command.args(["one", "sick", "two", "three"]).env("AWS_DEFAULT_REGION", "us-west-2").output().unwrap();
     serde_json::from_str(&ends(&output, 0, &[])).unwrap()
 }
 
@@ -50,6 +50,13 @@ fn capacity_providers_come_and_go_with_their_versions() {
     assert!(moves.len() == 1 && drains.is_some_and(|drains| moves[0] < *drains), "{rolled}");
     assert_eq!(world.versions().iter().map(|one| &*one.0).collect::<Vec<_>>(), ["two"]);
     assert!(world.versions().contains(&is("two", "active", world.versions()[0].2)));
+
+    // It has no tasks, and names the provider all the same.
+    let mut none = boto3("service.py", &world.moto.url);
+    let none = none.args(["web", "0", "2400", "none"]).env("AWS_DEFAULT_REGION", "us-west-2").output().unwrap();
+    ends(&none, 0, &[]);
+    world.deploy("three", 0);
+    assert_eq!(providers(&world), of("three"));
 
     let (_, stderr) = world.run(&["destroy", "--yes"], 73);
     assert!(stderr.contains("services run on cluster web: app"), "{stderr}");

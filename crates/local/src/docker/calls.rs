@@ -20,7 +20,7 @@ use super::{CALL_TIMEOUT, Docker, again, another_image, encode};
 use crate::process;
 
 const PULL_IDLE: Duration = Duration::from_secs(300);
-const BUILD_TRIES: u32 = 3;
+pub const BUILD_TRIES: u32 = 3;
 
 /// What an exec gave back. `exit_code` is `None` when it was killed for taking too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,7 +267,7 @@ impl Docker {
             tries -= 1;
             match self.build_once(context.clone(), options, &mut line).await {
                 Err(DockerError::Other { message, .. }) if tries > 0 && taken_from_the_build(&message) => {
-                    line("once more: what the build had made was removed from the engine's store meanwhile");
+                    line(BUILT_ONCE_MORE);
                 }
                 result => return result,
             }
@@ -339,9 +339,11 @@ impl Docker {
     }
 }
 
+pub const BUILT_ONCE_MORE: &str = "once more: what the build had made was removed from the engine's store meanwhile";
+
 /// Podman's word for its own working container or a layer of the cache that somebody else removed: `podman rmi --force` takes
 /// those of builds that are under way. What is left of the cache makes the next try a short one.
-fn taken_from_the_build(message: &str) -> bool {
+pub fn taken_from_the_build(message: &str) -> bool {
     ["identifier is not a container", "identifier is not a layer", "layer not known"]
         .iter()
         .any(|words| message.contains(words))

@@ -27,7 +27,7 @@ use landfall_registry::credentials::{Login, Places};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-pub use calls::{BuildOptions, ExecOutcome};
+pub use calls::{BUILD_TRIES, BUILT_ONCE_MORE, BuildOptions, ExecOutcome, taken_from_the_build};
 pub use error::{DockerError, DockerResult};
 pub use stream::{LogFrame, LogFrames, Source};
 

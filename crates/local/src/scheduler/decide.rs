@@ -148,9 +148,9 @@ fn count_failures(verdict: &mut Verdict, tasks: &[TaskView], now: Timestamp) {
             deployment.consecutive_failures = 0;
         }
         // Of before the failure it says nothing that a task lasts.
-        let since_then = |at: &Timestamp| deployment.retry_at.is_none_or(|retry| *at >= retry);
         let lasted = |task: &TaskView| {
-            task.ready(now) && task.started_at.filter(since_then).is_some_and(|at| since(at, now) >= LASTED_MS)
+            let from = task.started_at.map(|at| deployment.retry_at.map_or(at, |retry| at.max(retry)));
+            task.ready(now) && from.is_some_and(|at| since(at, now) >= LASTED_MS)
         };
         if of_it().any(lasted) {
             deployment.backoff = 0;

@@ -46,6 +46,22 @@ fn one_that_recovers_needs_nobody_in_its_place() {
     assert_eq!(world.tasks.iter().map(|(view, ..)| &view.id).collect::<Vec<_>>(), [&first]);
 }
 
+#[test]
+fn an_ailment_that_is_over_delays_nothing_later() {
+    let mut world = World::new(&targeted(request("a:1", 1)), vec![]);
+    world.until("up", |world| world.rollout(0) == RolloutState::Completed);
+    for _ in 0..5 {
+        let last = world.tasks.len() - 1;
+        (world.tasks[last].0.elb, world.tasks[last].2) = (Elb::Unhealthy, Fate::NeverHealthy);
+        world.run(40_000);
+    }
+    world.tasks[0].0.failing = true;
+    world.tasks[0].0.stopped = Some(Stop::failed("EssentialContainerExited", "x"));
+    let before = world.started;
+    world.run(1_000);
+    assert_eq!(world.started - before, 1, "{:#?}", world.state.events);
+}
+
 /// As on ECS: by its own version, which the new one's fate does not touch.
 #[test]
 fn what_dies_of_the_old_version_during_a_deployment_is_replaced() {

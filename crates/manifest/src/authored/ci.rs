@@ -57,6 +57,9 @@ pub(crate) struct CiStep {
     pub promote: Option<String>,
     /// An infra.yml, whose cluster is rolled to the commit: `landfall cluster deploy`.
     pub cluster: Option<String>,
+    /// More words for the landfall command of the step, as it takes them: `[--platform, linux/arm64]`. None of a test's.
+    #[serde(default)]
+    pub args: Vec<Text>,
     /// What it is called. Default: `test`, `build`, `push`, `deploy ENV` and so on.
     pub name: Option<String>,
     /// Names of steps that it waits for, instead of the usual; `[]` for none.

@@ -81,13 +81,19 @@ impl<'t> Checker<'_, 't> {
     }
 
     fn step(&mut self, manifest: &Manifest, step: &authored::CiStep, at: At<'t>, all: &[(String, String)]) {
-        if at.keys().all(|key| matches!(key, "name" | "needs" | "timeout")) {
+        if at.keys().all(|key| matches!(key, "args" | "name" | "needs" | "timeout")) {
             let message = format!("a step needs one of {}", listed(KINDS.iter().copied(), "or"));
             self.error(codes::EXACTLY_ONE, at, message, "none given");
             return;
         }
         if !self.exactly_one("a step", at, &KINDS) {
             return;
+        }
+        if step.test.is_some() && !step.args.is_empty() {
+            let error = Diagnostic::error(codes::BAD_VALUE, "a test's commands have their words themselves")
+                .label(at.get("args").span(), "for no command of landfall's")
+                .help("write them into the lines of `test`");
+            self.push(error);
         }
         if let Some(commands) = &step.test {
             let at = at.get("test");

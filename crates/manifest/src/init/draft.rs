@@ -103,7 +103,13 @@ pub(super) fn write(project: &str, remote: Option<&str>, drafts: Vec<Draft>, fro
     out.line(0, "");
     out.line(0, "# A preview for every branch that matches, at http://BRANCH.DOMAIN:PORT/.");
     out.line(0, "previews:");
-    out.line(1, "branches: [\"feature/*\"]");
+    match drafts.iter().any(|draft| draft.repository.is_some()) {
+        true => {
+            out.line(1, "# Those whose images are pushed.");
+            out.line(1, "branches: [\"*-dev\", \"**/*-dev\"]");
+        }
+        false => out.line(1, "branches: [\"feature/*\"]"),
+    }
     out.line(1, "routing:");
     out.line(2, &format!("host: {{domain: {project}.localhost, port: 8080}}"));
     out.line(1, "# Destroyed after this long without a push; leave out for as long as the branch exists.");

@@ -12,8 +12,10 @@ mod scan;
 use std::collections::{BTreeMap, BTreeSet};
 
 use draft::{Draft, Image, write};
-pub use flow::{flow, repository, tests};
+pub use flow::{flow, legal, repository, tests};
 pub use scan::scan;
+
+use landfall_model::app::ImageSource;
 
 use crate::check::syntax;
 use crate::source::SourceFile;
@@ -62,6 +64,14 @@ pub fn propose(files: &RepoFiles) -> String {
 
 fn passes(text: &str) -> bool {
     crate::load(&SourceFile::new("landfall.yml", text), &|_| None).is_ok()
+}
+
+/// Whether anything of the proposal is built here.
+pub fn builds(proposal: &str) -> bool {
+    let loaded = crate::load(&SourceFile::new("landfall.yml", proposal), &|_| None);
+    let containers =
+        loaded.iter().flat_map(|loaded| loaded.app.services.values()).flat_map(|service| &service.containers);
+    containers.into_iter().any(|container| matches!(container.image, ImageSource::Build(_)))
 }
 
 /// Each image to a repository of its own.

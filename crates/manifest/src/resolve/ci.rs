@@ -23,7 +23,8 @@ pub(crate) fn step(step: authored::CiStep) -> Option<CiStep> {
     let run = action(&step)?;
     let name = step.name.unwrap_or_else(|| run.usual_name());
     let timeout = step.timeout.map(|timeout| u32::try_from(timeout.0 / 1_000).unwrap_or(u32::MAX));
-    Some(CiStep { name, run, needs: step.needs, timeout })
+    let args = step.args.into_iter().map(|word| word.0).collect();
+    Some(CiStep { name, run, args, needs: step.needs, timeout })
 }
 
 fn action(step: &authored::CiStep) -> Option<CiAction> {

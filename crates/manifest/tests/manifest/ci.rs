@@ -24,6 +24,7 @@ fn rules_and_steps_keep_their_order() {
     let step = |name: &str, run, needs: Option<&str>, timeout| CiStep {
         name: name.to_owned(),
         run,
+        args: Vec::new(),
         needs: needs.map(|need| vec![need.to_owned()]),
         timeout,
     };
@@ -46,6 +47,15 @@ fn rules_and_steps_keep_their_order() {
         (ant.tags.as_slice(), ant.pull_requests, names),
         (&["v*".to_owned()][..], true, vec!["promote prod", "verify prod"])
     );
+}
+
+#[test]
+fn a_step_of_landfalls_own_may_have_more_words() {
+    let rule = |step: &str| ci(&format!("    one: {{branches: [a], steps: [{step}]}}\n"));
+    let ci = loaded(&rule("{build: , args: [--platform, linux/arm64, 7]}")).app.ci.unwrap();
+    assert_eq!(ci.rules[0].steps[0].args, ["--platform", "linux/arm64", "7"]);
+    let refused = rendered(&rule("{test: [make], args: [-k]}"));
+    assert!(refused.contains("a test's commands have their words themselves"), "{refused}");
 }
 
 #[test]

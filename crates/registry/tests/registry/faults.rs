@@ -298,6 +298,10 @@ async fn a_tag_that_the_registry_itself_keeps_is_told() {
     let target = reference(proxy.port, "app");
     let error = client().push(&push(&target, &tags(&["v1"])), &second).await.unwrap_err();
     assert!(matches!(&error, PortError::Conflict(text) if text.contains("LF-REGISTRY-TAG-IMMUTABLE")), "{error}");
+    assert!(!error.to_string().contains("tagged already"), "{error}");
+    // Which of several tags it has then.
+    let error = client().push(&push(&target, &tags(&["v0", "v1", "v2"])), &second).await.unwrap_err();
+    assert!(matches!(&error, PortError::Conflict(text) if text.ends_with("; tagged already: v0")), "{error}");
     client().push(&push(&target, &tags(&["v1"])), &first).await.expect("the same image");
 }
 

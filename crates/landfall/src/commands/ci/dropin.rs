@@ -64,11 +64,23 @@ fn refused(missing: &[(String, &'static str)]) -> CliError {
 /// What builds the image.
 fn engine(here: &Surroundings) -> CliResult<&'static str> {
     let path = here.variables.get("PATH").map(String::as_str).unwrap_or_default();
-    let is_there = |program: &&&str| std::env::split_paths(path).any(|directory| directory.join(program).is_file());
-    ["docker", "podman"].iter().find(is_there).copied().ok_or_else(|| {
-        CliError::new(ExitCode::Unavailable, "the image cannot be built: there is neither docker nor podman")
-            .hint("on Travis CI say `services: docker`")
-    })
+    let is_there = |program: &str| std::env::split_paths(path).any(|directory| directory.join(program).is_file());
+    match (is_there("docker"), is_there("podman")) {
+        // A client alone builds nothing.
+        (true, true) if !docker_answers(path) => Ok("podman"),
+        (true, _) => Ok("docker"),
+        (false, true) => Ok("podman"),
+        (false, false) => {
+            Err(CliError::new(ExitCode::Unavailable, "the image cannot be built: there is neither docker nor podman")
+                .hint("on Travis CI say `services: docker`"))
+        }
+    }
+}
+
+fn docker_answers(path: &str) -> bool {
+    let mut version = std::process::Command::new("docker");
+    let version = version.args(["version", "--format", "{{.Server.Version}}"]).env("PATH", path);
+    version.stdin(std::process::Stdio::null()).output().is_ok_and(|output| output.status.success())
 }
 
 /// The manifest that the service amounts to, and its task definition with the new image.
@@ -179,6 +191,7 @@ fn job(here: &Surroundings, deployment: &Deployment, engine: &str, files: &Files
         steps.push(CiStep {
             name: name.to_owned(),
             run: CiAction::Test { commands: vec![line] },
+            args: Vec::new(),
             needs,
             timeout: None,
         });

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use landfall_ci::files::{Binary, For, Needs, Settings, render};
 use landfall_iam::{Ask, Policy, StateBucket, Unfit, least, probes, push, releases};
-use landfall_model::app::App;
-use landfall_model::ci::{Ci, CiAction};
+use landfall_model::app::{App, ImageSource};
+use landfall_model::ci::{Ci, CiAction, CiStep};
 
 use crate::cli::Global;
 use crate::cli::ci::{BinaryFrom, CiInit, HostName};
@@ -91,6 +91,9 @@ fn settings(args: &CiInit, host: For, ci: &Ci, app: &App, global: &Global) -> Cl
         region: args.region.clone().or(only),
         state: state.map(str::to_owned),
         needs,
+        beside: host
+            .registry()
+            .is_some_and(|registry| awaited(app).any(|image| image.starts_with(&format!("{registry}/")))),
     })
 }
 
@@ -111,7 +114,10 @@ fn policies(
         CliResult::Ok(())
     };
     if pushes(ci) && !landfall_iam::pushed(app).is_empty() {
-        add("push", &push(app, false).map_err(|unfit| refused(&unfit, app))?.policy)?;
+        let creates =
+            |step: &CiStep| step.run == CiAction::Push && step.args.iter().any(|word| word == "--create-repository");
+        let creates = ci.rules.iter().flat_map(|rule| &rule.steps).any(creates);
+        add("push", &push(app, creates).map_err(|unfit| refused(&unfit, app))?.policy)?;
     }
     let steps = || ci.rules.iter().flat_map(|rule| &rule.steps);
     let files: BTreeSet<&String> = steps()
@@ -170,6 +176,14 @@ fn policies(
         add(environment.as_deref().unwrap_or("previews"), &policy)?;
     }
     Ok(out)
+}
+
+fn awaited(app: &App) -> impl Iterator<Item = &String> {
+    let containers = app.services.values().flat_map(|service| &service.containers);
+    containers.filter_map(|container| match &container.image {
+        ImageSource::Await(awaited) => Some(&awaited.image),
+        _ => None,
+    })
 }
 
 fn pushes(ci: &Ci) -> bool {

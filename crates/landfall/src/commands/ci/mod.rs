@@ -9,7 +9,8 @@ mod surroundings;
 
 use std::path::{Path, PathBuf};
 
-use landfall_ci::plan::{Flow, plan as planned};
+use landfall_ci::command::Command as StepCommand;
+use landfall_ci::plan::{Flow, PlannedStep, plan as planned};
 use landfall_ci::{CiContext, Masks};
 use landfall_model::ci::Ci;
 
@@ -97,5 +98,22 @@ fn without_rules(config: &Path) -> CliError {
 
 fn flow(ci: &Ci, context: CiContext, here: &Surroundings) -> CliResult<Flow> {
     let changed = here.changed(ci, &context);
-    planned(ci, context, &changed).map_err(|refused| CliError::new(ExitCode::InvalidManifest, refused))
+    let flow = planned(ci, context, &changed).map_err(|refused| CliError::new(ExitCode::InvalidManifest, refused))?;
+    flow.steps.iter().filter(|step| !step.args.is_empty()).try_for_each(|step| understood(step, &flow.context))?;
+    Ok(flow)
+}
+
+/// Before anything runs: words that its command would refuse.
+fn understood(step: &PlannedStep, context: &CiContext) -> CliResult<()> {
+    use clap::Parser as _;
+
+    // What the event lacks for it is told when its turn comes.
+    let Ok(StepCommand::Landfall(words)) = StepCommand::of(&step.run, &step.args, context) else { return Ok(()) };
+    let read = crate::cli::Cli::try_parse_from(std::iter::once("landfall".to_owned()).chain(words));
+    read.map(drop).map_err(|refused| {
+        let said = refused.to_string();
+        let why = said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        CliError::new(ExitCode::InvalidManifest, format!("step `{}`: {why}", step.name))
+            .hint(format!("its `args` are {}", step.args.join(" ")))
+    })
 }

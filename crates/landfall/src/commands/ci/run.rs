@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use landfall_ci::command::Command;
 use landfall_ci::record::{Outcome, Record};
+use landfall_ci::tail::Tail;
 use landfall_ci::weave::{Shown, Weave};
 use landfall_ci::{Group, Host};
 use landfall_model::Timestamp;
@@ -48,6 +49,7 @@ pub(super) async fn to_end(job: &Job, resume: bool, global: &Global, printer: &P
         weave: Weave::default(),
         began: vec![None; flow.steps.len()],
         titles: vec![String::new(); flow.steps.len()],
+        tails: vec![Tail::default(); flow.steps.len()],
         alive: 0,
         children: JoinSet::new(),
     };
@@ -86,6 +88,7 @@ struct Running<'a> {
     weave: Weave,
     began: Vec<Option<Instant>>,
     titles: Vec<String>,
+    tails: Vec<Tail>,
     /// Begun and not ended.
     alive: usize,
     children: JoinSet<()>,
@@ -136,7 +139,7 @@ impl Running<'_> {
             self.began[at] = Some(Instant::now());
             self.alive += 1;
             let step = &flow.steps[at];
-            let started = Command::of(&step.run, &flow.context).and_then(|command| {
+            let started = Command::of(&step.run, &step.args, &flow.context).and_then(|command| {
                 self.titles[at] = self.job.masks.apply(&command.title()).into_owned();
                 let color = self.printer.color();
                 start(&command, &flow.context, &self.job.directory, self.global, color)
@@ -165,7 +168,11 @@ impl Running<'_> {
         let mut next = first;
         while let Some(said) = next {
             match said {
-                Said::Line(at, line) => shown.extend(self.weave.line(at, line)),
+                Said::Line(at, line) => {
+                    let plain = anstream::adapter::strip_str(&line).to_string();
+                    self.tails[at].push(&self.job.masks.apply(&plain));
+                    shown.extend(self.weave.line(at, line));
+                }
                 Said::Ended(at, end) => {
                     self.ended(at, end);
                     keep.save(&self.record);
@@ -189,7 +196,12 @@ impl Running<'_> {
         };
         let took = self.began[at].map(|began| began.elapsed()).unwrap_or_default();
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        self.record.end(&self.job.flow.steps[at].name, outcome, milliseconds);
+        let name = &self.job.flow.steps[at].name;
+        let failed = outcome != Outcome::Done;
+        self.record.end(name, outcome, milliseconds);
+        if failed {
+            self.record.explain(name, self.tails[at].cause());
+        }
     }
 
     fn show(&self, shown: Vec<Shown>) {
@@ -226,7 +238,8 @@ impl Running<'_> {
             _ => ("✓", String::new()),
         };
         text.push_str(&format!("{symbol} {name}{what}  {took}\n"));
-        if !ok && let Some(said) = self.host().annotation(&format!("landfall: {name}"), &format!("{name}{what}")) {
+        let message = [format!("{name}{what}"), ended.cause.clone()].join("\n");
+        if !ok && let Some(said) = self.host().annotation(&format!("landfall: {name}"), message.trim_end()) {
             text.push_str(&said);
         }
     }

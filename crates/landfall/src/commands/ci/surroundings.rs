@@ -1,6 +1,7 @@
 //! What is looked at before anything is decided: the environment, the host's event file, git. Git is asked for nothing that a host
 //! has told already.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -76,17 +77,29 @@ impl Surroundings {
         if !asks_for_paths(ci, &context.event) {
             return Changed::Paths(Vec::new());
         }
+        let parent = || vec!["HEAD^".to_owned(), "HEAD".to_owned()];
         let range = match &context.compare {
             Some(Compare::Commit(commit)) => vec![commit.clone(), "HEAD".to_owned()],
             Some(Compare::Branch(branch)) => vec![format!("{branch}...HEAD")],
-            Some(Compare::Parent) => vec!["HEAD^".to_owned(), "HEAD".to_owned()],
-            // All that a branch has over the one that it is to be merged into; of that one itself, nobody knows.
-            Some(Compare::Unsaid) => match self.usual_branch().filter(|usual| !context.event.is_push_to(usual)) {
-                Some(usual) => vec![format!("origin/{usual}...HEAD")],
-                None => return Changed::Unknown("the host does not say what was there before".to_owned()),
-            },
+            Some(Compare::Parent) => parent(),
+            // All that a branch has over the one that it is to be merged into, and what its last commit brought, which may be that one's. Of a
+            // branch that has nothing over it, and of that one itself, nobody knows.
+            Some(Compare::Unsaid) => {
+                let usual = self.usual_branch().filter(|usual| !context.event.is_push_to(usual));
+                let over = usual.map(|usual| self.differs(&[format!("origin/{usual}...HEAD")]));
+                return match (over, self.differs(&parent())) {
+                    (Some(Changed::Paths(over)), Changed::Paths(last)) if !over.is_empty() => {
+                        Changed::Paths(over.into_iter().chain(last).collect::<BTreeSet<_>>().into_iter().collect())
+                    }
+                    _ => Changed::Unknown("the host does not say what was there before".to_owned()),
+                };
+            }
             None => return Changed::Unknown("the host does not say what to compare with".to_owned()),
         };
+        self.differs(&range)
+    }
+
+    fn differs(&self, range: &[String]) -> Changed {
         let mut words = vec!["diff", "--name-only", "--no-renames", "-z"];
         words.extend(range.iter().map(String::as_str));
         words.push("--");

@@ -290,6 +290,13 @@ impl<'a> Roll<'a> {
                 );
                 return Ok(());
             }
+            Failure::Returned { service } => {
+                self.printer.hint(format_args!(
+                    "nothing was drained; `aws ecs describe-services --cluster {} --services {service}` has its events, and calling this again moves it once more",
+                    self.name
+                ));
+                return Ok(());
+            }
             Failure::Overtaken { .. } | Failure::Gone { .. } | Failure::Last { .. } => {
                 return Ok(());
             }
@@ -401,6 +408,9 @@ fn waiting(on: &Wait) -> String {
         Wait::Stay { seconds, .. } => format!("the task runs, for {seconds} s"),
         Wait::Move { instances, tasks, version } => {
             format!("{tasks} tasks move away from {} of version {version}", counted(*instances))
+        }
+        Wait::Bound { services } => {
+            format!("services leave capacity providers of a version that goes: {}", services.join(", "))
         }
         Wait::Steady { services } => format!("services have fewer tasks than they should: {}", services.join(", ")),
     }
