@@ -453,6 +453,7 @@ fn pid_gone(pid: u32) {
     });
 }
 
+/// Also of a container that deployments await from a registry, which nobody asks here.
 #[test]
 fn up_runs_the_working_tree_until_it_is_interrupted() {
     let outside = outside();
@@ -462,7 +463,7 @@ fn up_runs_the_working_tree_until_it_is_interrupted() {
     std::fs::write(root.join("Dockerfile"), format!("FROM {base}\nENV DEMO_TEXT=\"from the working tree\"\n")).unwrap();
     let project = format!("up-test-{}", std::process::id());
     let manifest = format!(
-        "project: {project}\nservices:\n  web:\n    launch_type: local\n    containers:\n      app:\n        build: {{}}\n        \
+        "project: {project}\nservices:\n  web:\n    launch_type: local\n    containers:\n      app:\n        await: {{ image: \"127.0.0.1:9/nobody:{{commit}}\", build: {{}} }}\n        \
          command: [demo-app, web]\n        ports: [8080]\n        stop_timeout: 2s\n        \
          environment: {{ DEMO_LISTEN: \"0.0.0.0:8080\" }}\n    load_balancer:\n      \
          health_check: {{ path: /health, interval: 200ms, timeout: 100ms, unhealthy_threshold: 5 }}\n"
