@@ -15,7 +15,8 @@ pub struct Tail(VecDeque<String>);
 impl Tail {
     /// `line`: without colours and values that do not show.
     pub fn push(&mut self, line: &str) {
-        let line = line.trim_end();
+        // Of a line that is written over itself, what is left of it.
+        let line = line.trim_end().rsplit('\r').next().unwrap_or_default();
         if line.is_empty() {
             return;
         }
@@ -52,6 +53,7 @@ mod tests {
     #[test]
     fn the_last_error_and_what_follows_or_the_last_lines() {
         assert_eq!(cause(""), "");
+        assert_eq!(cause("\r 10 %\r 20 %\rerror: cut off\r\nat 20 %"), "error: cut off\nat 20 %");
         assert_eq!(cause("a\n\nb  \nc\nd"), "b\nc\nd");
         let landfall = "Deploy dev\n✗ Wait\nerror: Deploy dev failed\n  because: LF-SERVICE-FAILED exit code 3\n";
         assert_eq!(cause(landfall), "error: Deploy dev failed\n  because: LF-SERVICE-FAILED exit code 3");

@@ -47,6 +47,8 @@ pub struct ServiceCount {
     pub strategy: Vec<Share>,
     /// Capacity providers of deployments before the newest, whose tasks run still.
     pub leaving: Vec<String>,
+    /// Its newest deployment has failed.
+    pub failed: bool,
 }
 
 /// Of one cluster; of one that is not there, every listing is empty. Listings are whole, whatever their length.

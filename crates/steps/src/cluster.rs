@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use landfall_cluster::roll::{Base, Facts, Goal, Instance, Next, Proof, Proving, State, Stray, computes};
+use landfall_cluster::roll::{Base, Bond, Facts, Goal, Instance, Named, Next, Proof, Proving, State, Stray, computes};
 use landfall_cluster::{
     Around, Capacity, HEALTH_TASK, Infra, Part, Standing, Unfit, Version, associated, attributes, cluster, compute,
     disassociated, health, labels, owner, providers, restanding, same, sizes, stack_name,
 };
 use landfall_model::Timestamp;
 use landfall_model::cloudformation::StackState;
+use landfall_model::fleet::Share;
 use landfall_ports::container_instances::{
     ContainerInstance, ContainerInstances, PinnedTask, PinnedTaskState, Placed, ServiceCount,
 };
@@ -41,8 +42,10 @@ struct Memory {
     /// Since when tasks are seen of which ECS does not say when they were made or began.
     seen: BTreeMap<(String, String), i64>,
     refused: Option<String>,
-    /// Services that were told to go elsewhere, and the first look since.
-    moved: BTreeMap<String, Option<i64>>,
+    /// Services that were told to go elsewhere, from which strategy, and the first look since.
+    moved: BTreeMap<String, (Vec<Share>, Option<i64>)>,
+    /// Of services, as the last look found them.
+    strategies: BTreeMap<String, Vec<Share>>,
     /// By the stack's ARN.
     begun: BTreeMap<String, Begun>,
     /// A stack's state in which a change of it came to nothing, and how often.
@@ -200,7 +203,7 @@ impl<'a> Cluster<'a> {
         let ready = |base: &Base| all.iter().find(|stack| base.state == State::Ready && stack.id == base.id);
         if managed {
             self.associations(ready(&facts.cluster), &mut facts).await?;
-            self.strays(&services, &mut facts);
+            self.strays(services, &mut facts);
         }
         // Whether they are what they shall be matters to whoever deploys only.
         if wanted.is_some() {
@@ -240,24 +243,25 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
-    /// Which services are bound to versions that go. Each is moved once by one run.
-    fn strays(&mut self, services: &[ServiceCount], facts: &mut Facts) {
-        let going = facts.going(self.infra);
-        for service in services {
+    /// Which services are bound to versions that go. From where one is, it is moved once by one run.
+    fn strays(&mut self, services: Vec<ServiceCount>, facts: &mut Facts) {
+        for service in &services {
             facts.named.extend(service.strategy.iter().map(|share| share.provider.clone()));
             facts.named.extend(service.leaving.iter().cloned());
-            let names = service.strategy.iter().any(|share| going.contains(&share.provider));
-            let leaves = service.leaving.iter().any(|name| going.contains(name));
-            let name = service.name.clone();
-            let strategy = facts.moved(self.infra, &service.strategy).filter(|_| names);
-            // A look right after may show it as it was before.
-            let moved = self.memory.moved.get_mut(&name).map(|since| *since.get_or_insert(facts.now) + RETURNED);
-            match (strategy, moved) {
-                (Some(strategy), None) => facts.strays.push(Stray { service: name, strategy }),
-                (Some(_), Some(until)) if facts.now >= until && !leaves => facts.returned.push(name),
-                _ if names || leaves => facts.bound.push(name),
-                _ => {}
+        }
+        self.memory.strategies.clear();
+        for ServiceCount { name, strategy, leaving, failed, .. } in services {
+            let moved = self.memory.moved.get_mut(&name);
+            let moved = moved.map(|(before, since)| (&**before, *since.get_or_insert(facts.now) + RETURNED));
+            let named = Named { strategy: &strategy, leaving: &leaving, failed, moved };
+            match facts.bond(self.infra, named) {
+                Bond::Free => {}
+                Bond::Stray(strategy) => facts.strays.push(Stray { service: name.clone(), strategy }),
+                Bond::Moving => facts.bound.push(name.clone()),
+                Bond::Stuck => facts.stuck.push(name.clone()),
+                Bond::Returned => facts.returned.push(name.clone()),
             }
+            self.memory.strategies.insert(name, strategy);
         }
     }
 
@@ -277,7 +281,8 @@ impl<'a> Cluster<'a> {
             }
             Next::Move { service, strategy } => {
                 self.instances.move_service(service, strategy).await?;
-                self.memory.moved.insert(service.clone(), None);
+                let before = self.memory.strategies.remove(service).unwrap_or_default();
+                self.memory.moved.insert(service.clone(), (before, None));
                 Ok(Did::It)
             }
             Next::Disassociate { providers } => {

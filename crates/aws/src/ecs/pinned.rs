@@ -156,6 +156,7 @@ impl ContainerInstances for Ecs {
             desired: count(service.desired_count),
             running: count(service.running_count),
             counts: on_instances(service) && !given_up(service),
+            failed: given_up(service),
             strategy: service.capacity_provider_strategy().iter().map(share).collect(),
             leaving: before(service)
                 .iter()

@@ -33,9 +33,11 @@ pub struct Facts {
     pub unsteady: Vec<String>,
     /// Services whose strategy names capacity providers of versions that go, and what it is to be.
     pub strays: Vec<Stray>,
-    /// Such services that cannot be moved yet, or are on their way.
+    /// Such services that are on their way.
     pub bound: Vec<String>,
-    /// Such services that were moved, and are there again: their tasks did not come up elsewhere.
+    /// Such services for which the cluster has no other capacity provider.
+    pub stuck: Vec<String>,
+    /// Such services that were moved, and whose tasks did not come up there.
     pub returned: Vec<String>,
     /// Capacity providers that any service names.
     pub named: BTreeSet<String>,
@@ -50,6 +52,29 @@ pub struct Facts {
 pub struct Stray {
     pub service: String,
     pub strategy: Vec<Share>,
+}
+
+/// How a service is bound to versions that go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bond {
+    Free,
+    /// It is to have this strategy.
+    Stray(Vec<Share>),
+    Moving,
+    Stuck,
+    Returned,
+}
+
+/// What a service names.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'a> {
+    pub strategy: &'a [Share],
+    /// Capacity providers of deployments before the newest, whose tasks run still.
+    pub leaving: &'a [String],
+    /// Its newest deployment has failed.
+    pub failed: bool,
+    /// It was moved from this strategy, and a look before this second may show it as it was.
+    pub moved: Option<(&'a [Share], i64)>,
 }
 
 /// A stack that lasts.
@@ -260,6 +285,29 @@ impl Facts {
     /// Capacity providers of versions that go.
     pub fn going(&self, infra: &Infra) -> BTreeSet<String> {
         self.left().flat_map(|one| providers(infra, &one.version)).collect()
+    }
+
+    pub fn bond(&self, infra: &Infra, service: Named<'_>) -> Bond {
+        let going = self.going(infra);
+        let leaves = service.leaving.iter().any(|name| going.contains(name));
+        if !service.strategy.iter().any(|share| going.contains(&share.provider)) {
+            return match (leaves, service.failed) {
+                (false, _) => Bond::Free,
+                (true, false) => Bond::Moving,
+                (true, true) => Bond::Returned,
+            };
+        }
+        match (self.moved(infra, service.strategy), service.moved) {
+            (None, _) => Bond::Stuck,
+            (Some(_), Some((before, until))) if before == service.strategy => {
+                if leaves || self.now < until {
+                    Bond::Moving
+                } else {
+                    Bond::Returned
+                }
+            }
+            (Some(to), _) => Bond::Stray(to),
+        }
     }
 
     /// A service's strategy without the capacity providers of versions that go: those of the same fleets of the newest version that is used stand in

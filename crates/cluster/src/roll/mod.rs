@@ -10,7 +10,7 @@
 
 mod facts;
 
-pub use facts::{Base, Compute, Facts, Instance, Proof, Proving, State, Stray, computes};
+pub use facts::{Base, Bond, Compute, Facts, Instance, Named, Proof, Proving, State, Stray, computes};
 
 use landfall_model::fleet::Share;
 use serde::Serialize;
@@ -173,9 +173,11 @@ pub enum Failure {
     #[error("version {version} was set {status} meanwhile")]
     Overtaken { version: Version, status: &'static str },
     #[error(
-        "service {service} is back on the capacity providers of a version that goes: its tasks did not come up on the others"
+        "the tasks of service {service} do not come up on the capacity providers that it was moved to; they run on those of a version that goes"
     )]
     Returned { service: String },
+    #[error("service {service} names capacity providers of a version that goes, and the cluster has none of another")]
+    Nowhere { service: String },
     #[error("there is no version {version} any more")]
     Gone { version: Version },
     #[error("{version} is the only version of cluster {cluster} that is used: its tasks would have nowhere to go")]
@@ -371,6 +373,11 @@ fn empty(goal: &Goal, facts: &Facts) -> Option<Next> {
     if *goal != Goal::Destroy {
         if let Some(service) = facts.returned.first() {
             return Some(failed(Failure::Returned { service: service.clone() }));
+        }
+        if let Some(service) = facts.stuck.first() {
+            let stack = stack_name(&facts.name, Part::Cluster, None);
+            let nowhere = || Some(failed(Failure::Nowhere { service: service.clone() }));
+            return held(&facts.cluster.state, &stack).or_else(nowhere);
         }
         if !facts.bound.is_empty() {
             return Some(Next::Wait { on: Wait::Bound { services: facts.bound.clone() } });

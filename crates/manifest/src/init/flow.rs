@@ -30,14 +30,16 @@ pub fn tests(files: &BTreeSet<String>) -> Vec<&'static str> {
 pub fn repository(remote: &str) -> Option<String> {
     let (scheme, rest) = remote.split_once("://").map_or((false, remote), |(_, rest)| (true, rest));
     let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
-    let (host, path) = rest.split_once(['/', ':'])?;
+    let end = rest.find(['/', ':'])?;
+    let (host, colon, path) = (&rest[..end], rest[end..].starts_with(':'), &rest[end + 1..]);
     let registry = match host {
         "github.com" => "ghcr.io",
         "gitlab.com" => "registry.gitlab.com",
         _ => return None,
     };
     // A port of a URL; without a scheme what follows `:` is the path.
-    let port = path.split_once('/').filter(|(port, _)| scheme && port.bytes().all(|byte| byte.is_ascii_digit()));
+    let port =
+        path.split_once('/').filter(|(port, _)| scheme && colon && port.bytes().all(|byte| byte.is_ascii_digit()));
     let path = port.map_or(path, |(_, path)| path).trim_matches('/').trim_end_matches(".git").to_ascii_lowercase();
     Some(format!("{registry}/{path}")).filter(|name| path.contains('/') && legal(name).is_ok())
 }
@@ -122,6 +124,8 @@ mod tests {
             ("https://github.com/shop", None),
             ("ssh://git@github.com:22/acme/shop.git", Some("ghcr.io/acme/shop")),
             ("https://github.com/acme/.github", None),
+            ("https://github.com/1234/shop", Some("ghcr.io/1234/shop")),
+            ("https://gitlab.com/2024/team/shop.git", Some("registry.gitlab.com/2024/team/shop")),
             ("../shop", None),
             ("", None),
         ] {

@@ -99,21 +99,25 @@ fn without_rules(config: &Path) -> CliError {
 fn flow(ci: &Ci, context: CiContext, here: &Surroundings) -> CliResult<Flow> {
     let changed = here.changed(ci, &context);
     let flow = planned(ci, context, &changed).map_err(|refused| CliError::new(ExitCode::InvalidManifest, refused))?;
-    flow.steps.iter().filter(|step| !step.args.is_empty()).try_for_each(|step| understood(step, &flow.context))?;
+    let masks = Masks::of(&here.variables, &ci.mask);
+    let mut given = flow.steps.iter().filter(|step| !step.args.is_empty());
+    given.try_for_each(|step| understood(step, &flow.context, &masks))?;
     Ok(flow)
 }
 
 /// Before anything runs: words that its command would refuse.
-fn understood(step: &PlannedStep, context: &CiContext) -> CliResult<()> {
+fn understood(step: &PlannedStep, context: &CiContext, masks: &Masks) -> CliResult<()> {
     use clap::Parser as _;
 
     // What the event lacks for it is told when its turn comes.
     let Ok(StepCommand::Landfall(words)) = StepCommand::of(&step.run, &step.args, context) else { return Ok(()) };
-    let read = crate::cli::Cli::try_parse_from(std::iter::once("landfall".to_owned()).chain(words));
+    // As the step is started.
+    let own = ["--config", "landfall.yml", "--state", "state", "--color", "never"].map(str::to_owned);
+    let read = crate::cli::Cli::try_parse_from(std::iter::once("landfall".to_owned()).chain(words).chain(own));
     read.map(drop).map_err(|refused| {
         let said = refused.to_string();
         let why = said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        CliError::new(ExitCode::InvalidManifest, format!("step `{}`: {why}", step.name))
-            .hint(format!("its `args` are {}", step.args.join(" ")))
+        let why = masks.apply(&why).into_owned();
+        CliError::new(ExitCode::InvalidManifest, format!("step `{}`: {why}", step.name)).hint("see its `args`")
     })
 }

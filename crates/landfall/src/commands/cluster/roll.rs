@@ -290,6 +290,10 @@ impl<'a> Roll<'a> {
                 );
                 return Ok(());
             }
+            Failure::Nowhere { .. } => {
+                self.printer.hint("nothing was drained; `landfall cluster deploy` of the version that is to stay gives the cluster its own");
+                return Ok(());
+            }
             Failure::Returned { service } => {
                 self.printer.hint(format_args!(
                     "nothing was drained; `aws ecs describe-services --cluster {} --services {service}` has its events, and calling this again moves it once more",
