@@ -12,8 +12,8 @@ impl AwsPlatform {
     /// Where requests get to the service's first target group: the load balancer's name where a listener forwards to it by default, else the host
     /// and the path of a rule. `None`: the service is not there, or nothing forwards to it.
     pub async fn service_url(&self, service: &str) -> PortResult<Option<String>> {
-        let live = self.ecs.as_it_is(service).await?.filter(|(live, _)| live.status.as_deref() != Some("INACTIVE"));
-        let bound = live.map(|(live, _)| live.load_balancers.unwrap_or_default()).unwrap_or_default();
+        let live = self.ecs.service(service).await?.filter(|live| live.status.as_deref() != Some("INACTIVE"));
+        let bound = live.as_ref().map(|live| live.load_balancers()).unwrap_or_default();
         let Some(group) = bound.iter().find_map(|one| one.target_group_arn.as_deref()) else { return Ok(None) };
         let call =
             |action, resource| Call { service: "elasticloadbalancing", action, family: Family::ElbRead, resource };

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::context::{CiContext, Compare, Event};
+use crate::detect::before;
 
 /// A webhook's payload as GitHub sends it for a push, a tag or a pull request, laid over where we are.
 ///
@@ -38,7 +39,7 @@ pub fn of_payload(bytes: &[u8], here: CiContext) -> Result<CiContext, String> {
     };
     let commit = text("/after").or(here.commit.clone());
     let zeros = |commit: &String| commit.bytes().all(|byte| byte == b'0');
-    let compare = text("/before").filter(|before| !zeros(before)).map_or(Compare::Unsaid, Compare::Commit);
+    let compare = before(text("/before").as_deref());
     if commit.as_ref().is_some_and(zeros) {
         return Err("it tells that the ref was deleted: nothing runs for that".to_owned());
     }

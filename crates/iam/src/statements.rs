@@ -6,9 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use landfall_model::app::{
-    HookAction, ImageSource, LongLivedEnvironment, Notification, NotificationTarget, Routing, Service, UrlOrSecret,
-};
+use landfall_model::app::{HookAction, ImageSource, Notification, NotificationTarget, Routing, Service, UrlOrSecret};
 use landfall_model::inventory::{TAG_ENVIRONMENT, TAG_EXECUTION};
 use landfall_model::pipeline::Work;
 use landfall_model::secret::PREVIEW;
@@ -20,6 +18,7 @@ use crate::least::{Ask, Place};
 use crate::names::Names;
 use crate::policy::Statement;
 use crate::push::repository;
+use crate::stock::{FOLLOW, is_named};
 use crate::{secrets, stack};
 
 /// On listeners of host rules, which are no environment's (`crates/aws`, elb/routes).
@@ -508,17 +507,8 @@ fn checks(ask: &Ask<'_>, place: &Place<'_>, all: &mut Vec<Statement>) {
     }
     // Where its service is reached that no name leads to.
     let environment = ask.environment.and_then(|name| ask.app.environments.get(name)).filter(|own| own.stack.is_some());
-    let named = |own: &LongLivedEnvironment| matches!(own.routing, Some(RouteTarget::Host { .. }));
-    if environment.is_some_and(|own| !named(own)) {
-        unscoped.extend([
-            "elasticloadbalancing:DescribeListeners",
-            "elasticloadbalancing:DescribeLoadBalancers",
-            "elasticloadbalancing:DescribeTargetGroups",
-        ]);
-        let rules = "elasticloadbalancing:DescribeRules";
-        if !unscoped.contains(&rules) {
-            unscoped.push(rules);
-        }
+    if environment.is_some_and(|own| !is_named(own)) {
+        unscoped.extend(FOLLOW);
     }
     if target.log_group.is_some() {
         unscoped.push("logs:DescribeLogGroups");

@@ -56,7 +56,7 @@ pub fn prune(ask: &Ask<'_>) -> Result<Least, Unfit> {
 }
 
 /// From a service to its target group, its load balancer, and that one's listeners and rules.
-const FOLLOW: &[&str] = &[
+pub(crate) const FOLLOW: &[&str] = &[
     "elasticloadbalancing:DescribeListeners",
     "elasticloadbalancing:DescribeLoadBalancers",
     "elasticloadbalancing:DescribeRules",
@@ -76,7 +76,7 @@ pub fn probes(ask: &Ask<'_>, of: impl Fn(&str) -> bool) -> Result<Least, Unfit> 
         match environment.routing {
             // The load balancer's name, and a port that is known.
             Some(RouteTarget::Port { .. }) if place.target.address.is_some() => continue,
-            Some(RouteTarget::Port { .. }) => follow.extend(&FOLLOW[1..2]),
+            Some(RouteTarget::Port { .. }) => follow.extend(["elasticloadbalancing:DescribeLoadBalancers"]),
             _ => {
                 let names = Names::of_environment(ask.app, environment).services;
                 services
@@ -89,7 +89,7 @@ pub fn probes(ask: &Ask<'_>, of: impl Fn(&str) -> bool) -> Result<Least, Unfit> 
     if follow.is_empty() {
         return Err(Unfit::NothingSought);
     }
-    let follow: Vec<&str> = follow.into_iter().copied().collect();
+    let follow: Vec<&str> = follow.into_iter().collect();
     let mut all = vec![Statement::allow("FollowRoutes", &follow, ["*".to_owned()])];
     if !services.is_empty() {
         all.push(Statement::allow("FindServices", &["ecs:DescribeServices"], services));
@@ -99,7 +99,7 @@ pub fn probes(ask: &Ask<'_>, of: impl Fn(&str) -> bool) -> Result<Least, Unfit> 
 }
 
 /// Whether its probes ask a URL that the manifest says.
-fn is_named(environment: &LongLivedEnvironment) -> bool {
+pub(crate) fn is_named(environment: &LongLivedEnvironment) -> bool {
     let given = environment.verify.as_ref().is_some_and(|verify| verify.url.is_some());
     given || matches!(environment.routing, Some(RouteTarget::Host { .. }))
 }

@@ -183,9 +183,7 @@ fn deployments_releases_and_rollback_without_a_server() {
 fn the_flow_that_init_writes_runs_as_it_is_written() {
     let (registry, mut sandbox) = (World::new(), Sandbox::new());
     let (repository, base) = sandbox.repository();
-    let conf = sandbox.directory.path().join("registries.conf");
-    std::fs::write(&conf, format!("[[registry]]\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n", registry.port))
-        .unwrap();
+    let conf = registry.trusted();
     sandbox.environment.push(("CONTAINERS_REGISTRIES_CONF".to_owned(), conf.display().to_string()));
     sandbox.manifest = repository.join("landfall.yml");
     let write = |name: &str, text: &str| std::fs::write(repository.join(name), text).unwrap();

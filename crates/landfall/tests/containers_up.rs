@@ -115,9 +115,7 @@ impl Shop {
              await: {{ image: \"{repository}:{{commit}}\" }}\n        stop_timeout: 0s\n        environment: {{ A: manifest, B: manifest }}\n"
         );
         std::fs::write(&sandbox.manifest, manifest).unwrap();
-        let conf = sandbox.directory.path().join("registries.conf");
-        let text = format!("[[registry]]\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n", registry.port);
-        std::fs::write(&conf, text).unwrap();
+        let conf = registry.trusted();
         Self { registry, sandbox, conf, project }
     }
 

@@ -47,20 +47,26 @@ impl Repository {
     /// It is elsewhere, or no repository.
     pub fn of_origin(url: &str) -> Result<Self, NoRepository> {
         let wrong = || NoRepository::Address(url.to_owned());
-        let (place, path) = match url.split_once("://") {
-            Some((_, rest)) => rest.split_once('/').ok_or_else(wrong)?,
-            // A path has a slash before its first colon, if it has one.
-            None => url.split_once(':').filter(|(host, _)| !host.contains('/')).ok_or_else(wrong)?,
-        };
-        let host = place.rsplit('@').next().unwrap_or(place);
-        let host = host.split(':').next().unwrap_or(host).to_ascii_lowercase();
+        let (host, path) = address(url).ok_or_else(wrong)?;
         // The second is GitHub's ssh on the port of https.
         if !matches!(host.as_str(), "github.com" | "www.github.com" | "ssh.github.com") {
             return Err(NoRepository::Host(host));
         }
-        let path = path.trim_matches('/');
-        Self::parse(path.strip_suffix(".git").unwrap_or(path)).map_err(|_| wrong())
+        Self::parse(path).map_err(|_| wrong())
     }
+}
+
+/// Host and path of what `git clone` takes from elsewhere: without user, port and `.git`.
+pub(crate) fn address(url: &str) -> Option<(String, &str)> {
+    let (place, path) = match url.split_once("://") {
+        Some((_, rest)) => rest.split_once('/')?,
+        // A path has a slash before its first colon, if it has one.
+        None => url.split_once(':').filter(|(host, _)| !host.contains('/'))?,
+    };
+    let host = place.rsplit('@').next().unwrap_or(place);
+    let host = host.split(':').next().unwrap_or(host).to_ascii_lowercase();
+    let path = path.trim_matches('/');
+    Some((host, path.strip_suffix(".git").unwrap_or(path)))
 }
 
 #[cfg(test)]

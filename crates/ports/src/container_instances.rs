@@ -41,14 +41,14 @@ pub struct ServiceCount {
     pub name: String,
     pub desired: u32,
     pub running: u32,
-    /// Its tasks are to be on instances, and ECS still tries to start them.
-    pub counts: bool,
+    /// Its tasks are to be on instances.
+    pub on_instances: bool,
+    /// Its newest deployment has failed: ECS tries no more to start its tasks.
+    pub failed: bool,
     /// Empty: a launch type says where.
     pub strategy: Vec<Share>,
     /// Capacity providers of deployments before the newest, whose tasks run still.
     pub leaving: Vec<String>,
-    /// Its newest deployment has failed.
-    pub failed: bool,
 }
 
 /// Of one cluster; of one that is not there, every listing is empty. Listings are whole, whatever their length.

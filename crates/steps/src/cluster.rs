@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use landfall_cluster::roll::{Base, Bond, Facts, Goal, Instance, Named, Next, Proof, Proving, State, Stray, computes};
+use landfall_cluster::roll::{Base, Facts, Goal, Instance, Named, Next, Proof, Proving, State, computes};
 use landfall_cluster::{
     Around, Capacity, HEALTH_TASK, Infra, Part, Standing, Unfit, Version, associated, attributes, cluster, compute,
     disassociated, health, labels, owner, providers, restanding, same, sizes, stack_name,
@@ -184,8 +184,9 @@ impl<'a> Cluster<'a> {
         for one in found.iter_mut().filter(|one| one.goes() && Some(&one.version) != wanted.as_ref()) {
             one.proving = self.proving(&one.version, &instances).await?;
         }
-        let managed = self.infra.capacity == Capacity::EcsManaged;
-        let unsteady = services.iter().filter(|service| service.counts && service.running < service.desired);
+        let unsteady = services
+            .iter()
+            .filter(|service| service.on_instances && !service.failed && service.running < service.desired);
         let mut facts = Facts {
             name: name.clone(),
             cluster: cluster_stack,
@@ -196,14 +197,13 @@ impl<'a> Cluster<'a> {
             refused: self.memory.refused.clone(),
             unsteady: unsteady.map(|service| service.name.clone()).collect(),
             services: services.iter().map(|service| service.name.clone()).collect(),
-            associated: Vec::new(),
             now,
             ..Facts::default()
         };
         let ready = |base: &Base| all.iter().find(|stack| base.state == State::Ready && stack.id == base.id);
-        if managed {
+        if self.infra.capacity == Capacity::EcsManaged {
             self.associations(ready(&facts.cluster), &mut facts).await?;
-            self.strays(services, &mut facts);
+            self.bonds(services, &mut facts);
         }
         // Whether they are what they shall be matters to whoever deploys only.
         if wanted.is_some() {
@@ -244,7 +244,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// Which services are bound to versions that go. From where one is, it is moved once by one run.
-    fn strays(&mut self, services: Vec<ServiceCount>, facts: &mut Facts) {
+    fn bonds(&mut self, services: Vec<ServiceCount>, facts: &mut Facts) {
         for service in &services {
             facts.named.extend(service.strategy.iter().map(|share| share.provider.clone()));
             facts.named.extend(service.leaving.iter().cloned());
@@ -254,12 +254,8 @@ impl<'a> Cluster<'a> {
             let moved = self.memory.moved.get_mut(&name);
             let moved = moved.map(|(before, since)| (&**before, *since.get_or_insert(facts.now) + RETURNED));
             let named = Named { strategy: &strategy, leaving: &leaving, failed, moved };
-            match facts.bond(self.infra, named) {
-                Bond::Free => {}
-                Bond::Stray(strategy) => facts.strays.push(Stray { service: name.clone(), strategy }),
-                Bond::Moving => facts.bound.push(name.clone()),
-                Bond::Stuck => facts.stuck.push(name.clone()),
-                Bond::Returned => facts.returned.push(name.clone()),
+            if let Some(bond) = facts.bond(self.infra, named) {
+                facts.bonds.push((name.clone(), bond));
             }
             self.memory.strategies.insert(name, strategy);
         }

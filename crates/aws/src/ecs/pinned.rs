@@ -155,13 +155,12 @@ impl ContainerInstances for Ecs {
             name: service.service_name.clone().unwrap_or_default(),
             desired: count(service.desired_count),
             running: count(service.running_count),
-            counts: on_instances(service) && !given_up(service),
+            on_instances: on_instances(service),
             failed: given_up(service),
             strategy: service.capacity_provider_strategy().iter().map(share).collect(),
             leaving: before(service)
-                .iter()
-                .flat_map(|one| one.capacity_provider_strategy())
-                .map(|one| share(one).provider)
+                .flat_map(ecs::Deployment::capacity_provider_strategy)
+                .map(|one| one.capacity_provider.clone())
                 .collect(),
         };
         Ok(services.iter().map(one).collect())

@@ -122,7 +122,7 @@ impl Ecs {
     }
 
     /// The service in the SDK's words and in ECS's own; INACTIVE ones too.
-    pub(crate) async fn as_it_is(&self, name: &str) -> PortResult<Option<(ecs::Service, Value)>> {
+    pub(super) async fn as_it_is(&self, name: &str) -> PortResult<Option<(ecs::Service, Value)>> {
         let resource = format!("service {name}");
         let call = Call::ecs("DescribeServices", Family::ServiceRead, &resource);
         let answered = Answered::default();

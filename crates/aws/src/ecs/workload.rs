@@ -60,8 +60,8 @@ pub(super) fn given_up(service: &ecs::Service) -> bool {
 }
 
 /// Deployments that have tasks still, but are not the newest.
-pub(super) fn before(service: &ecs::Service) -> Vec<&ecs::Deployment> {
-    service.deployments().iter().filter(|one| one.status.as_deref() != Some("PRIMARY")).collect()
+pub(super) fn before(service: &ecs::Service) -> impl Iterator<Item = &ecs::Deployment> {
+    service.deployments().iter().filter(|one| one.status.as_deref() != Some("PRIMARY"))
 }
 
 fn load(service: &ecs::Service) -> ServiceLoad {

@@ -107,7 +107,7 @@ fn owned(variables: &Variables, name: &str) -> Option<String> {
 }
 
 /// A commit that can be compared with: of a new branch, hosts tell forty zeros.
-fn before(commit: Option<&str>) -> Compare {
+pub(crate) fn before(commit: Option<&str>) -> Compare {
     match commit.filter(|commit| !commit.is_empty() && !commit.bytes().all(|byte| byte == b'0')) {
         Some(commit) => Compare::Commit(commit.to_owned()),
         None => Compare::Unsaid,

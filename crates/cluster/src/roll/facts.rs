@@ -31,14 +31,8 @@ pub struct Facts {
     pub services: Vec<String>,
     /// Services with fewer tasks running than they should have.
     pub unsteady: Vec<String>,
-    /// Services whose strategy names capacity providers of versions that go, and what it is to be.
-    pub strays: Vec<Stray>,
-    /// Such services that are on their way.
-    pub bound: Vec<String>,
-    /// Such services for which the cluster has no other capacity provider.
-    pub stuck: Vec<String>,
-    /// Such services that were moved, and whose tasks did not come up there.
-    pub returned: Vec<String>,
+    /// Services that are bound to capacity providers of versions that go.
+    pub bonds: Vec<(String, Bond)>,
     /// Capacity providers that any service names.
     pub named: BTreeSet<String>,
     /// Capacity providers that the cluster's stack associates; none while CloudFormation is at work on it.
@@ -47,21 +41,16 @@ pub struct Facts {
     pub now: i64,
 }
 
-/// Its tasks would go to no instance once those of a version are gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stray {
-    pub service: String,
-    pub strategy: Vec<Share>,
-}
-
-/// How a service is bound to versions that go.
+/// How a service is bound to versions that go: its tasks would start on no instance once theirs are gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bond {
-    Free,
-    /// It is to have this strategy.
+    /// It is to have this strategy instead.
     Stray(Vec<Share>),
+    /// On its way.
     Moving,
+    /// The cluster has no other capacity provider for it.
     Stuck,
+    /// It was moved, and its tasks did not come up there.
     Returned,
 }
 
@@ -283,21 +272,18 @@ impl Facts {
     }
 
     /// Capacity providers of versions that go.
-    pub fn going(&self, infra: &Infra) -> BTreeSet<String> {
+    fn going(&self, infra: &Infra) -> BTreeSet<String> {
         self.left().flat_map(|one| providers(infra, &one.version)).collect()
     }
 
-    pub fn bond(&self, infra: &Infra, service: Named<'_>) -> Bond {
+    /// `None`: the service is bound to no version that goes.
+    pub fn bond(&self, infra: &Infra, service: Named<'_>) -> Option<Bond> {
         let going = self.going(infra);
         let leaves = service.leaving.iter().any(|name| going.contains(name));
         if !service.strategy.iter().any(|share| going.contains(&share.provider)) {
-            return match (leaves, service.failed) {
-                (false, _) => Bond::Free,
-                (true, false) => Bond::Moving,
-                (true, true) => Bond::Returned,
-            };
+            return leaves.then_some(if service.failed { Bond::Returned } else { Bond::Moving });
         }
-        match (self.moved(infra, service.strategy), service.moved) {
+        Some(match (self.moved(infra, service.strategy), service.moved) {
             (None, _) => Bond::Stuck,
             (Some(_), Some((before, until))) if before == service.strategy => {
                 if leaves || self.now < until {
@@ -307,7 +293,7 @@ impl Facts {
                 }
             }
             (Some(to), _) => Bond::Stray(to),
-        }
+        })
     }
 
     /// A service's strategy without the capacity providers of versions that go: those of the same fleets of the newest version that is used stand in

@@ -10,7 +10,7 @@
 
 mod facts;
 
-pub use facts::{Base, Bond, Compute, Facts, Instance, Named, Proof, Proving, State, Stray, computes};
+pub use facts::{Base, Bond, Compute, Facts, Instance, Named, Proof, Proving, State, computes};
 
 use landfall_model::fleet::Share;
 use serde::Serialize;
@@ -366,22 +366,8 @@ fn undrain(version: &Version, facts: &Facts) -> Option<Next> {
 /// Stacks that are not used any more: their instances are drained a few at a time, while services have what they should, and the stack
 /// goes when nothing runs on them.
 fn empty(goal: &Goal, facts: &Facts) -> Option<Next> {
-    // No task of theirs could start elsewhere.
-    if let Some(stray) = facts.strays.first().filter(|_| *goal != Goal::Destroy) {
-        return Some(Next::Move { service: stray.service.clone(), strategy: stray.strategy.clone() });
-    }
-    if *goal != Goal::Destroy {
-        if let Some(service) = facts.returned.first() {
-            return Some(failed(Failure::Returned { service: service.clone() }));
-        }
-        if let Some(service) = facts.stuck.first() {
-            let stack = stack_name(&facts.name, Part::Cluster, None);
-            let nowhere = || Some(failed(Failure::Nowhere { service: service.clone() }));
-            return held(&facts.cluster.state, &stack).or_else(nowhere);
-        }
-        if !facts.bound.is_empty() {
-            return Some(Next::Wait { on: Wait::Bound { services: facts.bound.clone() } });
-        }
+    if let Some(first) = unbind(facts).filter(|_| *goal != Goal::Destroy) {
+        return Some(first);
     }
     let (mut waits, mut fails) = (None, None);
     for one in emptied(goal, facts) {
@@ -394,6 +380,26 @@ fn empty(goal: &Goal, facts: &Facts) -> Option<Next> {
         }
     }
     waits.map(|on| Next::Wait { on }).or(fails.map(failed))
+}
+
+/// Until no service is bound to a version that goes.
+fn unbind(facts: &Facts) -> Option<Next> {
+    let moves = facts.bonds.iter().find_map(|(service, bond)| match bond {
+        Bond::Stray(strategy) => Some(Next::Move { service: service.clone(), strategy: strategy.clone() }),
+        _ => None,
+    });
+    let first = |of: Bond| facts.bonds.iter().find(|(_, bond)| *bond == of).map(|(service, _)| service.clone());
+    let returned = || Some(failed(Failure::Returned { service: first(Bond::Returned)? }));
+    let stuck = || {
+        let service = first(Bond::Stuck)?;
+        let stack = stack_name(&facts.name, Part::Cluster, None);
+        held(&facts.cluster.state, &stack).or_else(|| Some(failed(Failure::Nowhere { service })))
+    };
+    let waits = || {
+        let services: Vec<String> = facts.bonds.iter().map(|(service, _)| service.clone()).collect();
+        (!services.is_empty()).then_some(Next::Wait { on: Wait::Bound { services } })
+    };
+    moves.or_else(returned).or_else(stuck).or_else(waits)
 }
 
 /// Versions that go without anything being said of them first.

@@ -5,7 +5,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use landfall_cluster::roll::{
-    Base, Bond, Compute, Failure, Goal, Instance, Named, Next, Patience, State, Stray, Wait, computes, emptied, next,
+    Base, Bond, Compute, Failure, Goal, Instance, Named, Next, Patience, State, Wait, computes, emptied, next,
 };
 use landfall_cluster::{Part, Standing, Version, labels, owner, stack_name};
 use landfall_model::Timestamp;
@@ -434,23 +434,23 @@ fn services_leave_the_capacity_providers_of_a_version_before_its_instances_are_d
     world.facts.associated = vec![of("1")];
     assert_eq!(world.facts.moved(&infra, &[share(of("1"), 1, 2)]), None);
     let strategy = vec![share(of("2"), 1, 2)];
-    world.facts.strays = vec![Stray { service: "app".to_owned(), strategy: strategy.clone() }];
+    let app = |bond: Bond| ("app".to_owned(), bond);
+    world.facts.bonds = vec![app(Bond::Moving), app(Bond::Stray(strategy.clone()))];
     for goal in [deploy("2"), Goal::Settle, retire("1")] {
         let moves = Next::Move { service: "app".to_owned(), strategy: strategy.clone() };
         assert_eq!(decided(&goal, &world), moves, "{goal:?}");
     }
-    world.facts.strays.clear();
     // On its way, or with nowhere to go yet: nothing is drained.
-    world.facts.bound = vec!["app".to_owned()];
+    world.facts.bonds = vec![app(Bond::Moving)];
     let on = Wait::Bound { services: vec!["app".to_owned()] };
     assert_eq!(decided(&retire("1"), &world), Next::Wait { on });
-    world.facts.stuck = vec!["app".to_owned()];
+    world.facts.bonds.push(app(Bond::Stuck));
     let nowhere = Failure::Nowhere { service: "app".to_owned() };
     assert_eq!(decided(&retire("1"), &world), Next::Failed { why: nowhere });
-    world.facts.returned = vec!["app".to_owned()];
+    world.facts.bonds.push(app(Bond::Returned));
     let why = Failure::Returned { service: "app".to_owned() };
     assert_eq!(decided(&deploy("2"), &world), Next::Failed { why });
-    (world.facts.bound, world.facts.stuck, world.facts.returned) = Default::default();
+    world.facts.bonds.clear();
     assert!(matches!(decided(&deploy("2"), &world), Next::Drain { .. }));
     // Nothing runs on it, and a service of no tasks names it all the same.
     world.facts.instances.retain(|one| one.version.as_deref() == Some("2"));
@@ -471,25 +471,25 @@ fn a_service_that_was_moved_is_on_its_way_or_did_not_come_up() {
     let free = Named { strategy: &new, leaving: &[], failed: false, moved: None };
     let gone = [of("1")];
     let bond = |world: &World, named| world.facts.bond(&infra, named);
-    assert_eq!(bond(&world, free), Bond::Free);
-    assert_eq!(bond(&world, Named { failed: true, ..free }), Bond::Free, "where it failed is where it stays");
-    assert_eq!(bond(&world, Named { strategy: &old, ..free }), Bond::Stray(new.clone()));
+    assert_eq!(bond(&world, free), None);
+    assert_eq!(bond(&world, Named { failed: true, ..free }), None, "where it failed is where it stays");
+    assert_eq!(bond(&world, Named { strategy: &old, ..free }), Some(Bond::Stray(new.clone())));
     // Its tasks are under way, or ECS has given them up.
-    assert_eq!(bond(&world, Named { leaving: &gone, ..free }), Bond::Moving);
-    assert_eq!(bond(&world, Named { leaving: &gone, failed: true, ..free }), Bond::Returned);
+    assert_eq!(bond(&world, Named { leaving: &gone, ..free }), Some(Bond::Moving));
+    assert_eq!(bond(&world, Named { leaving: &gone, failed: true, ..free }), Some(Bond::Returned));
     // As it was before: not seen yet, on its way back, or back.
     let back = Named { strategy: &old, moved: Some((&old, now + 30)), ..free };
-    assert_eq!(bond(&world, back), Bond::Moving);
+    assert_eq!(bond(&world, back), Some(Bond::Moving));
     world.facts.now += 30;
-    assert_eq!(bond(&world, Named { leaving: &gone, ..back }), Bond::Moving);
-    assert_eq!(bond(&world, back), Bond::Returned);
+    assert_eq!(bond(&world, Named { leaving: &gone, ..back }), Some(Bond::Moving));
+    assert_eq!(bond(&world, back), Some(Bond::Returned));
     // Where it was moved to goes meanwhile, too: it is moved on.
     world = world.with("3", Standing::Active, 2);
     world.facts.associated.push(of("3"));
     world.of(&version("2")).standing = Standing::Inactive;
-    assert_eq!(bond(&world, Named { strategy: &new, moved: Some((&old, now)), ..free }), Bond::Stray(share("3")));
+    assert_eq!(bond(&world, Named { strategy: &new, moved: Some((&old, now)), ..free }), Some(Bond::Stray(share("3"))));
     world.facts.associated = vec![of("1")];
-    assert_eq!(bond(&world, Named { strategy: &old, ..free }), Bond::Stuck);
+    assert_eq!(bond(&world, Named { strategy: &old, ..free }), Some(Bond::Stuck));
 }
 
 proptest! {

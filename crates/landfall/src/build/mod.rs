@@ -25,6 +25,7 @@ pub(crate) use argv::Builder;
 pub(crate) use checkout::{head, is_changed, origin, prefix, words, words_of};
 pub(crate) use items::{Item, Words, inputs_tag};
 pub(crate) use kept::Record;
+pub(crate) use run::find;
 
 use crate::build::argv::Job;
 use crate::build::checkout::{labels, other_commit};

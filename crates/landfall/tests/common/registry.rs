@@ -94,6 +94,14 @@ impl World {
         self.registry.tag_file(repository, tag)
     }
 
+    /// A file for `CONTAINERS_REGISTRIES_CONF`, by which Podman speaks plain HTTP to it.
+    pub(crate) fn trusted(&self) -> PathBuf {
+        let conf = self.path("registries.conf");
+        std::fs::write(&conf, format!("[[registry]]\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n", self.port))
+            .unwrap();
+        conf
+    }
+
     pub(crate) fn image(&self, name: &str) -> String {
         self.registry.image(name)
     }

@@ -5,7 +5,7 @@
 use landfall_model::Timestamp;
 use landfall_ports::orchestrator::{RolloutState, ServiceStatus, StopDeployment, TaskDescription};
 
-use super::replace::{held_back, lacks_all, replace_unhealthy, replaced, stand_in, start_old, wanted};
+use super::replace::{held_back, lacks_all, replace_unhealthy, replaced, start_old, wanted};
 use super::service::{Deployment, ServiceState};
 use crate::task::decide::Health;
 use crate::task::record::Stop;
@@ -108,7 +108,7 @@ pub(crate) fn breaker_threshold(state: &ServiceState) -> u32 {
     configured.unwrap_or_else(|| state.desired.div_ceil(2).clamp(3, 200)).max(1)
 }
 
-pub(super) fn restart_delay(failures: u32) -> i64 {
+fn restart_delay(failures: u32) -> i64 {
     FIRST_DELAY_MS.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(LONGEST_DELAY_MS)
 }
 
@@ -282,7 +282,7 @@ pub(crate) fn stop(state: &mut ServiceState, how: StopDeployment, now: Timestamp
     true
 }
 
-pub(super) fn find<'a>(state: &'a mut ServiceState, id: &str) -> Option<&'a mut Deployment> {
+fn find<'a>(state: &'a mut ServiceState, id: &str) -> Option<&'a mut Deployment> {
     state.deployments.iter_mut().find(|deployment| deployment.id == id)
 }
 
@@ -354,34 +354,37 @@ fn stop_surplus(
 
 fn start_missing(verdict: &mut Verdict, left: &[&TaskView], ailing: &[String], room: usize, now: Timestamp) {
     let desired = usize::try_from(verdict.state.desired).unwrap_or(usize::MAX);
-    let Some(primary) = verdict.state.deployments.first().filter(|_| !held_back(&verdict.state)) else { return };
-    let (id, definition, retry_at) = (primary.id.clone(), primary.task_definition.clone(), primary.retry_at);
+    let primary = verdict.state.deployments.first().filter(|_| !held_back(&verdict.state));
+    let Some(id) = primary.map(|primary| primary.id.clone()) else { return };
     let current = left.iter().filter(|task| task.deployment == id && !ailing.contains(&task.id)).count();
-    start(verdict, room.min(desired.saturating_sub(current)), &id, &definition, retry_at, now);
-    stand_in(verdict, &id, left, ailing, now);
+    start(verdict, room.min(desired.saturating_sub(current)), &id, left, ailing, now);
 }
 
-/// None before the delay after a failure is over.
+/// None before the delay after a failure is over. One that is started because another is unhealthy delays the next as a failure would: who
+/// recovers and fails again by turns is not to have ever another beside it.
 pub(super) fn start(
     verdict: &mut Verdict,
     room: usize,
     deployment: &str,
-    task_definition: &str,
-    retry_at: Option<Timestamp>,
+    left: &[&TaskView],
+    ailing: &[String],
     now: Timestamp,
 ) {
-    if room == 0 {
-        return;
-    }
-    if let Some(at) = retry_at.filter(|at| *at > now) {
+    let Some(own) = find(&mut verdict.state, deployment).filter(|_| room > 0) else { return };
+    if let Some(at) = own.retry_at.filter(|at| *at > now) {
         wake(verdict, at);
         return;
     }
+    if left.iter().any(|task| task.deployment == deployment && ailing.contains(&task.id)) {
+        own.backoff += 1;
+        own.retry_at = Some(after(now, restart_delay(own.backoff)));
+    }
+    let task_definition = own.task_definition.clone();
     let mut names = Vec::new();
     for _ in 0..room {
         let task = verdict.state.next_task_id();
         names.push(format!("(task {task})"));
-        let (deployment, task_definition) = (deployment.to_owned(), task_definition.to_owned());
+        let (deployment, task_definition) = (deployment.to_owned(), task_definition.clone());
         verdict.actions.push(Action::Start { task, deployment, task_definition });
     }
     verdict.state.steady = false;

@@ -160,6 +160,16 @@ impl World {
         }
     }
 
+    pub(super) fn dies(&mut self, task: usize) {
+        self.tasks[task].0.failing = true;
+        self.tasks[task].0.stopped = Some(Stop::failed("EssentialContainerExited", "x"));
+    }
+
+    /// Healthy tasks of a deployment.
+    pub(super) fn serving(&self, deployment: &str) -> usize {
+        self.tasks.iter().filter(|(view, ..)| view.healthy() && view.deployment == deployment).count()
+    }
+
     pub(super) fn rollout(&self, at: usize) -> RolloutState {
         self.state.deployments[at].rollout
     }
@@ -281,8 +291,7 @@ fn a_task_that_dies_after_a_long_life_is_replaced_quickly() {
     let mut world = World::new(&targeted(request("a:1", 1)), vec![]);
     world.until("up", |world| world.rollout(0) == RolloutState::Completed);
     world.run(40_000);
-    world.tasks[0].0.failing = true;
-    world.tasks[0].0.stopped = Some(Stop::failed("EssentialContainerExited", "x"));
+    world.dies(0);
     world.run(500);
     assert_eq!(world.started, 2);
     assert_eq!(world.rollout(0), RolloutState::Completed, "a finished deployment is not failed by a later death");

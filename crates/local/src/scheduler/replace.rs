@@ -5,9 +5,7 @@
 use landfall_model::Timestamp;
 use landfall_ports::orchestrator::RolloutState;
 
-use super::decide::{
-    Action, Elb, TaskView, Verdict, after, breaker_threshold, find, limits, restart_delay, since, start, wake,
-};
+use super::decide::{Action, Elb, TaskView, Verdict, after, breaker_threshold, limits, since, start, wake};
 use super::service::{Deployment, ServiceState};
 use crate::task::record::Stop;
 
@@ -110,28 +108,12 @@ pub(super) fn start_old(
     room: usize,
     now: Timestamp,
 ) -> usize {
-    let Some(before) = replaced(&verdict.state) else { return 0 };
-    let (id, definition, retry_at) = (before.id.clone(), before.task_definition.clone(), before.retry_at);
+    let Some(id) = replaced(&verdict.state).map(|before| before.id.clone()) else { return 0 };
     let wanted = wanted(&verdict.state, &id, left, now).unwrap_or(0);
     let own = left.iter().filter(|task| task.deployment == id && !ailing.contains(&task.id)).count();
     let there = own + serving_beside(&verdict.state, &id, left);
     let missing = room.min(wanted.saturating_sub(there));
-    start(verdict, missing, &id, &definition, retry_at, now);
-    stand_in(verdict, &id, left, ailing, now);
+    start(verdict, missing, &id, left, ailing, now);
     // Also where the delay after a failure is not over yet.
     missing
-}
-
-/// One that is started because another is unhealthy delays the next as a failure would: who recovers and fails again by turns is not to have
-/// ever another beside it.
-pub(super) fn stand_in(verdict: &mut Verdict, deployment: &str, left: &[&TaskView], ailing: &[String], now: Timestamp) {
-    let starts = |action: &Action| matches!(action, Action::Start { deployment: of, .. } if of == deployment);
-    let sick = left.iter().any(|task| task.deployment == deployment && ailing.contains(&task.id));
-    if sick
-        && verdict.actions.iter().any(starts)
-        && let Some(own) = find(&mut verdict.state, deployment)
-    {
-        own.backoff += 1;
-        own.retry_at = Some(after(now, restart_delay(own.backoff)));
-    }
 }

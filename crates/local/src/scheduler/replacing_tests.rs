@@ -5,7 +5,6 @@ use proptest::prelude::*;
 
 use super::decide::{Elb, TaskView};
 use super::decide_tests::{Fate, World, request, targeted};
-use crate::task::record::Stop;
 
 /// Too busy for its check is not dead: its connections stay until another stands in for it, where the maximum has room for one.
 #[test]
@@ -55,8 +54,7 @@ fn an_ailment_that_is_over_delays_nothing_later() {
         (world.tasks[last].0.elb, world.tasks[last].2) = (Elb::Unhealthy, Fate::NeverHealthy);
         world.run(40_000);
     }
-    world.tasks[0].0.failing = true;
-    world.tasks[0].0.stopped = Some(Stop::failed("EssentialContainerExited", "x"));
+    world.dies(0);
     let before = world.started;
     world.run(1_000);
     assert_eq!(world.started - before, 1, "{:#?}", world.state.events);
@@ -76,10 +74,8 @@ fn what_dies_of_the_old_version_during_a_deployment_is_replaced() {
         let good = world.state.deployments[0].id.clone();
         world.update(&of("a:2"));
         world.run(20);
-        world.tasks[0].0.failing = true;
-        world.tasks[0].0.stopped = Some(Stop::failed("EssentialContainerExited", "x"));
-        let serving =
-            |world: &World| world.tasks.iter().filter(|(view, ..)| view.healthy() && view.deployment == good).count();
+        world.dies(0);
+        let serving = |world: &World| world.serving(&good);
         world.run(20);
         assert_eq!(serving(&world), desired as usize - 1);
         world.until("replaced", |world| serving(world) == desired as usize);
@@ -153,11 +149,9 @@ fn what_died_of_the_old_version_is_first_where_there_is_little_room() {
     let good = world.state.deployments[0].id.clone();
     world.update(&of("a:2"));
     world.run(20);
-    world.tasks[0].0.failing = true;
-    world.tasks[0].0.stopped = Some(Stop::failed("EssentialContainerExited", "x"));
+    world.dies(0);
     world.run(600);
-    let own = world.tasks.iter().filter(|(view, ..)| view.healthy() && view.deployment == good).count();
-    assert_eq!((own, world.most), (4, 6), "{:#?}", world.state.events);
+    assert_eq!((world.serving(&good), world.most), (4, 6), "{:#?}", world.state.events);
 }
 
 /// A sibling that has lived for long says nothing of one that cannot start.
@@ -167,8 +161,7 @@ fn one_of_several_that_dies_again_and_again_is_started_ever_more_slowly() {
     world.until("up", |world| world.rollout(0) == RolloutState::Completed);
     world.run(40_000);
     world.fates.push(("a:1", Fate::Dies(50)));
-    world.tasks[0].0.failing = true;
-    world.tasks[0].0.stopped = Some(Stop::failed("EssentialContainerExited", "x"));
+    world.dies(0);
     let before = world.started;
     world.run(10_000);
     assert!((4..=7).contains(&(world.started - before)), "{}", world.started - before);
@@ -201,10 +194,7 @@ proptest! {
             let at = usize::from(which) % world.tasks.len().max(1);
             match (act, world.tasks.get_mut(at)) {
                 (0, _) => asked = 1 + u32::from(which) % 4,
-                (1, Some((view, ..))) if view.live() => {
-                    view.failing = true;
-                    view.stopped = Some(Stop::failed("EssentialContainerExited", "x"));
-                }
+                (1, Some((view, ..))) if view.live() => world.dies(at),
                 (2, Some((view, _, fate))) if view.live() && view.started_at.is_some() => (view.elb, *fate) = (Elb::Unhealthy, Fate::NeverHealthy),
                 (3, Some((view, _, fate))) if view.live() && view.started_at.is_some() => (view.elb, *fate) = (Elb::Healthy, Fate::Runs),
                 _ => {}

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use landfall_model::app::ImageSource;
 
+use crate::github::address;
 use crate::source::SourceFile;
 
 /// The commands that a repository with these files at its root is usually tested by.
@@ -28,20 +29,14 @@ pub fn tests(files: &BTreeSet<String>) -> Vec<&'static str> {
 
 /// Where the host of a git remote keeps images of its repositories: of GitHub and GitLab, each of which has a registry beside the code.
 pub fn repository(remote: &str) -> Option<String> {
-    let (scheme, rest) = remote.split_once("://").map_or((false, remote), |(_, rest)| (true, rest));
-    let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
-    let end = rest.find(['/', ':'])?;
-    let (host, colon, path) = (&rest[..end], rest[end..].starts_with(':'), &rest[end + 1..]);
-    let registry = match host {
-        "github.com" => "ghcr.io",
+    let (host, path) = address(remote)?;
+    let registry = match host.as_str() {
+        "github.com" | "www.github.com" | "ssh.github.com" => "ghcr.io",
         "gitlab.com" => "registry.gitlab.com",
         _ => return None,
     };
-    // A port of a URL; without a scheme what follows `:` is the path.
-    let port =
-        path.split_once('/').filter(|(port, _)| scheme && colon && port.bytes().all(|byte| byte.is_ascii_digit()));
-    let path = port.map_or(path, |(_, path)| path).trim_matches('/').trim_end_matches(".git").to_ascii_lowercase();
-    Some(format!("{registry}/{path}")).filter(|name| path.contains('/') && legal(name).is_ok())
+    let name = format!("{registry}/{}", path.to_ascii_lowercase());
+    Some(name).filter(|name| path.contains('/') && legal(name).is_ok())
 }
 
 /// # Errors
@@ -63,53 +58,69 @@ pub fn flow(tests: &[&str], proposal: &str) -> String {
     let pushes =
         services().flat_map(|service| &service.containers).any(|one| matches!(one.image, ImageSource::Await(_)));
     let tests: Vec<String> = tests.iter().map(|line| serde_json::Value::from(*line).to_string()).collect();
-    let mut out = "\n# Environments that stay. Each is on this machine until `on: NAME` names a place under `aws`.\nenvironments:\n".to_owned();
-    out.push_str(match answers {
-        true => "  dev:\n    verify: &answers\n      deadline: 2m\n      probes:\n        home: {path: /, status: \"200-399\"}\n  staging:\n    verify: *answers\n  prod:\n    verify: *answers\n",
-        false => "  dev: {}\n  staging: {}\n  prod: {}\n",
-    });
-    out.push_str("\n# What `landfall ci` does in a CI job. Every rule that matches adds its steps; `landfall ci plan --tag v1-prod` shows what would run.\nci:\n  rules:\n");
-    let mut rule = |name: &str, about: &str, events: &[&str], steps: &[(bool, String)]| {
-        let mut steps = steps.iter().filter(|(wanted, _)| *wanted).peekable();
-        if steps.peek().is_none() {
-            return;
-        }
-        out.push_str(&format!("    # {about}\n    {name}:\n"));
-        events.iter().for_each(|event| out.push_str(&format!("      {event}\n")));
-        out.push_str("      steps:\n");
-        steps.for_each(|(_, step)| out.push_str(&format!("        - {step}\n")));
-    };
-    let step = |text: &str| text.to_owned();
-    let every = ["branches: [\"**\"]", "pull_requests: true"];
-    let test = format!("test: [{}]", tests.join(", "));
-    rule(
-        "every-branch",
-        if pushes { "Any branch: tested and built." } else { "Any branch: tested." },
-        &every,
-        &[(true, test), (pushes, step("build:"))],
+    let text = format!(
+        r#"
+# Environments that stay. Each is on this machine until `on: NAME` names a place under `aws`.
+environments:
+{environments}
+# What `landfall ci` does in a CI job. Every rule that matches adds its steps; `landfall ci plan --tag v1-prod` shows what would run.
+ci:
+  rules:
+    # Any branch.
+    every-branch:
+      branches: ["**"]
+      pull_requests: true
+      steps:
+        - test: [{tests}]
+        - build:
+    # Master: all the way to dev, and tested where it runs.
+    master:
+      branches: [master, main]
+      steps:
+        - push:
+        - deploy: dev
+        - verify: dev
+{dev}    # Tags: what their commit has already, without a rebuild.
+    staging:
+      tags: ["*-staging"]
+      steps:
+        - {promote}: staging
+        - verify: staging
+    prod:
+      tags: ["*-prod"]
+      steps:
+        - {promote}: prod
+        - verify: prod
+"#,
+        environments = if answers { ASKED } else { "  dev: {}\n  staging: {}\n  prod: {}\n" },
+        tests = tests.join(", "),
+        dev = if pushes { DEV } else { "" },
+        promote = if pushes { "promote" } else { "deploy" },
     );
-    let master = [(pushes, step("push:")), (true, step("deploy: dev")), (answers, step("verify: dev"))];
-    let about = if pushes {
-        "Master: pushed, deployed, and tested where it runs."
-    } else {
-        "Master: deployed, and tested where it runs."
+    let kept = |line: &&str| match line.trim() {
+        "- build:" | "- push:" => pushes,
+        step => answers || !step.starts_with("- verify:"),
     };
-    rule("master", about, &["branches: [master, main]"], &master);
-    rule(
-        "dev",
-        "What ends in -dev: up to the push.",
-        &["branches: [\"*-dev\", \"**/*-dev\"]"],
-        &[(pushes, step("push:"))],
-    );
-    let about =
-        if pushes { "Tags: the image that this commit has already, without a rebuild." } else { "Tags: the commit." };
-    for name in ["staging", "prod"] {
-        let how = if pushes { "promote" } else { "deploy" };
-        let steps = [(true, format!("{how}: {name}")), (answers, format!("verify: {name}"))];
-        rule(name, about, &[&format!("tags: [\"*-{name}\"]")], &steps);
-    }
-    out
+    text.split_inclusive('\n').filter(kept).collect()
 }
+
+const ASKED: &str = r#"  dev:
+    verify: &answers
+      deadline: 2m
+      probes:
+        home: {path: /, status: "200-399"}
+  staging:
+    verify: *answers
+  prod:
+    verify: *answers
+"#;
+
+const DEV: &str = r#"    # What ends in -dev: up to the push.
+    dev:
+      branches: ["*-dev", "**/*-dev"]
+      steps:
+        - push:
+"#;
 
 #[cfg(test)]
 mod tests {

@@ -92,7 +92,7 @@ impl World {
         match next {
             Next::Apply { part: Part::Cluster } => self.facts.cluster = base("cluster", State::Busy),
             Next::Apply { .. } => self.facts.health = base("health", State::Busy),
-            Next::Move { service, .. } => self.facts.strays.retain(|stray| stray.service != *service),
+            Next::Move { service, .. } => self.facts.bonds.retain(|(bound, _)| bound != service),
             Next::Disassociate { providers } => {
                 let facts = &mut self.facts;
                 facts.cluster.state = State::Busy;

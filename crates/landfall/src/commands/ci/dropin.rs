@@ -11,6 +11,7 @@ use landfall_model::ci::{Ci, CiAction, CiRule, CiStep};
 
 use super::surroundings::Surroundings;
 use super::{Job, Way, run};
+use crate::build::{Builder, find};
 use crate::cli::Global;
 use crate::env_vars;
 use crate::error::{CliError, CliResult};
@@ -39,7 +40,7 @@ pub(super) async fn to_end(here: Surroundings, way: Way, global: &Global, printe
         }
         Decision::Go(deployment) => deployment,
     };
-    let engine = engine(&here)?;
+    let engine = engine().await?;
     let files = Files::of(&deployment, global)?;
     let state = State::of(global.state.clone())?;
     let job = job(&here, &deployment, engine, &files, &state)?;
@@ -61,26 +62,15 @@ fn refused(missing: &[(String, &'static str)]) -> CliError {
     missing.iter().fold(error, |error, (name, what)| error.hint(format!("{name}: {what}")))
 }
 
-/// What builds the image.
-fn engine(here: &Surroundings) -> CliResult<&'static str> {
-    let path = here.variables.get("PATH").map(String::as_str).unwrap_or_default();
-    let is_there = |program: &str| std::env::split_paths(path).any(|directory| directory.join(program).is_file());
-    match (is_there("docker"), is_there("podman")) {
-        // A client alone builds nothing.
-        (true, true) if !docker_answers(path) => Ok("podman"),
-        (true, _) => Ok("docker"),
-        (false, true) => Ok("podman"),
-        (false, false) => {
-            Err(CliError::new(ExitCode::Unavailable, "the image cannot be built: there is neither docker nor podman")
-                .hint("on Travis CI say `services: docker`"))
+/// What builds the image, and has it then by its name. A client alone builds nothing.
+async fn engine() -> CliResult<&'static str> {
+    for wanted in [Builder::Docker, Builder::Podman] {
+        if let Ok(found) = find(Some(wanted)).await {
+            return Ok(found.program());
         }
     }
-}
-
-fn docker_answers(path: &str) -> bool {
-    let mut version = std::process::Command::new("docker");
-    let version = version.args(["version", "--format", "{{.Server.Version}}"]).env("PATH", path);
-    version.stdin(std::process::Stdio::null()).output().is_ok_and(|output| output.status.success())
+    let message = "the image cannot be built: neither docker nor podman answers";
+    Err(CliError::new(ExitCode::Unavailable, message).hint("on Travis CI say `services: docker`"))
 }
 
 /// The manifest that the service amounts to, and its task definition with the new image.

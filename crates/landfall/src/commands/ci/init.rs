@@ -113,13 +113,13 @@ fn policies(
         out.push((root.join("iam").join(format!("landfall-{name}.json")), text + "\n"));
         CliResult::Ok(())
     };
+    let steps = || ci.rules.iter().flat_map(|rule| &rule.steps);
     if pushes(ci) && !landfall_iam::pushed(app).is_empty() {
         let creates =
             |step: &CiStep| step.run == CiAction::Push && step.args.iter().any(|word| word == "--create-repository");
-        let creates = ci.rules.iter().flat_map(|rule| &rule.steps).any(creates);
+        let creates = steps().any(creates);
         add("push", &push(app, creates).map_err(|unfit| refused(&unfit, app))?.policy)?;
     }
-    let steps = || ci.rules.iter().flat_map(|rule| &rule.steps);
     let files: BTreeSet<&String> = steps()
         .filter_map(|step| match &step.run {
             CiAction::Cluster { values } => Some(values),
@@ -140,21 +140,17 @@ fn policies(
         secrets: false,
         state: global.state.as_deref().and_then(|state| StateBucket::parse(state.to_str()?)),
     };
-    if steps().any(|step| matches!(step.run, CiAction::Promote { .. })) {
-        match releases(&ask) {
-            Ok(found) => add("releases", &found.policy)?,
-            Err(Unfit::NothingAwaited) => {}
-            Err(unfit) => return Err(refused(&unfit, app)),
-        }
-    }
     let probed = |name: &str| {
         let verifies = |action: &CiAction| matches!(action, CiAction::Verify { environment } if environment == name);
         steps().any(|step| verifies(&step.run))
     };
-    match probes(&ask, probed) {
-        Ok(found) => add("verify", &found.policy)?,
-        Err(Unfit::NothingSought) => {}
-        Err(unfit) => return Err(refused(&unfit, app)),
+    let promotes = steps().any(|step| matches!(step.run, CiAction::Promote { .. }));
+    for (name, found) in [("releases", promotes.then(|| releases(&ask))), ("verify", Some(probes(&ask, probed)))] {
+        match found {
+            Some(Ok(found)) => add(name, &found.policy)?,
+            None | Some(Err(Unfit::NothingAwaited | Unfit::NothingSought)) => {}
+            Some(Err(unfit)) => return Err(refused(&unfit, app)),
+        }
     }
     let of = |action: &CiAction| match action {
         CiAction::Deploy { environment } | CiAction::Promote { environment } => Some(Some(environment.clone())),

@@ -81,13 +81,9 @@ impl Job {
         let ci = manifest::load(&global.config, printer)?.ci.ok_or_else(|| without_rules(&global.config))?;
         let here = Surroundings::look(root(&global.config)?)?;
         let context = here.context(event)?;
-        let flow = flow(&ci, context, &here)?;
-        Ok(Self {
-            masks: Masks::of(&here.variables, &ci.mask),
-            summary: here.summary(flow.context.host),
-            directory: here.directory,
-            flow,
-        })
+        let masks = Masks::of(&here.variables, &ci.mask);
+        let flow = flow(&ci, context, &here, &masks)?;
+        Ok(Self { masks, summary: here.summary(flow.context.host), directory: here.directory, flow })
     }
 }
 
@@ -96,12 +92,11 @@ fn without_rules(config: &Path) -> CliError {
         .hint("`landfall init --flow` writes one; docs/ci.md tells what it holds")
 }
 
-fn flow(ci: &Ci, context: CiContext, here: &Surroundings) -> CliResult<Flow> {
+fn flow(ci: &Ci, context: CiContext, here: &Surroundings, masks: &Masks) -> CliResult<Flow> {
     let changed = here.changed(ci, &context);
     let flow = planned(ci, context, &changed).map_err(|refused| CliError::new(ExitCode::InvalidManifest, refused))?;
-    let masks = Masks::of(&here.variables, &ci.mask);
     let mut given = flow.steps.iter().filter(|step| !step.args.is_empty());
-    given.try_for_each(|step| understood(step, &flow.context, &masks))?;
+    given.try_for_each(|step| understood(step, &flow.context, masks))?;
     Ok(flow)
 }
 
