@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Method;
 use landfall_registry::Reference;
 use landfall_registry::credentials::Login;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::buildkit::{self, Trace};
@@ -16,7 +17,7 @@ use super::types::{
     ContainerInspect, ContainerSummary, CreateContainer, Created, ExecInspect, ImageInspect, ImageSummary, Info,
     Network,
 };
-use super::{CALL_TIMEOUT, Docker, again, another_image, encode};
+use super::{CALL_TIMEOUT, Docker, again, another_image, decode, encode};
 use crate::process;
 
 const PULL_IDLE: Duration = Duration::from_secs(300);
@@ -45,8 +46,24 @@ impl Docker {
     }
 
     /// Containers in any state that carry all these labels (`key` or `key=value`).
+    ///
+    /// One that Podman was killed while removing fails every listing from then on; those with these labels are removed to the
+    /// end here.
     pub async fn list_containers(&self, labels: &[String]) -> DockerResult<Vec<ContainerSummary>> {
-        self.list(&format!("/containers/json?all=1&filters={}", label_filter(labels))).await
+        let path = format!("/containers/json?all=1&filters={}", label_filter(labels));
+        let mut removed = String::new();
+        loop {
+            match self.list(&path).await {
+                Err(DockerError::Unavailable(message))
+                    if let Some(id) = half_removed(&message).filter(|id| *id != removed) =>
+                {
+                    tracing::info!(container = id, "removing a container that the engine has half removed");
+                    self.remove_container(id).await?;
+                    id.clone_into(&mut removed);
+                }
+                listed => return listed,
+            }
+        }
     }
 
     pub async fn inspect_container(&self, id: &str) -> DockerResult<ContainerInspect> {
@@ -167,11 +184,31 @@ impl Docker {
     }
 
     pub async fn list_networks(&self, labels: &[String]) -> DockerResult<Vec<Network>> {
-        self.list(&format!("/networks?filters={}", label_filter(labels))).await
+        let filter = label_filter(labels);
+        match self.list(&format!("/networks?filters={filter}")).await {
+            Err(DockerError::Unavailable(message)) if half_removed(&message).is_some() => {
+                self.read_libpod(&format!("/networks/json?filters={filter}")).await
+            }
+            listed => listed,
+        }
     }
 
     pub async fn inspect_network(&self, id: &str) -> DockerResult<Network> {
-        self.get(&format!("/networks/{}", encode(id))).await
+        let id = encode(id);
+        match self.get(&format!("/networks/{id}")).await {
+            Err(DockerError::NotFound(message)) if half_removed(&message).is_some() => {
+                self.read_libpod(&format!("/networks/{id}/json")).await
+            }
+            found => found,
+        }
+    }
+
+    /// Podman's own API. To Docker's it tells with a network which containers are on it, and fails when any container of the
+    /// machine is half removed, whoever it belongs to.
+    async fn read_libpod<T: DeserializeOwned>(&self, path: &str) -> DockerResult<T> {
+        let path = format!("/v4.0.0/libpod{path}");
+        let response = self.send(Method::GET, &path, None, Bytes::new(), CALL_TIMEOUT).await?;
+        decode(&path, &self.read(response).await?)
     }
 
     pub async fn create_network(
@@ -347,6 +384,12 @@ pub fn taken_from_the_build(message: &str) -> bool {
     ["identifier is not a container", "identifier is not a layer", "layer not known"]
         .iter()
         .any(|words| message.contains(words))
+}
+
+/// The id of a container that has lost its file system and is still known by name: Podman was killed in between.
+fn half_removed(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("getting container from store \"")?;
+    rest.split_once('"').map(|(id, _)| id)
 }
 
 /// Docker pulls every tag of a repository that is named without one.

@@ -87,7 +87,14 @@ fn classify(status: u16, message: String) -> DockerError {
         return DockerError::NoSubnet(message);
     }
     if status == 404
-        || has(&["no such container", "no such image", "image not known", "network not found", "no such network"])
+        || has(&[
+            "no such container",
+            "container not known",
+            "no such image",
+            "image not known",
+            "network not found",
+            "no such network",
+        ])
     {
         return DockerError::NotFound(message);
     }

@@ -361,6 +361,33 @@ mod tests {
         assert!(matches!(removed, Err(DockerError::Conflict(_))), "{removed:?}");
     }
 
+    /// As Podman 4.3 answers, seen by taking a container from its storage behind its back.
+    #[tokio::test(start_paused = true)]
+    async fn what_podman_was_killed_while_removing_hides_nothing() {
+        let broken = answer(
+            "500 Internal Server Error",
+            r#"{"cause":"container not known","message":"getting container from store \"3b6c\": container not known","response":500}"#,
+        );
+        let always = vec![broken.clone(); LIST_TRIES as usize + 1];
+        let removed = answer("204 No Content", "");
+        let others = answer("200 OK", r#"[{"Id":"5f1a","Names":["/app"]}]"#);
+        let (_dir, docker) = engine([always.clone(), vec![removed, others]].concat());
+        let found = docker.list_containers(&["a=b".to_owned()]).await.unwrap();
+        assert_eq!(found.iter().map(|container| container.id.as_str()).collect::<Vec<_>>(), ["5f1a"]);
+
+        // In Podman's own words.
+        let network = r#"{"name":"n1","id":"333f","driver":"bridge","labels":{"a":"b"}}"#;
+        let answers =
+            [always, vec![answer("200 OK", &format!("[{network}]")), broken.clone(), answer("200 OK", network)]];
+        let (_dir, docker) = engine(answers.concat());
+        for found in [docker.list_networks(&[]).await.unwrap().remove(0), docker.inspect_network("n1").await.unwrap()] {
+            assert_eq!((found.name.as_str(), found.id.as_str(), found.labels["a"].as_str()), ("n1", "333f", "b"));
+        }
+
+        let (_dir, docker) = engine(vec![broken]);
+        assert!(docker.inspect_container("app").await.unwrap_err().is_not_found());
+    }
+
     #[tokio::test]
     async fn a_build_whose_layers_are_removed_meanwhile_is_begun_again() {
         let stream = |lines: &[&str]| answer("200 OK", &lines.join("\n"));

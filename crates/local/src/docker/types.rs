@@ -234,9 +234,12 @@ pub struct ImageInspect {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Network {
+    /// In lower case in Podman's own API.
+    #[serde(alias = "id")]
     pub id: String,
+    #[serde(alias = "name")]
     pub name: String,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(alias = "labels", deserialize_with = "nullable")]
     pub labels: BTreeMap<String, String>,
 }
 
