@@ -63,17 +63,26 @@ impl Sandbox {
     /// Names of the containers and networks, and ids of the images, that carry `label` with a value that `wanted` takes.
     fn labelled(&self, label: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let mut found = Vec::new();
-        for path in ["/containers/json?all=true", "/networks", "/images/json?all=true"] {
-            let listed = self.eventually(path, || match self.engine("GET", path, &Value::Null) {
-                (200, Value::Array(listed)) => Ok(listed),
-                other => Err(format!("{other:?}")),
+        // Podman's own first: over Docker's API one container that is half removed fails them all.
+        for (own, path) in [
+            ("/v4.0.0/libpod/containers/json?all=true", "/containers/json?all=true"),
+            ("/v4.0.0/libpod/networks/json", "/networks"),
+            ("/images/json?all=true", "/images/json?all=true"),
+        ] {
+            let listed = self.eventually(path, || {
+                let tries = [own, path].map(|path| self.engine("GET", path, &Value::Null));
+                let failed = format!("{tries:?}");
+                let listed = tries.into_iter().find_map(|(status, body)| (status == 200).then_some(body));
+                listed.and_then(|body| body.as_array().cloned()).ok_or(failed)
             });
-            found.extend(listed.iter().filter(|item| item["Labels"][label].as_str().is_some_and(&wanted)).map(
-                |item| {
-                    let name = [&item["Names"][0], &item["Name"], &item["Id"]].into_iter().find_map(Value::as_str);
-                    format!("{path}: {}", name.unwrap_or_default())
-                },
-            ));
+            for item in listed {
+                let labels = [&item["Labels"], &item["labels"]].into_iter().find(|labels| labels.is_object());
+                if labels.and_then(|labels| labels[label].as_str()).is_some_and(&wanted) {
+                    let name = [&item["Names"][0], &item["Name"], &item["name"], &item["Id"]];
+                    let name = name.into_iter().find_map(Value::as_str).unwrap_or_default();
+                    found.push(format!("{path}: {name}"));
+                }
+            }
         }
         found
     }

@@ -8,6 +8,7 @@
 //! Two processes may start it at once: a file lock lets the second one find the first one's socket.
 
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -87,6 +88,10 @@ struct ServiceRecord {
     /// Start time in clock ticks since boot, so that a reused pid is not taken for the service.
     start: u64,
 }
+
+/// A service that takes connections and does not answer is busy for so long. Ended in the middle of a removal it would leave
+/// containers that are half there.
+const SLOW: Duration = Duration::from_secs(30);
 
 /// Of a service of our own, in its directory.
 const OWN_SOCKET: &str = "engine.sock";
@@ -224,8 +229,15 @@ async fn start_service(directory: &Path) -> PortResult<()> {
         .map_err(|e| PortError::Bug(format!("engine lock: {e}")))??;
     let socket = directory.join("engine.sock");
     let docker = Docker::new(&socket);
-    if docker.ping().await.is_ok() {
-        return Ok(());
+    let deadline = Instant::now() + SLOW;
+    loop {
+        if docker.ping().await.is_ok() {
+            return Ok(());
+        }
+        if !listens(directory, &socket)? || Instant::now() > deadline {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     // A service that lost its socket would never be found again.
     stop_service(directory)?;
@@ -246,6 +258,13 @@ async fn start_service(directory: &Path) -> PortResult<()> {
     }
     drop(lock);
     Ok(())
+}
+
+/// Whether the service runs and takes connections.
+fn listens(directory: &Path, socket: &Path) -> PortResult<bool> {
+    let record = state::read_json::<ServiceRecord>(&directory.join("service.json"))?;
+    let runs = record.is_some_and(|record| process::start_time(record.pid) == Some(record.start));
+    Ok(runs && UnixStream::connect(socket).is_ok())
 }
 
 fn lock(directory: &Path) -> PortResult<File> {

@@ -54,8 +54,8 @@ impl Docker {
         let mut removed = String::new();
         loop {
             match self.list(&path).await {
-                Err(DockerError::Unavailable(message))
-                    if let Some(id) = half_removed(&message).filter(|id| *id != removed) =>
+                Err(DockerError::Unavailable(ref message))
+                    if let Some(id) = half_removed(message).filter(|id| *id != removed) =>
                 {
                     tracing::info!(container = id, "removing a container that the engine has half removed");
                     self.remove_container(id).await?;

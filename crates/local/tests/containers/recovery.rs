@@ -1,5 +1,6 @@
 //! Crashes: of Landfall, of the engine, of a pause container.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -108,6 +109,28 @@ fn the_engine_may_go_and_come_back() {
         assert_eq!(service.deployments[0].failed_tasks, 0);
         let now = world.containers().await;
         assert!(before.iter().all(|container| now.contains(container)), "containers did not outlive the engine");
+        world
+    });
+}
+
+/// A machine that is too busy to answer for seconds. Killed, the engine would leave what it was removing half there.
+#[test]
+fn an_engine_that_is_slow_is_waited_for_and_not_ended() {
+    with_own_engine(|world| async move {
+        if !world.platform.engine().is_ours() {
+            return world;
+        }
+        let service = || std::fs::read(world.options.state_dir.join("engine/service.json")).unwrap();
+        let before = service();
+        let pid = serde_json::from_slice::<serde_json::Value>(&before).unwrap()["pid"].to_string();
+        let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        signal("-STOP");
+        let ((), ()) = tokio::join!(world.platform.engine().heal(), async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            signal("-CONT");
+        });
+        assert_eq!(service(), before, "another one was started");
+        world.docker().ping().await.unwrap();
         world
     });
 }
