@@ -11,7 +11,7 @@ pub(crate) mod stamp;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -55,6 +55,8 @@ pub(crate) struct LocalImages {
     git: Arc<git::Cache>,
     slots: Arc<Semaphore>,
     builds: Arc<Mutex<HashMap<String, Build>>>,
+    /// By what is built: a second build of it waits for the first, and takes its image.
+    same: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 #[derive(Clone)]
@@ -69,7 +71,7 @@ impl LocalImages {
         state::create_private_dir(&directory)?;
         let git = Arc::new(git::Cache::new(&state_dir.join("git"), &state_dir.join("checkouts"))?);
         let slots = Arc::new(Semaphore::new(slots.max(1)));
-        Ok(Self { core, registries, directory, git, slots, builds: Arc::default() })
+        Ok(Self { core, registries, directory, git, slots, builds: Arc::default(), same: Mutex::default() })
     }
 
     /// Everything that decides what the image holds, and whose it is: each environment gets an image of its own, so that
@@ -87,10 +89,18 @@ impl LocalImages {
         self.git.remove_unused(now, keep).await;
     }
 
-    async fn built_before(&self, hash: &str) -> PortResult<Option<String>> {
-        let found = self.core.docker.list_images(&[format!("{}={hash}", labels::BUILD)]).await?;
-        Ok(found.into_iter().max_by_key(|image| image.created).map(|image| normal_id(&image.id)))
+    fn one_at_a_time(&self, hash: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut same = locked(&self.same);
+        same.retain(|_, lock| lock.strong_count() > 0);
+        let lock = same.get(hash).and_then(Weak::upgrade).unwrap_or_default();
+        same.insert(hash.to_owned(), Arc::downgrade(&lock));
+        lock
     }
+}
+
+async fn built_before(core: &Core, hash: &str) -> PortResult<Option<String>> {
+    let found = core.docker.list_images(&[format!("{}={hash}", labels::BUILD)]).await?;
+    Ok(found.into_iter().max_by_key(|image| image.created).map(|image| normal_id(&image.id)))
 }
 
 /// `sha256:…` whichever way the engine writes it.
@@ -239,7 +249,7 @@ impl Images for LocalImages {
             return Ok(build.state.clone());
         }
         let hash = self.build_hash(request);
-        if let Some(image) = self.built_before(&hash).await? {
+        if let Some(image) = built_before(&self.core, &hash).await? {
             return Ok(BuildState::Done { image, cached: true });
         }
         let cancel = self.core.cancel.child_token();
@@ -253,6 +263,7 @@ impl Images for LocalImages {
         let log = log_path(&self.directory, key);
         let job = Job { core: Arc::clone(&self.core), git: Arc::clone(&self.git), request: request.clone(), hash, log };
         let (builds, slots, key) = (Arc::clone(&self.builds), Arc::clone(&self.slots), key.to_owned());
+        let same = self.one_at_a_time(&job.hash);
         let timeout = Duration::from_secs(u64::from(request.build.timeout.max(1)));
         tokio::spawn(async move {
             let set = |state: BuildState| {
@@ -261,6 +272,10 @@ impl Images for LocalImages {
                 }
             };
             let work = async {
+                let _same = same.lock().await;
+                if let Ok(Some(image)) = built_before(&job.core, &job.hash).await {
+                    return set(BuildState::Done { image, cached: true });
+                }
                 let Ok(_slot) = slots.acquire().await else { return };
                 set(BuildState::Running { note: None });
                 let noting = job.run(|line| set(BuildState::Running { note: Some(line.to_owned()) }));

@@ -1,9 +1,11 @@
 //! Builds from commits, and look-ups.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use landfall_local::docker::BuildOptions;
 use landfall_model::app::BuildSource;
 use landfall_model::step::{AwaitImage, BuildImage};
 use landfall_ports::images::{BuildState, Images};
@@ -56,8 +58,8 @@ fn builds_the_exact_commit_and_runs_it() {
     with_world(|mut world| async move {
         let dir = tempfile::tempdir().unwrap();
         git(dir.path(), &["init", "-q", "-b", "main", "."]);
-        // A mount: of Docker's two builders only BuildKit takes it.
-        let step = "RUN --mount=type=cache,target=/cache echo \"a step says $WHAT\"";
+        // A mount: of Docker's two builders only BuildKit takes it. Not from the cache of a run that was killed.
+        let step = format!("RUN --mount=type=cache,target=/cache echo \"a step says $WHAT in {}\"", world.environment);
         let first = commit(dir.path(), &format!("FROM {IMAGE}\nARG WHAT\nENV WHAT=$WHAT VERSION=1\n{step}\n"));
         commit(dir.path(), &format!("FROM {IMAGE}\nENV WHAT=other\n"));
         let build = request(&world, dir.path(), &first);
@@ -92,28 +94,73 @@ fn builds_the_exact_commit_and_runs_it() {
     });
 }
 
-/// As where a server was killed in the middle of a build that its engine brings to an end, and the next server builds it again.
 #[test]
-fn of_two_builds_of_one_commit_one_image_is_left() {
+fn two_builds_of_one_commit_give_one_image() {
     with_world(|world| async move {
         let dir = tempfile::tempdir().unwrap();
         git(dir.path(), &["init", "-q", "-b", "main", "."]);
-        let slow = commit(dir.path(), &format!("FROM {IMAGE}\nRUN sleep 1; cat /proc/sys/kernel/random/uuid > /id\n"));
-        let build = request(&world, dir.path(), &slow);
+        let commit = commit(dir.path(), &format!("FROM {IMAGE}\nRUN cat /proc/sys/kernel/random/uuid > /id\n"));
+        let build = request(&world, dir.path(), &commit);
         let images = world.platform.ports().images;
         for key in ["first", "second"] {
             images.start_build(key, &build).await.unwrap();
         }
         let mut built = Vec::new();
         for key in ["first", "second"] {
-            let BuildState::Done { image, .. } = finish(&*images, key).await else { panic!("not built") };
-            built.push(image);
+            let BuildState::Done { image, cached } = finish(&*images, key).await else { panic!("not built") };
+            built.push((cached, image));
         }
+        built.sort();
         let left = images.list_owned(Some(&world.environment)).await.unwrap().items;
         assert_eq!(left.len(), 1, "{left:?}");
-        assert!(built.contains(&left[0].id), "{left:?}");
+        assert_eq!(built, [(false, left[0].id.clone()), (true, left[0].id.clone())]);
         world
     });
+}
+
+/// As where a server was killed in the middle of a build that its engine brings to an end, and the next server builds it again.
+#[test]
+fn what_a_killed_servers_build_leaves_goes_with_the_next() {
+    with_world(|world| async move {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q", "-b", "main", "."]);
+        let slow = commit(dir.path(), &format!("FROM {IMAGE}\nRUN sleep 3; cat /proc/sys/kernel/random/uuid > /id\n"));
+        let build = request(&world, dir.path(), &slow);
+        let images = world.platform.ports().images;
+        let built = async |key: &str| match finish(&*images, key).await {
+            BuildState::Done { image, cached: false } => image,
+            other => panic!("{other:?}"),
+        };
+        images.start_build("before", &build).await.unwrap();
+        let before = built("before").await;
+        let owned = images.list_owned(Some(&world.environment)).await.unwrap().items.remove(0);
+        assert_eq!(owned.id, before);
+        images.delete_owned(&owned).await.unwrap();
+
+        // With the labels of what is built now, and the name given to another one.
+        images.start_build("now", &build).await.unwrap();
+        for (text, labels) in [("killed", owned.tags), ("other", BTreeMap::new())] {
+            let tag = format!("localhost/{}-killed:1", world.environment);
+            let options = BuildOptions { tag, dockerfile: "Dockerfile".to_owned(), labels, ..BuildOptions::default() };
+            let context = context(&format!("FROM {IMAGE}\nENV WHAT={text}\n"));
+            world.docker().build(context.into(), &options, |_| ()).await.unwrap();
+        }
+        let now = built("now").await;
+        world.docker().remove_image(&format!("localhost/{}-killed:1", world.environment)).await.unwrap();
+        let left = images.list_owned(Some(&world.environment)).await.unwrap().items;
+        assert_eq!(left.iter().map(|image| &image.id).collect::<Vec<_>>(), [&now], "{left:?}");
+        world
+    });
+}
+
+/// Of a build, with nothing but how it is done.
+fn context(dockerfile: &str) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(dockerfile.len() as u64);
+    header.set_mode(0o644);
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, "Dockerfile", dockerfile.as_bytes()).unwrap();
+    archive.into_inner().unwrap()
 }
 
 #[test]
