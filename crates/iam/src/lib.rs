@@ -25,6 +25,6 @@ pub use names::Names;
 pub use policy::{Condition, Effect, Policy, Statement};
 pub use push::{push, pushed};
 pub use stack::APPLIES;
-pub use stock::{probes, prune, releases};
+pub use stock::{probes, prune, records, releases};
 pub use table::{ACTIONS, Action, Level, action};
 pub use trust::{TrustKind, trust};

@@ -38,6 +38,13 @@ impl Opened {
     }
 }
 
+/// An object of a state on S3 that is replaced as a whole.
+#[cfg(feature = "aws")]
+pub(crate) async fn document(url: &str, name: String) -> Result<landfall_s3::Document, String> {
+    let address = landfall_s3::Address::parse(url).map_err(|error| error.to_string())?;
+    landfall_s3::Document::at(address, name).await.map_err(|error| error.to_string())
+}
+
 #[cfg(feature = "aws")]
 pub(crate) async fn on_s3(url: &str) -> CliResult<Opened> {
     use landfall_s3::{Address, Failure, S3Store};

@@ -162,6 +162,54 @@ fn a_lock_that_one_machine_takes_binds_all() {
     assert_eq!(world.services_made(), 1);
 }
 
+/// A job's machine dies in the middle; the next try is on another one.
+#[test]
+fn a_killed_job_goes_on_on_another_machine() {
+    let world = World::new();
+    let log = world.aws.path().join("log");
+    let say = |word: &str| format!("echo {word} >> {}", log.display());
+    let waits = format!("{}; test -e go || {{ touch waiting; exec sleep 300; }}", say("second"));
+    let steps = format!(
+        "ci:\n  rules:\n    all:\n      branches: [\"**\"]\n      steps:\n        - test: [{:?}]\n        - test: [{waits:?}]\n          name: \
+         second\n          needs: [test]\n",
+        say("once")
+    );
+    world.manifest("my-project", "on: cloud, ", &steps);
+    let (first, second) = (world.machine("first"), world.machine("second"));
+    let job = |machine: &Machine<'_>| {
+        let mut command = machine.command(&["ci", "resume"]);
+        command.envs([
+            ("GITLAB_CI", "true"),
+            ("CI_PROJECT_PATH", "acme/shop"),
+            ("CI_COMMIT_SHA", "c1"),
+            ("CI_COMMIT_BRANCH", "main"),
+        ]);
+        command
+    };
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+
+    let mut killed = job(&first).spawn().unwrap();
+    let waiting = world.aws.path().join("waiting");
+    eventually("the second step", LIMIT, || waiting.exists().then_some(()).ok_or_else(said));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let kept = || world.s3.keys(BUCKET).iter().filter(|key| key.starts_with("my-project/ci/")).count();
+    assert_eq!(kept(), 1);
+    assert!(!first.scratch().join("ci").exists());
+
+    std::fs::write(world.aws.path().join("go"), "").unwrap();
+    let went_on = ends(&job(&second).output().unwrap(), 0, &[]);
+    assert_eq!(said(), "once\nsecond\nsecond\n", "{went_on}");
+    assert_eq!(kept(), 0, "it is over");
+    // Whoever starts it once more wants it done.
+    ends(&job(&first).output().unwrap(), 0, &["no record of this flow"]);
+    assert_eq!(said(), "once\nsecond\nsecond\nonce\nsecond\n");
+
+    // A job that has no rights there is done, and says what it lacks.
+    let refused = job(&second).env("LANDFALL_STATE", "s3://nobodys/x").output().unwrap();
+    ends(&refused, 0, &["NoSuchBucket", "this job cannot be continued when it is killed"]);
+}
+
 #[test]
 fn what_a_state_on_s3_is_not_for_is_refused_and_says_so() {
     let world = World::new();

@@ -25,7 +25,7 @@ use crate::sign::{encoded, signature};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A request that is not answered well is sent again for so long.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 /// Kept no longer than this, however long they are valid, and not when they are about to end.
 const KEEP_CREDENTIALS: Duration = Duration::from_secs(900);
 const ABOUT_TO_END: Duration = Duration::from_secs(60);
@@ -64,6 +64,7 @@ pub(crate) enum Got {
 pub(crate) enum If<'a> {
     Absent,
     Tag(&'a str),
+    Anyway,
 }
 
 #[derive(Debug)]
@@ -159,10 +160,11 @@ impl Client {
     pub(crate) async fn put(&self, name: &str, body: Bytes, condition: If<'_>) -> Result<Put, Failure> {
         let what = self.what("PutObject", name);
         let condition = match condition {
-            If::Absent => ("if-none-match", "*"),
-            If::Tag(etag) => ("if-match", etag),
+            If::Absent => Some(("if-none-match", "*")),
+            If::Tag(etag) => Some(("if-match", etag)),
+            If::Anyway => None,
         };
-        let answer = match self.send(&what, Method::PUT, name, Some(condition), body).await {
+        let answer = match self.send(&what, Method::PUT, name, condition, body).await {
             Ok(answer) => answer,
             Err(Failure::Unavailable(why)) => return Ok(Put::Unknown(why)),
             Err(failure) => return Err(failure),

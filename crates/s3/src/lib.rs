@@ -8,6 +8,7 @@
 //! | `contents.json` | the table of contents ([`contents`]): which executions there are and in what order, environments, inbox, outbox, small values | compare-and-swap |
 //! | `executions/ID.DRAWN.json` | one execution ([`execution`]): plan, records, lease, signals | compare-and-swap |
 //! | `pages/DRAWN.json` | entries of old executions, out of the table | once |
+//! | `ci/FINGERPRINT.json` | what became of the steps of a job ([`Document`]); no part of the rest | the last one stays |
 //!
 //! ## Why so
 //!
@@ -42,6 +43,7 @@ mod cell;
 mod client;
 mod clock;
 mod contents;
+mod document;
 mod execution;
 mod follow;
 mod history;
@@ -60,6 +62,7 @@ pub use aws_config::SdkConfig;
 pub use client::Failure;
 pub use clock::{LATE, SKEW};
 pub use contents::Retention;
+pub use document::Document;
 use landfall_ports::changes::Changes;
 
 use crate::cell::{Cell, Refused};

@@ -29,11 +29,11 @@ pub fn render(host: For, settings: &Settings) -> String {
 const CACHE: &str = ".landfall";
 
 /// Below it, where the records alone are: hosts whose caches are shared by all runs keep these and nothing that could be stale.
-fn records(settings: &Settings) -> String {
-    match settings.state.as_deref().map(|state| state.trim_end_matches('/')) {
-        Some(state) => format!("{CACHE}/landfall/s3/{}/ci", state.replace("://", "-").replace('/', "-")),
-        None => format!("{CACHE}/landfall/ci"),
-    }
+const RECORDS: &str = ".landfall/landfall/ci";
+
+/// Whether the host keeps the records; where the state is on S3 they are there.
+fn keeps_records(settings: &Settings) -> bool {
+    settings.state.is_none()
 }
 
 #[derive(Default)]
@@ -149,19 +149,23 @@ fn github(out: &mut Lines, settings: &Settings) {
         out.add(5, &format!("role-to-assume: {}", quoted(role)));
         out.add(5, &format!("aws-region: {}", quoted(settings.region.as_deref().unwrap_or("us-east-1"))));
     }
-    out.all(
-        3,
-        &["# Only a second try of this very run finds something here.", "- uses: actions/cache/restore@v4", "  with:"],
-    );
     let key = "landfall-${{ github.run_id }}";
-    out.add(5, &format!("path: {CACHE}"));
-    out.add(5, &format!("key: {key}-${{{{ github.run_attempt }}}}"));
-    out.add(5, &format!("restore-keys: {key}-"));
+    if keeps_records(settings) {
+        out.add(3, "# Only a second try of this very run finds something here.");
+        out.all(3, &["- uses: actions/cache/restore@v4", "  with:"]);
+        out.add(5, &format!("path: {CACHE}"));
+        out.add(5, &format!("key: {key}-${{{{ github.run_attempt }}}}"));
+        out.add(5, &format!("restore-keys: {key}-"));
+    }
     out.add(3, "- run: landfall ci resume");
-    out.all(3, &["- uses: actions/cache/save@v4", "  if: always()", "  with:"]);
-    out.add(5, &format!("path: {CACHE}"));
-    out.add(5, &format!("key: {key}-${{{{ github.run_attempt }}}}"));
+    if keeps_records(settings) {
+        out.all(3, &["- uses: actions/cache/save@v4", "  if: always()", "  with:"]);
+        out.add(5, &format!("path: {CACHE}"));
+        out.add(5, &format!("key: {key}-${{{{ github.run_attempt }}}}"));
+    }
 }
+
+pub(super) const GITLAB_LOGIN: &str = "mkdir -p \"$HOME/.docker\" && printf '{\"auths\":{\"%s\":{\"auth\":\"%s\"}}}' \"$CI_REGISTRY\" \"$(printf '%s' \"$CI_REGISTRY_USER:$CI_REGISTRY_PASSWORD\" | base64 | tr -d '\\n')\" > \"$HOME/.docker/config.json\"";
 
 fn gitlab(out: &mut Lines, settings: &Settings) {
     let needs = settings.needs;
@@ -218,10 +222,12 @@ fn gitlab(out: &mut Lines, settings: &Settings) {
     out.add(1, "resource_group: landfall-$CI_COMMIT_REF_SLUG");
     out.add(1, "interruptible: false");
     out.add(1, "timeout: 1h");
-    out.add(1, "# Only a second try of this very pipeline finds something here.");
-    out.add(1, "cache:");
-    out.all(2, &["key: landfall-$CI_PIPELINE_ID", "when: always"]);
-    out.add(2, &format!("paths: [{CACHE}/]"));
+    if keeps_records(settings) {
+        out.add(1, "# Only a second try of this very pipeline finds something here.");
+        out.add(1, "cache:");
+        out.all(2, &["key: landfall-$CI_PIPELINE_ID", "when: always"]);
+        out.add(2, &format!("paths: [{CACHE}/]"));
+    }
     out.add(1, "before_script:");
     match settings.binary {
         // What compiling the cryptography and SQLite takes beside the compiler.
@@ -233,9 +239,9 @@ fn gitlab(out: &mut Lines, settings: &Settings) {
     }
     out.commands(2, &settings.binary.install());
     out.add(2, "- export PATH=\"$HOME/bin:$PATH\"");
-    if settings.beside && engine {
-        let login = "printf '%s' \"$CI_REGISTRY_PASSWORD\" | docker login --username \"$CI_REGISTRY_USER\" --password-stdin \"$CI_REGISTRY\"";
-        out.commands(2, &[login.to_owned()]);
+    if settings.beside {
+        out.add(2, "# As docker login writes it, which is not in every image.");
+        out.commands(2, &[GITLAB_LOGIN.to_owned()]);
     }
     if needs.pull_requests {
         out.add(2, "# Where GitLab checks out the merge with the target: that is no commit that anybody has.");
@@ -272,13 +278,17 @@ fn circleci(out: &mut Lines, settings: &Settings) {
         out.add(6, "# Proves to AWS which project this is, instead of a key.");
         out.add(6, "printf '%s' \"$CIRCLE_OIDC_TOKEN\" > \"$AWS_WEB_IDENTITY_TOKEN_FILE\"");
     }
-    out.add(3, "# Only a second try of this very workflow finds something here.");
     let key = "landfall-{{ .Environment.CIRCLE_WORKFLOW_WORKSPACE_ID }}";
-    out.all(3, &["- restore_cache:", &format!("    keys: [{}]", quoted(&format!("{key}-")))]);
+    if keeps_records(settings) {
+        out.add(3, "# Only a second try of this very workflow finds something here.");
+        out.all(3, &["- restore_cache:", &format!("    keys: [{}]", quoted(&format!("{key}-")))]);
+    }
     out.all(3, &["- run:", "    name: landfall ci", "    command: landfall ci resume", "    no_output_timeout: 30m"]);
-    out.all(3, &["- save_cache:", "    when: always"]);
-    out.add(5, &format!("key: {}", quoted(&format!("{key}-{{{{ epoch }}}}"))));
-    out.add(5, &format!("paths: [{CACHE}]"));
+    if keeps_records(settings) {
+        out.all(3, &["- save_cache:", "    when: always"]);
+        out.add(5, &format!("key: {}", quoted(&format!("{key}-{{{{ epoch }}}}"))));
+        out.add(5, &format!("paths: [{CACHE}]"));
+    }
     out.all(0, &["", "workflows:"]);
     out.add(1, "landfall:");
     out.add(2, "jobs:");
@@ -329,8 +339,9 @@ fn travis(out: &mut Lines, settings: &Settings) {
     if let Some(wanted) = wanted {
         out.add(0, &format!("if: {wanted}"));
     }
-    out.all(0, &["cache:", "  directories:"]);
-    out.add(2, &format!("- {}", records(settings)));
+    if keeps_records(settings) {
+        out.all(0, &["cache:", "  directories:", &format!("    - {RECORDS}")]);
+    }
     out.add(0, "install:");
     if needs.pull_requests {
         out.add(1, "# Travis CI checks out the merge of a pull request, which is no commit that anybody has.");
@@ -358,6 +369,7 @@ fn codebuild(out: &mut Lines, settings: &Settings) {
     out.add(1, "build:");
     out.add(2, "commands:");
     out.add(3, "- \"PATH=\\\"$HOME/bin:$PATH\\\" landfall ci resume\"");
-    out.all(0, &["", "cache:", "  paths:"]);
-    out.add(2, &format!("- \"/codebuild/landfall/{}/**/*\"", records(settings)));
+    if keeps_records(settings) {
+        out.all(0, &["", "cache:", "  paths:", &format!("    - \"/codebuild/landfall/{RECORDS}/**/*\"")]);
+    }
 }

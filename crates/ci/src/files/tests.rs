@@ -12,7 +12,7 @@ fn settings(binary: Binary, needs: Needs) -> Settings {
         binary,
         role: Some("arn:aws:iam::111122223333:role/landfall".to_owned()),
         region: Some("eu-central-1".to_owned()),
-        state: Some("s3://acme-state/shop".to_owned()),
+        state: None,
         needs,
         beside: false,
     }
@@ -28,13 +28,51 @@ fn each_host_has_its_file() {
 }
 
 #[test]
+fn records_are_kept_once_by_the_host_or_in_a_shared_state() {
+    for host in For::ALL {
+        let text = |state: Option<&str>| {
+            let state = state.map(str::to_owned);
+            render(host, &Settings { state, ..settings(release(), ALL) }).replace("--no-cache", "")
+        };
+        assert!(text(None).contains("cache") && !text(None).contains("LANDFALL_STATE"), "{host:?}");
+        let shared = text(Some("s3://acme-state/shop"));
+        assert!(
+            !shared.contains("cache") && shared.contains("LANDFALL_STATE") && shared.contains("ci resume"),
+            "{shared}"
+        );
+    }
+}
+
+#[test]
 fn jobs_log_in_to_the_registry_beside_the_code() {
     for host in For::ALL {
         let text = |beside| render(host, &Settings { beside, ..settings(release(), ALL) });
-        assert!(!text(false).contains("docker login") && !text(false).contains("packages:"), "{host:?}");
-        assert_eq!(text(true).contains("docker login"), host.registry().is_some(), "{host:?}");
+        let logs_in = |text: &str| text.contains("docker login") || text.contains("/.docker/config.json");
+        assert!(!logs_in(&text(false)) && !text(false).contains("packages:"), "{host:?}");
+        assert_eq!(logs_in(&text(true)), host.registry().is_some(), "{host:?}");
         assert_eq!(text(true).contains("packages: write"), host == For::GitHub, "{host:?}");
     }
+}
+
+/// Long enough that `base64` breaks its lines, and with what a shell might take for its own.
+#[test]
+fn gitlabs_login_is_what_docker_would_have_written() {
+    use base64::Engine as _;
+
+    let home = tempfile::tempdir().unwrap();
+    let password = format!("glcbt-%s$HOME\"'\\{}", "x".repeat(80));
+    let done = std::process::Command::new("sh")
+        .args(["-ec", hosts::GITLAB_LOGIN])
+        .env("HOME", home.path())
+        .env("CI_REGISTRY", "registry.gitlab.com")
+        .env("CI_REGISTRY_USER", "gitlab-ci-token")
+        .env("CI_REGISTRY_PASSWORD", &password)
+        .status();
+    assert!(done.unwrap().success());
+    let written = std::fs::read(home.path().join(".docker/config.json")).unwrap();
+    let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
+    let login = written["auths"]["registry.gitlab.com"]["auth"].as_str().unwrap();
+    assert_eq!(login, base64::prelude::BASE64_STANDARD.encode(format!("gitlab-ci-token:{password}")));
 }
 
 #[test]

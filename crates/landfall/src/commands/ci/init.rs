@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use landfall_ci::files::{Binary, For, Needs, Settings, render};
-use landfall_iam::{Ask, Policy, StateBucket, Unfit, least, probes, push, releases};
+use landfall_iam::{Ask, Policy, StateBucket, Unfit, least, probes, push, records, releases};
 use landfall_model::app::{App, ImageSource};
 use landfall_model::ci::{Ci, CiAction, CiStep};
 
@@ -58,7 +58,11 @@ pub(super) fn run(args: &CiInit, global: &Global, printer: &Printer) -> CliResul
 fn settings(args: &CiInit, host: For, ci: &Ci, app: &App, global: &Global) -> CliResult<Settings> {
     let clusters =
         ci.rules.iter().flat_map(|rule| &rule.steps).any(|step| matches!(step.run, CiAction::Cluster { .. }));
-    let needs = Needs::of(ci, !app.aws.is_empty() || clusters || pushes(ci) && !landfall_iam::pushed(app).is_empty());
+    let state = global.state.as_ref().and_then(|state| state.to_str()).filter(|state| state.starts_with("s3://"));
+    let pushed = pushes(ci) && !landfall_iam::pushed(app).is_empty();
+    let mut needs = Needs::of(ci, !app.aws.is_empty() || clusters || pushed);
+    // The record of every job is there.
+    needs.aws |= state.is_some();
     let usage = |text: &str, hint: &str| CliError::new(ExitCode::Usage, text).hint(hint);
     if needs.aws && host.has_oidc() && args.role.is_none() {
         let hint = "--role ARN; `landfall iam ENV` prints its policy, `landfall iam ENV --trust` who may take it";
@@ -84,7 +88,6 @@ fn settings(args: &CiInit, host: For, ci: &Ci, app: &App, global: &Global) -> Cl
     };
     let regions: BTreeSet<&String> = app.aws.values().filter_map(|target| target.region.as_ref()).collect();
     let only = regions.first().filter(|_| regions.len() == 1).map(|region| (*region).clone());
-    let state = global.state.as_ref().and_then(|state| state.to_str()).filter(|state| state.starts_with("s3://"));
     Ok(Settings {
         binary,
         role: args.role.clone(),
@@ -158,6 +161,7 @@ fn policies(
         _ => None,
     };
     let wanted: BTreeSet<Option<String>> = steps().filter_map(|step| of(&step.run)).collect();
+    let mut of_state = ask.state.as_ref();
     for environment in wanted {
         let on = match &environment {
             Some(name) => app.environments.get(name).and_then(|one| one.on.as_ref()),
@@ -170,6 +174,10 @@ fn policies(
             .map_err(|unfit| refused(&unfit, app))?
             .policy;
         add(environment.as_deref().unwrap_or("previews"), &policy)?;
+        of_state = None;
+    }
+    if let Some(state) = of_state {
+        add("state", &records(state, &ask))?;
     }
     Ok(out)
 }

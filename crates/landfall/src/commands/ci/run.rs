@@ -35,8 +35,8 @@ struct Report<'a> {
 
 pub(super) async fn to_end(job: &Job, resume: bool, global: &Global, printer: &Printer) -> CliResult<u8> {
     let flow = &job.flow;
-    let mut keep = Keep::new(global, &flow.fingerprint(), printer)?;
-    let before = if resume { keep.load() } else { None };
+    let mut keep = Keep::of(flow, global, printer).await?;
+    let before = if resume { keep.load().await } else { None };
     if resume && before.is_none() && !flow.steps.is_empty() {
         printer.note("no record of this flow for this commit is here: all of it runs");
     }
@@ -63,7 +63,7 @@ pub(super) async fn to_end(job: &Job, resume: bool, global: &Global, printer: &P
         ));
     } else {
         keep.tidy();
-        keep.save(&running.record);
+        keep.save(&running.record).await;
         running.masks();
         running.steps(&mut keep).await?;
     }
@@ -73,6 +73,9 @@ pub(super) async fn to_end(job: &Job, resume: bool, global: &Global, printer: &P
         printer.json_data(&Report { flow, steps: &record.steps, exit_code: code })?;
     }
     if !flow.steps.is_empty() {
+        if code == 0 {
+            keep.over(flow.context.host).await;
+        }
         summarise(job, &record, code == 0, printer).await;
         let line = record.last_line(flow, &duration(since.elapsed()));
         if code == 0 { printer.note(line) } else { printer.failure(line) }
@@ -117,7 +120,7 @@ impl Running<'_> {
                 break;
             }
             tokio::select! {
-                next = heard.recv() => self.heard(next, &mut heard, keep),
+                next = heard.recv() => self.heard(next, &mut heard, keep).await,
                 () = signals.asked() => { stopper.send_replace(true); }
             }
         }
@@ -125,7 +128,7 @@ impl Running<'_> {
             self.record.stop(&self.job.flow);
         }
         self.record.give_up(&self.job.flow);
-        keep.save(&self.record);
+        keep.save(&self.record).await;
         Ok(())
     }
 
@@ -163,7 +166,7 @@ impl Running<'_> {
     }
 
     /// One message and all that wait behind it, shown at once.
-    fn heard(&mut self, first: Option<Said>, more: &mut UnboundedReceiver<Said>, keep: &mut Keep) {
+    async fn heard(&mut self, first: Option<Said>, more: &mut UnboundedReceiver<Said>, keep: &mut Keep) {
         let mut shown = Vec::new();
         let mut next = first;
         while let Some(said) = next {
@@ -175,7 +178,7 @@ impl Running<'_> {
                 }
                 Said::Ended(at, end) => {
                     self.ended(at, end);
-                    keep.save(&self.record);
+                    keep.save(&self.record).await;
                     shown.extend(self.weave.ended(at));
                 }
             }
