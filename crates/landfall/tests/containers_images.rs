@@ -498,3 +498,69 @@ fn master_is_built_pushed_deployed_and_asked_and_a_tag_promotes_its_image() {
     assert!(refused.contains("has no release") && refused.contains("not run: verify prod"), "{refused}");
     assert_eq!(runs("prod"), image);
 }
+
+/// The state directory is all of a disk of its own, of so many bytes until `$GROW` is run.
+fn cramped(world: &World, size: &str, script: &str) -> std::process::Output {
+    let mut command = Command::new("unshare");
+    let mounted = format!("mount -t tmpfs -o size={size} none \"$LANDFALL_STATE\" && {script}");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &mounted]);
+    let known = world.landfall(&[]);
+    command.current_dir(known.get_current_dir().unwrap()).stdin(std::process::Stdio::null());
+    for (name, value) in known.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    std::fs::create_dir_all(world.path("state")).unwrap();
+    command.env("LANDFALL", common::landfall()).env("GROW", "mount -o remount,size=64m none").output().unwrap()
+}
+
+#[test]
+fn a_full_disk_is_named_and_leaves_nothing_half_built_or_half_tagged() {
+    let world = World::new();
+    let project = format!("lffull{}", std::process::id());
+    let name = format!("localhost/{project}-web-app:latest");
+    let _sweep = Sweep(vec![name.clone()]);
+    let work = world.path("work");
+    let noise: Vec<u8> = {
+        use std::io::Read as _;
+        let mut noise = vec![0; 3 << 20];
+        std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+        noise
+    };
+    std::fs::write(work.join("noise"), noise).unwrap();
+    std::fs::write(work.join("Dockerfile"), "FROM scratch\nCOPY noise /noise\n").unwrap();
+    let target = world.image("shop/web");
+    let manifest = format!(
+        "project: {project}\nservices:\n  web:\n    containers:\n      app: {{await: {{image: \"{target}:{{commit}}\", build: {{}}}}}}\n"
+    );
+    std::fs::write(work.join("landfall.yml"), manifest).unwrap();
+    git(&work, &["init", "-q"]);
+    git(&work, &["add", "."]);
+    git(&work, &["commit", "-qm", "one"]);
+    let commit = git(&work, &["rev-parse", "HEAD"]);
+    let builder = builder();
+    let script = format!(
+        "\"$LANDFALL\" build --builder {builder}; echo \"build $?\"; \"$LANDFALL\" push; echo \"push $?\"; $GROW \"$LANDFALL_STATE\"; \
+         \"$LANDFALL\" build --builder {builder}; echo \"again $?\"; \"$LANDFALL\" push; echo \"pushed $?\""
+    );
+    let output = cramped(&world, "1m", &script);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    let codes: Vec<&str> = stdout.lines().filter(|line| !line.contains("sha256:")).collect();
+    assert_eq!(codes, ["build 1", "push 73", "again 0", "pushed 0"], "{stderr}");
+    let tries: Vec<&str> = stderr.split("web/app is not built").collect();
+    assert!(tries[0].contains("no space left on device") && tries[0].contains("state/images/web-app"), "{stderr}");
+    assert!(tries.len() == 2 && tries[1].contains("2 of 2 blobs sent"), "{stderr}");
+    assert!(world.tag("shop/web", &commit).is_some());
+
+    // Layers of an engine's archive are compressed before they are sent.
+    let saved =
+        Command::new(builder).args(["save", "--output", "noise.tar", &name]).current_dir(&work).output().unwrap();
+    assert!(saved.status.success(), "{}", text(&saved.stderr));
+    let push = format!("\"$LANDFALL\" push --from noise.tar {target}:full");
+    ends(&cramped(&world, "1m", &push), 69, &["LF-IMAGE-DISK", "state/layers", "No space left on device"]);
+    assert_eq!(world.tag("shop/web", "full"), None, "nothing is half tagged");
+    ends(&cramped(&world, "64m", &push), 0, &["shop/web:full"]);
+    assert!(world.tag("shop/web", "full").is_some());
+}
