@@ -19,8 +19,8 @@ pub mod scale;
 mod word;
 
 pub use build::{
-    Around, Standing, Unfit, associated, cluster, compute, disassociated, health, providers, restanding, same, sizes,
-    user_data,
+    Around, Standing, Unfit, associated, cluster, compute, disassociated, health, providers, restanding, same, sized,
+    sizes, user_data,
 };
 pub use first::{Found, first};
 pub use infra::{Bid, Bounds, Capacity, Compatibility, Fleet, Group, Image, Infra, Metric, Network, OnDemand};

@@ -69,6 +69,14 @@ pub enum Unfit {
     NothingSought,
 }
 
+pub(crate) fn partition(region: &str) -> &'static str {
+    match region {
+        region if region.starts_with("cn-") => "aws-cn",
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
 /// An account and region, for ARNs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place<'a> {
@@ -95,11 +103,7 @@ impl<'a> Place<'a> {
         let account = ask.account.or(target.account.as_deref()).map(str::to_owned).or_else(|| known(3));
         let region = target.region.clone().or_else(|| known(2)).or_else(|| ask.region.map(str::to_owned));
         let region = region.unwrap_or_else(|| "*".to_owned());
-        let partition = match &region {
-            region if region.starts_with("cn-") => "aws-cn",
-            region if region.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        };
+        let partition = partition(&region);
         let cluster = target.cluster.rsplit('/').next().unwrap_or_default().to_owned();
         Self { target, partition, region, account: account.unwrap_or_else(|| "*".to_owned()), cluster }
     }

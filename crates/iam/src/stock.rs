@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use landfall_model::app::LongLivedEnvironment;
 use landfall_model::step::RouteTarget;
 
-use crate::least::{Ask, Least, Place, StateBucket, Unfit, notes_of_place};
+use crate::least::{Ask, Least, Place, StateBucket, Unfit, notes_of_place, partition};
 use crate::names::Names;
 use crate::policy::{Policy, Statement};
 use crate::push::awaited;
@@ -58,8 +58,11 @@ pub fn prune(ask: &Ask<'_>) -> Result<Least, Unfit> {
 /// The policy of jobs that change nothing on AWS and keep their record on a state there.
 pub fn records(state: &StateBucket, ask: &Ask<'_>) -> Policy {
     let mut all = Vec::new();
-    let partition = places(ask).ok().and_then(|places| places.first().map(|place| place.partition));
-    statements::state(&Ask { state: Some(state.clone()), ..ask.clone() }, partition.unwrap_or("aws"), &mut all);
+    let partition = match places(ask).ok().and_then(|places| places.first().map(|place| place.partition)) {
+        Some(partition) => partition,
+        None => partition(ask.region.unwrap_or_default()),
+    };
+    statements::state(&Ask { state: Some(state.clone()), ..ask.clone() }, partition, &mut all);
     Policy::new(all)
 }
 

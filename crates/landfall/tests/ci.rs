@@ -292,7 +292,7 @@ fn independent_steps_run_side_by_side() {
 #[test]
 fn a_step_that_takes_too_long_is_stopped_with_all_that_it_started() {
     let home = Home::new(&steps(
-        "        - test: [\"(sleep 300 & echo $! > child; wait)\"]\n          timeout: 1\n        - push:\n",
+        "        - test: [\"(sleep 300 & echo $! > child; wait)\"]\n          timeout: 5\n        - push:\n",
     ));
     let output = home.run(&["ci"], &GITLAB);
     let said = common::text(&output.stderr);

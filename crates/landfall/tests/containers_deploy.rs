@@ -44,7 +44,7 @@ services:
         environment: {{ DEMO_MODE: manifest }}
     deployment: {{ circuit_breaker: {{ threshold: 2 }} }}
     load_balancer:
-      health_check: {{ path: /health, interval: 200ms, timeout: 100ms, unhealthy_threshold: 5 }}
+      health_check: {{ path: /health, interval: 1s, timeout: 900ms, unhealthy_threshold: 5 }}
       deregistration_delay: 1s
 environments:
   prod:

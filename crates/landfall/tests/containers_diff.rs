@@ -22,7 +22,7 @@ services:
         stop_timeout: 2s
         environment: {{ MODE: {mode} }}
     load_balancer:
-      health_check: {{ path: /health, interval: 200ms, timeout: 100ms, unhealthy_threshold: 5 }}
+      health_check: {{ path: /health, interval: 1s, timeout: 900ms, unhealthy_threshold: 5 }}
       deregistration_delay: 1s
 environments:
   prod:

@@ -64,7 +64,7 @@ fn a_branch_comes_up_behind_a_url_and_goes_without_a_trace() {
         (command.spawn().unwrap(), path)
     });
     for (_, path) in &follows {
-        eventually("lines are told", Duration::from_secs(20), || match std::fs::read_to_string(path).unwrap() {
+        eventually("lines are told", Duration::from_secs(120), || match std::fs::read_to_string(path).unwrap() {
             text if text.contains("app | ") && text.contains("proxy | ") => Ok(()),
             text => Err(text),
         });
@@ -109,12 +109,12 @@ fn a_branch_comes_up_behind_a_url_and_goes_without_a_trace() {
 
     assert_eq!(sandbox.deliver("delete", &github::delete(BRANCH)), 202);
     sandbox.wait_nothing_left(HOST);
-    eventually("logs end with the preview", Duration::from_secs(20), || match stays.try_wait().unwrap() {
+    eventually("logs end with the preview", Duration::from_secs(120), || match stays.try_wait().unwrap() {
         Some(status) if status.success() => Ok(()),
         other => Err(format!("{other:?}")),
     });
     let execution = sandbox.json(&["executions", "list", "--limit", "1"])[0]["id"].as_str().unwrap().to_owned();
-    eventually("the destruction is recorded", Duration::from_secs(20), || {
+    eventually("the destruction is recorded", Duration::from_secs(120), || {
         let shown = sandbox.run(&["executions", "show", &execution]);
         if String::from_utf8_lossy(&shown.stdout).contains("succeeded") { Ok(()) } else { Err(format!("{shown:?}")) }
     });
@@ -156,7 +156,7 @@ fn the_load_balancer_serves_while_the_server_is_killed() {
     sandbox.kill();
     echo(&mut socket, b"while nobody serves");
     let so_far = asked.load(Ordering::Relaxed);
-    eventually("requests go on without a server", Duration::from_secs(20), || {
+    eventually("requests go on without a server", Duration::from_secs(120), || {
         if asked.load(Ordering::Relaxed) > so_far + 100 { Ok(()) } else { Err("too few".to_owned()) }
     });
     sandbox.start();
@@ -182,7 +182,7 @@ fn the_load_balancer_serves_while_the_server_is_killed() {
 
 fn upgraded(router: std::net::SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(router).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let head = format!(
         "GET /ws HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -239,7 +239,7 @@ fn a_container_that_exits_at_once_is_undone_and_says_why() {
 fn commands_work_without_a_server_and_leave_the_url_working() {
     let sandbox = Sandbox::new();
     sandbox.two_container_manifest(&[("DEMO_TEXT", "nobody serves")], "");
-    let created = sandbox.run(&["preview", "create", BRANCH, "--timeout", "60"]);
+    let created = sandbox.run(&["preview", "create", BRANCH, "--timeout", "240"]);
     assert!(created.status.success(), "{created:?}");
     let url = String::from_utf8_lossy(&created.stdout).trim().to_owned();
     assert_eq!(url, format!("http://{HOST}:{}/", sandbox.router.port()));
@@ -247,7 +247,7 @@ fn commands_work_without_a_server_and_leave_the_url_working() {
     assert_eq!(sandbox.json(&["status"])["running"], false);
     let listed = sandbox.json(&["preview", "list"]);
     assert_eq!(listed[0]["phase"], "ready");
-    let destroyed = sandbox.run(&["preview", "destroy", BRANCH, "--timeout", "60"]);
+    let destroyed = sandbox.run(&["preview", "destroy", BRANCH, "--timeout", "240"]);
     assert!(destroyed.status.success(), "{destroyed:?}");
     sandbox.wait_nothing_left(HOST);
 }

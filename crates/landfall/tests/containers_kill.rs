@@ -70,7 +70,7 @@ services:
     load_balancer:
       container: proxy
       port: 8080
-      health_check: {{ path: /health, interval: 200ms, timeout: 100ms, unhealthy_threshold: 5 }}
+      health_check: {{ path: /health, interval: 1s, timeout: 900ms, unhealthy_threshold: 5 }}
       deregistration_delay: 0s
 previews:
   branches: ["feature/*"]
@@ -106,7 +106,7 @@ previews:
     fn converged(&self) {
         let what = if self.up { "the branch is up" } else { "the branch is gone" };
         let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            eventually(what, Duration::from_secs(90), || self.look());
+            eventually(what, Duration::from_secs(240), || self.look());
             std::thread::sleep(Duration::from_millis(150));
             if let Err(why) = self.look() {
                 panic!("{what}, and then it was not: {why}");

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 const HOST: &str = "test123.my-project.localhost";
 const BRANCH: &str = "feature/test123";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 fn loopback(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
@@ -35,7 +35,7 @@ impl Sandbox {
     }
 
     fn create(&self, branch: &str) -> Output {
-        self.run(&["preview", "create", branch, "--timeout", "60"])
+        self.run(&["preview", "create", branch, "--timeout", "240"])
     }
 
     fn record(&self, preview: &str) -> Value {
@@ -140,13 +140,13 @@ fn previews_by_port_take_what_is_free_and_give_it_back() {
     assert!(record["port"].is_null() && record["message"].as_str().unwrap().contains(&range), "{record}");
     assert_eq!(http::get(loopback(first), "/", None).unwrap().status, 200, "the others are none the worse for it");
 
-    ends(&sandbox.run(&["preview", "destroy", "feature/one", "--timeout", "60"]), 0, &[]);
+    ends(&sandbox.run(&["preview", "destroy", "feature/one", "--timeout", "240"]), 0, &[]);
     assert!(!listens(first));
     assert_eq!(sandbox.record("feature/three")["phase"], "failed", "nothing is tried again unasked");
     assert_eq!(port_of("feature/three"), first);
 
     for branch in ["feature/two", "feature/three"] {
-        ends(&sandbox.run(&["preview", "destroy", branch, "--timeout", "60"]), 0, &[]);
+        ends(&sandbox.run(&["preview", "destroy", branch, "--timeout", "240"]), 0, &[]);
     }
     drop(held);
     for port in ports {
@@ -332,7 +332,7 @@ fn a_fork_runs_only_at_the_commit_that_was_approved_and_every_delivery_is_accoun
     sandbox.start();
     let (first, second) = ("c".repeat(40), "d".repeat(40));
     let id = "#7";
-    let approve = |commit: &str| sandbox.run(&["preview", "approve", id, commit, "--timeout", "60"]);
+    let approve = |commit: &str| sandbox.run(&["preview", "approve", id, commit, "--timeout", "240"]);
 
     assert_eq!(sandbox.deliver_as("fork-1", "pull_request", &fork("opened", &first)), 202);
     sandbox.eventually("it waits for approval", || match sandbox.run(&["preview", "show", id]).status.code() {
@@ -412,7 +412,7 @@ fn an_engine_that_dies_is_started_again_and_the_preview_comes_up() {
     // Long, beside what a busy engine takes to list its containers.
     sandbox.two_container_manifest(&[("DEMO_TEXT", "after all"), ("DEMO_START_DELAY_MS", "6000")], "");
     let manifest = std::fs::read_to_string(&sandbox.manifest).unwrap();
-    let patient = manifest.replace("          interval: 1s\n", "          interval: 1s\n          start_period: 30s\n");
+    let patient = manifest.replace("          interval: 5s\n", "          interval: 5s\n          start_period: 30s\n");
     assert_ne!(patient, manifest);
     std::fs::write(&sandbox.manifest, patient).unwrap();
     sandbox.start();
@@ -475,7 +475,7 @@ fn up_runs_the_working_tree_until_it_is_interrupted() {
         "project: {project}\nservices:\n  web:\n    launch_type: local\n    containers:\n      app:\n        await: {{ image: \"127.0.0.1:9/nobody:{{commit}}\", build: {{}} }}\n        \
          command: [demo-app, web]\n        ports: [8080]\n        stop_timeout: 2s\n        \
          environment: {{ DEMO_LISTEN: \"0.0.0.0:8080\" }}\n    load_balancer:\n      \
-         health_check: {{ path: /health, interval: 200ms, timeout: 100ms, unhealthy_threshold: 5 }}\n"
+         health_check: {{ path: /health, interval: 1s, timeout: 900ms, unhealthy_threshold: 5 }}\n"
     );
     std::fs::write(&sandbox.manifest, manifest).unwrap();
     let [port] = common::free_ports();
@@ -537,7 +537,7 @@ fn the_demonstration_succeeds_and_leaves_nothing() {
             None => Err(demo.output()),
         }
     });
-    let status = demo.wait(Duration::from_secs(120));
+    let status = demo.wait(Duration::from_secs(600));
     let output = demo.output();
     assert_eq!(status.code(), Some(0), "{output}");
     for told in [

@@ -14,10 +14,10 @@ fn one_release_goes_from_dev_to_prod_and_nothing_is_left() {
     let outside = Sandbox::new();
     let temporary = outside.directory.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
-    let mut command = outside.command(&["demo", "pipeline", "--timeout", "60"]);
+    let mut command = outside.command(&["demo", "pipeline", "--timeout", "240"]);
     command.env("TMPDIR", &temporary);
     let mut demo = Running::start(command, &outside.directory.path().join("demo.log"));
-    let status = demo.wait(Duration::from_secs(180));
+    let status = demo.wait(Duration::from_secs(600));
     let output = demo.output();
     assert_eq!(status.code(), Some(0), "{output}");
     for told in [

@@ -13,7 +13,7 @@ use common::{Sandbox, ends, eventually, free_ports};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 const COMMIT: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
 
 /// A program that waits for signals and does nothing else, as a layer: `pause()` for ever.

@@ -319,7 +319,7 @@ impl<'a> Crashing<'a> {
 fn a_service_that_did_not_come_up_is_told_by_its_tasks() {
     let world = World::new();
     let service = Crashing::new(&world);
-    let script = json!({"fail": {"WebService": BREAKER}, "physical": {"WebService": Crashing::ARN}, "step_ms": 2000});
+    let script = json!({"fail": {"WebService": BREAKER}, "physical": {"WebService": Crashing::ARN}, "step_ms": 10_000});
     world.script("shop-dev", &script);
     let given = format!("app={}", image(1));
     let mut command = world.aws.landfall(&["stack", "apply", "dev", "--image", &given, "--output", "json"]);
@@ -358,12 +358,13 @@ fn a_stuck_service_is_told_by_its_tasks_before_anything_is_done() {
         "fail": {"WebService": BREAKER}, "rollback_fails": {"WebService": "the service does not become stable"}, "step_ms": 60_000
     });
     world.script("shop-dev", &script);
+    // A real minute.
+    world.aws.fake.set_scale(1.0);
     let given = format!("app={}", image(2));
     let mut command = world.aws.landfall(&["stack", "apply", "dev", "--image", &given]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     service.comes_when("UPDATE_IN_PROGRESS");
-    // Its task definition is done at once, and the service is under way for a minute, a real one.
-    world.aws.fake.set_scale(1.0);
+    // Its task definition is done at once, and the service is under way for a minute.
     world.aws.fake.advance(60_000);
     let why = "because: Essential container in task exited (app, exit code 3)";
     eventually("it says why it waits", Duration::from_secs(30), || {

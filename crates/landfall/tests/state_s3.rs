@@ -191,6 +191,11 @@ fn a_killed_job_goes_on_on_another_machine() {
     let mut killed = job(&first).spawn().unwrap();
     let waiting = world.aws.path().join("waiting");
     eventually("the second step", LIMIT, || waiting.exists().then_some(()).ok_or_else(said));
+    let recorded = || {
+        let keys = world.s3.keys(BUCKET).into_iter().filter(|key| key.starts_with("my-project/ci/"));
+        keys.filter_map(|key| world.s3.object(BUCKET, &key)).any(|body| String::from_utf8_lossy(&body).contains("done"))
+    };
+    eventually("the first step is recorded", LIMIT, || recorded().then_some(()).ok_or_else(String::new));
     killed.kill().unwrap();
     killed.wait().unwrap();
     let kept = || world.s3.keys(BUCKET).iter().filter(|key| key.starts_with("my-project/ci/")).count();

@@ -8,7 +8,6 @@
 //! Two processes may start it at once: a file lock lets the second one find the first one's socket.
 
 use std::fs::File;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use landfall_ports::{PortError, PortResult};
 use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use crate::docker::Docker;
@@ -127,7 +127,8 @@ impl Engine {
             };
             return Self::open(Path::new(path), &directory, false).await.map(Some);
         }
-        if Docker::new(&own_socket).ping().await.is_ok() {
+        // One that is slow has our containers, and no other engine has.
+        if wait_for(&directory, &own_socket).await? {
             return Self::open(&own_socket, &directory, true).await.map(Some);
         }
         let mut silent = Vec::new();
@@ -181,7 +182,7 @@ impl Engine {
         }
         let Some(directory) = &self.service else { return };
         match start_service(directory).await {
-            Ok(()) => tracing::info!(socket = %self.docker.socket().display(), "engine service started again"),
+            Ok(()) => tracing::info!(socket = %self.docker.socket().display(), "engine service answers again"),
             Err(error) => tracing::warn!(%error, "engine service cannot be started"),
         }
     }
@@ -229,15 +230,8 @@ async fn start_service(directory: &Path) -> PortResult<()> {
         .map_err(|e| PortError::Bug(format!("engine lock: {e}")))??;
     let socket = directory.join("engine.sock");
     let docker = Docker::new(&socket);
-    let deadline = Instant::now() + SLOW;
-    loop {
-        if docker.ping().await.is_ok() {
-            return Ok(());
-        }
-        if !listens(directory, &socket)? || Instant::now() > deadline {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    if wait_for(directory, &socket).await? {
+        return Ok(());
     }
     // A service that lost its socket would never be found again.
     stop_service(directory)?;
@@ -260,11 +254,25 @@ async fn start_service(directory: &Path) -> PortResult<()> {
     Ok(())
 }
 
-/// Whether the service runs and takes connections.
-fn listens(directory: &Path, socket: &Path) -> PortResult<bool> {
-    let record = state::read_json::<ServiceRecord>(&directory.join("service.json"))?;
-    let runs = record.is_some_and(|record| process::start_time(record.pid) == Some(record.start));
-    Ok(runs && UnixStream::connect(socket).is_ok())
+/// Whether our own service answers, for as long as it runs and takes connections.
+async fn wait_for(directory: &Path, socket: &Path) -> PortResult<bool> {
+    let docker = Docker::new(socket);
+    let deadline = Instant::now() + SLOW;
+    loop {
+        if docker.ping().await.is_ok() {
+            return Ok(true);
+        }
+        let record = state::read_json::<ServiceRecord>(&directory.join("service.json"))?;
+        let runs = record.is_some_and(|record| process::start_time(record.pid) == Some(record.start));
+        let listens = async || match tokio::time::timeout(Duration::from_secs(3), UnixStream::connect(socket)).await {
+            Ok(connected) => connected.is_ok(),
+            Err(_) => true,
+        };
+        if !runs || Instant::now() > deadline || !listens().await {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn lock(directory: &Path) -> PortResult<File> {

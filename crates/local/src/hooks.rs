@@ -367,9 +367,9 @@ mod tests {
         let hooks = hooks(dir.path());
         let mark = dir.path().join("pid");
         let line = format!("sleep 60 & echo $! > {}; wait", mark.display());
-        hooks.start("slow", &shell(&line, 1)).await.unwrap();
+        hooks.start("slow", &shell(&line, 5)).await.unwrap();
         let HookState::Failed { message, .. } = finish(&hooks, "slow").await else { panic!("not failed") };
-        assert!(message.contains("longer than 1 s"), "{message}");
+        assert!(message.contains("longer than 5 s"), "{message}");
         let pid: i32 = std::fs::read_to_string(&mark).unwrap().trim().parse().unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         while process::start_time(pid).is_some() {

@@ -2,12 +2,12 @@
 //! `landfall_cluster::roll` decides. Whoever is cut off between two looks, or within one, loses nothing: what is begun is begun under a name
 //! or a token that follows from what is wanted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_cluster::roll::{Base, Facts, Goal, Instance, Named, Next, Proof, Proving, State, computes};
 use landfall_cluster::{
     Around, Capacity, HEALTH_TASK, Infra, Part, Standing, Unfit, Version, associated, attributes, cluster, compute,
-    disassociated, health, labels, owner, providers, restanding, same, sizes, stack_name,
+    disassociated, health, labels, owner, providers, restanding, same, sized, sizes, stack_name,
 };
 use landfall_model::Timestamp;
 use landfall_model::cloudformation::StackState;
@@ -41,7 +41,8 @@ struct Memory {
     templates: BTreeMap<String, String>,
     /// Since when tasks are seen of which ECS does not say when they were made or began.
     seen: BTreeMap<(String, String), i64>,
-    refused: Option<String>,
+    /// By fleet.
+    refused: BTreeMap<String, String>,
     /// Services that were told to go elsewhere, from which strategy, and the first look since.
     moved: BTreeMap<String, (Vec<Share>, Option<i64>)>,
     /// Of services, as the last look found them.
@@ -160,27 +161,30 @@ impl<'a> Cluster<'a> {
             Base { id, state: State::of(stack, name), current: false, undone }
         };
         let (cluster_stack, health_stack) = (base(Part::Cluster), base(Part::Health));
-        let mut proofs = Vec::new();
+        let (instances, services) = match cluster_stack.state {
+            State::Absent => Default::default(),
+            _ => (self.instances.instances().await?, self.instances.services().await?),
+        };
+        let (mut proofs, mut tested) = (Vec::new(), Vec::new());
         if let Some(version) = &wanted
             && let Some(own) = found.iter_mut().find(|one| one.version == *version)
         {
             let stack = all.iter().find(|stack| stack.id == own.id).filter(|_| own.state == State::Ready);
             if let (Some(stack), Ok(template)) = (stack, self.instances_of(version)) {
                 own.current = same(&template, &self.template(stack).await?);
+                tested = sized(self.infra, &stack.parameters);
             }
-            let told = self.instances.started_by(&self.started_by(version)).await?;
-            proofs = told
-                .iter()
-                .map(|task| {
+            let fleets = match own.standing {
+                Standing::Testing => tested.iter().cloned().collect(),
+                _ => busy(version, &instances),
+            };
+            for fleet in fleets {
+                for task in self.instances.started_by(&self.started_by(version, &fleet)).await? {
                     let key = (task.arn.clone(), task.status.clone());
-                    proof(task, *self.memory.seen.entry(key).or_insert(now))
-                })
-                .collect();
+                    proofs.push(proof(&task, &fleet, *self.memory.seen.entry(key).or_insert(now)));
+                }
+            }
         }
-        let (instances, services) = match cluster_stack.state {
-            State::Absent => Default::default(),
-            _ => (self.instances.instances().await?, self.instances.services().await?),
-        };
         for one in found.iter_mut().filter(|one| one.goes() && Some(&one.version) != wanted.as_ref()) {
             one.proving = self.proving(&one.version, &instances).await?;
         }
@@ -193,6 +197,7 @@ impl<'a> Cluster<'a> {
             health: health_stack,
             computes: found,
             instances: instances.iter().map(|one| instance(self.infra, one)).collect(),
+            tested,
             proofs,
             refused: self.memory.refused.clone(),
             unsteady: unsteady.map(|service| service.name.clone()).collect(),
@@ -220,13 +225,12 @@ impl<'a> Cluster<'a> {
 
     /// Tasks that run to prove a version, where anything runs on its instances.
     async fn proving(&self, version: &Version, instances: &[ContainerInstance]) -> PortResult<Vec<String>> {
-        let own =
-            |one: &&ContainerInstance| one.attributes.get(attributes::VERSION).is_some_and(|it| it == version.as_str());
-        if instances.iter().filter(own).all(|one| one.tasks == 0) {
-            return Ok(Vec::new());
+        let mut proving = Vec::new();
+        for fleet in busy(version, instances) {
+            let told = self.instances.started_by(&self.started_by(version, &fleet)).await?;
+            proving.extend(told.into_iter().filter(|task| task.stopped.is_none()).map(|task| task.arn));
         }
-        let told = self.instances.started_by(&self.started_by(version)).await?;
-        Ok(told.into_iter().filter(|task| task.stopped.is_none()).map(|task| task.arn).collect())
+        Ok(proving)
     }
 
     /// Which capacity providers the cluster has. `stack`: the cluster's, where it is at rest.
@@ -288,7 +292,7 @@ impl<'a> Cluster<'a> {
                 self.change(&wanted).await
             }
             Next::Stand { version, standing, .. } => self.stand(version, *standing, facts).await,
-            Next::Prove { version } => self.prove(version, facts).await,
+            Next::Prove { version, fleet } => self.prove(version, fleet, facts).await,
             Next::StopProof { task } => {
                 self.instances.stop_task(task, "it has shown that the instances work").await?;
                 Ok(Did::It)
@@ -393,7 +397,7 @@ impl<'a> Cluster<'a> {
         self.change(&wanted).await
     }
 
-    async fn prove(&mut self, version: &Version, facts: &Facts) -> PortResult<Did> {
+    async fn prove(&mut self, version: &Version, fleet: &str, facts: &Facts) -> PortResult<Did> {
         let outputs = self.seen(&facts.health.id).map(|stack| stack.outputs).unwrap_or_default();
         let definition = outputs.into_iter().find(|one| one.key == HEALTH_TASK);
         let Some(definition) = definition else {
@@ -401,23 +405,27 @@ impl<'a> Cluster<'a> {
         };
         let task = PinnedTask {
             task_definition: definition.value,
-            expression: format!("attribute:{} == {version}", attributes::VERSION),
-            started_by: self.started_by(version),
+            expression: format!(
+                "attribute:{} == {version} and attribute:{} == {fleet}",
+                attributes::VERSION,
+                attributes::FLEET
+            ),
+            started_by: self.started_by(version, fleet),
         };
         match self.instances.run_pinned(&task).await? {
             Placed::Task(_) => {
-                self.memory.refused = None;
+                self.memory.refused.remove(fleet);
                 Ok(Did::It)
             }
             Placed::Refused(why) => {
-                self.memory.refused = Some(why);
+                self.memory.refused.insert(fleet.to_owned(), why);
                 Ok(Did::Pending)
             }
         }
     }
 
-    fn started_by(&self, version: &Version) -> String {
-        token("proof", &[&self.infra.name, version.as_str()])
+    fn started_by(&self, version: &Version, fleet: &str) -> String {
+        token("proof", &[&self.infra.name, version.as_str(), fleet])
     }
 
     fn of_part(&self, part: Part, version: Option<&Version>) -> Wanted {
@@ -484,14 +492,28 @@ fn instance(infra: &Infra, one: &ContainerInstance) -> Instance {
     }
 }
 
+/// Fleets and groups of a version on whose instances anything runs.
+fn busy(version: &Version, instances: &[ContainerInstance]) -> BTreeSet<String> {
+    let attribute = |one: &ContainerInstance, name: &str| one.attributes.get(name).cloned();
+    let own = |one: &&ContainerInstance| {
+        one.tasks > 0 && attribute(one, attributes::VERSION).is_some_and(|own| own == version.as_str())
+    };
+    instances.iter().filter(own).filter_map(|one| attribute(one, attributes::FLEET)).collect()
+}
+
 /// `seen`: since when, where ECS does not say.
-fn proof(task: &PinnedTaskState, seen: i64) -> Proof {
+fn proof(task: &PinnedTaskState, fleet: &str, seen: i64) -> Proof {
     let state = match (&task.stopped, task.status.as_str()) {
         (Some(why), _) => Proving::Stopped(why.clone()),
         (None, "RUNNING") => Proving::Running(task.started.map_or(seen, |at| at.as_second())),
         (None, _) => Proving::Pending,
     };
-    Proof { task: task.arn.clone(), created: task.created.map_or(seen, |at| at.as_second()), state }
+    Proof {
+        task: task.arn.clone(),
+        fleet: fleet.to_owned(),
+        created: task.created.map_or(seen, |at| at.as_second()),
+        state,
+    }
 }
 
 #[cfg(test)]

@@ -36,10 +36,18 @@ pub fn program(venv: &str, name: &str) -> PathBuf {
     path
 }
 
+/// moto reads a service's code when it is first asked for it, which takes seconds where much runs: before it answers anything, instead.
+const MOTO: &str = "\
+import sys
+import moto.cloudformation.urls, moto.ecr.urls, moto.ecs.urls, moto.elbv2.urls, moto.ssm.urls, moto.sts.urls
+from moto.server import main
+main(['-H', '127.0.0.1', '-p', sys.argv[1]])
+";
+
 /// AWS's protocols, stricter than the other, one account; services never run.
 pub fn moto() -> Emulator {
     let port = free_port();
-    start("moto", "moto_server", &["-H", "127.0.0.1", "-p", &port], &[], &port, "/moto-api/config")
+    start("moto", "python", &["-c", MOTO, &port], &[], &port, "/moto-api/config")
 }
 
 /// As `moto`, with what this script of Python adds to it: it is given the port.
@@ -79,7 +87,7 @@ fn start(venv: &str, name: &str, args: &[&str], environment: &[(&str, &str)], po
     command.arg(program(venv, name)).args(args).envs(environment.iter().copied()).env_remove("AWS_ENDPOINT_URL");
     command.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap());
     let mut emulator = Emulator { url: format!("http://127.0.0.1:{port}"), child: command.spawn().unwrap() };
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !answers(port, ready) {
         assert!(Instant::now() < deadline, "{name} does not answer on port {port}:\n{}", said(&mut log));
         assert!(emulator.child.try_wait().unwrap().is_none(), "{name} has ended:\n{}", said(&mut log));

@@ -48,6 +48,24 @@ pub fn host(variables: &Variables) -> Host {
     }
 }
 
+/// What tries of one run have in common and no other run has, where the host tells.
+pub fn run_of(variables: &Variables) -> Option<&str> {
+    let name = match host(variables) {
+        // https://docs.github.com/actions/reference/workflows-and-actions/variables
+        Host::GitHub => "GITHUB_RUN_ID",
+        // https://docs.gitlab.com/ci/variables/predefined_variables/
+        Host::GitLab => "CI_PIPELINE_ID",
+        // https://circleci.com/docs/reference/variables/
+        Host::CircleCi => "CIRCLE_WORKFLOW_WORKSPACE_ID",
+        // https://docs.travis-ci.com/user/environment-variables/#default-environment-variables
+        Host::Travis => "TRAVIS_BUILD_ID",
+        // https://buildkite.com/docs/pipelines/configure/environment-variables
+        Host::Buildkite => "BUILDKITE_BUILD_ID",
+        Host::CodeBuild | Host::Jenkins | Host::Laptop => return None,
+    };
+    get(variables, name)
+}
+
 /// Where this is and what happened.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! One function per host. Text, not a serialiser: the file is read and changed by people, and says why each thing is there.
 //!
 //! Every job gets the whole history (`paths` are told against the commit before), keeps the records of a run for the next try of the
-//! same run only, and goes on where that was: `landfall ci resume` does all of it where nothing is recorded.
+//! same run (on S3, where the state is there), and goes on where that was: `landfall ci resume` does all of it where nothing is recorded.
 
 use super::{Binary, For, Settings};
 
@@ -165,7 +165,7 @@ fn github(out: &mut Lines, settings: &Settings) {
     }
 }
 
-pub(super) const GITLAB_LOGIN: &str = "mkdir -p \"$HOME/.docker\" && printf '{\"auths\":{\"%s\":{\"auth\":\"%s\"}}}' \"$CI_REGISTRY\" \"$(printf '%s' \"$CI_REGISTRY_USER:$CI_REGISTRY_PASSWORD\" | base64 | tr -d '\\n')\" > \"$HOME/.docker/config.json\"";
+pub(super) const GITLAB_LOGIN: &str = "if command -v docker > /dev/null; then printf '%s' \"$CI_REGISTRY_PASSWORD\" | docker login --username \"$CI_REGISTRY_USER\" --password-stdin \"$CI_REGISTRY\"; elif [ ! -e \"$HOME/.docker/config.json\" ]; then mkdir -p \"$HOME/.docker\" && printf '{\"auths\":{\"%s\":{\"auth\":\"%s\"}}}' \"$CI_REGISTRY\" \"$(printf '%s' \"$CI_REGISTRY_USER:$CI_REGISTRY_PASSWORD\" | base64 | tr -d '\\n')\" > \"$HOME/.docker/config.json\"; fi";
 
 fn gitlab(out: &mut Lines, settings: &Settings) {
     let needs = settings.needs;
@@ -240,7 +240,7 @@ fn gitlab(out: &mut Lines, settings: &Settings) {
     out.commands(2, &settings.binary.install());
     out.add(2, "- export PATH=\"$HOME/bin:$PATH\"");
     if settings.beside {
-        out.add(2, "# As docker login writes it, which is not in every image.");
+        out.add(2, "# Not every image has docker, which keeps other logins.");
         out.commands(2, &[GITLAB_LOGIN.to_owned()]);
     }
     if needs.pull_requests {

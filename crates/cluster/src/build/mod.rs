@@ -9,7 +9,7 @@ pub use base::{associated, cluster, disassociated, health, same};
 pub use compute::{compute, providers};
 pub use launch::user_data;
 pub(crate) use launch::{MOST_USER_DATA, SCRIPT_END};
-pub use sizes::{Standing, restanding, sizes};
+pub use sizes::{Standing, restanding, sized, sizes};
 
 use landfall_stack::resources::Tag;
 use landfall_stack::{Draft, Expr, Id};

@@ -107,6 +107,15 @@ pub fn sizes(infra: &Infra, standing: Standing, there: &BTreeMap<String, u32>) -
     all
 }
 
+/// Fleets and groups that have a size, by their stack's parameters.
+pub fn sized(infra: &Infra, parameters: &BTreeMap<String, String>) -> Vec<String> {
+    let fleets = infra.fleets.iter().map(|one| (&one.name, false));
+    let groups = infra.groups.iter().map(|one| (&one.name, true));
+    let size = |id: &Id| parameters.get(id.as_str()).and_then(|text| text.parse::<u32>().ok());
+    let has = |name: &str, group| names(infra, name, group).first().and_then(size).is_some_and(|size| size > 0);
+    fleets.chain(groups).filter(|(name, group)| has(name, *group)).map(|(name, _)| name.clone()).collect()
+}
+
 /// As [`sizes`], of a version that is made of another `infra.yml`: by its own template, whose defaults its bounds are. What is not told
 /// stays.
 pub fn restanding(template: &str, standing: Standing) -> BTreeMap<String, String> {

@@ -23,10 +23,12 @@ pub struct Facts {
     /// Of this cluster, whatever state they are in.
     pub computes: Vec<Compute>,
     pub instances: Vec<Instance>,
-    /// Of the version that is being deployed, the newest first.
+    /// Fleets and groups of the version that is being deployed that have to show that they work.
+    pub tested: Vec<String>,
+    /// Of that version, the newest of each fleet first.
     pub proofs: Vec<Proof>,
-    /// Why no task could be started when it was last tried.
-    pub refused: Option<String>,
+    /// Why no task could be started on a fleet when it was last tried.
+    pub refused: BTreeMap<String, String>,
     /// All that are on the cluster.
     pub services: Vec<String>,
     /// Services with fewer tasks running than they should have.
@@ -156,6 +158,7 @@ pub struct Instance {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     pub task: String,
+    pub fleet: String,
     /// Seconds since 1970.
     pub created: i64,
     pub state: Proving,

@@ -52,7 +52,7 @@ impl Goal {
         else {
             return;
         };
-        let (Next::Create { version: of } | Next::Stand { version: of, .. } | Next::Prove { version: of }) = done
+        let (Next::Create { version: of } | Next::Stand { version: of, .. } | Next::Prove { version: of, .. }) = done
         else {
             return;
         };
@@ -69,12 +69,14 @@ pub struct Patience {
     pub starts: i64,
     /// For which it must run.
     pub stays: i64,
+    /// Until tasks of services have left the instances of a version that does not work.
+    pub moves: i64,
 }
 
 impl Default for Patience {
     /// Spot takes minutes; an image is pulled within 240 seconds, as ecs-cluster-deployer waits.
     fn default() -> Self {
-        Self { registers: 900, starts: 240, stays: 16 }
+        Self { registers: 900, starts: 240, stays: 16, moves: 900 }
     }
 }
 
@@ -96,9 +98,10 @@ pub enum Next {
         /// Of a failure.
         why: Option<String>,
     },
-    /// Run a task on the version's instances.
+    /// Run a task on the instances of the version's fleet.
     Prove {
         version: Version,
+        fleet: String,
     },
     StopProof {
         task: String,
@@ -141,8 +144,8 @@ pub enum Wait {
     Stack { stack: String },
     /// Somebody else is about to put this version in the place of all others.
     Rival { version: Version },
-    /// No instance of it is there yet.
-    Register { version: Version },
+    /// No instance of a fleet of it is there yet.
+    Register { version: Version, fleet: String },
     /// The task is placed and does not run yet.
     Start { task: String },
     /// It runs, for so many seconds now.
@@ -170,6 +173,10 @@ pub enum Failure {
     Other { version: Version },
     #[error("version {version} does not work")]
     Unproven { version: Version },
+    #[error(
+        "version {version} does not work, and {tasks} tasks that started on its instances find no room elsewhere: they stay"
+    )]
+    Unmoved { version: Version, tasks: u32 },
     #[error("version {version} was set {status} meanwhile")]
     Overtaken { version: Version, status: &'static str },
     #[error(
@@ -270,7 +277,7 @@ fn deploy(version: &Version, fresh: bool, facts: &Facts, patience: Patience) -> 
         Standing::Failed | Standing::Inactive if fresh => stand(version, Standing::Testing),
         Standing::Failed => Some(failed(Failure::Unproven { version: version.clone() })),
         Standing::Inactive => overtaken(own),
-        Standing::Testing => undrain(version, facts).or_else(|| prove(own, facts, patience)),
+        Standing::Testing => test(own, facts, patience),
         Standing::Replacing if let Some(rival) = facts.rival(own) => {
             Some(Next::Wait { on: Wait::Rival { version: rival.version.clone() } })
         }
@@ -296,37 +303,84 @@ fn in_use(version: &Version, facts: &Facts) -> Option<Next> {
     others.filter(|one| matches!(one.state, State::Stuck(_))).find_map(|one| held(&one.state, &one.stack))
 }
 
-/// Whether a version works: its instances register, and a task that is held to them runs and stays.
+/// A version that is tested takes tasks of services, as ECS likes: they leave before its instances do.
+fn test(own: &Compute, facts: &Facts, patience: Patience) -> Option<Next> {
+    let verdict = prove(own, facts, patience);
+    match &verdict {
+        Some(Next::Stand { standing: Standing::Failed, .. }) => leaves(own, facts, patience).or(verdict),
+        _ => undrain(&own.version, facts).or(verdict),
+    }
+}
+
+fn leaves(own: &Compute, facts: &Facts, patience: Patience) -> Option<Next> {
+    let version = || own.version.clone();
+    let all: Vec<&Instance> = facts.of_version(&own.version).collect();
+    let proofs = facts.proofs.iter().filter(|proof| !matches!(proof.state, Proving::Stopped(_))).count();
+    let tasks = all.iter().map(|one| one.tasks).sum::<u32>().saturating_sub(u32::try_from(proofs).unwrap_or(u32::MAX));
+    if tasks == 0 {
+        return None;
+    }
+    if facts.now - own.since > patience.registers + patience.moves {
+        return Some(failed(Failure::Unmoved { version: version(), tasks }));
+    }
+    let active: Vec<String> = all.iter().filter(|one| !one.draining).map(|one| one.arn.clone()).collect();
+    if !active.is_empty() {
+        return Some(Next::Drain { version: version(), instances: active });
+    }
+    let instances = all.iter().filter(|one| one.tasks > 0).count();
+    Some(Next::Wait { on: Wait::Move { version: version(), instances, tasks } })
+}
+
+/// Whether a version works: instances of each of its fleets register, and a task that is held to them runs and stays.
 fn prove(own: &Compute, facts: &Facts, patience: Patience) -> Option<Next> {
     let version = &own.version;
     let fails =
         |why: String| Some(Next::Stand { version: version.clone(), standing: Standing::Failed, why: Some(why) });
-    let waits = |on| Some(Next::Wait { on });
     let late = facts.now - own.since > patience.registers;
+    let registered = |fleet: &String| {
+        let of = |one: &Instance| one.fleet.as_ref() == Some(fleet) && one.connected && !one.draining;
+        facts.of_version(version).any(of)
+    };
     // Of an earlier try nothing counts; CloudFormation and ECS agree about the time to a second or two.
-    let proof = facts.proofs.iter().find(|proof| proof.created + 5 >= own.since);
-    if let Some(proof) = proof {
-        let task = proof.task.clone();
-        return match &proof.state {
-            Proving::Running(since) if facts.now - since >= patience.stays => stand(version, Standing::Replacing),
-            Proving::Running(since) => waits(Wait::Stay { task, seconds: facts.now - since }),
-            Proving::Pending if facts.now - proof.created > patience.starts => {
-                fails(format!("the task that proves it does not run after {} s", patience.starts))
+    let proof = |fleet: &String| facts.proofs.iter().find(|one| one.fleet == *fleet && one.created + 5 >= own.since);
+    if facts.tested.is_empty() {
+        return fails("none of its fleets has a size".to_owned());
+    }
+    // Whose, where there is a choice.
+    let of = |fleet: &String| if facts.tested.len() == 1 { "it".to_owned() } else { fleet.clone() };
+    let (mut next, mut waits) = (None, None);
+    for fleet in &facts.tested {
+        let wait = match proof(fleet).map(|proof| (proof, &proof.state)) {
+            Some((_, Proving::Stopped(why))) => {
+                return fails(format!("the task that proves {} stopped: {why}", of(fleet)));
             }
-            Proving::Pending => waits(Wait::Start { task }),
-            Proving::Stopped(why) => fails(format!("the task that proves it stopped: {why}")),
+            Some((proof, Proving::Pending)) if facts.now - proof.created > patience.starts => {
+                return fails(format!("the task that proves {} does not run after {} s", of(fleet), patience.starts));
+            }
+            Some((proof, Proving::Pending)) => Wait::Start { task: proof.task.clone() },
+            Some((_, Proving::Running(since))) if facts.now - since >= patience.stays => continue,
+            Some((proof, Proving::Running(since))) => {
+                Wait::Stay { task: proof.task.clone(), seconds: facts.now - since }
+            }
+            None if !registered(fleet) && late => {
+                let none = facts.of_version(version).next().is_none();
+                let whose = if none { "it".to_owned() } else { of(fleet) };
+                return fails(format!("no instance of {whose} registered within {} s", patience.registers));
+            }
+            None if !registered(fleet) => Wait::Register { version: version.clone(), fleet: fleet.clone() },
+            None => match facts.refused.get(fleet) {
+                Some(why) if late => {
+                    return fails(format!("no task can be placed on instances of {}: {why}", of(fleet)));
+                }
+                _ => {
+                    next.get_or_insert(Next::Prove { version: version.clone(), fleet: fleet.clone() });
+                    continue;
+                }
+            },
         };
+        waits.get_or_insert(Next::Wait { on: wait });
     }
-    if !facts.of_version(version).any(|one| one.connected && !one.draining) {
-        return match late {
-            true => fails(format!("no instance of it registered within {} s", patience.registers)),
-            false => waits(Wait::Register { version: version.clone() }),
-        };
-    }
-    match &facts.refused {
-        Some(why) if late => fails(format!("no task can be placed on its instances: {why}")),
-        _ => Some(Next::Prove { version: version.clone() }),
-    }
+    next.or(waits).or_else(|| stand(version, Standing::Replacing))
 }
 
 /// Until the version is one that is used, and its instances take tasks.

@@ -102,7 +102,8 @@ fn a_first_version_comes_and_a_second_takes_its_place() {
 
 #[test]
 fn what_does_not_work_leaves_the_old_untouched() {
-    for broken in [Broken::Empty, Broken::Full, Broken::Stops, Broken::Hangs, Broken::Unmade] {
+    let half = [Broken::HalfEmpty, Broken::HalfStops];
+    for broken in [Broken::Empty, Broken::Full, Broken::Stops, Broken::Hangs, Broken::Unmade].into_iter().chain(half) {
         let mut world = World::new().with("1", Standing::Active, 4);
         world.broken.insert("2".to_owned(), broken);
         let ended = world.roll(&deploy("2"), &[]);
@@ -114,11 +115,30 @@ fn what_does_not_work_leaves_the_old_untouched() {
         );
         // The next one cleans up.
         world.facts.proofs.clear();
-        world.facts.refused = None;
+        world.facts.refused.clear();
         world.broken.clear();
         assert_eq!(world.roll(&deploy("3"), &[]), Next::Done);
         assert_eq!(world.standing("2"), None, "{broken:?}");
     }
+}
+
+/// ECS places tasks of services also on a version that is tested.
+#[test]
+fn what_started_on_a_version_that_does_not_work_leaves_it_first() {
+    let mut world = World::new().with("1", Standing::Active, 4);
+    world.lands = 1;
+    world.broken.insert("2".to_owned(), Broken::HalfStops);
+    let why = Failure::Unproven { version: version("2") };
+    assert_eq!(world.roll(&deploy("2"), &[]), Next::Failed { why });
+    assert_eq!(world.tasks(), 4 * 3 + 2, "none was killed");
+    // Where there is no room they are not killed either.
+    let mut world = World::new();
+    world.lands = 1;
+    world.broken.insert("1".to_owned(), Broken::HalfEmpty);
+    let why = Failure::Unmoved { version: version("1"), tasks: 1 };
+    let ended = world.roll(&deploy("1"), &[]);
+    assert_eq!(ended, Next::Failed { why });
+    assert_eq!((world.standing("1"), world.tasks()), (Some(Standing::Testing), 2));
 }
 
 #[test]
@@ -498,12 +518,18 @@ proptest! {
     /// Whoever rolls is killed anywhere, and asked for anew: `act` asserts that nothing is drained but what was set inactive, that nothing
     /// takes over unproven, and that no stack goes with tasks on it.
     #[test]
-    fn kills_anywhere_end_where_none_would(dice in prop::collection::vec(any::<u8>(), 0..150), old in 0_u32..9, how in 0_usize..7) {
+    fn kills_anywhere_end_where_none_would(
+        dice in prop::collection::vec(any::<u8>(), 0..150),
+        old in 0_u32..9,
+        how in 0_usize..7,
+        lands in 0_u32..3,
+    ) {
         let mut world = World::new();
+        world.lands = lands;
         if old > 0 {
             world = world.with("1", Standing::Active, old);
         }
-        let broken = [Broken::Empty, Broken::Full, Broken::Stops, Broken::Hangs];
+        let broken = [Broken::Empty, Broken::HalfEmpty, Broken::Full, Broken::Stops, Broken::HalfStops, Broken::Hangs];
         if let Some(broken) = broken.get(how) {
             world.broken.insert("2".to_owned(), *broken);
         }

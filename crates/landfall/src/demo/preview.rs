@@ -187,8 +187,8 @@ services:
         environment: {{ DEMO_LISTEN: "127.0.0.1:3000" }}
         health_check:
           command: ["CMD", "/landfall", "demo-app", "healthcheck", "127.0.0.1:3000"]
-          interval: 1s
-          timeout: 1s
+          interval: 5s
+          timeout: 5s
         stop_timeout: 3s
       proxy:
         image: {base_image}
@@ -199,7 +199,7 @@ services:
     load_balancer:
       container: proxy
       port: 8080
-      health_check: {{ path: /health, interval: 200ms, timeout: 100ms, unhealthy_threshold: 5 }}
+      health_check: {{ path: /health, interval: 1s, timeout: 900ms, unhealthy_threshold: 5 }}
       deregistration_delay: 1s
 previews:
   branches: [feature/*]

@@ -40,7 +40,7 @@ impl World {
     #[track_caller]
     fn settled(&self) -> Vec<String> {
         let mut did = Vec::new();
-        eventually("nothing is left to do", Duration::from_secs(60), || {
+        eventually("nothing is left to do", Duration::from_secs(240), || {
             let told = self.scale(0);
             let acts = told["acts"].as_array().unwrap();
             let kinds = acts.iter().filter_map(|act| act.as_object()?.keys().next());
@@ -128,12 +128,12 @@ fn grows_and_goes(infra: &str) -> World {
     // The loop does the same, and is ended by a signal.
     let mut child = world.command(&["scale", "--every", "1"]).stderr(std::process::Stdio::null()).spawn().unwrap();
     world.service(9);
-    eventually("three instances", Duration::from_secs(60), || {
+    eventually("three instances", Duration::from_secs(240), || {
         let there = world.versions();
         if there == [is("one", "active", 3)] { Ok(()) } else { Err(format!("{there:?}")) }
     });
     world.service(0);
-    eventually("no instances", Duration::from_secs(100), || {
+    eventually("no instances", Duration::from_secs(240), || {
         let there = world.versions();
         if there == [is("one", "active", 0)] { Ok(()) } else { Err(format!("{there:?}")) }
     });

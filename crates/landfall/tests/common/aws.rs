@@ -72,7 +72,7 @@ impl Cloud {
             .process_group(0)
             .spawn()
             .expect("these tests need Podman");
-        eventually("podman's service", Duration::from_secs(20), || {
+        eventually("podman's service", Duration::from_secs(180), || {
             std::os::unix::net::UnixStream::connect(&socket).map(drop).map_err(|e| e.to_string())
         });
         let emulator = Command::new(program("ministack", "ministack"))
@@ -87,7 +87,7 @@ impl Cloud {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let children = vec![emulator, engine];
         let mut cloud = Self { address, world: Value::Null, faulty: None, children, directory };
-        eventually("ministack answers", Duration::from_secs(30), || {
+        eventually("ministack answers", Duration::from_secs(180), || {
             match http::get(address, "/_ministack/health", None) {
                 Ok(answer) if answer.status == 200 => Ok(()),
                 other => Err(format!("{other:?}")),
@@ -180,7 +180,7 @@ services:
             .unwrap();
         self.children.insert(0, child);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        eventually("the proxy answers", Duration::from_secs(30), || {
+        eventually("the proxy answers", Duration::from_secs(180), || {
             http::get(address, "/_microburst/fired", None).map(drop).map_err(|e| e.to_string())
         });
         // It loads the models of services with the first call to each, which takes longer than anybody waits for AWS.

@@ -38,7 +38,7 @@ pub(crate) fn try_call(
 
 /// Podman answers 500 when something vanishes while it is listed: looked at again.
 fn list(socket: &Path, path: &str) -> Vec<Value> {
-    super::eventually(path, Duration::from_secs(5), || match call(socket, "GET", path, "application/json", b"") {
+    super::eventually(path, Duration::from_secs(60), || match call(socket, "GET", path, "application/json", b"") {
         (200, body) => serde_json::from_str(&body).map_err(|e| format!("{e}: {body}")),
         (status, body) => Err(format!("{status} {body}")),
     })

@@ -24,7 +24,7 @@ pub(crate) fn request(
     body: &[u8],
 ) -> io::Result<Answer> {
     let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(150)))?;
     stream.set_write_timeout(Some(Duration::from_secs(30)))?;
     let host = host.map_or_else(|| addr.to_string(), str::to_owned);
     exchange(stream, method, path, &host, headers, body)

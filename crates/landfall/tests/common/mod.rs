@@ -152,8 +152,8 @@ services:
 {variables}
         health_check:
           command: ["CMD", "/landfall", "demo-app", "healthcheck", "127.0.0.1:3000"]
-          interval: 1s
-          timeout: 1s
+          interval: 5s
+          timeout: 5s
       proxy:
         image: {image}
         command: [demo-app, proxy, --listen, "0.0.0.0:8080", --upstream, "127.0.0.1:3000"]
@@ -163,7 +163,7 @@ services:
     load_balancer:
       container: proxy
       port: 8080
-      health_check: {{ path: /health, interval: 200ms, timeout: 100ms, unhealthy_threshold: 5 }}
+      health_check: {{ path: /health, interval: 1s, timeout: 900ms, unhealthy_threshold: 5 }}
       deregistration_delay: 1s
 previews:
   branches: ["feature/*"]
@@ -277,7 +277,7 @@ previews:
 
     /// `eventually`, with the server's log where it does not come to that.
     pub(crate) fn eventually<T>(&self, what: &str, look: impl FnMut() -> Result<T, String>) -> T {
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_secs(180);
         poll(limit, look).unwrap_or_else(|why| panic!("{what}: not within {limit:?}: {why}\n{}", self.log()))
     }
 

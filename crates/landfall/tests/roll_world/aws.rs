@@ -230,10 +230,11 @@ impl ContainerInstances for Aws {
     }
 
     async fn run_pinned(&self, task: &PinnedTask) -> PortResult<Placed> {
-        let Some((attribute, version)) = task.expression.split_once(" == ") else { panic!("{}", task.expression) };
-        assert_eq!(attribute, format!("attribute:{}", attributes::VERSION));
+        let (version, fleet) = task.expression.split_once(" and ").unwrap_or_else(|| panic!("{}", task.expression));
+        let value = |of: &str, name: &str| of.strip_prefix(&format!("attribute:{name} == ")).unwrap().to_owned();
+        let (version, fleet) = (value(version, attributes::VERSION), value(fleet, attributes::FLEET));
         let mut state = self.0.state();
-        let Some(instance) = state.place(|one| one.version == version) else {
+        let Some(instance) = state.place(|one| one.version == version && one.fleet == fleet) else {
             return Ok(Placed::Refused("MemberOf placement constraint unsatisfied.".to_owned()));
         };
         let arn = state.add_task(instance, Some(task.started_by.clone()));

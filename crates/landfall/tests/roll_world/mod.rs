@@ -113,7 +113,7 @@ impl World {
         let image = Some("ami-1".to_owned());
         let aws = aws::Aws(self.0.clone());
         let mut cluster = Cluster::new(&infra, Around::default(), image, &aws, &aws);
-        let patience = Patience { registers: 120, starts: 60, stays: 2 };
+        let patience = Patience { registers: 120, starts: 60, stays: 2, ..Patience::default() };
         let mut goal = Goal::Deploy { version, fresh: true };
         let mut did = Vec::new();
         loop {
@@ -154,7 +154,7 @@ impl World {
                 matcher: "200".to_owned(),
             },
             // Over as soon as nothing is under way, as with Elastic Load Balancing: longer than anything here takes.
-            deregistration_delay: 10,
+            deregistration_delay: 60,
             algorithm: BalancingAlgorithm::RoundRobin,
             idle_timeout: 60,
         };

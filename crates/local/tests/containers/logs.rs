@@ -8,7 +8,7 @@ use crate::between::Between;
 use crate::support::{World, container, with_world};
 
 async fn next(lines: &mut Box<dyn LogStream>) -> (String, String) {
-    let line = tokio::time::timeout(Duration::from_secs(20), lines.next()).await.expect("nothing comes").unwrap();
+    let line = tokio::time::timeout(Duration::from_secs(90), lines.next()).await.expect("nothing comes").unwrap();
     (line.container, line.line)
 }
 
@@ -40,7 +40,7 @@ fn logs_are_told_over_the_engine_when_its_files_cannot_be_read() {
         let task = world.run(vec![init, app]).await;
         world.until_task(&task, "running", |task| task.last_status == "RUNNING").await;
         let ended = member(&world, "init").await;
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(90);
         while !world.docker().inspect_container(&ended).await.unwrap().state.exited() {
             assert!(Instant::now() < deadline, "never ends");
             tokio::time::sleep(Duration::from_millis(20)).await;

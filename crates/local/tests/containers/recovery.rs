@@ -126,7 +126,8 @@ fn an_engine_that_is_slow_is_waited_for_and_not_ended() {
         let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
         signal("-STOP");
         let ((), ()) = tokio::join!(world.platform.engine().heal(), async {
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            // A ping has three seconds, and there may be two of them.
+            tokio::time::sleep(Duration::from_secs(10)).await;
             signal("-CONT");
         });
         assert_eq!(service(), before, "another one was started");

@@ -188,7 +188,7 @@ fn logs_are_followed_across_tasks() {
         let mut lines = Orchestrator::follow_logs(&world.platform, &world.environment, &[], 100).await.unwrap();
         let told = async |lines: &mut Box<dyn LogStream>, expected: &[&str]| {
             for expected in expected {
-                let line = tokio::time::timeout(Duration::from_secs(20), lines.next()).await.unwrap().unwrap();
+                let line = tokio::time::timeout(Duration::from_secs(90), lines.next()).await.unwrap().unwrap();
                 assert_eq!((line.container.as_str(), line.line.as_str()), ("app", *expected));
             }
         };
@@ -210,12 +210,12 @@ fn logs_are_followed_across_tasks() {
         let mut frames = world.docker().logs(&member, Some(2), true).await.unwrap();
         let mut text = String::new();
         while !text.contains("second") {
-            let frame = tokio::time::timeout(Duration::from_secs(20), frames.next()).await.unwrap().unwrap().unwrap();
+            let frame = tokio::time::timeout(Duration::from_secs(90), frames.next()).await.unwrap().unwrap().unwrap();
             text.push_str(std::str::from_utf8(&frame.bytes).unwrap());
         }
         assert!(text.contains("first") && !text.contains("before"), "{text}");
         world.docker().kill_container(&member).await.unwrap();
-        let end = tokio::time::timeout(Duration::from_secs(20), frames.next()).await;
+        let end = tokio::time::timeout(Duration::from_secs(90), frames.next()).await;
         assert_eq!(end.unwrap().unwrap(), None);
         world
     });

@@ -190,7 +190,7 @@ impl World {
         what: &str,
         done: impl Fn(&TaskDescription) -> bool,
     ) -> TaskDescription {
-        let deadline = Instant::now() + Duration::from_secs(40);
+        let deadline = Instant::now() + Duration::from_secs(180);
         loop {
             let task = self.task(id).await;
             if done(&task) {
@@ -275,7 +275,7 @@ impl World {
         what: &str,
         done: impl Fn(&ServiceDescription) -> bool,
     ) -> ServiceDescription {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         loop {
             let service = self.describe().await;
             if done(&service) {
@@ -302,7 +302,7 @@ impl World {
     async fn destroy(mut self) {
         let platform = &self.platform;
         let ports = platform.ports();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         loop {
             let mut left = match platform.list_owned(None, &ResourceKind::ALL).await {
                 Ok(listing) => listing.items,

@@ -83,13 +83,18 @@ fn a_failed_dependency_fails_the_task() {
 #[test]
 fn sigterm_then_sigkill_after_the_stop_timeout() {
     with_world(|world| async move {
-        let mut polite = container("polite", "trap 'exit 42' TERM; while :; do /bin/busybox usleep 50000; done");
+        let mut polite =
+            container("polite", "trap 'exit 42' TERM; echo set; while :; do /bin/busybox usleep 50000; done");
         polite.settings.stop_timeout = 20;
-        let stubborn = container("stubborn", "trap '' TERM; while :; do /bin/busybox usleep 50000; done");
+        let stubborn = container("stubborn", "trap '' TERM; echo set; while :; do /bin/busybox usleep 50000; done");
         let task = world.run(vec![polite, stubborn]).await;
         world.until_task(&task, "running", |task| task.last_status == "RUNNING").await;
         // A trap is set a moment after the start.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while world.platform.task_log_tail(&task, 5).await.unwrap().len() < 2 {
+            assert!(Instant::now() < deadline, "no traps");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let before = Instant::now();
         world.platform.stop_task(&task, "enough").await.unwrap();
         let stopped = world.stopped(&task).await;

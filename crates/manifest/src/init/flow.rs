@@ -73,14 +73,14 @@ ci:
       steps:
         - test: [{tests}]
         - build:
-    # Master: all the way to dev, and tested where it runs.
+    # Master: all the way to dev{tested}.
     master:
       branches: [master, main]
       steps:
         - push:
         - deploy: dev
         - verify: dev
-{dev}    # Tags: what their commit has already, without a rebuild.
+{dev}    # Tags: {tagged}.
     staging:
       tags: ["*-staging"]
       steps:
@@ -95,6 +95,8 @@ ci:
         environments = if answers { ASKED } else { "  dev: {}\n  staging: {}\n  prod: {}\n" },
         tests = tests.join(", "),
         dev = if pushes { DEV } else { "" },
+        tested = if answers { ", and tested where it runs" } else { "" },
+        tagged = if pushes { "what their commit has already, without a rebuild" } else { "their commit" },
         promote = if pushes { "promote" } else { "deploy" },
     );
     let kept = |line: &&str| match line.trim() {

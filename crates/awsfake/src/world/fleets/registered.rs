@@ -26,6 +26,9 @@ fn needs(definition: &Definition) -> (u64, u64) {
 
 /// Of the cluster query language what Landfall says in it. `None`: another expression.
 fn holds(expression: &str, one: &Registered) -> Option<bool> {
+    if let Some((first, rest)) = expression.split_once(" and ") {
+        return Some(holds(first, one)? && holds(rest, one)?);
+    }
     let rest = expression.strip_prefix("attribute:")?;
     if let Some(name) = rest.strip_suffix(" exists") {
         return Some(one.attributes.contains_key(name));

@@ -1,6 +1,6 @@
 //! A cluster that behaves as ECS and CloudFormation do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_cluster::roll::{Base, Compute, Facts, Goal, Instance, Next, Patience, Proof, Proving, State, next};
 use landfall_cluster::{Part, Standing, Version};
@@ -17,16 +17,22 @@ pub(super) struct World {
     /// What somebody sets by hand, at which look.
     pub(super) deleted: Vec<String>,
     tasks: u32,
+    /// Tasks of services that start on each instance of a version that is tested.
+    pub(super) lands: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
     /// No instance comes.
     Empty,
+    /// None of one of its two fleets.
+    HalfEmpty,
     /// No task is placed.
     Full,
-    /// The task stops.
+    /// The tasks stop.
     Stops,
+    /// That of one of its two fleets.
+    HalfStops,
     /// The task never runs.
     Hangs,
     /// The stack cannot be made.
@@ -68,8 +74,9 @@ pub(super) fn base(part: &str, state: State) -> Base {
 
 impl World {
     pub(super) fn new() -> Self {
-        let facts = Facts { name: "c".to_owned(), now: 1_000, ..Facts::default() };
-        Self { facts, broken: BTreeMap::new(), proven: Vec::new(), deleted: Vec::new(), tasks: 0 }
+        let tested = vec!["main".to_owned(), "burst".to_owned()];
+        let facts = Facts { name: "c".to_owned(), now: 1_000, tested, ..Facts::default() };
+        Self { facts, broken: BTreeMap::new(), proven: Vec::new(), deleted: Vec::new(), tasks: 0, lands: 0 }
     }
 
     /// With a version that has tasks on its instances.
@@ -115,21 +122,34 @@ impl World {
                 assert_eq!(one.state, State::Ready, "{version} is changed while it is changed");
                 (one.standing, one.state) = (*standing, State::Busy);
                 if *standing == Standing::Failed {
+                    let proofs = self.facts.proofs.iter().filter(|proof| !matches!(proof.state, Proving::Stopped(_)));
+                    let proofs = u32::try_from(proofs.count()).unwrap();
+                    let tasks = self.facts.of_version(version).map(|one| one.tasks).sum::<u32>();
+                    assert!(tasks <= proofs, "{tasks} tasks were killed with {version}");
                     self.facts.instances.retain(|one| one.version.as_deref() != Some(version.as_str()));
                 }
             }
-            Next::Prove { version } => match self.broken.get(version.as_str()) {
-                Some(Broken::Full) => self.facts.refused = Some("RESOURCE:MEMORY".to_owned()),
+            Next::Prove { version, fleet } => match self.broken.get(version.as_str()) {
+                Some(Broken::Full) => {
+                    self.facts.refused.insert(fleet.clone(), "RESOURCE:MEMORY".to_owned());
+                }
                 _ => {
+                    let there = self.facts.of_version(version).any(|one| one.fleet.as_ref() == Some(fleet));
+                    assert!(there, "{fleet} has no instance");
                     self.tasks += 1;
                     let task = format!("t{}", self.tasks);
-                    let proof = Proof { task, created: self.facts.now, state: Proving::Pending };
+                    let fleet = fleet.clone();
+                    let proof = Proof { task, fleet, created: self.facts.now, state: Proving::Pending };
                     self.facts.proofs.insert(0, proof);
+                    self.placed(version, true);
                 }
             },
             Next::StopProof { task } => {
                 let proof = self.facts.proofs.iter_mut().find(|proof| proof.task == *task).unwrap();
                 proof.state = Proving::Stopped("told to".to_owned());
+                if let Some(version) = self.facts.computes.last().map(|one| one.version.clone()) {
+                    self.placed(&version, false);
+                }
             }
             Next::Drain { version, instances } => {
                 let standing = self.of(version).standing;
@@ -162,6 +182,14 @@ impl World {
         }
     }
 
+    /// A task that proves it is on an instance of the version, or is there no more.
+    fn placed(&mut self, version: &Version, on: bool) {
+        let own = |one: &&mut Instance| one.version.as_deref() == Some(version.as_str()) && (on || one.tasks > 0);
+        if let Some(one) = self.facts.instances.iter_mut().find(own) {
+            one.tasks = if on { one.tasks + 1 } else { one.tasks - 1 };
+        }
+    }
+
     /// A few seconds later.
     fn pass(&mut self, seconds: i64) {
         let facts = &mut self.facts;
@@ -179,7 +207,11 @@ impl World {
             let there = facts.instances.iter().any(|own| own.version.as_deref() == Some(one.version.as_str()));
             let comes = one.standing == Standing::Testing && one.state == State::Ready && !there;
             if comes && facts.now > one.since + 60 && broken != Some(&Broken::Empty) {
-                facts.instances.extend((0..2).map(|number| instance(one.version.as_str(), number, 0)));
+                let fleets = if broken == Some(&Broken::HalfEmpty) { 1 } else { 2 };
+                for (number, fleet) in (0..).zip(&facts.tested[..fleets]) {
+                    let fleet = Some(fleet.clone());
+                    facts.instances.push(Instance { fleet, ..instance(one.version.as_str(), number, self.lands) });
+                }
             }
         }
         // ECS moves a task of each instance that is drained, where there is somewhere to move it to.
@@ -195,20 +227,26 @@ impl World {
         }
         facts.unsteady = if moved > 0 { vec!["web".to_owned()] } else { Vec::new() };
         let broken = testing.last().and_then(|name| self.broken.get(name));
-        if let Some(proof) = facts.proofs.first_mut() {
-            let state = match (&proof.state, broken) {
+        let mut ended = 0;
+        for proof in &mut facts.proofs {
+            let ran = !matches!(proof.state, Proving::Stopped(_));
+            let half = proof.fleet == "burst";
+            proof.state = match (&proof.state, broken) {
                 (Proving::Pending, Some(Broken::Hangs)) => Proving::Pending,
                 (Proving::Pending, Some(Broken::Stops)) => Proving::Stopped("exit 1".to_owned()),
+                (Proving::Pending, Some(Broken::HalfStops)) if half => Proving::Stopped("exit 1".to_owned()),
                 (Proving::Pending, _) => Proving::Running(facts.now),
                 (other, _) => other.clone(),
             };
-            if let Proving::Running(since) = &state
-                && facts.now - since >= Patience::default().stays
-                && let Some(name) = testing.last()
-            {
-                self.proven.push(name.clone());
-            }
-            proof.state = state;
+            ended += u32::from(ran && matches!(proof.state, Proving::Stopped(_)));
+        }
+        let stays = |proof: &&Proof| matches!(proof.state, Proving::Running(since) if facts.now - since >= Patience::default().stays);
+        let proven: BTreeSet<&String> = facts.proofs.iter().filter(stays).map(|proof| &proof.fleet).collect();
+        if proven.len() == facts.tested.len() {
+            self.proven.extend(testing.last().cloned());
+        }
+        if let Some(name) = testing.last() {
+            (0..ended).for_each(|_| self.placed(&version(name), false));
         }
     }
 

@@ -206,6 +206,9 @@ fn job(here: &Surroundings, deployment: &Deployment, engine: &str, files: &Files
         masks: Masks::of(&here.variables, &[]),
         summary: here.summary(flow.context.host),
         directory: here.directory.clone(),
+        run: None,
+        // The image that is built is the engine's.
+        on_one_machine: true,
         flow,
     })
 }

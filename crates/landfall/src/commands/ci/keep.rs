@@ -1,13 +1,13 @@
-//! The record of a run, kept in `ci/` below the state, so that `landfall ci resume` goes on: on this machine, or, where the state is
-//! on S3, on any. Replaced as a whole; a job that is killed in the middle leaves the one before.
+//! The record of a run, so that `landfall ci resume` goes on: in `ci/` below the state directory, or, where the state is on S3, there, so
+//! that any machine does. Replaced as a whole; a job that is killed in the middle leaves the one before.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use landfall_ci::Host;
-use landfall_ci::plan::Flow;
 use landfall_ci::record::Record;
 
+use super::Job;
 use crate::cli::Global;
 use crate::error::CliResult;
 use crate::paths::State;
@@ -24,55 +24,50 @@ pub(super) struct Keep {
 enum Place {
     File(PathBuf),
     #[cfg(feature = "aws")]
-    S3(landfall_s3::Document),
+    S3(shared::Shared),
     /// It could not be written: the run goes on without.
     Nowhere,
 }
 
 impl Keep {
-    pub(super) async fn of(flow: &Flow, global: &Global, printer: &Printer) -> CliResult<Self> {
+    /// On S3 what jobs of a host of CI do, whose steps hand each other nothing that is on one machine alone. What somebody does at a desk,
+    /// where files may differ from the commit, is no job's business.
+    pub(super) async fn of(job: &Job, global: &Global, printer: &Printer) -> CliResult<Self> {
         let state = State::of(global.state.clone())?;
-        let name = format!("{}.json", flow.fingerprint());
-        let mut keep = Self { place: Place::Nowhere, printer: *printer };
-        match &state {
-            State::Directory(directory) => keep.place = Place::File(directory.join("ci").join(name)),
-            // Nothing happens, so nothing is kept.
-            State::S3 { .. } if flow.steps.is_empty() => {}
+        let flow = &job.flow;
+        let file = state.directory().join("ci").join(format!("{}.json", flow.fingerprint()));
+        let shared = !job.on_one_machine && flow.context.host != Host::Laptop && !flow.steps.is_empty();
+        let mut keep = Self { place: Place::File(file), printer: *printer };
+        match state {
             #[cfg(feature = "aws")]
-            State::S3 { url, .. } => match crate::opened::document(url, format!("ci/{name}")).await {
+            State::S3 { url, .. } if shared => match shared::Shared::open(&url, job).await {
                 Ok(document) => keep.place = Place::S3(document),
                 Err(why) => keep.give_up(&why),
             },
-            #[cfg(not(feature = "aws"))]
-            State::S3 { url, .. } => keep.give_up(&format!("{url}: this build of landfall is without AWS")),
+            _ => {}
         }
         Ok(keep)
     }
 
     pub(super) async fn load(&mut self) -> Option<Record> {
         let found = match &self.place {
-            Place::File(file) => std::fs::read(file).ok(),
+            Place::File(file) => Ok(std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())),
             #[cfg(feature = "aws")]
-            Place::S3(document) => match document.read().await {
-                Ok(found) => found.map(Vec::from),
-                Err(failure) => {
-                    self.give_up(&failure.to_string());
-                    None
-                }
-            },
-            Place::Nowhere => None,
+            Place::S3(shared) => shared.load().await,
+            Place::Nowhere => Ok(None),
         };
-        serde_json::from_slice(&found?).ok()
+        found.unwrap_or_else(|why| {
+            self.printer.warn(format_args!("{why}: all of this job runs"));
+            None
+        })
     }
 
-    pub(super) async fn save(&mut self, record: &Record) {
+    /// Waits for no other machine.
+    pub(super) fn save(&mut self, record: &Record) {
         let saved = match &self.place {
             Place::File(file) => replace(file, record).map_err(|error| format!("{}: {error}", file.display())),
             #[cfg(feature = "aws")]
-            Place::S3(document) => match serde_json::to_vec(record) {
-                Ok(text) => document.replace(text.into()).await.map_err(|failure| failure.to_string()),
-                Err(error) => Err(error.to_string()),
-            },
+            Place::S3(shared) => shared.save(record),
             Place::Nowhere => Ok(()),
         };
         if let Err(why) = saved {
@@ -99,18 +94,17 @@ impl Keep {
         }
     }
 
-    /// After one that ended well. On a host of CI it is over, and its record counts for nothing: S3 has no month after which
-    /// it would go.
-    pub(super) async fn over(&self, host: Host) {
+    /// After the last step, until what was saved is where it shall be. A run of a host of CI that ended well is over, and its record counts
+    /// for nothing: on S3 it goes.
+    pub(super) async fn close(self, well: bool) {
         #[cfg(feature = "aws")]
-        if let Place::S3(document) = &self.place
-            && host != Host::Laptop
-            && let Err(failure) = document.remove().await
+        if let Place::S3(shared) = self.place
+            && let Err(why) = shared.close(well).await
         {
-            tracing::debug!(%failure, "the record of a run that is over stays");
+            self.printer.warn(format_args!("{why}: this job cannot be continued"));
         }
         #[cfg(not(feature = "aws"))]
-        let _ = host;
+        let _ = well;
     }
 }
 
@@ -121,4 +115,85 @@ fn replace(file: &Path, record: &Record) -> std::io::Result<()> {
     let temporary = file.with_extension(format!("{}.tmp", std::process::id()));
     std::fs::write(&temporary, serde_json::to_vec(record)?)?;
     std::fs::rename(&temporary, file)
+}
+
+#[cfg(feature = "aws")]
+mod shared {
+    use std::sync::Arc;
+
+    use landfall_ci::record::Record;
+    use landfall_model::Timestamp;
+    use landfall_s3::Document;
+    use serde::{Deserialize, Serialize};
+    use tokio::sync::watch;
+    use tokio::task::JoinHandle;
+
+    use super::{Job, KEPT};
+
+    /// Seconds. Where a host does not say which tries are of one run, those of a day are.
+    const DAY: i64 = 24 * 3600;
+
+    #[derive(Serialize, Deserialize)]
+    struct Dated {
+        /// Seconds since 1970.
+        at: i64,
+        #[serde(flatten)]
+        record: Record,
+    }
+
+    /// An object that is written by a task of its own: a slow S3 holds up neither steps nor signals.
+    pub(super) struct Shared {
+        document: Arc<Document>,
+        newest: watch::Sender<Vec<u8>>,
+        writer: JoinHandle<Result<(), String>>,
+        counts: i64,
+    }
+
+    impl Shared {
+        pub(super) async fn open(url: &str, job: &Job) -> Result<Self, String> {
+            let plain =
+                |run: &String| run.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect::<String>();
+            let run = job.run.as_ref().map(|run| format!("-{}", plain(run))).unwrap_or_default();
+            let name = format!("ci/{}{run}.json", job.flow.fingerprint());
+            let document = Arc::new(crate::opened::document(url, name).await?);
+            let (newest, mut changed) = watch::channel(Vec::new());
+            let to = Arc::clone(&document);
+            let writer = tokio::spawn(async move {
+                let mut written = Ok(());
+                while changed.changed().await.is_ok() {
+                    let body = changed.borrow_and_update().clone();
+                    written = to.replace(body.into()).await.map_err(|failure| failure.to_string());
+                }
+                written
+            });
+            let counts = if job.run.is_some() { KEPT.as_secs().cast_signed() } else { DAY };
+            Ok(Self { document, newest, writer, counts })
+        }
+
+        /// What is too old to be of this run is none.
+        pub(super) async fn load(&self) -> Result<Option<Record>, String> {
+            let found = self.document.read().await.map_err(|failure| failure.to_string())?;
+            let dated: Option<Dated> = found.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let since = Timestamp::now().as_second() - self.counts;
+            Ok(dated.filter(|dated| dated.at >= since).map(|dated| dated.record))
+        }
+
+        pub(super) fn save(&self, record: &Record) -> Result<(), String> {
+            let dated = Dated { at: Timestamp::now().as_second(), record: record.clone() };
+            let body = serde_json::to_vec(&dated).map_err(|error| error.to_string())?;
+            self.newest.send_replace(body);
+            Ok(())
+        }
+
+        pub(super) async fn close(self, well: bool) -> Result<(), String> {
+            drop(self.newest);
+            let written = self.writer.await.unwrap_or_else(|error| Err(error.to_string()));
+            match well {
+                // A write without an answer may have happened.
+                true => drop(self.document.remove().await),
+                false => return written,
+            }
+            Ok(())
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod surroundings;
 use std::path::{Path, PathBuf};
 
 use landfall_ci::command::Command as StepCommand;
+use landfall_ci::detect::run_of;
 use landfall_ci::plan::{Flow, PlannedStep, plan as planned};
 use landfall_ci::{CiContext, Masks};
 use landfall_model::ci::Ci;
@@ -74,6 +75,10 @@ struct Job {
     /// Where the steps run: the manifest's directory.
     directory: PathBuf,
     summary: Option<PathBuf>,
+    /// By which the host knows further tries of one run.
+    run: Option<String>,
+    /// Its steps hand each other what no other machine has.
+    on_one_machine: bool,
 }
 
 impl Job {
@@ -83,7 +88,8 @@ impl Job {
         let context = here.context(event)?;
         let masks = Masks::of(&here.variables, &ci.mask);
         let flow = flow(&ci, context, &here, &masks)?;
-        Ok(Self { masks, summary: here.summary(flow.context.host), directory: here.directory, flow })
+        let (summary, run) = (here.summary(flow.context.host), run_of(&here.variables).map(str::to_owned));
+        Ok(Self { masks, summary, run, on_one_machine: false, directory: here.directory, flow })
     }
 }
 

@@ -35,7 +35,7 @@ struct Report<'a> {
 
 pub(super) async fn to_end(job: &Job, resume: bool, global: &Global, printer: &Printer) -> CliResult<u8> {
     let flow = &job.flow;
-    let mut keep = Keep::of(flow, global, printer).await?;
+    let mut keep = Keep::of(job, global, printer).await?;
     let before = if resume { keep.load().await } else { None };
     if resume && before.is_none() && !flow.steps.is_empty() {
         printer.note("no record of this flow for this commit is here: all of it runs");
@@ -63,7 +63,7 @@ pub(super) async fn to_end(job: &Job, resume: bool, global: &Global, printer: &P
         ));
     } else {
         keep.tidy();
-        keep.save(&running.record).await;
+        keep.save(&running.record);
         running.masks();
         running.steps(&mut keep).await?;
     }
@@ -73,9 +73,7 @@ pub(super) async fn to_end(job: &Job, resume: bool, global: &Global, printer: &P
         printer.json_data(&Report { flow, steps: &record.steps, exit_code: code })?;
     }
     if !flow.steps.is_empty() {
-        if code == 0 {
-            keep.over(flow.context.host).await;
-        }
+        keep.close(code == 0).await;
         summarise(job, &record, code == 0, printer).await;
         let line = record.last_line(flow, &duration(since.elapsed()));
         if code == 0 { printer.note(line) } else { printer.failure(line) }
@@ -120,7 +118,7 @@ impl Running<'_> {
                 break;
             }
             tokio::select! {
-                next = heard.recv() => self.heard(next, &mut heard, keep).await,
+                next = heard.recv() => self.heard(next, &mut heard, keep),
                 () = signals.asked() => { stopper.send_replace(true); }
             }
         }
@@ -128,7 +126,7 @@ impl Running<'_> {
             self.record.stop(&self.job.flow);
         }
         self.record.give_up(&self.job.flow);
-        keep.save(&self.record).await;
+        keep.save(&self.record);
         Ok(())
     }
 
@@ -166,7 +164,7 @@ impl Running<'_> {
     }
 
     /// One message and all that wait behind it, shown at once.
-    async fn heard(&mut self, first: Option<Said>, more: &mut UnboundedReceiver<Said>, keep: &mut Keep) {
+    fn heard(&mut self, first: Option<Said>, more: &mut UnboundedReceiver<Said>, keep: &mut Keep) {
         let mut shown = Vec::new();
         let mut next = first;
         while let Some(said) = next {
@@ -178,7 +176,7 @@ impl Running<'_> {
                 }
                 Said::Ended(at, end) => {
                     self.ended(at, end);
-                    keep.save(&self.record).await;
+                    keep.save(&self.record);
                     shown.extend(self.weave.ended(at));
                 }
             }

@@ -284,6 +284,12 @@ impl<'a> Roll<'a> {
                     .hint("what was used before is used still; its instances are gone, and the next deploy cleans up");
                 return Ok(());
             }
+            Failure::Unmoved { .. } => {
+                self.printer.hint(
+                    "what was used before is used still; its instances have no room: let them grow, and the next deploy empties this version",
+                );
+                return Ok(());
+            }
             Failure::Foreign { .. } => {
                 self.printer.hint(
                     "give the cluster another `name` in infra.yml, deploy it, move the services there, and delete the stacks of the old name",
@@ -378,7 +384,9 @@ fn said(doing: &Next, cluster: &str) -> (Mark, String) {
                 }
             }
         }
-        Next::Prove { version } => (Mark::Done, format!("a task on instances of version {}", short(version))),
+        Next::Prove { version, fleet } => {
+            (Mark::Done, format!("a task on an instance of {fleet}, version {}", short(version)))
+        }
         Next::StopProof { .. } => (Mark::Done, "the task that proves it is stopped".to_owned()),
         Next::Drain { version, instances } => {
             (Mark::Done, format!("{} of version {} take no more tasks", counted(instances.len()), short(version)))
@@ -407,7 +415,7 @@ fn waiting(on: &Wait) -> String {
     match on {
         Wait::Stack { stack } => format!("CloudFormation is at work on {stack}"),
         Wait::Rival { version } => format!("version {version} is about to take the place of all others"),
-        Wait::Register { version } => format!("no instance of version {version} is registered yet"),
+        Wait::Register { version, fleet } => format!("no instance of {fleet}, version {version}, is registered yet"),
         Wait::Start { .. } => "the task is placed, and does not run yet".to_owned(),
         Wait::Stay { seconds, .. } => format!("the task runs, for {seconds} s"),
         Wait::Move { instances, tasks, version } => {
