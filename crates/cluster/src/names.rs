@@ -128,9 +128,10 @@ pub(crate) fn export(cluster: &str, what: &str) -> String {
     format!("{}:{what}", stack_name(cluster, Part::Cluster, None))
 }
 
-/// A capacity provider's; none may begin with `aws`, `ecs` or `fargate`.
+/// A capacity provider's; none may begin with `aws`, `ecs` or `fargate`. No name and no version has a `_`, so that of no two what they are
+/// made of reads the same.
 pub(crate) fn provider(cluster: &str, fleet: &str, version: &Version) -> String {
-    format!("landfall-{cluster}-{fleet}-{version}")
+    format!("landfall-{cluster}_{fleet}_{version}")
 }
 
 /// The output of the health task's stack that holds the task definition.

@@ -77,7 +77,7 @@ pub fn rights(ask: &Rights<'_>) -> Result<Policy, Unfit> {
         (
             "ecs",
             vec![
-                place.arn("ecs", &format!("capacity-provider/landfall-{name}-*")),
+                place.arn("ecs", &format!("capacity-provider/landfall-{name}_*")),
                 place.arn("ecs", &format!("cluster/{name}")),
                 place.arn("ecs", &format!("task-definition/{name}-cluster-health:*")),
             ],

@@ -56,6 +56,7 @@ fn jobs_log_in_to_the_registry_beside_the_code() {
 
 /// Long enough that `base64` breaks its lines, and with what a shell might take for its own.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "what a shell makes of it only a shell tells")]
 fn gitlabs_login_is_what_docker_would_have_written() {
     use base64::Engine as _;
 

@@ -75,7 +75,7 @@ fn cfn_lint_finds_nothing() {
         ("rebalanced", &rebalanced),
     ];
     all.extend(others.into_iter().map(|(name, text)| printed(name, &made(text))[1].clone()));
-    let providers = ["landfall-managed-main-1".to_owned()];
+    let providers = ["landfall-managed_main_1".to_owned()];
     all.extend([
         printed("cluster", &cluster(&infra(REGRESSION), &[]))[1].clone(),
         printed("cluster-managed", &cluster(&infra(MANAGED), &providers))[1].clone(),

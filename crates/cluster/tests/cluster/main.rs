@@ -179,7 +179,7 @@ fn what_is_wrong_is_said_with_its_place() {
 
 #[test]
 fn templates_read_as_a_person_would_write_them() {
-    let providers = ["landfall-managed-main-1".to_owned()];
+    let providers = ["landfall-managed_main_1".to_owned()];
     insta::assert_snapshot!("cluster", cluster(&infra(REGRESSION), &[]).yaml());
     insta::assert_snapshot!("cluster-managed", cluster(&infra(MANAGED), &providers).yaml());
     insta::assert_snapshot!("health", health(&infra(REGRESSION)).yaml());

@@ -378,7 +378,7 @@ fn of_two_that_take_over_at_once_the_newer_one_does() {
 #[test]
 fn capacity_providers_are_the_cluster_s_from_when_a_version_is_used_until_nothing_is_left_of_it() {
     let infra = super::infra(super::MANAGED);
-    let of = |name: &str| format!("landfall-managed-main-{name}");
+    let of = |name: &str| format!("landfall-managed_main_{name}");
     let mut world = World::new().with("1", Standing::Active, 2).with("2", Standing::Testing, 2);
     world.facts.associated = vec![of("1")];
     assert_eq!(world.facts.providers(&infra), [of("1")]);
@@ -432,7 +432,7 @@ fn capacity_providers_are_the_cluster_s_from_when_a_version_is_used_until_nothin
 #[test]
 fn services_leave_the_capacity_providers_of_a_version_before_its_instances_are_drained() {
     let infra = super::infra(super::MANAGED);
-    let of = |name: &str| format!("landfall-managed-main-{name}");
+    let of = |name: &str| format!("landfall-managed_main_{name}");
     let share = |provider: String, base, weight| Share { provider, base, weight };
     let mut world = World::new().with("1", Standing::Active, 2).with("2", Standing::Replacing, 2);
     world.facts.associated = vec![of("2"), of("1")];
@@ -483,7 +483,7 @@ fn services_leave_the_capacity_providers_of_a_version_before_its_instances_are_d
 #[test]
 fn a_service_that_was_moved_is_on_its_way_or_did_not_come_up() {
     let infra = super::infra(super::MANAGED);
-    let of = |name: &str| format!("landfall-managed-main-{name}");
+    let of = |name: &str| format!("landfall-managed_main_{name}");
     let share = |version: &str| vec![Share { provider: of(version), base: 0, weight: 1 }];
     let mut world = World::new().with("1", Standing::Inactive, 2).with("2", Standing::Active, 2);
     world.facts.associated = vec![of("2"), of("1")];

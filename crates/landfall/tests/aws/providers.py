@@ -15,7 +15,7 @@ groups = {
     for group in scaling.describe_auto_scaling_groups()["AutoScalingGroups"]
 }
 # moto lists none that it is not asked for.
-names = [f"landfall-web-{fleet}-{version}" for fleet in ("main", "reserved") for version in sys.argv[1:]]
+names = [f"landfall-web_{fleet}_{version}" for fleet in ("main", "reserved") for version in sys.argv[1:]]
 scales = lambda one: groups[one["autoScalingGroupProvider"]["autoScalingGroupArn"].rsplit("/", 1)[-1]]
 print(
     json.dumps(

@@ -15,7 +15,7 @@ fn providers(world: &World) -> Value {
 }
 
 fn of(version: &str) -> Value {
-    let [main, reserved] = ["main", "reserved"].map(|fleet| format!("landfall-web-{fleet}-{version}"));
+    let [main, reserved] = ["main", "reserved"].map(|fleet| format!("landfall-web_{fleet}_{version}"));
     let scale = json!({&main: version, &reserved: version});
     json!({"cluster": [main, reserved], "default": [main], "services": {"app": [main]}, "scale": scale})
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Options;
 use super::world::{Phase, World};
-use crate::cluster::{Cluster, Fleet, Instance, Offer, Policy, Service, State, Status, Tasks};
+use crate::cluster::{Cluster, Fleet, Instance, Notice, Offer, Policy, Service, State, Status, Tasks};
 use crate::compatible::{self, Step, Wanted};
 use crate::decide::{Reason, decide};
 use crate::pack::need;
@@ -132,7 +132,8 @@ impl Scaler {
                 host: Host { free: machine.free, ..self.kind.empty() },
                 tasks: tasks.collect(),
                 standalone,
-                notice: machine.notice.map(|(notice, _)| notice),
+                // As `landfall cluster scale` sees it, which hears of no recommendation.
+                notice: machine.notice.map(|(notice, _)| notice).filter(|notice| *notice == Notice::Interruption),
             }
         });
         let waiting = world.waiting_by_shape().into_iter().enumerate();
