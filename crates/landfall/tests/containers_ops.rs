@@ -96,17 +96,10 @@ fn outside() -> Sandbox {
     outside
 }
 
-/// Three ports in a row that are free now, the first one held; below those that the kernel hands out by itself.
+/// Three ports in a row, the first one held.
 fn range() -> (TcpListener, [u16; 3]) {
-    let start = 20_000 + u16::try_from(std::process::id() % 3_000).unwrap() * 3;
-    (start..32_000)
-        .step_by(3)
-        .find_map(|first| {
-            let held = TcpListener::bind(loopback(first)).ok()?;
-            let free = |port| TcpListener::bind(loopback(port)).is_ok();
-            (free(first + 1) && free(first + 2)).then_some((held, [first, first + 1, first + 2]))
-        })
-        .expect("no three free ports in a row")
+    let ports = landfall_testkit::ports::row();
+    (TcpListener::bind(loopback(ports[0])).unwrap(), ports)
 }
 
 #[test]
@@ -478,7 +471,7 @@ fn up_runs_the_working_tree_until_it_is_interrupted() {
          health_check: {{ path: /health, interval: 1s, timeout: 900ms, unhealthy_threshold: 5 }}\n"
     );
     std::fs::write(&sandbox.manifest, manifest).unwrap();
-    let [port] = common::free_ports();
+    let port = landfall_testkit::ports::port();
     let log = root.join("up.log");
     let mut up = Running::start(sandbox.command(&["up", "--port", &port.to_string()]), &log);
     eventually("the URL answers", LIMIT, || match http::get(loopback(port), "/", None) {

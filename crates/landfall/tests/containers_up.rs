@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::registry::World;
-use common::{Sandbox, ends, eventually, free_ports};
+use common::{Sandbox, ends, eventually};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -191,7 +191,7 @@ fn without_a_manifest_a_repository_will_do() {
     ends(&run(&["--repository", &name]), 64, &["--from"]);
     ends(&run(&["--repository", &format!("{name}:v1"), "--from", "v1"]), 64, &["not a repository", "--from says"]);
     ends(&run(&["--repository", &name, "--from", "v9"]), 66, &["there is no v9"]);
-    let [port] = free_ports();
+    let port = landfall_testkit::ports::port();
     let (env_file, published) = (shop.path("local.env"), format!("{port}:3000"));
     let more = ["latest", "--repository", &name, "--env-file", env_file.to_str().unwrap(), "--port", &published];
     let mut up = shop.up(&more);
@@ -223,7 +223,7 @@ fn what_was_pushed_runs_by_its_digest_with_variables_and_a_port() {
     // A commit: by its release, though its tag has moved since.
     ends(&shop.command(&["release", "create"]).output().unwrap(), 0, &[]);
     shop.push("new", &[COMMIT]);
-    let [debugger] = free_ports();
+    let debugger = landfall_testkit::ports::port();
     let env_file = shop.path("local.env");
     let published = format!("{debugger}:9229");
     let mut up = shop.up(&["1a2b3c4", "--env-file", env_file.to_str().unwrap(), "--debug-port", &published]);

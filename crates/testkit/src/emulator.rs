@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ pub fn ministack_at(port: &str, docker: &str) -> [(&'static str, String); 5] {
 }
 
 fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+    crate::ports::port().to_string()
 }
 
 fn start(venv: &str, name: &str, args: &[&str], environment: &[(&str, &str)], port: &str, ready: &str) -> Emulator {

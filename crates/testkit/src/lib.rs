@@ -9,6 +9,7 @@ pub mod journal;
 pub mod mem;
 pub mod mem_store;
 pub mod platform;
+pub mod ports;
 pub mod registry;
 pub mod stacks;
 pub mod steps;

@@ -1,13 +1,15 @@
 //! A real registry of the test's own, Debian's `docker-registry`: its directory, its port, gone when dropped. And an image for it.
 
 use std::io::Read as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+
+use crate::ports;
 
 pub struct Registry {
     process: Child,
@@ -23,10 +25,9 @@ impl Registry {
     /// `storage`: a key of that section of its configuration, as `delete: {enabled: true}`; `more`: sections besides. A port that
     /// somebody else takes between its choice and its use is followed by another.
     pub fn of(storage: &str, more: &str) -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let directory = tempfile::tempdir().unwrap();
         let started = (0..20).find_map(|_| {
-            let port = free();
+            let port = ports::port();
             Some((spawn(directory.path(), port, storage, more)?, port))
         });
         let (process, port) = started.expect("no registry starts");

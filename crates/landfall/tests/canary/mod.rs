@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use self::find::{Canaries, Watch};
 use crate::common::fake::{FakeAws, V1};
 use crate::common::github::{create, delivery_id, push, sign};
-use crate::common::{eventually, free_ports, http, registry, signal, text};
+use crate::common::{eventually, http, registry, signal, text};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const COMMIT: &str = "1111111111111111111111111111111111111111";
@@ -502,7 +502,7 @@ fn no_command_shows_a_secret() {
 #[test]
 fn no_server_shows_a_secret() {
     let mut world = World::new();
-    let [port] = free_ports();
+    let port = landfall_testkit::ports::port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let log = std::fs::File::create(world.aws.path().join("serve.log")).unwrap();
     let mut serve = world.command(&["serve", "--listen", &address.to_string(), "--log-format", "json"]);

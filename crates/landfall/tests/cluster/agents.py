@@ -187,7 +187,8 @@ pinned = threading.local()
 
 def run_task(self):
     constraints = self._get_param("placementConstraints") or []
-    pinned.to = [re.match(r"attribute:(\S+) == (\S+)$", one["expression"]).groups() for one in constraints]
+    parts = [part for one in constraints for part in one["expression"].split(" and ")]
+    pinned.to = [re.fullmatch(r"attribute:(\S+) == (\S+)", part).groups() for part in parts]
     return told(self)
 
 
@@ -229,7 +230,7 @@ EC2ContainerServiceResponse.create_service = create_service
 
 
 def provider_of(cluster, instance):
-    return f"landfall-{cluster}-{instance.attributes.get('landfall.fleet')}-{instance.attributes.get('landfall.version')}"
+    return f"landfall-{cluster}_{instance.attributes.get('landfall.fleet')}_{instance.attributes.get('landfall.version')}"
 
 
 def named_by(service):

@@ -28,7 +28,7 @@ fn with_one_call_in_ten_failing_a_cluster_comes_rolls_and_goes() {
 
     let (told, _) = world.deploy(SICK, "600", 1);
     let why = told["why"].as_str().unwrap();
-    assert!(why.contains("the task that proves it stopped: Essential container in task exited"), "{why}");
+    assert!(why.contains("the task that proves main stopped: Essential container in task exited"), "{why}");
     let (told, _) = world.deploy(MUTE, "5", 1);
     assert_eq!(told["why"], format!("version {MUTE} does not work: no instance of it registered within 5 s"));
     nobody_notices(fake);

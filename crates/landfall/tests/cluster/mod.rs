@@ -142,7 +142,7 @@ fn a_cluster_is_made_rolls_and_goes() {
     assert_eq!(mute["why"], "version mute does not work: no instance of it registered within 1 s");
     let sick = world.deploy("sick", 1);
     let why = sick["why"].as_str().unwrap();
-    assert!(why.contains("the task that proves it stopped: Essential container in task exited"), "{why}");
+    assert!(why.contains("the task that proves main stopped: Essential container in task exited"), "{why}");
     let there = world.versions();
     assert!(there.contains(&is("one", "active", 3)) && there.contains(&is("sick", "failed", 0)), "{there:?}");
     let changed = INFRA.replace("max_weight: 4", "max_weight: 5").replace("t3.small", "t3.large");

@@ -11,7 +11,7 @@ use landfall_testkit::emulator::{ministack_at, program};
 use serde_json::Value;
 
 use super::tally::{Fate, Tally};
-use super::{Sandbox, engine, eventually, free_ports, http, signal};
+use super::{Sandbox, engine, eventually, http, signal};
 
 /// ministack's account of keys that name none; its load balancer serves no other.
 pub(crate) const ACCOUNT: &str = "000000000000";
@@ -59,7 +59,7 @@ impl Cloud {
     /// service of its own.
     pub(crate) fn start(image: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("landfall-aws-").tempdir().unwrap();
-        let [port] = free_ports();
+        let port = landfall_testkit::ports::port();
         let (conf, socket) = (directory.path().join("containers.conf"), directory.path().join("podman.sock"));
         std::fs::write(&conf, CONTAINERS_CONF).unwrap();
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
@@ -169,7 +169,7 @@ services:
 
     /// A proxy that does as its rules say; none yet.
     pub(crate) fn put_faults_between(&mut self) {
-        let [port] = free_ports();
+        let port = landfall_testkit::ports::port();
         let child = Command::new(program("microburst", "microburst"))
             .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--upstream", &self.endpoint()])
             .stdin(Stdio::null())

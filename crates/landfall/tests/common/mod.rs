@@ -16,11 +16,10 @@ pub(crate) mod tally;
 
 use std::fs::File;
 use std::io::BufRead;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) const SECRET: &str = "a secret of the tests";
@@ -82,20 +81,6 @@ pub(crate) fn heard(from: &mut impl BufRead, what: &str) -> String {
     said
 }
 
-/// Ports that were free a moment ago, all different. Below those that the kernel gives to whoever connects somewhere.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let listener = || loop {
-        // Processes that run tests side by side begin far from each other.
-        let at = (std::process::id() * 61 + NEXT.fetch_add(1, Ordering::Relaxed)) % 9_000;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", 23_000 + at as u16)) {
-            return listener;
-        }
-    };
-    let listeners: [TcpListener; N] = std::array::from_fn(|_| listener());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
-}
-
 /// One installation in a temporary directory. Dropped, it ends the server and the load balancer, and removes every
 /// container, network and image that carries its instance label.
 pub(crate) struct Sandbox {
@@ -111,7 +96,7 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     pub(crate) fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("landfall-test-").tempdir().unwrap();
-        let [listen, router] = free_ports();
+        let [listen, router] = [(); 2].map(|()| landfall_testkit::ports::port());
         Self {
             state: directory.path().join("state"),
             manifest: directory.path().join("landfall.yml"),

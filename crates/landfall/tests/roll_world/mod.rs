@@ -159,7 +159,7 @@ impl World {
             idle_timeout: 60,
         };
         self.0.router.put_target_group(&group).await.unwrap();
-        let [port] = common::free_ports();
+        let port = landfall_testkit::ports::port();
         let route = RouteSpec { route: RouteTarget::Port { port }, target_group: GROUP.to_owned(), tags };
         self.0.router.put_route(&route).await.unwrap();
         self.0.state().desired = tasks;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use landfall_testkit::emulator::program;
 
 use super::{COMMITS, Place};
-use crate::common::{ends, eventually, free_ports, text};
+use crate::common::{ends, eventually, text};
 
 const PIPELINES: &str = r#"pipelines:
   main:
@@ -32,7 +32,7 @@ fn a_run_is_approved_and_rejected_on_its_page() {
     let place = Place::ministack(&[]);
     place.manifest("", "      network: { new: { nat: none } }\n", PIPELINES);
     place.ask(&["push", "shop", COMMITS[0], COMMITS[1]]);
-    let [port] = free_ports();
+    let port = landfall_testkit::ports::port();
     let mut serve = place.command_as("ben", &["serve", "--listen", &format!("127.0.0.1:{port}")]);
     serve.env("LANDFALL_WEBHOOK_SECRET", "a secret of the tests").stdout(Stdio::null()).stderr(Stdio::null());
     let _served = Served(serve.spawn().unwrap());
