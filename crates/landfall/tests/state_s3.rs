@@ -212,7 +212,7 @@ fn a_killed_job_goes_on_on_another_machine() {
 
     // A job that has no rights there is done, and says what it lacks.
     let refused = job(&second).env("LANDFALL_STATE", "s3://nobodys/x").output().unwrap();
-    ends(&refused, 0, &["NoSuchBucket", "this job cannot be continued when it is killed"]);
+    ends(&refused, 0, &["NoSuchBucket", "all of this job runs", "cannot be continued when it is killed"]);
 }
 
 #[test]

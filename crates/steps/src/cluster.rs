@@ -43,6 +43,8 @@ struct Memory {
     seen: BTreeMap<(String, String), i64>,
     /// By fleet.
     refused: BTreeMap<String, String>,
+    /// Since when all instances of the version that is tested drain.
+    leaves: Option<i64>,
     /// Services that were told to go elsewhere, from which strategy, and the first look since.
     moved: BTreeMap<String, (Vec<Share>, Option<i64>)>,
     /// Of services, as the last look found them.
@@ -178,6 +180,10 @@ impl<'a> Cluster<'a> {
                 Standing::Testing => tested.iter().cloned().collect(),
                 _ => busy(version, &instances),
             };
+            let mut all = instances.iter().filter(|one| is_of(one, version)).peekable();
+            let leaves =
+                own.standing == Standing::Testing && all.peek().is_some() && all.all(|one| one.status == "DRAINING");
+            self.memory.leaves = leaves.then(|| self.memory.leaves.unwrap_or(now));
             for fleet in fleets {
                 for task in self.instances.started_by(&self.started_by(version, &fleet)).await? {
                     let key = (task.arn.clone(), task.status.clone());
@@ -198,6 +204,7 @@ impl<'a> Cluster<'a> {
             computes: found,
             instances: instances.iter().map(|one| instance(self.infra, one)).collect(),
             tested,
+            leaves: self.memory.leaves,
             proofs,
             refused: self.memory.refused.clone(),
             unsteady: unsteady.map(|service| service.name.clone()).collect(),
@@ -492,12 +499,14 @@ fn instance(infra: &Infra, one: &ContainerInstance) -> Instance {
     }
 }
 
+fn is_of(one: &ContainerInstance, version: &Version) -> bool {
+    one.attributes.get(attributes::VERSION).is_some_and(|own| own == version.as_str())
+}
+
 /// Fleets and groups of a version on whose instances anything runs.
 fn busy(version: &Version, instances: &[ContainerInstance]) -> BTreeSet<String> {
     let attribute = |one: &ContainerInstance, name: &str| one.attributes.get(name).cloned();
-    let own = |one: &&ContainerInstance| {
-        one.tasks > 0 && attribute(one, attributes::VERSION).is_some_and(|own| own == version.as_str())
-    };
+    let own = |one: &&ContainerInstance| one.tasks > 0 && is_of(one, version);
     instances.iter().filter(own).filter_map(|one| attribute(one, attributes::FLEET)).collect()
 }
 

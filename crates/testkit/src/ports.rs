@@ -5,6 +5,7 @@
 use std::array::from_fn;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -37,7 +38,8 @@ pub fn row<const N: usize>() -> [u16; N] {
 }
 
 fn lock(port: u16) -> Option<File> {
-    let directory = std::env::temp_dir().join("landfall-test-ports");
+    let user = std::fs::metadata("/proc/self").map_or(0, |process| process.uid());
+    let directory = std::env::temp_dir().join(format!("landfall-test-ports-{user}"));
     std::fs::create_dir_all(&directory).unwrap();
     let file = File::options().create(true).truncate(false).write(true).open(directory.join(port.to_string())).unwrap();
     file.try_lock().is_ok().then_some(file)

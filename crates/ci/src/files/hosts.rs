@@ -165,7 +165,7 @@ fn github(out: &mut Lines, settings: &Settings) {
     }
 }
 
-pub(super) const GITLAB_LOGIN: &str = "if command -v docker > /dev/null; then printf '%s' \"$CI_REGISTRY_PASSWORD\" | docker login --username \"$CI_REGISTRY_USER\" --password-stdin \"$CI_REGISTRY\"; elif [ ! -e \"$HOME/.docker/config.json\" ]; then mkdir -p \"$HOME/.docker\" && printf '{\"auths\":{\"%s\":{\"auth\":\"%s\"}}}' \"$CI_REGISTRY\" \"$(printf '%s' \"$CI_REGISTRY_USER:$CI_REGISTRY_PASSWORD\" | base64 | tr -d '\\n')\" > \"$HOME/.docker/config.json\"; fi";
+pub(super) const GITLAB_LOGIN: &str = "if command -v docker > /dev/null; then printf '%s' \"$CI_REGISTRY_PASSWORD\" | docker login --username \"$CI_REGISTRY_USER\" --password-stdin \"$CI_REGISTRY\"; elif [ ! -e \"$HOME/.docker/config.json\" ] || grep -qF \"\\\"$CI_REGISTRY\\\"\" \"$HOME/.docker/config.json\"; then mkdir -p \"$HOME/.docker\" && printf '{\"auths\":{\"%s\":{\"auth\":\"%s\"}}}' \"$CI_REGISTRY\" \"$(printf '%s' \"$CI_REGISTRY_USER:$CI_REGISTRY_PASSWORD\" | base64 | tr -d '\\n')\" > \"$HOME/.docker/config.json\"; fi";
 
 fn gitlab(out: &mut Lines, settings: &Settings) {
     let needs = settings.needs;

@@ -63,7 +63,7 @@ fn gitlabs_login_is_what_docker_would_have_written() {
     let home = tempfile::tempdir().unwrap();
     let tools = home.path().join("tools");
     std::fs::create_dir(&tools).unwrap();
-    for tool in ["sh", "mkdir", "base64", "tr"] {
+    for tool in ["sh", "mkdir", "base64", "tr", "grep"] {
         let found = ["/usr/bin", "/bin"].map(|directory| std::path::Path::new(directory).join(tool));
         std::os::unix::fs::symlink(found.iter().find(|path| path.exists()).unwrap(), tools.join(tool)).unwrap();
     }

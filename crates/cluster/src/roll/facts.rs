@@ -27,6 +27,8 @@ pub struct Facts {
     pub tested: Vec<String>,
     /// Of that version, the newest of each fleet first.
     pub proofs: Vec<Proof>,
+    /// Since when the instances of that version, which is tested, all drain, as whoever looks has seen it.
+    pub leaves: Option<i64>,
     /// Why no task could be started on a fleet when it was last tried.
     pub refused: BTreeMap<String, String>,
     /// All that are on the cluster.

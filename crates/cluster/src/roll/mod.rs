@@ -174,9 +174,9 @@ pub enum Failure {
     #[error("version {version} does not work")]
     Unproven { version: Version },
     #[error(
-        "version {version} does not work, and {tasks} tasks that started on its instances find no room elsewhere: they stay"
+        "version {version} does not work: {why}; and {tasks} tasks that started on its instances find no room elsewhere: they stay"
     )]
-    Unmoved { version: Version, tasks: u32 },
+    Unmoved { version: Version, why: String, tasks: u32 },
     #[error("version {version} was set {status} meanwhile")]
     Overtaken { version: Version, status: &'static str },
     #[error(
@@ -307,28 +307,31 @@ fn in_use(version: &Version, facts: &Facts) -> Option<Next> {
 fn test(own: &Compute, facts: &Facts, patience: Patience) -> Option<Next> {
     let verdict = prove(own, facts, patience);
     match &verdict {
-        Some(Next::Stand { standing: Standing::Failed, .. }) => leaves(own, facts, patience).or(verdict),
+        Some(Next::Stand { standing: Standing::Failed, why, .. }) => {
+            let why = why.clone().unwrap_or_default();
+            leaves(&own.version, why, facts, patience).or(verdict)
+        }
         _ => undrain(&own.version, facts).or(verdict),
     }
 }
 
-fn leaves(own: &Compute, facts: &Facts, patience: Patience) -> Option<Next> {
-    let version = || own.version.clone();
-    let all: Vec<&Instance> = facts.of_version(&own.version).collect();
+fn leaves(version: &Version, why: String, facts: &Facts, patience: Patience) -> Option<Next> {
+    let all: Vec<&Instance> = facts.of_version(version).collect();
     let proofs = facts.proofs.iter().filter(|proof| !matches!(proof.state, Proving::Stopped(_))).count();
     let tasks = all.iter().map(|one| one.tasks).sum::<u32>().saturating_sub(u32::try_from(proofs).unwrap_or(u32::MAX));
     if tasks == 0 {
         return None;
     }
-    if facts.now - own.since > patience.registers + patience.moves {
-        return Some(failed(Failure::Unmoved { version: version(), tasks }));
-    }
+    let version = version.clone();
     let active: Vec<String> = all.iter().filter(|one| !one.draining).map(|one| one.arn.clone()).collect();
     if !active.is_empty() {
-        return Some(Next::Drain { version: version(), instances: active });
+        return Some(Next::Drain { version, instances: active });
+    }
+    if facts.leaves.is_some_and(|since| facts.now - since > patience.moves) {
+        return Some(failed(Failure::Unmoved { version, why, tasks }));
     }
     let instances = all.iter().filter(|one| one.tasks > 0).count();
-    Some(Next::Wait { on: Wait::Move { version: version(), instances, tasks } })
+    Some(Next::Wait { on: Wait::Move { version, instances, tasks } })
 }
 
 /// Whether a version works: instances of each of its fleets register, and a task that is held to them runs and stays.
@@ -362,21 +365,19 @@ fn prove(own: &Compute, facts: &Facts, patience: Patience) -> Option<Next> {
             Some((proof, Proving::Running(since))) => {
                 Wait::Stay { task: proof.task.clone(), seconds: facts.now - since }
             }
+            None if late && let Some(why) = facts.refused.get(fleet) => {
+                return fails(format!("no task can be placed on instances of {}: {why}", of(fleet)));
+            }
             None if !registered(fleet) && late => {
                 let none = facts.of_version(version).next().is_none();
                 let whose = if none { "it".to_owned() } else { of(fleet) };
                 return fails(format!("no instance of {whose} registered within {} s", patience.registers));
             }
             None if !registered(fleet) => Wait::Register { version: version.clone(), fleet: fleet.clone() },
-            None => match facts.refused.get(fleet) {
-                Some(why) if late => {
-                    return fails(format!("no task can be placed on instances of {}: {why}", of(fleet)));
-                }
-                _ => {
-                    next.get_or_insert(Next::Prove { version: version.clone(), fleet: fleet.clone() });
-                    continue;
-                }
-            },
+            None => {
+                next.get_or_insert(Next::Prove { version: version.clone(), fleet: fleet.clone() });
+                continue;
+            }
         };
         waits.get_or_insert(Next::Wait { on: wait });
     }

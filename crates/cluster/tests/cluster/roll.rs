@@ -135,10 +135,17 @@ fn what_started_on_a_version_that_does_not_work_leaves_it_first() {
     let mut world = World::new();
     world.lands = 1;
     world.broken.insert("1".to_owned(), Broken::HalfEmpty);
-    let why = Failure::Unmoved { version: version("1"), tasks: 1 };
-    let ended = world.roll(&deploy("1"), &[]);
-    assert_eq!(ended, Next::Failed { why });
+    let why = "no instance of burst registered within 900 s".to_owned();
+    let unmoved = Next::Failed { why: Failure::Unmoved { version: version("1"), why, tasks: 1 } };
+    assert_eq!(world.roll(&deploy("1"), &[]), unmoved);
     assert_eq!((world.standing("1"), world.tasks()), (Some(Standing::Testing), 2));
+    // Asked for again long after, when there is room.
+    world.facts.now += 7_200;
+    world.facts.leaves = None;
+    world.facts.instances.extend((0..2).map(|number| instance("0", number, 3)));
+    let why = Failure::Unproven { version: version("1") };
+    assert_eq!(world.roll(&deploy("1"), &[]), Next::Failed { why });
+    assert_eq!(world.tasks(), 2 * 3 + 1, "none was killed");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+#[cfg(feature = "aws")]
 use landfall_ci::Host;
 use landfall_ci::record::Record;
 
@@ -36,17 +37,25 @@ impl Keep {
         let state = State::of(global.state.clone())?;
         let flow = &job.flow;
         let file = state.directory().join("ci").join(format!("{}.json", flow.fingerprint()));
-        let shared = !job.on_one_machine && flow.context.host != Host::Laptop && !flow.steps.is_empty();
-        let mut keep = Self { place: Place::File(file), printer: *printer };
-        match state {
-            #[cfg(feature = "aws")]
-            State::S3 { url, .. } if shared => match shared::Shared::open(&url, job).await {
-                Ok(document) => keep.place = Place::S3(document),
-                Err(why) => keep.give_up(&why),
-            },
-            _ => {}
-        }
+        let keep = Self { place: Place::File(file), printer: *printer };
+        #[cfg(feature = "aws")]
+        let keep = keep.on(&state, job).await;
         Ok(keep)
+    }
+
+    #[cfg(feature = "aws")]
+    async fn on(mut self, state: &State, job: &Job) -> Self {
+        let flow = &job.flow;
+        let shared = !job.on_one_machine && flow.context.host != Host::Laptop && !flow.steps.is_empty();
+        if let State::S3 { url, .. } = state
+            && shared
+        {
+            match shared::Shared::open(url, job, self.printer).await {
+                Ok(document) => self.place = Place::S3(document),
+                Err(why) => self.give_up(&why),
+            }
+        }
+        self
     }
 
     pub(super) async fn load(&mut self) -> Option<Record> {
@@ -98,10 +107,8 @@ impl Keep {
     /// for nothing: on S3 it goes.
     pub(super) async fn close(self, well: bool) {
         #[cfg(feature = "aws")]
-        if let Place::S3(shared) = self.place
-            && let Err(why) = shared.close(well).await
-        {
-            self.printer.warn(format_args!("{why}: this job cannot be continued"));
+        if let Place::S3(shared) = self.place {
+            shared.close(well).await;
         }
         #[cfg(not(feature = "aws"))]
         let _ = well;
@@ -129,6 +136,7 @@ mod shared {
     use tokio::task::JoinHandle;
 
     use super::{Job, KEPT};
+    use crate::printer::Printer;
 
     /// Seconds. Where a host does not say which tries are of one run, those of a day are.
     const DAY: i64 = 24 * 3600;
@@ -145,12 +153,12 @@ mod shared {
     pub(super) struct Shared {
         document: Arc<Document>,
         newest: watch::Sender<Vec<u8>>,
-        writer: JoinHandle<Result<(), String>>,
+        writer: JoinHandle<()>,
         counts: i64,
     }
 
     impl Shared {
-        pub(super) async fn open(url: &str, job: &Job) -> Result<Self, String> {
+        pub(super) async fn open(url: &str, job: &Job, printer: Printer) -> Result<Self, String> {
             let plain =
                 |run: &String| run.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect::<String>();
             let run = job.run.as_ref().map(|run| format!("-{}", plain(run))).unwrap_or_default();
@@ -159,12 +167,15 @@ mod shared {
             let (newest, mut changed) = watch::channel(Vec::new());
             let to = Arc::clone(&document);
             let writer = tokio::spawn(async move {
-                let mut written = Ok(());
+                let mut told = false;
                 while changed.changed().await.is_ok() {
                     let body = changed.borrow_and_update().clone();
-                    written = to.replace(body.into()).await.map_err(|failure| failure.to_string());
+                    if let Err(failure) = to.replace(body.into()).await
+                        && !std::mem::replace(&mut told, true)
+                    {
+                        printer.warn(format_args!("{failure}: this job cannot be continued when it is killed"));
+                    }
                 }
-                written
             });
             let counts = if job.run.is_some() { KEPT.as_secs().cast_signed() } else { DAY };
             Ok(Self { document, newest, writer, counts })
@@ -185,15 +196,13 @@ mod shared {
             Ok(())
         }
 
-        pub(super) async fn close(self, well: bool) -> Result<(), String> {
+        pub(super) async fn close(self, well: bool) {
             drop(self.newest);
-            let written = self.writer.await.unwrap_or_else(|error| Err(error.to_string()));
-            match well {
-                // A write without an answer may have happened.
-                true => drop(self.document.remove().await),
-                false => return written,
+            let _ = self.writer.await;
+            if well {
+                // Also where writing failed: one without an answer may have happened.
+                let _ = self.document.remove().await;
             }
-            Ok(())
         }
     }
 }

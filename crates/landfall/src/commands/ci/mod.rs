@@ -76,8 +76,10 @@ struct Job {
     directory: PathBuf,
     summary: Option<PathBuf>,
     /// By which the host knows further tries of one run.
+    #[cfg_attr(not(feature = "aws"), allow(dead_code))]
     run: Option<String>,
     /// Its steps hand each other what no other machine has.
+    #[cfg_attr(not(feature = "aws"), allow(dead_code))]
     on_one_machine: bool,
 }
 

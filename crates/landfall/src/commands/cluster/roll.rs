@@ -211,11 +211,12 @@ impl<'a> Roll<'a> {
         })
     }
 
-    /// Of a version that fails because no instance of it came: why AWS launched none. Once it has failed there are to be none, and nobody
+    /// Of a version that fails because no instance of it, or of one of its fleets, came: why AWS launched none. Once it has failed there are to be none, and nobody
     /// could tell any more. Whatever goes wrong leaves it out.
     async fn explain(&self, decided: &mut Next, facts: &Facts) {
         let Next::Stand { version, standing: Standing::Failed, why: Some(why) } = decided else { return };
-        let Some(own) = facts.compute(version).filter(|_| facts.of_version(version).next().is_none()) else { return };
+        let has = |fleet: &String| facts.of_version(version).any(|one| one.fleet.as_ref() == Some(fleet));
+        let Some(own) = facts.compute(version).filter(|_| !facts.tested.iter().all(has)) else { return };
         let Reach { stacks, fleets, .. } = self.reach;
         let failed = unlaunched(self.cluster.infra, &**stacks, &**fleets, &own.id).await;
         for (fleet, cause) in failed.unwrap_or_default() {
