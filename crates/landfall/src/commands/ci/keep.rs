@@ -59,7 +59,7 @@ impl Keep {
     }
 
     pub(super) async fn load(&mut self) -> Option<Record> {
-        let found = match &self.place {
+        let found: Result<Option<Record>, String> = match &self.place {
             Place::File(file) => Ok(std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())),
             #[cfg(feature = "aws")]
             Place::S3(shared) => shared.load().await,
