@@ -126,6 +126,8 @@ pub struct Fleet {
     /// More schedulable tasks: scale in.
     pub threshold_in: u32,
     pub on_demand: OnDemand,
+    /// What no Spot is to be had for is launched on demand.
+    pub on_demand_fallback: bool,
     /// One for each instance type, in the file's order.
     pub bids: Vec<Bid>,
 }

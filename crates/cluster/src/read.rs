@@ -181,14 +181,27 @@ impl Read<'_> {
             let message = "`capacity_rebalance` has no effect here";
             self.warn(instances.get("capacity_rebalance"), codes::NO_EFFECT, message, why);
         }
+        let launches = infra.capacity == Capacity::Landfall && infra.autoscaling;
+        for fleet in
+            instances.items("spot_fleets").iter().filter(|fleet| fleet.boolean("on_demand_fallback") == Some(true))
+        {
+            if !launches {
+                let message = "`on_demand_fallback` has no effect here";
+                let why =
+                    "it is landfall's scaler that would launch on demand: `capacity: landfall`, `autoscaling: true`";
+                self.warn(fleet.get("on_demand_fallback"), codes::NO_EFFECT, message, why);
+            }
+        }
         if infra.capacity == Capacity::EcsManaged && infra.compatibility == Compatibility::SpotFleets {
             let message = "a Spot Fleet cannot be ECS's to scale: a capacity provider needs an Auto Scaling group";
             self.reader.wrong(instances.get("compatibility"), message, "leave it out, or `capacity: landfall`");
         }
         if infra.compatibility == Compatibility::SpotFleets {
-            for fleet in instances.items("spot_fleets").iter().filter(|fleet| fleet.has("on_demand")) {
-                let message = "a Spot Fleet request here is all Spot";
-                self.reader.wrong(fleet.get("on_demand"), message, "leave it out, or `compatibility: none`");
+            for fleet in instances.items("spot_fleets") {
+                for key in ["on_demand", "on_demand_fallback"].into_iter().filter(|key| fleet.has(key)) {
+                    let message = "a Spot Fleet request here is all Spot";
+                    self.reader.wrong(fleet.get(key), message, "leave it out, or `compatibility: none`");
+                }
             }
         }
         if infra.compatibility == Compatibility::None {

@@ -246,6 +246,7 @@ fn scale(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
         "autoscaling:CompleteLifecycleAction",
         "autoscaling:CreateOrUpdateTags",
         "autoscaling:SetDesiredCapacity",
+        "autoscaling:SuspendProcesses",
         "autoscaling:TerminateInstanceInAutoScalingGroup",
     ];
     let groups = format!("autoScalingGroup:*:autoScalingGroupName/{}", ask.versions);

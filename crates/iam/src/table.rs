@@ -82,6 +82,7 @@ pub const ACTIONS: &[Action] = &[
     row("autoscaling:DescribeAutoScalingGroups", List, NONE, NONE, NONE),
     row("autoscaling:DescribeScalingActivities", List, NONE, NONE, NONE),
     row("autoscaling:SetDesiredCapacity", Write, GROUPS, RESOURCE_TAG, NONE),
+    row("autoscaling:SuspendProcesses", Write, GROUPS, RESOURCE_TAG, NONE),
     row("autoscaling:TerminateInstanceInAutoScalingGroup", Write, GROUPS, RESOURCE_TAG, NONE),
     row("cloudformation:BatchDescribeTypeConfigurations", Read, NONE, NONE, NONE),
     row("cloudformation:ContinueUpdateRollback", Write, STACK, RESOURCE_TAG, &["iam:PassRole"]),

@@ -15,6 +15,10 @@ pub struct FleetState {
     /// In units of weight.
     pub desired: u64,
     pub members: Vec<Member>,
+    /// Availability zones that instances come in; none: AWS does not say.
+    pub zones: Vec<String>,
+    /// Auto Scaling ends instances, whatever runs on them, to have as many in each zone.
+    pub evens_out: bool,
     /// What was written down with [`FleetState::id`] when it was scaled last.
     pub next_permitted: Option<String>,
     /// Set while the newest launch is one that failed.

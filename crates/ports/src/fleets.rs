@@ -30,6 +30,9 @@ pub trait Fleets: Send + Sync {
     /// AWS may end an instance that it holds ([`DRAIN_HOOK`](landfall_model::fleet::DRAIN_HOOK)). One that it does not hold is no error.
     async fn release(&self, fleet: &str, instance: &str) -> PortResult<()>;
 
+    /// Auto Scaling ends no more instances to have as many in each zone ([`FleetState::evens_out`]).
+    async fn keep_uneven(&self, fleet: &str) -> PortResult<()>;
+
     /// Written down with the fleet, for the next look.
     async fn note(&self, fleet: &str, next_permitted: i64) -> PortResult<()>;
 

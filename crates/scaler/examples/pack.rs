@@ -8,11 +8,10 @@
 #[path = "../tests/scaler/naive.rs"]
 mod naive;
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use landfall_scaler::cluster::{Cluster, Fleet, Instance, Offer, Policy, Service, State, Status, Tasks};
-use landfall_scaler::constraint::Constraint;
+use landfall_scaler::constraint::{Attributes, Constraint};
 use landfall_scaler::decide::decide;
 use landfall_scaler::pack::{need, place};
 use landfall_scaler::price::Purchase;
@@ -24,7 +23,7 @@ fn kind(capacity: Resources) -> Kind {
         name: "one".to_owned(),
         capacity,
         ports: [22, 2375, 2376, 51_678, 51_679, 51_680].map(HostPort::tcp).into(),
-        attributes: BTreeMap::from([
+        attributes: Attributes::from_iter([
             ("ecs.instance-type".to_owned(), "m5.large".to_owned()),
             ("ecs.availability-zone".to_owned(), "us-east-1a".to_owned()),
         ]),
@@ -182,6 +181,7 @@ fn cluster() -> Cluster {
         min_weight: 0,
         max_weight: 9_000,
         policy: Policy::default(),
+        instead_of: None,
         replacing: false,
         next_permitted: None,
         signal: None,

@@ -52,6 +52,9 @@ pub struct Fleet {
     /// Units of weight, of all that is there, draining or not.
     pub max_weight: u64,
     pub policy: Policy,
+    /// It is on demand, and asked for something only where no Spot is to be had of this one, an index in [`Cluster::fleets`]; the maximum of
+    /// that one is for both together.
+    pub instead_of: Option<usize>,
     /// More is there than is asked for, as AWS replaces an instance that it ends thereafter: nothing is too much then.
     pub replacing: bool,
     /// Before this nothing is done that can wait, as it was written down: see [`crate::compatible::next_permitted`].
@@ -68,9 +71,14 @@ impl Fleet {
         self.status == Status::Active && self.policy.metric == Metric::Packed
     }
 
-    /// Whether any of its types does.
+    /// Whether any of its types may.
     pub(crate) fn takes(&self, shape: &Shape) -> bool {
         self.offers.iter().any(|offer| offer.kind.takes(shape))
+    }
+
+    /// Whether any of its types does, whatever AWS gives its instances besides.
+    pub(crate) fn surely_takes(&self, shape: &Shape) -> bool {
+        self.offers.iter().any(|offer| offer.kind.surely_takes(shape))
     }
 }
 
@@ -107,37 +115,19 @@ pub struct Policy {
     pub in_amount: u64,
     /// Seconds between two changes that can wait.
     pub cooldown: i64,
-    /// On demand where no Spot is to be had.
-    pub on_demand: bool,
 }
 
 impl Default for Policy {
     /// Room for at least one more of the largest task, and no more than for three.
     fn default() -> Self {
-        Self {
-            metric: Metric::Packed,
-            out_below: 1,
-            in_above: 3,
-            out_amount: 1,
-            in_amount: u64::MAX,
-            cooldown: 60,
-            on_demand: false,
-        }
+        Self { metric: Metric::Packed, out_below: 1, in_above: 3, out_amount: 1, in_amount: u64::MAX, cooldown: 60 }
     }
 }
 
 impl Policy {
     /// ecs-cluster-deployer's: thresholds of its stacks, its amounts and its cooldown.
     pub fn compatible() -> Self {
-        Self {
-            metric: Metric::Compatible,
-            out_below: 3,
-            in_above: 10,
-            out_amount: 2,
-            in_amount: 1,
-            cooldown: 300,
-            on_demand: false,
-        }
+        Self { metric: Metric::Compatible, out_below: 3, in_above: 10, out_amount: 2, in_amount: 1, cooldown: 300 }
     }
 }
 

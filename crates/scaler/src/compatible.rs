@@ -116,6 +116,7 @@ mod tests {
             min_weight: 1,
             max_weight: 10,
             policy: Policy { out_below: 2, in_above: 7, ..Policy::compatible() },
+            instead_of: None,
             replacing: false,
             next_permitted: None,
             signal: Some(signal),

@@ -4,11 +4,81 @@
 //! developer guide has it. Subjects that are not attributes (`task:group`, `runningTasksCount`) change with every placement:
 //! they are told to be not understood rather than guessed at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex_lite::Regex;
 
-pub type Attributes = BTreeMap<String, String>;
+/// What an instance carries; of one that is not there yet, as far as that is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attributes {
+    values: BTreeMap<String, Value>,
+    /// It may come with others than these.
+    more: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Value {
+    Is(String),
+    OneOf(BTreeSet<String>),
+    Any,
+}
+
+impl FromIterator<(String, String)> for Attributes {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(all: T) -> Self {
+        let values = all.into_iter().map(|(name, value)| (name, Value::Is(value)));
+        Self { values: values.collect(), more: false }
+    }
+}
+
+impl Attributes {
+    pub fn is(&mut self, name: &str, value: &str) {
+        self.values.insert(name.to_owned(), Value::Is(value.to_owned()));
+    }
+
+    /// One of these it will be; nobody knows which.
+    pub fn one_of<'a>(&mut self, name: &str, values: impl IntoIterator<Item = &'a String>) {
+        self.values.insert(name.to_owned(), Value::OneOf(values.into_iter().cloned().collect()));
+    }
+
+    /// It will have a value.
+    pub fn any(&mut self, name: &str) {
+        self.values.insert(name.to_owned(), Value::Any);
+    }
+
+    /// Of its others nothing is known.
+    pub fn and_more(&mut self) {
+        self.more = true;
+    }
+
+    /// Of how many instances one has what is asked for, where AWS launches them evenly.
+    pub(crate) fn one_in(&self) -> u64 {
+        let open = self.more || self.values.values().any(|value| *value == Value::Any);
+        let choices = self.values.values().map(|value| match value {
+            Value::OneOf(values) => values.len() as u64,
+            Value::Is(_) | Value::Any => 1,
+        });
+        choices.max().unwrap_or(1).max(if open { 2 } else { 1 })
+    }
+}
+
+/// What a constraint says of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Verdict {
+    may_hold: bool,
+    may_fail: bool,
+}
+
+impl Verdict {
+    const OPEN: Self = Self { may_hold: true, may_fail: true };
+
+    fn of(holds: bool) -> Self {
+        Self { may_hold: holds, may_fail: !holds }
+    }
+
+    fn not(self) -> Self {
+        Self { may_hold: self.may_fail, may_fail: self.may_hold }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the placement constraint `{text}`: {what}")]
@@ -66,24 +136,51 @@ impl Constraint {
 
     /// Whether an instance with these attributes may take the task. One without the attribute has no value: it equals
     /// nothing and matches nothing.
+    pub fn may_hold(&self, attributes: &Attributes) -> bool {
+        verdict(&self.tree, attributes).may_hold
+    }
+
+    /// Whether it takes the task whatever else it comes with.
     pub fn holds(&self, attributes: &Attributes) -> bool {
-        holds(&self.tree, attributes)
+        !verdict(&self.tree, attributes).may_fail
     }
 }
 
-fn holds(tree: &Tree, attributes: &Attributes) -> bool {
+fn verdict(tree: &Tree, attributes: &Attributes) -> Verdict {
+    let each = |parts: &[Tree]| parts.iter().map(|part| verdict(part, attributes)).collect::<Vec<_>>();
     match tree {
-        Tree::And(parts) => parts.iter().all(|part| holds(part, attributes)),
-        Tree::Or(parts) => parts.iter().any(|part| holds(part, attributes)),
-        Tree::Not(part) => !holds(part, attributes),
-        Tree::Is(name, test) => {
-            let value = attributes.get(name);
-            match test {
-                Test::Exists => value.is_some(),
-                Test::In(those) => value.is_some_and(|value| those.contains(value)),
-                Test::Matches(pattern) => value.is_some_and(|value| pattern.is_match(value)),
-                Test::Order(allowed, other) => value.is_some_and(|value| allowed.contains(&order(value, other))),
-            }
+        Tree::And(parts) => {
+            let parts = each(parts);
+            let may_hold = parts.iter().all(|part| part.may_hold);
+            Verdict { may_hold, may_fail: parts.iter().any(|part| part.may_fail) }
+        }
+        Tree::Or(parts) => {
+            let parts = each(parts);
+            let may_hold = parts.iter().any(|part| part.may_hold);
+            Verdict { may_hold, may_fail: parts.iter().all(|part| part.may_fail) }
+        }
+        Tree::Not(part) => verdict(part, attributes).not(),
+        Tree::Is(name, test) => match attributes.values.get(name) {
+            Some(Value::Is(value)) => Verdict::of(test.passes(value)),
+            Some(Value::OneOf(values)) => Verdict {
+                may_hold: values.iter().any(|value| test.passes(value)),
+                may_fail: values.iter().any(|value| !test.passes(value)),
+            },
+            Some(Value::Any) if matches!(test, Test::Exists) => Verdict::of(true),
+            Some(Value::Any) => Verdict::OPEN,
+            None if attributes.more => Verdict::OPEN,
+            None => Verdict::of(false),
+        },
+    }
+}
+
+impl Test {
+    fn passes(&self, value: &str) -> bool {
+        match self {
+            Self::Exists => true,
+            Self::In(those) => those.iter().any(|one| one == value),
+            Self::Matches(pattern) => pattern.is_match(value),
+            Self::Order(allowed, other) => allowed.contains(&order(value, other)),
         }
     }
 }
@@ -234,6 +331,38 @@ mod tests {
         assert!(holds("attribute:stack !exists", &t2) && !holds("attribute:stack == prod", &t2));
         assert!(holds("attribute:size >= 10 && !(attribute:size > 100)", &[("size", "20")]));
         assert!(holds("attribute:name equals \"two words\"", &[("name", "two words")]));
+    }
+
+    #[test]
+    fn of_an_instance_that_is_not_there_some_things_are_open() {
+        let mut one = Attributes::default();
+        one.is("ecs.instance-type", "t2.small");
+        one.one_of("ecs.availability-zone", &["a".to_owned(), "b".to_owned()]);
+        one.any("ecs.subnet-id");
+        let told = |text: &str, one: &Attributes| {
+            let own = Constraint::parse(text).unwrap();
+            (own.may_hold(one), own.holds(one))
+        };
+        for (text, expected) in [
+            ("attribute:ecs.availability-zone == a", (true, false)),
+            ("attribute:ecs.availability-zone in [a, b]", (true, true)),
+            ("attribute:ecs.availability-zone == c", (false, false)),
+            ("attribute:ecs.availability-zone != c", (true, true)),
+            ("not (attribute:ecs.availability-zone == a)", (true, false)),
+            ("attribute:ecs.availability-zone == a and attribute:ecs.instance-type == t3.small", (false, false)),
+            ("attribute:ecs.availability-zone == a or attribute:ecs.instance-type == t2.small", (true, true)),
+            ("attribute:ecs.subnet-id == s", (true, false)),
+            ("attribute:ecs.subnet-id exists", (true, true)),
+            ("attribute:stack == prod", (false, false)),
+            ("attribute:stack !exists", (true, true)),
+        ] {
+            assert_eq!(told(text, &one), expected, "{text}");
+        }
+        one.and_more();
+        assert_eq!(told("attribute:stack == prod", &one), (true, false));
+        assert_eq!(told("attribute:stack !exists", &one), (true, false));
+        let never = Constraint::never();
+        assert!(!never.may_hold(&one) && !never.holds(&one));
     }
 
     #[test]

@@ -50,8 +50,9 @@ impl Shape {
         !self.ports.is_empty() || self.distinct.is_some()
     }
 
+    /// Of an instance that is not there yet: whether it may come with what is asked for.
     pub fn allows(&self, attributes: &Attributes) -> bool {
-        self.constraints.iter().all(|constraint| constraint.holds(attributes))
+        self.constraints.iter().all(|constraint| constraint.may_hold(attributes))
     }
 }
 
@@ -64,7 +65,7 @@ pub struct Kind {
     pub capacity: Resources,
     /// Ports that are taken on an empty one: ECS keeps 22, 2375, 2376, 51678 to 51680.
     pub ports: BTreeSet<HostPort>,
-    /// With ECS's own: `ecs.instance-type`, `ecs.availability-zone`, …
+    /// With ECS's own: `ecs.instance-type`, `ecs.availability-zone`, … Some of them may be open.
     pub attributes: Attributes,
     /// Dollars an hour.
     pub price: f64,
@@ -84,9 +85,14 @@ pub struct Host {
 }
 
 impl Kind {
-    /// Whether an empty one takes at least one such task: size, ports and constraints.
+    /// Whether an empty one may take at least one such task: size, ports and constraints.
     pub fn takes(&self, shape: &Shape) -> bool {
         self.capacity.times(&shape.need) > 0 && self.ports.is_disjoint(&shape.ports) && shape.allows(&self.attributes)
+    }
+
+    /// Whether every one that is launched does.
+    pub fn surely_takes(&self, shape: &Shape) -> bool {
+        self.takes(shape) && shape.constraints.iter().all(|constraint| constraint.holds(&self.attributes))
     }
 
     pub fn empty(&self) -> Host {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_cluster::roll::{Compute, Goal, Next, Patience, State, computes, next};
-use landfall_cluster::scale::{AVERAGE_OVER, Act, Round, Seen, Unit, unit_name};
+use landfall_cluster::scale::{AVERAGE_OVER, Act, Called, Round, Seen, Unit, called};
 use landfall_cluster::{Around, Infra, Metric, Part, Version, stack_name};
 use landfall_model::fleet::{FleetState, TypeFacts};
 use landfall_ports::container_instances::ContainerInstances;
@@ -30,14 +30,14 @@ pub struct Scaler<'a> {
 struct Memory {
     types: BTreeMap<String, TypeFacts>,
     /// Fleets and groups by name, of a stack's ARN as it was at that time.
-    resources: BTreeMap<(String, i64), Vec<(String, String)>>,
+    resources: BTreeMap<(String, i64), Vec<(Called, String)>>,
 }
 
 /// Fleets and groups of a stack, with the ids that AWS knows them by.
-async fn of_stack(infra: &Infra, stacks: &dyn Stacks, id: &str) -> PortResult<Vec<(String, String)>> {
+async fn of_stack(infra: &Infra, stacks: &dyn Stacks, id: &str) -> PortResult<Vec<(Called, String)>> {
     let resources = stacks.resources(id).await?;
-    let physical = |name: String, id: &Option<String>| Some((name, id.clone()?));
-    let own = resources.iter().filter_map(|it| physical(unit_name(infra, &it.resource, &it.kind)?, &it.physical));
+    let physical = |called: Called, id: &Option<String>| Some((called, id.clone()?));
+    let own = resources.iter().filter_map(|it| physical(called(infra, &it.resource, &it.kind)?, &it.physical));
     Ok(own.filter(|(_, id)| !id.is_empty()).collect())
 }
 
@@ -57,7 +57,7 @@ pub async fn unlaunched(
         return Ok(Vec::new());
     }
     let failed = fleets.fleets(&ids).await?.into_iter().filter_map(|fleet| {
-        let name = own.iter().find(|(_, id)| *id == fleet.id).map(|(name, _)| name.clone())?;
+        let name = own.iter().find(|(_, id)| *id == fleet.id).map(|(called, _)| called.to_string())?;
         Some((name, fleet.failed?.why))
     });
     Ok(failed.collect())
@@ -132,16 +132,16 @@ impl<'a> Scaler<'a> {
                     own
                 }
             };
-            named.extend(of_stack.into_iter().map(|(name, id)| (one, name, id)));
+            named.extend(of_stack.into_iter().map(|(called, id)| (one, called, id)));
         }
         let ids: Vec<String> = named.iter().map(|(_, _, id)| id.clone()).collect();
         let mut states: BTreeMap<String, FleetState> = match ids.is_empty() {
             true => BTreeMap::new(),
             false => self.fleets.fleets(&ids).await?.into_iter().map(|fleet| (fleet.id.clone(), fleet)).collect(),
         };
-        let unit = |(one, name, id): (&Compute, String, String)| {
+        let unit = |(one, called, id): (&Compute, Called, String)| {
             let state = states.remove(&id)?;
-            Some(Unit { version: one.version.clone(), standing: one.standing, name, state })
+            Some(Unit { version: one.version.clone(), standing: one.standing, called, state })
         };
         Ok(named.into_iter().filter_map(unit).collect())
     }
@@ -174,6 +174,7 @@ impl<'a> Scaler<'a> {
             Act::Terminate { id, instance, left, .. } => self.fleets.terminate(id, instance, *left).await?,
             Act::Release { id, instance, .. } => self.fleets.release(id, instance).await?,
             Act::Resize { id, to, .. } => self.fleets.resize(id, *to).await?,
+            Act::KeepUneven { id, .. } => self.fleets.keep_uneven(id).await?,
             Act::Note { id, next_permitted, .. } => self.fleets.note(id, *next_permitted).await?,
             Act::Delete { version } => return self.delete(version, now).await,
         }

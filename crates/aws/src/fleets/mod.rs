@@ -28,6 +28,9 @@ const GROUPS: usize = 100;
 const AT_ONCE: usize = 100;
 /// On a group or request: when what can wait is permitted again, in seconds since 1970.
 const NEXT_PERMITTED: &str = "landfall:next-permitted";
+/// Of a group's processes the one that ends instances to have as many in each zone
+/// (<https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html>).
+const EVENING_OUT: &str = "AZRebalance";
 /// ecs-cluster-deployer's: whoever has alarms and dashboards of them keeps them.
 const NAMESPACE: &str = "AWS/ECS";
 const SCHEDULABLE: &str = "Schedulable Cluster Tasks";
@@ -122,6 +125,8 @@ fn group(one: &Element) -> FleetState {
         members: one.members("Instances").map(member).collect(),
         next_permitted: tags.filter(|tag| tag.text("Key") == NEXT_PERMITTED).find_map(|tag| tag.get("Value")),
         failed: None,
+        zones: one.texts("AvailabilityZones"),
+        evens_out: !one.members("SuspendedProcesses").any(|process| process.text("ProcessName") == EVENING_OUT),
     }
 }
 
@@ -233,6 +238,13 @@ impl Fleets for AwsFleets {
             Err(failed) if gone(&failed) || failed.is("ValidationError") => Ok(()),
             Err(failed) => Err(refused(failed)),
         }
+    }
+
+    async fn keep_uneven(&self, fleet: &str) -> PortResult<()> {
+        let family = Family::AutoScalingWrite;
+        let call = Call { service: "autoscaling", action: "SuspendProcesses", family, resource: fleet };
+        let fields = form([("AutoScalingGroupName", fleet), ("ScalingProcesses.member.1", EVENING_OUT)]);
+        self.ask(call, AUTO_SCALING, &fields).await.map(|_| ()).map_err(refused)
     }
 
     async fn note(&self, fleet: &str, next_permitted: i64) -> PortResult<()> {

@@ -19,6 +19,8 @@ use crate::names::{Version, export, provider};
 
 /// Seconds that Auto Scaling waits with ending an instance for the scaler to drain it: an hour, as a load balancer may take to let go of it.
 const DRAIN_SECONDS: u32 = 3600;
+/// What the group that stands in for a fleet on demand is called after that one.
+pub(crate) const STANDS_IN: &str = "Fallback";
 
 /// The template of a version's stack.
 ///
@@ -240,11 +242,13 @@ impl Build<'_> {
                     instance_type: bid.instance_type.clone(),
                     weighted_capacity: weighted.then(|| bid.weight.to_string()),
                 });
+                let launch_template =
+                    MixedTemplate { launch_template_specification: launch, overrides: overrides.collect() };
+                if fleet.on_demand_fallback && scales(self.infra) {
+                    self.stands_in(fleet, launch_template.clone(), max, common);
+                }
                 let mixed = MixedInstances {
-                    launch_template: MixedTemplate {
-                        launch_template_specification: launch,
-                        overrides: overrides.collect(),
-                    },
+                    launch_template,
                     instances_distribution: Distribution {
                         on_demand_base_capacity: fleet.on_demand.base,
                         on_demand_percentage_above_base_capacity: fleet.on_demand.percent,
@@ -267,6 +271,23 @@ impl Build<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Empty for as long as Spot is to be had: then the scaler launches in it what waits. What is left of it goes when that has room on Spot.
+    fn stands_in(&mut self, fleet: &Fleet, launch_template: MixedTemplate, max: &Expr, common: &Common<'_>) {
+        let mixed = MixedInstances {
+            launch_template,
+            instances_distribution: Distribution {
+                on_demand_base_capacity: 0,
+                on_demand_percentage_above_base_capacity: 100,
+                spot_allocation_strategy: "capacity-optimized",
+                spot_max_price: None,
+            },
+        };
+        let group = self.instances(&format!("{} on demand", fleet.name), (&Expr::text("0"), max), &common.place);
+        let group = InstanceGroup { mixed_instances_policy: Some(mixed), ..group };
+        let id = self.draft.add(Id::of(&[&fleet.name, STANDS_IN]), Properties::InstanceGroup(group));
+        self.hook(&fleet.name, STANDS_IN, &id, common);
     }
 
     fn group(&mut self, group: &Group, common: &Common<'_>) -> Result<(), Unfit> {
@@ -383,7 +404,11 @@ impl Build<'_> {
 /// Whether the scaler is there to drain what Auto Scaling ends. A Spot Fleet knows no hooks, the groups beside it do.
 fn drains(infra: &Infra) -> bool {
     let groups = infra.compatibility != Compatibility::SpotFleets || !infra.groups.is_empty();
-    infra.capacity_rebalance && infra.capacity == Capacity::Landfall && infra.autoscaling && groups
+    infra.capacity_rebalance && scales(infra) && groups
+}
+
+fn scales(infra: &Infra) -> bool {
+    infra.capacity == Capacity::Landfall && infra.autoscaling
 }
 
 /// The capacity providers of a version, in the file's order.

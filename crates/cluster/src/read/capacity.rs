@@ -20,6 +20,7 @@ const FLEET: &[&str] = &[
     "task_threshold_out",
     "task_threshold_in",
     "on_demand",
+    "on_demand_fallback",
     "bids",
 ];
 /// Of instances, or of weight, in a group (<https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-quotas.html> has no
@@ -95,7 +96,8 @@ impl Read<'_> {
         }
         let on_demand = self.on_demand(one, max);
         let bids = self.bids(one, &name);
-        Fleet { name, timeout, desired, min, max, threshold_out, threshold_in, on_demand, bids }
+        let on_demand_fallback = one.boolean("on_demand_fallback").unwrap_or(false);
+        Fleet { name, timeout, desired, min, max, threshold_out, threshold_in, on_demand, on_demand_fallback, bids }
     }
 
     fn weights(&mut self, one: &Map<'_>, name: &str) -> (u32, u32, u32) {

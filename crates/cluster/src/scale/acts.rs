@@ -22,6 +22,8 @@ pub enum Act {
     Release { fleet: String, id: String, instance: String },
     /// In units of weight.
     Resize { fleet: String, id: String, from: u64, to: u64 },
+    /// Auto Scaling ends no more instances to have as many in each zone: it does not ask what runs on them.
+    KeepUneven { fleet: String, id: String },
     /// When what can wait is permitted again, in seconds since 1970.
     Note { fleet: String, id: String, next_permitted: i64 },
     /// Nothing is left of the version.
@@ -30,6 +32,9 @@ pub enum Act {
 
 pub(super) fn acts(seen: &Seen<'_>, cluster: &Cluster, decision: &Decision) -> Vec<Act> {
     let mut all = Vec::new();
+    for unit in seen.units.iter().filter(|unit| unit.state.evens_out && unit.state.zones.len() > 1) {
+        all.push(Act::KeepUneven { fleet: unit.called.to_string(), id: unit.state.id.clone() });
+    }
     for (at, unit) in seen.units.iter().enumerate() {
         if let (Some(change), Some(fleet)) = (decision.fleets.get(at), cluster.fleets.get(at)) {
             of_unit(seen, unit, fleet, change, &mut all);
@@ -54,7 +59,7 @@ pub(super) fn acts(seen: &Seen<'_>, cluster: &Cluster, decision: &Decision) -> V
 }
 
 fn of_unit(seen: &Seen<'_>, unit: &Unit, fleet: &Fleet, change: &Change, all: &mut Vec<Act>) {
-    let name = &unit.name;
+    let name = &unit.called.to_string();
     let arns = |ids: &[String]| -> Vec<String> {
         let arn = |id: &String| seen.instances.iter().find(|one| one.instance == *id).map(|one| one.arn.clone());
         ids.iter().filter_map(arn).collect()
@@ -112,7 +117,7 @@ fn release(seen: &Seen<'_>, unit: &Unit, all: &mut Vec<Act>) {
     for member in unit.state.members.iter().filter(|member| member.held) {
         let runs = |one: &ContainerInstance| one.status == "ACTIVE" || view::busy(seen, one);
         if is_dead(seen, member) || !registered(seen, member).is_some_and(runs) {
-            let (fleet, id, instance) = (unit.name.clone(), unit.state.id.clone(), member.instance.clone());
+            let (fleet, id, instance) = (unit.called.to_string(), unit.state.id.clone(), member.instance.clone());
             all.push(Act::Release { fleet, id, instance });
         }
     }

@@ -12,6 +12,7 @@ mod acts;
 mod view;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use landfall_model::fleet::{ContainerInstance, FleetState, Schedulable, TypeFacts, Workload};
 use landfall_scaler::cluster::Cluster;
@@ -21,7 +22,7 @@ use landfall_scaler::price::Prices;
 use landfall_stack::Id;
 
 pub use self::acts::Act;
-use crate::build::Standing;
+use crate::build::{STANDS_IN, Standing};
 use crate::infra::{Infra, Metric};
 use crate::names::Version;
 
@@ -52,9 +53,22 @@ pub struct Seen<'a> {
 pub struct Unit {
     pub version: Version,
     pub standing: Standing,
+    pub called: Called,
+    pub state: FleetState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Called {
     /// As in `infra.yml`.
     pub name: String,
-    pub state: FleetState,
+    /// It stands in for the fleet of that name where no Spot is to be had.
+    pub stands_in: bool,
+}
+
+impl fmt::Display for Called {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.name, if self.stands_in { " (on demand)" } else { "" })
+    }
 }
 
 impl Unit {
@@ -109,14 +123,15 @@ fn metrics(seen: &Seen<'_>, cluster: &Cluster, schedulable: Option<u64>) -> Sche
 
 /// What a resource of a version's stack is called in `infra.yml`; `None`: it is no fleet and no group. One that the file does not have any
 /// more is called as the stack calls it.
-pub fn unit_name(infra: &Infra, resource: &str, kind: &str) -> Option<String> {
+pub fn called(infra: &Infra, resource: &str, kind: &str) -> Option<Called> {
     if !matches!(kind, "AWS::AutoScaling::AutoScalingGroup" | "AWS::EC2::SpotFleet") {
         return None;
     }
-    let fleets = infra.fleets.iter().map(|one| (&one.name, "Fleet"));
+    let fleets = infra.fleets.iter().flat_map(|one| [(&one.name, "Fleet"), (&one.name, STANDS_IN)]);
     let mut named = fleets.chain(infra.groups.iter().map(|one| (&one.name, "Group")));
     let own = named.find(|(name, kind)| Id::of(&[name, kind]).to_string() == resource);
-    Some(own.map_or(resource, |(name, _)| name).to_owned())
+    let (name, kind) = own.map_or((resource, kind), |(name, kind)| (name.as_str(), kind));
+    Some(Called { name: name.to_owned(), stands_in: kind == STANDS_IN })
 }
 
 /// Seconds: over so many the metric is averaged.

@@ -10,7 +10,7 @@ use landfall_model::fleet::{
 };
 use landfall_scaler::price::Prices;
 
-use super::{Act, Round, Seen, Unit};
+use super::{Act, Called, Round, Seen, Unit};
 use crate::build::Standing;
 use crate::infra::Infra;
 use crate::names::{Version, attributes};
@@ -75,7 +75,7 @@ impl World {
         let id = format!("asg-{name}");
         let state = FleetState { id, bounds: Some(bounds), desired: count, members, ..FleetState::default() };
         let version = Version::parse("v", "web").unwrap();
-        self.units.push(Unit { version, standing: Standing::Active, name: name.to_owned(), state });
+        self.units.push(Unit { version, standing: Standing::Active, called: called(name), state });
     }
 
     /// So many tasks are wanted; those that are not placed wait.
@@ -108,7 +108,7 @@ impl World {
     }
 
     fn state(&mut self, fleet: &str) -> &mut FleetState {
-        &mut self.units.iter_mut().find(|unit| unit.name == fleet).unwrap().state
+        &mut self.units.iter_mut().find(|unit| unit.called == called(fleet)).unwrap().state
     }
 
     fn draining(&mut self, id: &str) {
@@ -133,6 +133,10 @@ impl World {
     fn acts(&self) -> Vec<Act> {
         self.look().acts.into_iter().filter(|act| !matches!(act, Act::Note { .. })).collect()
     }
+}
+
+fn called(name: &str) -> Called {
+    Called { name: name.to_owned(), stands_in: false }
 }
 
 fn container(fleet: &str, member: &Member) -> ContainerInstance {
@@ -234,6 +238,95 @@ fn with_no_spot_left_groups_on_demand_grow() {
         world.state(fleet).failed = Some(failed);
     }
     assert_eq!(world.acts(), [resize("reserved", 0, 1)]);
+}
+
+/// A fleet, and the group that stands in for it.
+fn with_fallback(infra: &str) -> World {
+    let infra =
+        infra.replacen("      task_threshold_out", "      on_demand_fallback: true\n      task_threshold_out", 1);
+    let mut world = World::of(&infra, 1, 0);
+    world.units.retain(|unit| unit.called.name == "main");
+    world.unit("main-instead", "t3.medium", 0, (0, 4));
+    world.units[1].called = Called { name: "main".to_owned(), stands_in: true };
+    world.service(8, 1200);
+    world
+}
+
+fn no_spot(before: i64) -> Option<LaunchFailure> {
+    Some(LaunchFailure { at: Timestamp::from_second(NOW - before).unwrap(), why: "no capacity".to_owned() })
+}
+
+#[test]
+fn what_no_spot_is_to_be_had_for_is_launched_on_demand_where_the_file_says_so() {
+    let mut world = with_fallback(INFRA);
+    assert_eq!(world.acts(), [resize("main", 1, 3)]);
+    world.state("main").desired = 3;
+    world.state("main").failed = no_spot(60);
+    let instead =
+        |from, to| Act::Resize { fleet: "main (on demand)".to_owned(), id: "asg-main-instead".to_owned(), from, to };
+    assert_eq!(world.acts(), [resize("main", 3, 1), instead(0, 2)]);
+    let said: Vec<String> = world.look().decision.fleets[1].reasons.iter().map(ToString::to_string).collect();
+    assert!(said.contains(&"no Spot is to be had: on demand".to_owned()), "{said:?}");
+    // Both together have one maximum.
+    world.state("main").bounds = Some((1, 2));
+    world.units[1].state.bounds = Some((0, 2));
+    assert_eq!(world.acts(), [resize("main", 3, 1), instead(0, 1)]);
+    // Said no more, it is closed also where the version has the group still.
+    let mut world = with_fallback(INFRA);
+    world.infra.fleets[0].on_demand_fallback = false;
+    world.state("main").failed = no_spot(60);
+    assert_eq!(world.acts(), []);
+}
+
+#[test]
+fn what_stands_in_goes_when_its_tasks_have_room_on_spot() {
+    let mut world = with_fallback(INFRA);
+    world.workload.services.clear();
+    world.service(2, 1200);
+    world.units[1].state.members =
+        vec![Member { instance: "i-main-9".to_owned(), kind: "t3.medium".to_owned(), ..Member::default() }];
+    world.units[1].state.desired = 1;
+    world.instances.push(container("main", &world.units[1].state.members[0]));
+    world.task("main", 0, Some("web"), 1200);
+    world.task("main", 9, Some("web"), 1200);
+    let drain = Act::Drain { fleet: "main (on demand)".to_owned(), instances: vec![arn("i-main-9")] };
+    assert_eq!(world.acts(), [drain]);
+}
+
+#[test]
+fn auto_scaling_is_told_once_to_end_nothing_for_the_sake_of_zones() {
+    let mut world = World::new(1, 0);
+    world.state("main").evens_out = true;
+    assert_eq!(world.acts(), [], "it is in one zone");
+    world.state("main").zones = ["a", "b"].map(str::to_owned).into();
+    assert_eq!(world.acts(), [Act::KeepUneven { fleet: "main".to_owned(), id: "asg-main".to_owned() }]);
+    world.state("main").evens_out = false;
+    assert_eq!(world.acts(), []);
+}
+
+#[test]
+fn a_zone_that_a_task_asks_for_and_attributes_of_instances_that_never_were_there_may_come() {
+    let asks = |world: &mut World, expression: &str| {
+        world.service(1, 1200);
+        world.workload.needs.get_mut(DEFINITION).unwrap().expressions = vec![expression.to_owned()];
+        world.units.truncate(1);
+        world.state("main").zones = ["us-west-2a", "us-west-2b"].map(str::to_owned).into();
+        world.acts()
+    };
+    // The one that is there is in us-west-2a.
+    let zone = "attribute:ecs.availability-zone == us-west-2b";
+    let mut world = World::new(1, 0);
+    world.task("main", 0, None, 1200);
+    assert_eq!(asks(&mut world, zone), [resize("main", 1, 2)]);
+    assert_eq!(asks(&mut World::new(1, 0), "attribute:ecs.availability-zone == us-west-2c"), []);
+    // What user data gives an instance the first one tells.
+    let own = "attribute:stack == prod";
+    assert_eq!(asks(&mut World::new(0, 0), own), [resize("main", 0, 1)]);
+    assert_eq!(asks(&mut World::new(1, 0), own), []);
+    let mut world = World::new(1, 0);
+    world.instances[0].attributes.insert("stack".to_owned(), "prod".to_owned());
+    world.task("main", 0, None, 3000);
+    assert_eq!(asks(&mut world, own), [resize("main", 1, 2)]);
 }
 
 #[test]

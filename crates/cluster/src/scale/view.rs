@@ -11,7 +11,7 @@ use landfall_scaler::constraint::{Attributes, Constraint};
 use landfall_scaler::price::Purchase;
 use landfall_scaler::shape::{Host, HostPort, Kind, Shape};
 
-use super::{REGISTERS, SHORT, Seen, Unit};
+use super::{Called, REGISTERS, SHORT, Seen, Unit};
 use crate::build::Standing;
 use crate::infra::{self, Infra, Metric};
 use crate::names::attributes;
@@ -20,6 +20,11 @@ use crate::names::attributes;
 const MEMORY_LEFT: (u64, u64) = (92, 100);
 /// Of Docker, of SSH and of ECS's agent: taken on every instance.
 const RESERVED: [u16; 5] = [22, 2375, 2376, 51678, 51679];
+const ZONE: &str = "ecs.availability-zone";
+/// Every instance has one of its own.
+const BY_CHANCE: [&str; 2] = ["ecs.subnet-id", "ecs.awsvpc-trunk-id"];
+/// So many of a fleet tell what all of it carry.
+const COMPARED: usize = 20;
 /// Dearer than any type whose price is known, for each vCPU and hour.
 const UNKNOWN_PRICE: f64 = 1.0;
 
@@ -67,7 +72,7 @@ pub(super) fn view(seen: &Seen<'_>) -> View {
                     "{} ({}) is there for more than {} minutes and has not registered: it takes no tasks; its log tells why \
                      (`aws ssm start-session --target {0}`, /var/log/cloud-init-output.log)",
                     member.instance,
-                    unit.name,
+                    unit.called,
                     REGISTERS / 60
                 ));
             }
@@ -109,7 +114,7 @@ pub(super) fn view(seen: &Seen<'_>) -> View {
             });
         }
         if let Some(failed) = &unit.state.failed {
-            notes.push(format!("{}: an instance could not be launched: {}", unit.name, failed.why));
+            notes.push(format!("{}: an instance could not be launched: {}", unit.called, failed.why));
         }
         fleets.push(self::fleet(seen, unit, offers));
     }
@@ -181,14 +186,18 @@ fn cheapest(offers: &[Offer]) -> Option<usize> {
 }
 
 fn fleet(seen: &Seen<'_>, unit: &Unit, offers: Vec<Offer>) -> Fleet {
-    let of_file = seen.infra.bounds().get(&unit.name).map(|one| (u64::from(one.min), u64::from(one.max)));
+    let of_file = seen.infra.bounds().get(&unit.called.name).map(|one| (u64::from(one.min), u64::from(one.max)));
     let (min_weight, max_weight) = unit.state.bounds.or(of_file).unwrap_or((0, 0));
     Fleet {
-        name: unit.name.clone(),
+        name: unit.called.to_string(),
         status: if unit.standing == Standing::Inactive { Status::Inactive } else { Status::Active },
         min_weight,
         max_weight,
-        policy: policy(seen.infra, &unit.name),
+        policy: policy(seen.infra, &unit.called),
+        instead_of: seen.units.iter().position(|other| {
+            let spot = Called { stands_in: false, ..unit.called.clone() };
+            unit.called.stands_in && other.version == unit.version && other.called == spot
+        }),
         replacing: replacing(unit, &offers),
         next_permitted: unit.state.next_permitted.clone(),
         signal: seen.average,
@@ -197,8 +206,8 @@ fn fleet(seen: &Seen<'_>, unit: &Unit, offers: Vec<Offer>) -> Fleet {
 }
 
 /// Groups have no thresholds: they grow for what waits, and shrink to their minimum.
-fn policy(infra: &Infra, name: &str) -> Policy {
-    let Some(fleet) = infra.fleets.iter().find(|fleet| fleet.name == name) else {
+fn policy(infra: &Infra, called: &Called) -> Policy {
+    let Some(fleet) = infra.fleets.iter().find(|fleet| fleet.name == called.name && !called.stands_in) else {
         return Policy { out_below: 0, in_above: 0, ..Policy::default() };
     };
     let own = match infra.metric {
@@ -210,9 +219,12 @@ fn policy(infra: &Infra, name: &str) -> Policy {
 
 /// What the file names, and what is there besides.
 fn offers(seen: &Seen<'_>, unit: &Unit, daemons: &Resources) -> Vec<Offer> {
-    let fleet = seen.infra.fleets.iter().find(|fleet| fleet.name == unit.name);
-    let group = seen.infra.groups.iter().find(|group| group.name == unit.name);
-    let purchase = if group.is_some() { Purchase::OnDemand } else { Purchase::Spot };
+    let Called { name, stands_in } = &unit.called;
+    let fleet = seen.infra.fleets.iter().find(|fleet| fleet.name == *name);
+    let group = seen.infra.groups.iter().find(|group| group.name == *name);
+    let purchase = if group.is_some() || *stands_in { Purchase::OnDemand } else { Purchase::Spot };
+    // The file may say otherwise since the version was made.
+    let limit = if *stands_in && !fleet.is_some_and(|fleet| fleet.on_demand_fallback) { 0 } else { u64::MAX };
     let bids = fleet.map(|fleet| fleet.bids.as_slice()).unwrap_or_default();
     let mut named: Vec<(&str, u64, Option<f64>, u64)> = bids
         .iter()
@@ -221,8 +233,8 @@ fn offers(seen: &Seen<'_>, unit: &Unit, daemons: &Resources) -> Vec<Offer> {
             (
                 bid.instance_type.as_str(),
                 u64::from(bid.weight),
-                price.map(|price| price * f64::from(bid.weight)),
-                u64::MAX,
+                price.filter(|_| !stands_in).map(|price| price * f64::from(bid.weight)),
+                limit,
             )
         })
         .collect();
@@ -233,8 +245,9 @@ fn offers(seen: &Seen<'_>, unit: &Unit, daemons: &Resources) -> Vec<Offer> {
         }
     }
     let short_until = unit.state.failed.as_ref().map(|failed| failed.at.as_second() + SHORT);
+    let carries = carries(seen, unit);
     let offer = |(name, weight, bid, limit): (&str, u64, Option<f64>, u64)| Offer {
-        kind: kind(seen, unit, name, purchase, bid, limit, daemons),
+        kind: Kind { limit, ..kind(seen, unit, name, (purchase, bid), &carries, daemons) },
         purchase,
         weight,
         short_until,
@@ -246,19 +259,14 @@ fn kind(
     seen: &Seen<'_>,
     unit: &Unit,
     name: &str,
-    purchase: Purchase,
-    bid: Option<f64>,
-    limit: u64,
+    (purchase, bid): (Purchase, Option<f64>),
+    carries: &Attributes,
     daemons: &Resources,
 ) -> Kind {
     let listed = seen.prices.get(name).ok();
     let facts = seen.types.get(name);
-    let sibling = seen.instances.iter().find(|one| {
-        let is = |key: &str, value: &str| one.attributes.get(key).is_some_and(|own| own == value);
-        is("ecs.instance-type", name)
-            && is(attributes::FLEET, &unit.name)
-            && is(attributes::VERSION, unit.version.as_str())
-    });
+    let same = |one: &&ContainerInstance| one.attributes.get("ecs.instance-type").is_some_and(|own| own == name);
+    let sibling = siblings(seen, unit).find(same);
     let mut capacity = match (listed, facts) {
         (Some(listed), _) => listed.capacity(),
         (None, Some(facts)) => nominal(facts),
@@ -277,14 +285,9 @@ fn kind(
     let vcpus = listed.map_or_else(|| facts.map_or(1, |facts| facts.vcpus), |listed| u64::from(listed.vcpu));
     let known = listed.map(|listed| listed.price(purchase));
     let price = known.or(bid).unwrap_or(vcpus as f64 * UNKNOWN_PRICE);
-    Kind {
-        name: name.to_owned(),
-        capacity: capacity.less(daemons),
-        ports,
-        attributes: of_kind(seen, unit, name),
-        price,
-        limit,
-    }
+    let mut attributes = carries.clone();
+    attributes.is("ecs.instance-type", name);
+    Kind { name: name.to_owned(), capacity: capacity.less(daemons), ports, attributes, price, limit: u64::MAX }
 }
 
 fn nominal(facts: &TypeFacts) -> Resources {
@@ -297,19 +300,44 @@ fn nominal(facts: &TypeFacts) -> Resources {
     }
 }
 
-/// What every instance of it will carry. In which zone AWS launches it nobody knows.
-fn of_kind(seen: &Seen<'_>, unit: &Unit, name: &str) -> Attributes {
+/// What every instance of it will carry, its type but: as those do that are there. In which zone AWS launches it nobody knows.
+fn carries(seen: &Seen<'_>, unit: &Unit) -> Attributes {
+    let some: Vec<&BTreeMap<String, String>> = siblings(seen, unit).map(|one| &one.attributes).take(COMPARED).collect();
+    let mut all = Attributes::default();
+    match some.split_first() {
+        None => all.and_more(),
+        Some((first, others)) => {
+            for (name, value) in first.iter().filter(|(name, _)| others.iter().all(|other| other.contains_key(*name))) {
+                match others.iter().all(|other| other.get(name) == Some(value)) && !BY_CHANCE.contains(&name.as_str()) {
+                    true => all.is(name, value),
+                    false => all.any(name),
+                }
+            }
+        }
+    }
+    match unit.state.zones.is_empty() {
+        true => all.any(ZONE),
+        false => all.one_of(ZONE, &unit.state.zones),
+    }
     let version = unit.version.as_str();
-    [
+    for (name, value) in [
         (attributes::ASG_VERSION, version),
         (attributes::CLUSTER_NAME, &seen.infra.name),
-        (attributes::FLEET, &unit.name),
+        (attributes::FLEET, &unit.called.name),
         (attributes::VERSION, version),
-        ("ecs.instance-type", name),
         ("ecs.os-type", "linux"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
+    ] {
+        all.is(name, value);
+    }
+    all
+}
+
+/// Registered instances of the fleet or group, also those of the one that it stands in for: they are made alike.
+fn siblings<'a>(seen: &'a Seen<'_>, unit: &'a Unit) -> impl Iterator<Item = &'a ContainerInstance> {
+    let is = |one: &ContainerInstance, key: &str, value: &str| one.attributes.get(key).is_some_and(|own| own == value);
+    seen.instances.iter().filter(move |one| {
+        is(one, attributes::FLEET, &unit.called.name) && is(one, attributes::VERSION, unit.version.as_str())
+    })
 }
 
 fn port(one: &FixedPort) -> HostPort {
@@ -377,7 +405,7 @@ impl Shapes<'_> {
         let eni = if host.free.eni == u64::MAX { u64::MAX } else { host.free.eni.saturating_sub(interfaces) };
         host.free = Resources { cpu: free.cpu, memory: free.memory, gpu: free.gpu, eni, tasks: u64::MAX };
         host.ports.extend(free.ports.iter().map(port));
-        host.attributes = one.attributes.clone();
+        host.attributes = one.attributes.clone().into_iter().collect();
         (tasks, standalone)
     }
 }

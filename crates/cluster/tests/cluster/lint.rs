@@ -9,7 +9,9 @@ use landfall_stack::Template;
 use landfall_stack::delivery::{ClusterAsk, ClusterImage, ClusterStage, Source, of_cluster};
 use landfall_testkit::emulator;
 
-use super::{BASE, FLEETS, MANAGED, README, REGRESSION, SEVERAL, cluster, health, infra, made, rebalanced};
+use super::{
+    BASE, FLEETS, MANAGED, README, REGRESSION, SEVERAL, cluster, health, infra, made, rebalanced, stood_in_for,
+};
 
 fn printed(name: &str, template: &Template) -> [PathBuf; 2] {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -66,13 +68,14 @@ fn cfn_lint_finds_nothing() {
     let mut all: Vec<PathBuf> = printed("base", &made(BASE)).into();
     // Its examples of ids are none that EC2 gives.
     let readme = README.replace("sg-dab3aca", "sg-0dab3aca");
-    let rebalanced = rebalanced();
+    let (rebalanced, stood_in_for) = (rebalanced(), stood_in_for());
     let others = [
         ("readme", readme.as_str()),
         ("several", SEVERAL),
         ("fleets", FLEETS),
         ("managed", MANAGED),
         ("rebalanced", &rebalanced),
+        ("stood-in-for", &stood_in_for),
     ];
     all.extend(others.into_iter().map(|(name, text)| printed(name, &made(text))[1].clone()));
     let providers = ["landfall-managed_main_1".to_owned()];

@@ -227,9 +227,39 @@ fn what_auto_scaling_ends_waits_for_the_scaler_where_the_file_says_so() {
     }
 }
 
+fn stood_in_for() -> String {
+    rebalanced().replacen("      timeout: 3m\n", "      timeout: 3m\n      on_demand_fallback: true\n", 1)
+}
+
+/// Of the same instances, none of them on Spot, none to begin with, and no more than the fleet.
+#[test]
+fn a_group_on_demand_stands_in_for_a_fleet_where_the_file_says_so() {
+    let template: Value = serde_json::from_str(&made(&stood_in_for()).json()).unwrap();
+    let resources = &template["Resources"];
+    let (fleet, other) = (&resources["MainFleet"]["Properties"], &resources["MainFallback"]["Properties"]);
+    assert_eq!((&other["MinSize"], &other["MaxSize"]), (&json!("0"), &json!({"Ref": "MainFleetMax"})));
+    let (mixed, spot) = (&other["MixedInstancesPolicy"], &fleet["MixedInstancesPolicy"]);
+    assert_eq!(mixed["LaunchTemplate"], spot["LaunchTemplate"]);
+    let how = &mixed["InstancesDistribution"];
+    assert_eq!((&how["OnDemandPercentageAboveBaseCapacity"], &how["SpotMaxPrice"]), (&json!(100), &Value::Null));
+    assert_eq!(resources["MainFallbackDrain"]["Properties"]["AutoScalingGroupName"], json!({"Ref": "MainFallback"}));
+    assert_eq!(other["CapacityRebalance"], Value::Null);
+    // Nobody would launch in it.
+    for (key, value) in [("autoscaling: true", "autoscaling: false"), ("autoscaling: true", "capacity: ecs-managed")] {
+        let source = SourceFile::new("infra.yml", stood_in_for().replacen(key, value, 1));
+        let loaded = load(source, None).unwrap();
+        let warned = loaded.warnings.iter().any(|one| one.message == "`on_demand_fallback` has no effect here");
+        assert!(warned, "{:?}", loaded.warnings);
+    }
+    let alone = made(&stood_in_for().replacen("autoscaling: true", "autoscaling: false", 1)).json();
+    assert!(!alone.contains("MainFallback"), "{alone}");
+    let requests = stood_in_for().replacen("autoscaling: true", "autoscaling: true\n  compatibility: spot_fleets", 1);
+    assert!(load(SourceFile::new("infra.yml", requests), None).is_err());
+}
+
 #[test]
 fn the_same_file_gives_the_same_bytes() {
-    for text in [BASE, REGRESSION, README, SEVERAL, FLEETS, MANAGED, &rebalanced()] {
+    for text in [BASE, REGRESSION, README, SEVERAL, FLEETS, MANAGED, &rebalanced(), &stood_in_for()] {
         let first = made(text);
         assert_eq!(first.json(), made(text).json());
         assert_eq!(excess(&first, &first.json()), Ok(()));

@@ -194,7 +194,11 @@ impl<'a> Work<'a> {
 
     /// How much more a fleet may weigh: what drains is there until it is gone.
     fn headroom(&self, fleet: usize) -> u64 {
-        self.cluster.fleets[fleet].max_weight.saturating_sub(self.there[fleet].saturating_add(self.launched(fleet)))
+        let all = &self.cluster.fleets;
+        let spot = all[fleet].instead_of.unwrap_or(fleet);
+        let both = (0..all.len()).filter(|one| *one == spot || all[*one].instead_of == Some(spot));
+        let weight = both.map(|one| self.there[one].saturating_add(self.launched(one))).fold(0, u64::saturating_add);
+        all[fleet].max_weight.min(all[spot].max_weight).saturating_sub(weight)
     }
 
     fn launched(&self, fleet: usize) -> u64 {
@@ -229,11 +233,11 @@ impl<'a> Work<'a> {
     }
 
     /// Of each shape that counts, how many more have room on the fleet's instances; without those that it could never run,
-    /// which it has nothing to do with.
+    /// which it has nothing to do with, and those that it might: nobody can launch room for them ahead.
     fn schedulable(&mut self, fleet: usize) -> Vec<(usize, u64)> {
         let own: Vec<usize> =
             (0..self.hosts.len()).filter(|host| self.cluster.instances[self.hosts[*host]].fleet == fleet).collect();
-        let takes = |shape: &&usize| self.cluster.fleets[fleet].takes(&self.cluster.shapes[**shape]);
+        let takes = |shape: &&usize| self.cluster.fleets[fleet].surely_takes(&self.cluster.shapes[**shape]);
         let relevant = self.relevant.iter().filter(takes);
         relevant.map(|shape| (*shape, self.rooms.room_on(*shape, &own))).collect()
     }

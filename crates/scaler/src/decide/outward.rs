@@ -1,7 +1,7 @@
 //! More: for what waits, for a fleet's minimum, and for room ahead of need.
 
 use super::{Reason, Work};
-use crate::cluster::{Fleet, Offer, State, Status};
+use crate::cluster::{Fleet, Instance, Offer, State, Status};
 use crate::compatible::permitted;
 use crate::pack::{need, place};
 use crate::price::Purchase;
@@ -17,8 +17,13 @@ impl Work<'_> {
         let beyond = left.clone();
         if beyond.iter().any(|left| *left > 0) {
             self.take_back(&mut left);
+            let vain = self.in_vain(&mut left);
             self.launch(&mut left);
             self.not_served(&left);
+            for (shape, count, instances) in vain {
+                let shape = self.cluster.shapes[shape].name.clone();
+                self.reasons.push(Reason::Missed { shape, tasks: count, instances });
+            }
         }
         for fleet in 0..self.cluster.fleets.len() {
             self.minimum(fleet);
@@ -81,14 +86,37 @@ impl Work<'_> {
         }
     }
 
-    /// Whether it may be asked for now; on demand in the place of Spot only where no Spot is to be had.
+    /// Takes out of what is left tasks that are particular about what AWS gives an instance by chance, its zone for one, where so many came
+    /// without it that more of them would be no better: which, how many of them, and how many instances came so.
+    fn in_vain(&self, left: &mut [u64]) -> Vec<(usize, u64, u64)> {
+        let cluster = self.cluster;
+        let offers = || cluster.fleets.iter().filter(|fleet| fleet.packs()).flat_map(|fleet| &fleet.offers);
+        let mut vain = Vec::new();
+        for (at, (shape, left)) in cluster.shapes.iter().zip(left).enumerate().filter(|(_, (_, left))| **left > 0) {
+            let takes: Vec<&Offer> = offers().filter(|offer| offer.kind.takes(shape)).collect();
+            if takes.is_empty() || takes.iter().any(|offer| offer.kind.surely_takes(shape)) {
+                continue;
+            }
+            let one_in = takes.iter().map(|offer| offer.kind.attributes.one_in()).max().unwrap_or(1);
+            let came = self.hosts.iter().map(|index| &cluster.instances[*index]);
+            let came = came.filter(|one| one.state == State::Active && cluster.offer(one).kind.takes(shape));
+            let (had, without): (Vec<&Instance>, Vec<&Instance>) =
+                came.partition(|one| shape.allows(&one.host.attributes));
+            // Those with tasks of their own are there anyway.
+            let without = without.iter().filter(|one| one.running() == 0).count() as u64;
+            if without >= (one_in - 1).max(1) * (1 + had.len() as u64) {
+                vain.push((at, std::mem::take(left), without));
+            }
+        }
+        vain
+    }
+
+    /// Whether it may be asked for now.
     fn open(&self, fleet: usize, offer: &Offer) -> bool {
         let now = self.cluster.now;
         let short = |offer: &Offer| offer.short_until.is_some_and(|until| until > now);
-        let fleet = &self.cluster.fleets[fleet];
-        let mut spot = fleet.offers.iter().filter(|offer| offer.purchase == Purchase::Spot).peekable();
-        let instead = spot.peek().is_none() || fleet.policy.on_demand && spot.all(short);
-        !short(offer) && (offer.purchase == Purchase::Spot || instead)
+        let spot = self.cluster.fleets[fleet].instead_of.map(|spot| &self.cluster.fleets[spot].offers);
+        !short(offer) && spot.is_none_or(|spot| spot.iter().filter(|one| one.kind.limit > 0).all(short))
     }
 
     fn launch(&mut self, left: &mut [u64]) {
@@ -157,12 +185,14 @@ impl Work<'_> {
             }
         };
         let asked = &offers[offer];
-        for other in offers.iter().filter(|other| other.short_until.is_some_and(|until| until > now)) {
+        let spot = self.cluster.fleets[fleet].instead_of;
+        let others = offers.iter().chain(spot.into_iter().flat_map(|spot| &self.cluster.fleets[spot].offers));
+        for other in others.filter(|other| other.short_until.is_some_and(|until| until > now)) {
             if other.kind.price <= asked.kind.price || other.purchase == Purchase::Spot {
                 add(Reason::Short { kind: other.kind.name.clone() });
             }
         }
-        if asked.purchase == Purchase::OnDemand && offers.iter().any(|offer| offer.purchase == Purchase::Spot) {
+        if spot.is_some() {
             add(Reason::OnDemand);
         }
     }

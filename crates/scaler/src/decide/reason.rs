@@ -40,6 +40,12 @@ pub enum Reason {
         shape: String,
         tasks: u64,
     },
+    /// Instances came that have not what such a task asks for.
+    Missed {
+        shape: String,
+        tasks: u64,
+        instances: u64,
+    },
     /// A type that was asked for before had no capacity: others are taken.
     Short {
         kind: String,
@@ -122,6 +128,10 @@ impl fmt::Display for Reason {
             Self::FitsNowhere { shape, tasks: left } => {
                 let fit = if *left == 1 { "fits" } else { "fit" };
                 write!(f, "{} of `{shape}` {fit} on no instance type of any active fleet", tasks(left))
+            }
+            Self::Missed { shape, tasks: left, instances } => {
+                let came = if *instances == 1 { "1 instance".to_owned() } else { format!("{instances} instances") };
+                write!(f, "`{shape}`: {}, as {came} came without what its placement constraints ask for", go(left))
             }
             Self::Short { kind } => write!(f, "{kind} had no capacity a short while ago: another type is taken"),
             Self::OnDemand => f.write_str("no Spot is to be had: on demand"),

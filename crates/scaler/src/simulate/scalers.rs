@@ -76,6 +76,7 @@ impl Scaler {
             min_weight: 0,
             max_weight: options.max,
             policy,
+            instead_of: None,
             replacing: false,
             next_permitted: None,
             signal: None,

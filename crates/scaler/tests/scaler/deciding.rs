@@ -7,7 +7,7 @@ use landfall_scaler::Resources;
 use landfall_scaler::cluster::{
     Cluster, Fleet, Instance, Metric, Notice, Offer, Policy, Service, State, Status, Tasks,
 };
-use landfall_scaler::constraint::Constraint;
+use landfall_scaler::constraint::{Attributes, Constraint};
 use landfall_scaler::decide::{Decision, Reason, decide};
 use landfall_scaler::pack::place;
 use landfall_scaler::price::Purchase;
@@ -15,7 +15,7 @@ use landfall_scaler::shape::{Host, HostPort, Kind, Shape};
 use proptest::prelude::*;
 
 fn kind(name: &str, capacity: Resources, price: f64) -> Kind {
-    let attributes = BTreeMap::from([("ecs.instance-type".to_owned(), name.to_owned())]);
+    let attributes = Attributes::from_iter([("ecs.instance-type".to_owned(), name.to_owned())]);
     Kind { name: name.to_owned(), capacity, ports: BTreeSet::new(), attributes, price, limit: u64::MAX }
 }
 
@@ -30,6 +30,7 @@ fn fleet(name: &str, min_weight: u64, max_weight: u64) -> Fleet {
         min_weight,
         max_weight,
         policy: Policy::default(),
+        instead_of: None,
         replacing: false,
         next_permitted: None,
         signal: None,
@@ -314,8 +315,6 @@ fn no_capacity_takes_the_next_type_and_then_on_demand_where_allowed() {
     let mut cluster = two();
     cluster.instances.clear();
     cluster.waiting = vec![Tasks { shape: 1, count: 2 }];
-    let own = kind("small", Resources::instance(1024, 2048), 9.0);
-    cluster.fleets[0].offers.push(Offer { purchase: Purchase::OnDemand, ..spot(own, 1) });
     assert_eq!(decide(&cluster).fleets[0].launch, [(0, 1)]);
     cluster.fleets[0].offers[0].short_until = Some(1_100);
     let next = decide(&cluster);
@@ -324,12 +323,74 @@ fn no_capacity_takes_the_next_type_and_then_on_demand_where_allowed() {
     cluster.fleets[0].offers[1].short_until = Some(1_100);
     let none = decide(&cluster);
     assert!(none.fleets[0].launch.is_empty() && none.reasons == [Reason::AtMaximum { tasks: 2 }], "{none:?}");
-    cluster.fleets[0].policy.on_demand = true;
+
+    let own = kind("small", Resources::instance(1024, 2048), 0.1);
+    let own = Offer { purchase: Purchase::OnDemand, ..spot(own, 1) };
+    let policy = Policy { out_below: 0, in_above: 0, ..Policy::default() };
+    let most = cluster.fleets[0].max_weight;
+    cluster.fleets.push(Fleet { instead_of: Some(0), offers: vec![own], policy, ..fleet("instead", 0, most) });
     let bought = decide(&cluster);
-    assert_eq!(bought.fleets[0].launch, [(2, 1)]);
-    assert!(bought.fleets[0].reasons.contains(&Reason::OnDemand));
+    assert!(bought.fleets[0].launch.is_empty());
+    assert_eq!(bought.fleets[1].launch, [(0, 1)]);
+    assert!(bought.fleets[1].reasons.contains(&Reason::OnDemand));
+    assert!(bought.fleets[1].reasons.contains(&Reason::Short { kind: "big".to_owned() }));
+    // One maximum for both.
+    for id in 0..most as usize {
+        let full = instance(&cluster, id, 0, 0, &[(1, 2, false)]);
+        cluster.instances.push(full);
+    }
+    let most = decide(&cluster);
+    assert!(most.fleets.iter().all(|change| change.launch.is_empty()), "{most:?}");
+    assert_eq!(most.reasons, [Reason::AtMaximum { tasks: 2 }]);
+    cluster.instances.clear();
+    // Cheaper or not: once Spot is to be had, that is asked for.
     cluster.now = 1_100;
-    assert_eq!(decide(&cluster).fleets[0].launch, [(0, 1)], "capacity is asked for again");
+    let again = decide(&cluster);
+    assert_eq!((again.fleets[0].launch.as_slice(), again.fleets[1].launched()), (&[(0, 1)][..], 0));
+}
+
+/// Types whose zone AWS chooses among two, and a task that is particular about it.
+fn particular(zone: &str) -> Cluster {
+    let mut cluster = fifty(&format!("attribute:ecs.availability-zone == {zone}"));
+    for offer in &mut cluster.fleets[0].offers {
+        offer.kind.attributes.one_of("ecs.availability-zone", &["a".to_owned(), "b".to_owned()]);
+    }
+    cluster.instances.clear();
+    cluster
+}
+
+fn comes(cluster: &mut Cluster, zone: &str) {
+    let id = cluster.instances.len();
+    let mut came = instance(cluster, id, 0, 0, &[]);
+    came.host.attributes.is("ecs.availability-zone", zone);
+    cluster.instances.push(came);
+}
+
+#[test]
+fn a_task_that_is_particular_about_what_nobody_chooses_is_launched_for_as_long_as_that_may_help() {
+    assert_eq!(decide(&particular("c")).reasons, [Reason::FitsNowhere { shape: "odd".to_owned(), tasks: 1 }]);
+    let mut cluster = particular("a");
+    assert_eq!(decide(&cluster).fleets[0].launched(), 1);
+    // It may be the one: nothing more before that is known.
+    comes(&mut cluster, "b");
+    let starting = instance(&cluster, 1, 0, 0, &[]);
+    cluster.instances[0] = Instance { state: State::Starting, ..starting };
+    assert_eq!(decide(&cluster).fleets[0].launched(), 0);
+    // It was not, and of two in a row one would have been.
+    cluster.instances.clear();
+    comes(&mut cluster, "b");
+    let decision = decide(&cluster);
+    assert_eq!(decision.reasons, [Reason::Missed { shape: "odd".to_owned(), tasks: 1, instances: 1 }]);
+    assert_eq!((decision.fleets[0].launched(), decision.fleets[0].drain.len()), (0, 0), "{decision:?}");
+    // With one that was there is hope of another.
+    comes(&mut cluster, "a");
+    cluster.shapes[3].distinct = Some("odd".to_owned());
+    cluster.instances[1].host.groups.insert("odd".to_owned());
+    assert_eq!(decide(&cluster).fleets[0].launched(), 1);
+    // What waits no more holds nothing.
+    cluster.waiting.clear();
+    let decision = decide(&cluster);
+    assert_eq!((decision.fleets[0].launched(), decision.fleets[0].drain.len()), (0, 2), "{decision:?}");
 }
 
 #[test]

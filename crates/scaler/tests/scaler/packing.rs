@@ -1,10 +1,8 @@
 //! Never over capacity, nothing lost, the same in any order, never worse than first-fit decreasing, and close to what an
 //! exhaustive search finds.
 
-use std::collections::BTreeMap;
-
 use landfall_scaler::Resources;
-use landfall_scaler::constraint::Constraint;
+use landfall_scaler::constraint::{Attributes, Constraint};
 use landfall_scaler::pack::{Packing, need, place, room};
 use landfall_scaler::shape::{Host, HostPort, Kind, Shape};
 use proptest::prelude::*;
@@ -16,7 +14,7 @@ fn kind(name: &str, capacity: Resources, price: f64, limit: u64) -> Kind {
         name: name.to_owned(),
         capacity,
         ports: [HostPort::tcp(22)].into(),
-        attributes: BTreeMap::from([("ecs.instance-type".to_owned(), name.to_owned())]),
+        attributes: Attributes::from_iter([("ecs.instance-type".to_owned(), name.to_owned())]),
         price,
         limit,
     }

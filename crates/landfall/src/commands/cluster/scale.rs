@@ -282,6 +282,9 @@ fn said(act: &Act) -> String {
         Act::Terminate { fleet, instance, left: None, .. } => format!("{fleet}: {instance} terminated and replaced"),
         Act::Release { fleet, instance, .. } => format!("{fleet}: {instance} has drained, Auto Scaling ends it"),
         Act::Resize { fleet, from, to, .. } => format!("{fleet}: weight {from} becomes {to}"),
+        Act::KeepUneven { fleet, .. } => {
+            format!("{fleet}: Auto Scaling ends no more instances to be even between zones")
+        }
         Act::Note { fleet, next_permitted, .. } => {
             let at = landfall_model::Timestamp::from_second(*next_permitted).map(|at| at.to_string());
             format!("{fleet}: what can wait waits until {}", at.unwrap_or_else(|_| next_permitted.to_string()))
