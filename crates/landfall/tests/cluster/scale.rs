@@ -80,10 +80,11 @@ fn a_spot_fleet_grows_for_what_waits_and_goes_to_nothing() {
 #[test]
 fn what_auto_scaling_replaces_is_drained_before() {
     let world = World::new();
-    world.infra(&INFRA.replacen("ec2_instances:\n", "ec2_instances:\n  capacity_rebalance: true\n", 1));
+    let zones = INFRA.replacen("[us-west-2a]", "[us-west-2a, us-west-2b]", 1);
+    world.infra(&zones.replacen("ec2_instances:\n", "ec2_instances:\n  capacity_rebalance: true\n", 1));
     assert_eq!(world.deploy("one", 0)["outcome"], "ok");
     world.service(5);
-    world.settled();
+    assert_eq!(world.settled(), ["keep_uneven", "resize"]);
     assert_eq!(world.versions(), [is("one", "active", 2)]);
     let ask = |arguments: &[&str]| {
         let mut command = boto3("replace.py", &world.moto.url);
