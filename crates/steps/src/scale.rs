@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_cluster::roll::{Compute, Goal, Next, Patience, State, computes, next};
-use landfall_cluster::scale::{AVERAGE_OVER, Act, Called, Round, Seen, Unit, called};
+use landfall_cluster::scale::{AVERAGE_OVER, Act, Called, Round, SHORT, Seen, Unit, called};
 use landfall_cluster::{Around, Infra, Metric, Part, Version, stack_name};
-use landfall_model::fleet::{FleetState, TypeFacts};
+use landfall_model::fleet::{FleetState, LaunchFailure, TypeFacts};
 use landfall_ports::container_instances::ContainerInstances;
 use landfall_ports::fleets::Fleets;
 use landfall_ports::stacks::Stacks;
@@ -31,6 +31,25 @@ struct Memory {
     types: BTreeMap<String, TypeFacts>,
     /// Fleets and groups by name, of a stack's ARN as it was at that time.
     resources: BTreeMap<(String, i64), Vec<(Called, String)>>,
+    /// By the fleet's id: its launch that failed last, and how many instances it had then.
+    failed: BTreeMap<String, (LaunchFailure, usize)>,
+}
+
+impl Memory {
+    /// AWS tells of a launch that failed for as long as something is missing: what is asked for no more is not. Whoever looks again and again
+    /// would ask at every other look for what AWS does not have.
+    fn recall(&mut self, fleet: &mut FleetState, now: i64) {
+        let there = fleet.members.len();
+        if let Some(failed) = &fleet.failed {
+            self.failed.insert(fleet.id.clone(), (failed.clone(), there));
+            return;
+        }
+        let own = self.failed.remove(&fleet.id);
+        if let Some((failed, had)) = own.filter(|(failed, had)| there <= *had && now < failed.at.as_second() + SHORT) {
+            self.failed.insert(fleet.id.clone(), (failed.clone(), had));
+            fleet.failed = Some(failed);
+        }
+    }
 }
 
 /// Fleets and groups of a stack, with the ids that AWS knows them by.
@@ -89,6 +108,7 @@ impl<'a> Scaler<'a> {
         let mut found = computes(name, &all);
         found.retain(|one| Unit::counts(one.standing) && matches!(one.state, State::Ready | State::Busy));
         let mut units = self.units(&found).await?;
+        units.iter_mut().for_each(|unit| self.memory.recall(&mut unit.state, now));
         let instances = self.instances.instances().await?;
         let workload = self.instances.workload().await?;
         let registered: BTreeSet<&str> = instances.iter().map(|one| one.instance.as_str()).collect();
@@ -198,5 +218,35 @@ impl<'a> Scaler<'a> {
     /// AWS's.
     pub async fn publish(&self, round: &Round) -> PortResult<()> {
         self.fleets.publish(round.metrics).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_model::Timestamp;
+    use landfall_model::fleet::Member;
+
+    use super::*;
+
+    #[test]
+    fn a_launch_that_failed_is_remembered_until_it_is_old_or_another_one_did_not() {
+        let failed = LaunchFailure { at: Timestamp::from_second(1_000).unwrap(), why: "no capacity".to_owned() };
+        let fleet = |members: usize, failed: Option<LaunchFailure>| FleetState {
+            id: "asg".to_owned(),
+            members: vec![Member::default(); members],
+            failed,
+            ..FleetState::default()
+        };
+        let mut memory = Memory::default();
+        let mut told = |members: usize, failed: Option<LaunchFailure>, now: i64| {
+            let mut one = fleet(members, failed);
+            memory.recall(&mut one, now);
+            one.failed.is_some()
+        };
+        assert!(!told(2, None, 1_010));
+        assert!(told(2, Some(failed.clone()), 1_010));
+        assert!(told(2, None, 1_020) && told(1, None, 1_299));
+        assert!(!told(2, None, 1_000 + SHORT));
+        assert!(told(2, Some(failed), 1_010) && !told(3, None, 1_020) && !told(3, None, 1_021));
     }
 }
