@@ -9,6 +9,7 @@ use landfall_manifest::yaml::{At, Codes, Map, Reader, shorten};
 use landfall_manifest::{Diagnostic, SourceFile, codes, did_you_mean};
 use landfall_stack::Id;
 
+use crate::build::falls_back;
 use crate::infra::{Capacity, Compatibility, Ebs, Efs, Image, Infra, Metric, Network};
 use crate::names::{LONGEST_NAME, Part, is_name, stack_name};
 use crate::word;
@@ -181,14 +182,10 @@ impl Read<'_> {
             let message = "`capacity_rebalance` has no effect here";
             self.warn(instances.get("capacity_rebalance"), codes::NO_EFFECT, message, why);
         }
-        let launches = infra.capacity == Capacity::Landfall && infra.autoscaling;
-        for fleet in
-            instances.items("spot_fleets").iter().filter(|fleet| fleet.boolean("on_demand_fallback") == Some(true))
-        {
-            if !launches {
+        for fleet in instances.items("spot_fleets") {
+            if fleet.boolean("on_demand_fallback") == Some(true) && !falls_back(infra) {
                 let message = "`on_demand_fallback` has no effect here";
-                let why =
-                    "it is landfall's scaler that would launch on demand: `capacity: landfall`, `autoscaling: true`";
+                let why = "it takes landfall's scaler: `capacity: landfall`, `autoscaling: true`, `metric: packed`";
                 self.warn(fleet.get("on_demand_fallback"), codes::NO_EFFECT, message, why);
             }
         }

@@ -182,6 +182,7 @@ fn cluster() -> Cluster {
         max_weight: 9_000,
         policy: Policy::default(),
         instead_of: None,
+        unseen: Attributes::default(),
         replacing: false,
         next_permitted: None,
         signal: None,

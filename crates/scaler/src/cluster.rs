@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::constraint::Attributes;
 use crate::price::Purchase;
 use crate::shape::{Host, Kind, Shape};
 
@@ -61,6 +62,8 @@ pub struct Fleet {
     pub next_permitted: Option<String>,
     /// Only with [`Metric::Compatible`]: the metric's average over the last four minutes; `None` where there is none.
     pub signal: Option<f64>,
+    /// What its instances may carry for all that is known where none is there.
+    pub unseen: Attributes,
     /// In the order of the file, which decides between those that cost the same.
     pub offers: Vec<Offer>,
 }

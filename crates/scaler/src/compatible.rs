@@ -117,6 +117,7 @@ mod tests {
             max_weight: 10,
             policy: Policy { out_below: 2, in_above: 7, ..Policy::compatible() },
             instead_of: None,
+            unseen: Default::default(),
             replacing: false,
             next_permitted: None,
             signal: Some(signal),

@@ -21,6 +21,8 @@ enum Value {
     Is(String),
     OneOf(BTreeSet<String>),
     Any,
+    /// Any, or none.
+    Maybe,
 }
 
 impl FromIterator<(String, String)> for Attributes {
@@ -45,6 +47,11 @@ impl Attributes {
         self.values.insert(name.to_owned(), Value::Any);
     }
 
+    /// It may have one, of any value.
+    pub fn maybe(&mut self, name: &str) {
+        self.values.insert(name.to_owned(), Value::Maybe);
+    }
+
     /// Of its others nothing is known.
     pub fn and_more(&mut self) {
         self.more = true;
@@ -52,12 +59,12 @@ impl Attributes {
 
     /// Of how many instances one has what is asked for, where AWS launches them evenly.
     pub(crate) fn one_in(&self) -> u64 {
-        let open = self.more || self.values.values().any(|value| *value == Value::Any);
         let choices = self.values.values().map(|value| match value {
             Value::OneOf(values) => values.len() as u64,
-            Value::Is(_) | Value::Any => 1,
+            Value::Is(_) => 1,
+            Value::Any | Value::Maybe => 2,
         });
-        choices.max().unwrap_or(1).max(if open { 2 } else { 1 })
+        choices.chain([2]).max().unwrap_or(2)
     }
 }
 
@@ -167,7 +174,7 @@ fn verdict(tree: &Tree, attributes: &Attributes) -> Verdict {
                 may_fail: values.iter().any(|value| !test.passes(value)),
             },
             Some(Value::Any) if matches!(test, Test::Exists) => Verdict::of(true),
-            Some(Value::Any) => Verdict::OPEN,
+            Some(Value::Any | Value::Maybe) => Verdict::OPEN,
             None if attributes.more => Verdict::OPEN,
             None => Verdict::of(false),
         },
@@ -339,6 +346,7 @@ mod tests {
         one.is("ecs.instance-type", "t2.small");
         one.one_of("ecs.availability-zone", &["a".to_owned(), "b".to_owned()]);
         one.any("ecs.subnet-id");
+        one.maybe("disk");
         let told = |text: &str, one: &Attributes| {
             let own = Constraint::parse(text).unwrap();
             (own.may_hold(one), own.holds(one))
@@ -353,6 +361,8 @@ mod tests {
             ("attribute:ecs.availability-zone == a or attribute:ecs.instance-type == t2.small", (true, true)),
             ("attribute:ecs.subnet-id == s", (true, false)),
             ("attribute:ecs.subnet-id exists", (true, true)),
+            ("attribute:disk exists", (true, false)),
+            ("attribute:disk != nvme", (true, false)),
             ("attribute:stack == prod", (false, false)),
             ("attribute:stack !exists", (true, true)),
         ] {

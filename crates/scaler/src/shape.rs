@@ -54,6 +54,11 @@ impl Shape {
     pub fn allows(&self, attributes: &Attributes) -> bool {
         self.constraints.iter().all(|constraint| constraint.may_hold(attributes))
     }
+
+    /// Whether it comes with what is asked for, whatever else it comes with.
+    pub fn suits(&self, attributes: &Attributes) -> bool {
+        self.constraints.iter().all(|constraint| constraint.holds(attributes))
+    }
 }
 
 /// Instances that may be had.
@@ -92,7 +97,7 @@ impl Kind {
 
     /// Whether every one that is launched does.
     pub fn surely_takes(&self, shape: &Shape) -> bool {
-        self.takes(shape) && shape.constraints.iter().all(|constraint| constraint.holds(&self.attributes))
+        self.takes(shape) && shape.suits(&self.attributes)
     }
 
     pub fn empty(&self) -> Host {

@@ -14,7 +14,7 @@ use landfall_stack::resources::{PropagatedTag, Properties, Tag};
 use landfall_stack::{Expr, Id, Parameter, Template};
 
 use super::{Around, Build, Standing, Unfit, launch, sizes};
-use crate::infra::{Bounds, Capacity, Compatibility, Fleet, Group, Image, Infra};
+use crate::infra::{Bounds, Capacity, Compatibility, Fleet, Group, Image, Infra, Metric};
 use crate::names::{Version, export, provider};
 
 /// Seconds that Auto Scaling waits with ending an instance for the scaler to drain it: an hour, as a load balancer may take to let go of it.
@@ -244,7 +244,7 @@ impl Build<'_> {
                 });
                 let launch_template =
                     MixedTemplate { launch_template_specification: launch, overrides: overrides.collect() };
-                if fleet.on_demand_fallback && scales(self.infra) {
+                if fleet.on_demand_fallback && falls_back(self.infra) {
                     self.stands_in(fleet, launch_template.clone(), max, common);
                 }
                 let mixed = MixedInstances {
@@ -409,6 +409,11 @@ fn drains(infra: &Infra) -> bool {
 
 fn scales(infra: &Infra) -> bool {
     infra.capacity == Capacity::Landfall && infra.autoscaling
+}
+
+/// Whether the scaler launches for what waits.
+pub(crate) fn falls_back(infra: &Infra) -> bool {
+    scales(infra) && infra.metric == Metric::Packed
 }
 
 /// The capacity providers of a version, in the file's order.

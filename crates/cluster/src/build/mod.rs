@@ -6,7 +6,7 @@ mod launch;
 mod sizes;
 
 pub use base::{associated, cluster, disassociated, health, same};
-pub(crate) use compute::STANDS_IN;
+pub(crate) use compute::{STANDS_IN, falls_back};
 pub use compute::{compute, providers};
 pub use launch::user_data;
 pub(crate) use launch::{MOST_USER_DATA, SCRIPT_END};

@@ -22,19 +22,16 @@ pub enum Act {
     Release { fleet: String, id: String, instance: String },
     /// In units of weight.
     Resize { fleet: String, id: String, from: u64, to: u64 },
-    /// Auto Scaling ends no more instances to have as many in each zone: it does not ask what runs on them.
-    KeepUneven { fleet: String, id: String },
     /// When what can wait is permitted again, in seconds since 1970.
     Note { fleet: String, id: String, next_permitted: i64 },
     /// Nothing is left of the version.
     Delete { version: Version },
+    /// Auto Scaling ends no more instances to have as many in each zone: it does not ask what runs on them.
+    KeepUneven { fleet: String, id: String },
 }
 
 pub(super) fn acts(seen: &Seen<'_>, cluster: &Cluster, decision: &Decision) -> Vec<Act> {
     let mut all = Vec::new();
-    for unit in seen.units.iter().filter(|unit| unit.state.evens_out && unit.state.zones.len() > 1) {
-        all.push(Act::KeepUneven { fleet: unit.called.to_string(), id: unit.state.id.clone() });
-    }
     for (at, unit) in seen.units.iter().enumerate() {
         if let (Some(change), Some(fleet)) = (decision.fleets.get(at), cluster.fleets.get(at)) {
             of_unit(seen, unit, fleet, change, &mut all);
@@ -54,6 +51,10 @@ pub(super) fn acts(seen: &Seen<'_>, cluster: &Cluster, decision: &Decision) -> V
         if own().all(|(unit, change)| change.delete && unit.state.members.is_empty()) && !registered {
             all.push(Act::Delete { version: version.clone() });
         }
+    }
+    // What nothing else waits for.
+    for unit in seen.units.iter().filter(|unit| unit.state.evens_out && unit.state.zones.len() > 1) {
+        all.push(Act::KeepUneven { fleet: unit.called.to_string(), id: unit.state.id.clone() });
     }
     all
 }

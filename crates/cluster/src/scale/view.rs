@@ -12,9 +12,9 @@ use landfall_scaler::price::Purchase;
 use landfall_scaler::shape::{Host, HostPort, Kind, Shape};
 
 use super::{Called, REGISTERS, SHORT, Seen, Unit};
-use crate::build::Standing;
+use crate::build::{Standing, falls_back};
 use crate::infra::{self, Infra, Metric};
-use crate::names::attributes;
+use crate::names::{Version, attributes};
 
 /// Of a type's memory, what tasks find where no instance of it is registered yet: the kernel and the agent keep the rest.
 const MEMORY_LEFT: (u64, u64) = (92, 100);
@@ -23,8 +23,6 @@ const RESERVED: [u16; 5] = [22, 2375, 2376, 51678, 51679];
 const ZONE: &str = "ecs.availability-zone";
 /// Every instance has one of its own.
 const BY_CHANCE: [&str; 2] = ["ecs.subnet-id", "ecs.awsvpc-trunk-id"];
-/// So many of a fleet tell what all of it carry.
-const COMPARED: usize = 20;
 /// Dearer than any type whose price is known, for each vCPU and hour.
 const UNKNOWN_PRICE: f64 = 1.0;
 
@@ -58,9 +56,11 @@ pub(super) fn view(seen: &Seen<'_>) -> View {
     let mut notes = Vec::new();
     let mut fleets: Vec<Fleet> = Vec::new();
     let mut instances = Vec::new();
+    let mut versions: BTreeMap<&Version, Attributes> = BTreeMap::new();
     for unit in seen.units {
         let fleet = fleets.len();
-        let offers = offers(seen, unit, &daemons);
+        let learned = versions.entry(&unit.version).or_insert_with(|| learned(seen, &unit.version)).clone();
+        let offers = offers(seen, unit, &carries(seen, unit, learned), &daemons);
         let registered: BTreeMap<&str, &ContainerInstance> =
             seen.instances.iter().map(|one| (one.instance.as_str(), one)).collect();
         for member in unit.state.members.iter().filter(|member| !member.leaving) {
@@ -100,8 +100,8 @@ pub(super) fn view(seen: &Seen<'_>) -> View {
                 notice,
             });
         }
-        for number in 0..expected(unit, &offers) {
-            let Some(offer) = cheapest(&offers) else { break };
+        let (offer, expected) = expected(unit, &offers).unwrap_or_default();
+        for number in 0..expected {
             instances.push(Instance {
                 id: format!("{} {number}", unit.state.id),
                 fleet,
@@ -154,10 +154,12 @@ fn is_lost(member: &Member, now: i64) -> bool {
     member.launched.is_some_and(|at| now - at.as_second() > REGISTERS)
 }
 
-/// Instances that are asked for and not there yet, in units of the cheapest offer. Those of a launch that failed nobody counts on.
-fn expected(unit: &Unit, offers: &[Offer]) -> u64 {
-    let Some(offer) = cheapest(offers).filter(|_| unit.state.failed.is_none()) else { return 0 };
-    unit.state.desired.saturating_sub(there(unit, offers)).div_ceil(offers[offer].weight.max(1))
+/// Instances that are asked for and not there yet, all of the largest offer: which types they are AWS tells in a moment, and until then what
+/// was asked for is not asked for again. Those of a launch that failed nobody counts on.
+fn expected(unit: &Unit, offers: &[Offer]) -> Option<(usize, u64)> {
+    let open = offers.iter().enumerate().filter(|(_, offer)| offer.kind.limit > 0 && unit.state.failed.is_none());
+    let (at, largest) = open.max_by_key(|(at, offer)| (offer.kind.capacity, std::cmp::Reverse(*at)))?;
+    Some((at, unit.state.desired.saturating_sub(there(unit, offers)).div_ceil(largest.weight.max(1))))
 }
 
 /// The weight of what is there, without what AWS is ending.
@@ -179,12 +181,6 @@ pub(super) fn weight(member: &Member, offers: &[Offer]) -> u64 {
     member.weight.unwrap_or_else(|| own.map_or(1, |offer| offer.weight))
 }
 
-fn cheapest(offers: &[Offer]) -> Option<usize> {
-    let may = offers.iter().enumerate().filter(|(_, offer)| offer.kind.limit > 0);
-    let price = |offer: &Offer| offer.kind.price / offer.weight.max(1) as f64;
-    may.min_by(|a, b| price(a.1).total_cmp(&price(b.1))).map(|(at, _)| at)
-}
-
 fn fleet(seen: &Seen<'_>, unit: &Unit, offers: Vec<Offer>) -> Fleet {
     let of_file = seen.infra.bounds().get(&unit.called.name).map(|one| (u64::from(one.min), u64::from(one.max)));
     let (min_weight, max_weight) = unit.state.bounds.or(of_file).unwrap_or((0, 0));
@@ -199,6 +195,11 @@ fn fleet(seen: &Seen<'_>, unit: &Unit, offers: Vec<Offer>) -> Fleet {
             unit.called.stands_in && other.version == unit.version && other.called == spot
         }),
         replacing: replacing(unit, &offers),
+        unseen: {
+            let mut open = Attributes::default();
+            open.and_more();
+            carries(seen, unit, open)
+        },
         next_permitted: unit.state.next_permitted.clone(),
         signal: seen.average,
         offers,
@@ -218,14 +219,20 @@ fn policy(infra: &Infra, called: &Called) -> Policy {
 }
 
 /// What the file names, and what is there besides.
-fn offers(seen: &Seen<'_>, unit: &Unit, daemons: &Resources) -> Vec<Offer> {
+fn offers(seen: &Seen<'_>, unit: &Unit, carries: &Attributes, daemons: &Resources) -> Vec<Offer> {
     let Called { name, stands_in } = &unit.called;
     let fleet = seen.infra.fleets.iter().find(|fleet| fleet.name == *name);
     let group = seen.infra.groups.iter().find(|group| group.name == *name);
     let purchase = if group.is_some() || *stands_in { Purchase::OnDemand } else { Purchase::Spot };
     // The file may say otherwise since the version was made.
-    let limit = if *stands_in && !fleet.is_some_and(|fleet| fleet.on_demand_fallback) { 0 } else { u64::MAX };
-    let bids = fleet.map(|fleet| fleet.bids.as_slice()).unwrap_or_default();
+    let closed = *stands_in && !fleet.is_some_and(|fleet| fleet.on_demand_fallback);
+    let limit = if closed || *stands_in && !falls_back(seen.infra) { 0 } else { u64::MAX };
+    let mut bids = fleet.map(|fleet| fleet.bids.as_slice()).unwrap_or_default();
+    if *stands_in {
+        // On demand Auto Scaling takes the first for as long as it has any
+        // (<https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_InstancesDistribution.html>: `prioritized`).
+        bids = bids.get(..1).unwrap_or_default();
+    }
     let mut named: Vec<(&str, u64, Option<f64>, u64)> = bids
         .iter()
         .map(|bid: &infra::Bid| {
@@ -245,9 +252,8 @@ fn offers(seen: &Seen<'_>, unit: &Unit, daemons: &Resources) -> Vec<Offer> {
         }
     }
     let short_until = unit.state.failed.as_ref().map(|failed| failed.at.as_second() + SHORT);
-    let carries = carries(seen, unit);
     let offer = |(name, weight, bid, limit): (&str, u64, Option<f64>, u64)| Offer {
-        kind: Kind { limit, ..kind(seen, unit, name, (purchase, bid), &carries, daemons) },
+        kind: Kind { limit, ..kind(seen, unit, name, (purchase, bid), carries, daemons) },
         purchase,
         weight,
         short_until,
@@ -265,8 +271,12 @@ fn kind(
 ) -> Kind {
     let listed = seen.prices.get(name).ok();
     let facts = seen.types.get(name);
-    let same = |one: &&ContainerInstance| one.attributes.get("ecs.instance-type").is_some_and(|own| own == name);
-    let sibling = siblings(seen, unit).find(same);
+    let sibling = seen.instances.iter().find(|one| {
+        let is = |key: &str, value: &str| one.attributes.get(key).is_some_and(|own| own == value);
+        is("ecs.instance-type", name)
+            && is(attributes::FLEET, &unit.called.name)
+            && is(attributes::VERSION, unit.version.as_str())
+    });
     let mut capacity = match (listed, facts) {
         (Some(listed), _) => listed.capacity(),
         (None, Some(facts)) => nominal(facts),
@@ -300,21 +310,32 @@ fn nominal(facts: &TypeFacts) -> Resources {
     }
 }
 
-/// What every instance of it will carry, its type but: as those do that are there. In which zone AWS launches it nobody knows.
-fn carries(seen: &Seen<'_>, unit: &Unit) -> Attributes {
-    let some: Vec<&BTreeMap<String, String>> = siblings(seen, unit).map(|one| &one.attributes).take(COMPARED).collect();
-    let mut all = Attributes::default();
-    match some.split_first() {
-        None => all.and_more(),
-        Some((first, others)) => {
-            for (name, value) in first.iter().filter(|(name, _)| others.iter().all(|other| other.contains_key(*name))) {
-                match others.iter().all(|other| other.get(name) == Some(value)) && !BY_CHANCE.contains(&name.as_str()) {
-                    true => all.is(name, value),
-                    false => all.any(name),
-                }
-            }
+/// What all instances of a version carry, as those that are there tell: they run the same script, whatever their fleet. Nothing is known of
+/// others where there is none.
+fn learned(seen: &Seen<'_>, version: &Version) -> Attributes {
+    let is =
+        |one: &&ContainerInstance| one.attributes.get(attributes::VERSION).is_some_and(|own| own == version.as_str());
+    let all: Vec<&BTreeMap<String, String>> = seen.instances.iter().filter(is).map(|one| &one.attributes).collect();
+    let mut learned = Attributes::default();
+    let Some(first) = all.first() else {
+        learned.and_more();
+        return learned;
+    };
+    let names: BTreeSet<&String> = all.iter().flat_map(|one| one.keys()).collect();
+    for name in names {
+        if !all.iter().all(|one| one.contains_key(name)) {
+            learned.maybe(name);
+        } else if all.iter().all(|one| one.get(name) == first.get(name)) && !BY_CHANCE.contains(&name.as_str()) {
+            learned.is(name, &first[name]);
+        } else {
+            learned.any(name);
         }
     }
+    learned
+}
+
+/// What every instance of it will carry, its type but. In which zone AWS launches it nobody knows.
+fn carries(seen: &Seen<'_>, unit: &Unit, mut all: Attributes) -> Attributes {
     match unit.state.zones.is_empty() {
         true => all.any(ZONE),
         false => all.one_of(ZONE, &unit.state.zones),
@@ -330,14 +351,6 @@ fn carries(seen: &Seen<'_>, unit: &Unit) -> Attributes {
         all.is(name, value);
     }
     all
-}
-
-/// Registered instances of the fleet or group, also those of the one that it stands in for: they are made alike.
-fn siblings<'a>(seen: &'a Seen<'_>, unit: &'a Unit) -> impl Iterator<Item = &'a ContainerInstance> {
-    let is = |one: &ContainerInstance, key: &str, value: &str| one.attributes.get(key).is_some_and(|own| own == value);
-    seen.instances.iter().filter(move |one| {
-        is(one, attributes::FLEET, &unit.called.name) && is(one, attributes::VERSION, unit.version.as_str())
-    })
 }
 
 fn port(one: &FixedPort) -> HostPort {

@@ -245,7 +245,11 @@ fn a_group_on_demand_stands_in_for_a_fleet_where_the_file_says_so() {
     assert_eq!(resources["MainFallbackDrain"]["Properties"]["AutoScalingGroupName"], json!({"Ref": "MainFallback"}));
     assert_eq!(other["CapacityRebalance"], Value::Null);
     // Nobody would launch in it.
-    for (key, value) in [("autoscaling: true", "autoscaling: false"), ("autoscaling: true", "capacity: ecs-managed")] {
+    for (key, value) in [
+        ("autoscaling: true", "autoscaling: false"),
+        ("autoscaling: true", "capacity: ecs-managed"),
+        ("autoscaling: true", "metric: compatible"),
+    ] {
         let source = SourceFile::new("infra.yml", stood_in_for().replacen(key, value, 1));
         let loaded = load(source, None).unwrap();
         let warned = loaded.warnings.iter().any(|one| one.message == "`on_demand_fallback` has no effect here");

@@ -51,6 +51,7 @@ impl Work<'_> {
                     && self.stays[*index]
                     && instance.state == State::Active
                     && instance.standalone == 0
+                    && !self.proof[*index]
             })
             .collect();
         // The fewest tasks to move; of those the dearest; then always the same.
@@ -113,7 +114,8 @@ impl Work<'_> {
         // Its own tasks, and those that were to come here.
         let mut tasks: Vec<(usize, u64)> = instance.tasks.iter().map(|tasks| (tasks.shape, tasks.count)).collect();
         tasks.extend(self.rooms.on(host));
-        let unplaced = |work: &mut Self| tasks.iter().map(|(shape, count)| work.rooms.put(*shape, *count)).sum::<u64>();
+        let unplaced =
+            |work: &mut Self| tasks.iter().map(|(shape, count)| work.rooms.move_here(*shape, *count)).sum::<u64>();
         let left = unplaced(self);
         let mut used: Vec<usize> = self.rooms.used(&mark).collect();
         used.sort_unstable();

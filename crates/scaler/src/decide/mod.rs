@@ -17,9 +17,11 @@
 //! start them again.
 
 mod compat;
+mod instead;
 mod inward;
 mod outward;
 mod reason;
+mod vain;
 
 use serde::Serialize;
 
@@ -109,6 +111,10 @@ struct Work<'a> {
     host: Vec<Option<usize>>,
     /// Instances that stay: they are in the fleet's weight.
     stays: Vec<bool>,
+    /// Instances that show that tasks which wait find on others like them not what they ask for: without them nobody would know.
+    proof: Vec<bool>,
+    /// Of each fleet, the weight of an instance whose tasks go to it from what stands in for it.
+    returning: Vec<u64>,
     /// Of each fleet, the weight of all its instances.
     there: Vec<u64>,
     /// What counts for the metric: of services that want tasks, and of what waits.
@@ -159,6 +165,8 @@ impl<'a> Work<'a> {
             hosts,
             host,
             stays: cluster.instances.iter().map(stays).collect(),
+            proof: vec![false; cluster.instances.len()],
+            returning: vec![0; cluster.fleets.len()],
             there,
             relevant,
             idle: cluster.idle(),
@@ -192,13 +200,24 @@ impl<'a> Work<'a> {
         demand
     }
 
-    /// How much more a fleet may weigh: what drains is there until it is gone.
+    /// How much more a fleet may weigh: what drains is there until it is gone. What stands in for another leaves room for what that one has at
+    /// least, and what goes from the one to the other is in both for a while.
     fn headroom(&self, fleet: usize) -> u64 {
         let all = &self.cluster.fleets;
         let spot = all[fleet].instead_of.unwrap_or(fleet);
-        let both = (0..all.len()).filter(|one| *one == spot || all[*one].instead_of == Some(spot));
-        let weight = both.map(|one| self.there[one].saturating_add(self.launched(one))).fold(0, u64::saturating_add);
-        all[fleet].max_weight.min(all[spot].max_weight).saturating_sub(weight)
+        let weight = |one: usize| {
+            let least = if one == spot && one != fleet { all[one].min_weight } else { 0 };
+            self.there[one].saturating_add(self.launched(one)).max(least)
+        };
+        let both = self.both(spot).map(weight).fold(0, u64::saturating_add);
+        let most = all[fleet].max_weight.min(all[spot].max_weight);
+        most.saturating_add(self.returning[fleet]).saturating_sub(both)
+    }
+
+    /// A fleet, and what stands in for it.
+    fn both(&self, spot: usize) -> impl Iterator<Item = usize> {
+        let own = move |one: &usize| *one == spot || self.cluster.fleets[*one].instead_of == Some(spot);
+        (0..self.cluster.fleets.len()).filter(own)
     }
 
     fn launched(&self, fleet: usize) -> u64 {
@@ -217,6 +236,14 @@ impl<'a> Work<'a> {
 
     /// Room ahead of need: more of it, or less. What has just been asked for is not judged before it is there.
     fn room(&mut self, fleet: usize, beyond: &[u64]) {
+        // What stands in keeps no room; where Spot is to be had it goes as its tasks do.
+        match self.cluster.fleets[fleet].instead_of {
+            Some(spot) if self.is_short(spot) && !self.waited_for(fleet, beyond) => {
+                return self.inward(fleet, Vec::new());
+            }
+            Some(_) => return,
+            None => {}
+        }
         let change = &self.changes[fleet];
         if change.launch.is_empty() && change.undrain.is_empty() {
             let room = self.schedulable(fleet);

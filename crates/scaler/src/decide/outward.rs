@@ -1,7 +1,7 @@
 //! More: for what waits, for a fleet's minimum, and for room ahead of need.
 
 use super::{Reason, Work};
-use crate::cluster::{Fleet, Instance, Offer, State, Status};
+use crate::cluster::{Fleet, Offer, State, Status};
 use crate::compatible::permitted;
 use crate::pack::{need, place};
 use crate::price::Purchase;
@@ -14,14 +14,16 @@ impl Work<'_> {
         let demand = self.demand();
         let mut left = self.rooms.put_all(&demand);
         self.inactive(&mut left);
-        let beyond = left.clone();
-        if beyond.iter().any(|left| *left > 0) {
+        let mut beyond = left.clone();
+        self.returns(&mut left);
+        if left.iter().any(|left| *left > 0) {
             self.take_back(&mut left);
             let vain = self.in_vain(&mut left);
             self.launch(&mut left);
             self.not_served(&left);
-            for (shape, count, instances) in vain {
-                let shape = self.cluster.shapes[shape].name.clone();
+            for (at, count, instances) in vain {
+                beyond[at] = 0;
+                let shape = self.cluster.shapes[at].name.clone();
                 self.reasons.push(Reason::Missed { shape, tasks: count, instances });
             }
         }
@@ -51,7 +53,7 @@ impl Work<'_> {
                     State::Active => {
                         let mark = self.rooms.mark();
                         let tasks = instance.tasks.iter();
-                        let stay: u64 = tasks.map(|tasks| self.rooms.put(tasks.shape, tasks.count)).sum();
+                        let stay: u64 = tasks.map(|tasks| self.rooms.move_here(tasks.shape, tasks.count)).sum();
                         if stay == 0 {
                             self.changes[fleet].drain.push(id.clone());
                             self.changes[fleet].reasons.push(Reason::Inactive { instance: id });
@@ -75,8 +77,11 @@ impl Work<'_> {
                 continue;
             }
             let placed = place(&cluster.shapes, left, std::slice::from_ref(&instance.host));
-            let weight = self.weight(instance.fleet).saturating_add(cluster.offer(instance).weight);
-            if placed.left == *left || weight > fleet.max_weight {
+            let spot = fleet.instead_of.unwrap_or(instance.fleet);
+            let both = self.both(spot).map(|one| self.weight(one)).fold(0, u64::saturating_add);
+            let weight = both.saturating_add(cluster.offer(instance).weight);
+            let open = fleet.instead_of.is_none_or(|spot| self.is_short(spot));
+            if placed.left == *left || weight > fleet.max_weight || !open {
                 continue;
             }
             *left = placed.left;
@@ -86,37 +91,10 @@ impl Work<'_> {
         }
     }
 
-    /// Takes out of what is left tasks that are particular about what AWS gives an instance by chance, its zone for one, where so many came
-    /// without it that more of them would be no better: which, how many of them, and how many instances came so.
-    fn in_vain(&self, left: &mut [u64]) -> Vec<(usize, u64, u64)> {
-        let cluster = self.cluster;
-        let offers = || cluster.fleets.iter().filter(|fleet| fleet.packs()).flat_map(|fleet| &fleet.offers);
-        let mut vain = Vec::new();
-        for (at, (shape, left)) in cluster.shapes.iter().zip(left).enumerate().filter(|(_, (_, left))| **left > 0) {
-            let takes: Vec<&Offer> = offers().filter(|offer| offer.kind.takes(shape)).collect();
-            if takes.is_empty() || takes.iter().any(|offer| offer.kind.surely_takes(shape)) {
-                continue;
-            }
-            let one_in = takes.iter().map(|offer| offer.kind.attributes.one_in()).max().unwrap_or(1);
-            let came = self.hosts.iter().map(|index| &cluster.instances[*index]);
-            let came = came.filter(|one| one.state == State::Active && cluster.offer(one).kind.takes(shape));
-            let (had, without): (Vec<&Instance>, Vec<&Instance>) =
-                came.partition(|one| shape.allows(&one.host.attributes));
-            // Those with tasks of their own are there anyway.
-            let without = without.iter().filter(|one| one.running() == 0).count() as u64;
-            if without >= (one_in - 1).max(1) * (1 + had.len() as u64) {
-                vain.push((at, std::mem::take(left), without));
-            }
-        }
-        vain
-    }
-
     /// Whether it may be asked for now.
     fn open(&self, fleet: usize, offer: &Offer) -> bool {
-        let now = self.cluster.now;
-        let short = |offer: &Offer| offer.short_until.is_some_and(|until| until > now);
-        let spot = self.cluster.fleets[fleet].instead_of.map(|spot| &self.cluster.fleets[spot].offers);
-        !short(offer) && spot.is_none_or(|spot| spot.iter().filter(|one| one.kind.limit > 0).all(short))
+        let short = offer.short_until.is_some_and(|until| until > self.cluster.now);
+        !short && self.cluster.fleets[fleet].instead_of.is_none_or(|spot| self.is_short(spot))
     }
 
     fn launch(&mut self, left: &mut [u64]) {
@@ -202,6 +180,7 @@ impl Work<'_> {
         let (mut at_maximum, mut by_metric) = (0, 0);
         for (shape, left) in cluster.shapes.iter().zip(left).filter(|(_, left)| **left > 0) {
             let takes = cluster.fleets.iter().filter(|fleet| fleet.status == Status::Active && fleet.takes(shape));
+            let takes = takes.filter(|fleet| fleet.instead_of.is_none());
             let packs: Vec<bool> = takes.map(Fleet::packs).collect();
             if packs.is_empty() {
                 self.reasons.push(Reason::FitsNowhere { shape: shape.name.clone(), tasks: *left });

@@ -74,6 +74,10 @@ pub enum Reason {
         instance: String,
         tasks: u64,
     },
+    /// It stands in for Spot, which is to be had again: its tasks go there.
+    Returns {
+        instance: String,
+    },
     /// It was draining, and is needed after all.
     Needed {
         instance: String,
@@ -149,6 +153,9 @@ impl fmt::Display for Reason {
             Self::Inactive { instance } => write!(f, "its fleet is inactive: {instance} is drained"),
             Self::NoRoomElsewhere { instance, tasks: stay } => {
                 write!(f, "its fleet is inactive, but {} of {instance} have no room elsewhere yet", tasks(stay))
+            }
+            Self::Returns { instance } => {
+                write!(f, "Spot is to be had again: {instance} goes when its tasks have room there")
             }
             Self::Needed { instance } => write!(f, "{instance} is needed after all: it stops draining"),
             Self::Drained { instance } => write!(f, "{instance} has drained: terminated"),

@@ -1,6 +1,6 @@
 //! What finds room on the instances that are there.
 
-use super::problem::{Classes, Tokens};
+use super::problem::{Allowed, Classes, Tokens};
 use crate::resources::{KINDS, give, take, times};
 use crate::shape::{Host, Shape};
 
@@ -44,7 +44,7 @@ pub(crate) struct Rooms<'a> {
     /// Per shape; what it keeps others from.
     only: Vec<Vec<u32>>,
     /// Per shape and class of attributes; asked for once.
-    allowed: Vec<Option<Vec<bool>>>,
+    allowed: Vec<Option<Vec<Allowed>>>,
     free: Vec<[u64; KINDS]>,
     taken: Vec<Vec<u32>>,
     gone: Vec<bool>,
@@ -80,10 +80,14 @@ impl<'a> Rooms<'a> {
         }
     }
 
-    /// How many of the shape one host takes.
-    fn fits(&self, shape: usize, need: &[u64; KINDS], host: usize) -> u64 {
+    fn verdict(&self, shape: usize, host: usize) -> Option<Allowed> {
+        Some(self.allowed[shape].as_ref()?[self.classes.of[host]])
+    }
+
+    /// How many of the shape one host takes; `surely`: whatever it will come with.
+    fn fits(&self, shape: usize, need: &[u64; KINDS], host: usize, surely: bool) -> u64 {
         let free = &self.free[host];
-        let allowed = || self.allowed[shape].as_ref().is_some_and(|allowed| allowed[self.classes.of[host]]);
+        let allowed = || self.verdict(shape, host).is_some_and(|own| own.may && (!surely || own.surely));
         if need.iter().zip(free).any(|(need, free)| need > free) || self.gone[host] || !allowed() {
             return 0;
         }
@@ -103,11 +107,20 @@ impl<'a> Rooms<'a> {
     pub(crate) fn room_on(&mut self, shape: usize, hosts: &[usize]) -> u64 {
         self.allow(shape);
         let need = self.shapes[shape].need.array();
-        hosts.iter().fold(0u64, |sum, host| sum.saturating_add(self.fits(shape, &need, *host)))
+        hosts.iter().fold(0u64, |sum, host| sum.saturating_add(self.fits(shape, &need, *host, false)))
     }
 
     /// Places as many as there is room for; how many there was none for.
     pub(crate) fn put(&mut self, shape: usize, count: u64) -> u64 {
+        self.place(shape, count, false)
+    }
+
+    /// As `put`, of tasks that run elsewhere: only where they surely may.
+    pub(crate) fn move_here(&mut self, shape: usize, count: u64) -> u64 {
+        self.place(shape, count, true)
+    }
+
+    fn place(&mut self, shape: usize, count: u64, surely: bool) -> u64 {
         self.allow(shape);
         let need = self.shapes[shape].need.array();
         let mut left = count;
@@ -115,9 +128,11 @@ impl<'a> Rooms<'a> {
             if left == 0 {
                 break;
             }
-            let fits = self.fits(shape, &need, host);
+            let fits = self.fits(shape, &need, host, surely);
             let count = fits.min(left);
-            if count == fits && host == self.first[shape] {
+            // What it may be seen to take once it is there is not passed over.
+            let open = surely && self.verdict(shape, host).is_some_and(|own| own.may && !own.surely);
+            if count == fits && host == self.first[shape] && !open {
                 self.first[shape] += 1;
             }
             if count > 0 {
@@ -156,6 +171,11 @@ impl<'a> Rooms<'a> {
         self.first.copy_from_slice(&mark.first);
     }
 
+    /// Looks again at hosts that were away since the mark.
+    pub(crate) fn look_again(&mut self, mark: &Mark) {
+        self.first.copy_from_slice(&mark.first);
+    }
+
     /// What was placed on the host.
     pub(crate) fn on(&self, host: usize) -> &[(usize, u64)] {
         &self.on[host]
@@ -164,6 +184,10 @@ impl<'a> Rooms<'a> {
     /// Hosts on which something was placed since the mark.
     pub(crate) fn used(&self, mark: &Mark) -> impl Iterator<Item = usize> + '_ {
         self.puts[mark.puts..].iter().copied()
+    }
+
+    pub(crate) fn is_gone(&self, host: usize) -> bool {
+        self.gone[host]
     }
 
     /// Takes a host away, or gives it back, after coming `back` to what was before.

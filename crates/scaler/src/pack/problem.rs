@@ -102,6 +102,13 @@ impl Problem {
     }
 }
 
+/// Whether a shape may run on instances with some attributes, and whether it does whatever else they come with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowed {
+    pub(super) may: bool,
+    pub(super) surely: bool,
+}
+
 /// Instances with the same attributes are asked once whether a shape may run there.
 #[derive(Debug)]
 pub(super) struct Classes<'a> {
@@ -123,7 +130,8 @@ impl<'a> Classes<'a> {
         Self { classes, of }
     }
 
-    pub(super) fn allowed(&self, shape: &Shape) -> Vec<bool> {
-        self.classes.iter().map(|attributes| shape.allows(attributes)).collect()
+    pub(super) fn allowed(&self, shape: &Shape) -> Vec<Allowed> {
+        let of = |attributes: &&Attributes| Allowed { may: shape.allows(attributes), surely: shape.suits(attributes) };
+        self.classes.iter().map(of).collect()
     }
 }

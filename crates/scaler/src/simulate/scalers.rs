@@ -77,6 +77,7 @@ impl Scaler {
             max_weight: options.max,
             policy,
             instead_of: None,
+            unseen: Default::default(),
             replacing: false,
             next_permitted: None,
             signal: None,
