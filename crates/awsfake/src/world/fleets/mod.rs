@@ -2,7 +2,9 @@
 //! `instances`: then clusters have room for every task.
 
 mod calls;
+mod ec2;
 mod registered;
+mod scaling;
 
 use std::collections::BTreeMap;
 
@@ -27,10 +29,28 @@ pub struct Group {
     pub least: u64,
     pub most: u64,
     pub desired: u64,
-    /// What its instances' user data tells ECS's agent.
-    pub agent: Agent,
+    pub plan: GroupPlan,
+    /// By key: value, and whether instances get it too.
+    pub tags: BTreeMap<String, (String, bool)>,
+    /// Processes that somebody suspended, and since when.
+    pub suspended: BTreeMap<String, Millis>,
     /// Launches, the newest first.
     pub activities: Vec<Activity>,
+    /// When a launch that failed is tried again.
+    pub again: Option<Millis>,
+}
+
+/// What a group is to be, as its template says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupPlan {
+    /// Least and most.
+    pub bounds: (u64, u64),
+    /// The type of its instances, and the weight of each where its types have weights.
+    pub kind: String,
+    pub weight: Option<u64>,
+    pub zones: Vec<String>,
+    /// What its instances' user data tells ECS's agent.
+    pub agent: Agent,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,18 +88,22 @@ pub struct Registered {
 }
 
 impl Space {
-    /// A group with as many instances as it has at least, as Auto Scaling makes one that names no desired capacity.
-    pub fn put_group(&mut self, name: &str, stack: &str, (least, most): (u64, u64), agent: Agent) {
+    /// A group with as much as it has at least, as Auto Scaling makes one that names no desired capacity.
+    pub fn put_group(&mut self, name: &str, stack: &str, plan: GroupPlan) {
+        let (least, most) = plan.bounds;
         let group = self.fleets.groups.entry(name.to_owned()).or_insert_with(|| Group {
             name: name.to_owned(),
             stack: stack.to_owned(),
             least,
             most,
             desired: least,
-            agent: agent.clone(),
+            plan: GroupPlan::default(),
+            tags: BTreeMap::new(),
+            suspended: BTreeMap::new(),
             activities: Vec::new(),
+            again: None,
         });
-        (group.least, group.most, group.agent) = (least, most, agent);
+        (group.least, group.most, group.plan) = (least, most, plan);
         group.desired = group.desired.clamp(least, most.max(least));
         self.fit(name);
     }
@@ -103,11 +127,15 @@ impl Space {
     fn fit(&mut self, name: &str) {
         let (now, there) = (self.now, self.members(name));
         let Some(group) = self.fleets.groups.get(name) else { return };
-        let (desired, rule) = (group.desired as usize, self.instance_rule(&group.stack));
+        let desired = group.desired.div_ceil(group.plan.weight.unwrap_or(1)) as usize;
+        let (rule, launches) = (self.instance_rule(group), !group.suspended.contains_key("Launch"));
         for id in there.iter().take(there.len().saturating_sub(desired)) {
             self.terminate(id);
         }
         for _ in there.len()..desired {
+            if !launches {
+                return;
+            }
             let id = format!("i-{}", &self.ids.hex32()[..17]);
             let launched = match &rule.refused {
                 Some(why) => Err(why.clone()),
@@ -118,7 +146,7 @@ impl Space {
                 group.activities.insert(0, Activity { at: now, launched });
             }
             if !came {
-                return;
+                return self.try_again(name);
             }
             let instance = Instance { id: id.clone(), group: name.to_owned(), launched: now, registered: None };
             self.fleets.instances.insert(id.clone(), instance);
@@ -128,10 +156,28 @@ impl Space {
         }
     }
 
+    /// A while after a launch that failed; there is never more than one to come.
+    fn try_again(&mut self, name: &str) {
+        let when = self.now + self.rules.instances.as_ref().map_or(0, |rules| rules.again).max(1);
+        let Some(group) = self.fleets.groups.get_mut(name).filter(|group| group.again.is_none()) else { return };
+        group.again = Some(when);
+        self.at(when, Event::Group { name: name.to_owned() });
+    }
+
+    /// For as long as something is missing.
+    pub fn group_event(&mut self, name: &str) {
+        let now = self.now;
+        let due = self.fleets.groups.get_mut(name).filter(|group| group.again.is_some_and(|at| at <= now));
+        if let Some(group) = due {
+            group.again = None;
+            self.fit(name);
+        }
+    }
+
     /// The agent registers the instance with its cluster, where that is there.
     pub fn instance_event(&mut self, id: &str) {
         let group = self.fleets.instances.get(id).and_then(|one| self.fleets.groups.get(&one.group));
-        let Some(agent) = group.map(|group| group.agent.clone()) else { return };
+        let Some(agent) = group.map(|group| group.plan.agent.clone()) else { return };
         let Ok(cluster) = self.cluster(Some(&agent.cluster)).map(|cluster| cluster.arn.clone()) else { return };
         let arn = self.ids.hex32();
         let arn = self.arn("ecs", &format!("container-instance/{}/{arn}", agent.cluster));
@@ -162,16 +208,17 @@ impl Space {
         }
     }
 
-    /// What goes wrong with the instances of a stack: the last rule that fits.
-    fn instance_rule(&self, stack: &str) -> InstanceRule {
+    /// What goes wrong with the instances of a group: the last rule that fits.
+    fn instance_rule(&self, group: &Group) -> InstanceRule {
         let mut rules = self.rules.instances.iter().flat_map(|rules| &rules.stacks);
-        rules.rfind(|rule| stack.contains(&rule.stack)).cloned().unwrap_or_default()
+        let fits = |rule: &&InstanceRule| group.stack.contains(&rule.stack) && group.name.contains(&rule.group);
+        rules.rfind(fits).cloned().unwrap_or_default()
     }
 
     /// What a task on this container instance ends with, where it does not run.
     pub fn exits_on(&self, instance: &str) -> Option<i64> {
         let own = |one: &&Instance| one.registered.as_ref().is_some_and(|own| own.arn == instance);
         let group = self.fleets.instances.values().find(own).and_then(|one| self.fleets.groups.get(&one.group))?;
-        self.instance_rule(&group.stack).task_exits
+        self.instance_rule(group).task_exits
     }
 }
