@@ -28,6 +28,9 @@ const GROUPS: usize = 100;
 const AT_ONCE: usize = 100;
 /// On a group or request: when what can wait is permitted again, in seconds since 1970.
 const NEXT_PERMITTED: &str = "landfall:next-permitted";
+/// Seconds after that time in which AWS is still asked whether the last launch failed: what did not come is asked for no more, so nothing
+/// is missing then, and the next look must not ask for it anew.
+const REMEMBERED: i64 = 300;
 /// ecs-cluster-deployer's: whoever has alarms and dashboards of them keeps them.
 const NAMESPACE: &str = "AWS/ECS";
 const SCHEDULABLE: &str = "Schedulable Cluster Tasks";
@@ -70,7 +73,7 @@ impl AwsFleets {
         for group in &mut all {
             let stays = group.members.iter().filter(|member| !member.leaving);
             let there: u64 = stays.map(|member| member.weight.unwrap_or(1)).sum();
-            if there < group.desired {
+            if there < group.desired || lately(group.next_permitted.as_deref()) {
                 group.failed = self.failed(&group.id).await?;
             }
         }
@@ -110,6 +113,12 @@ impl AwsFleets {
         fields.push((format!("{prefix}Dimensions.member.1.Name"), "ClusterName".to_owned()));
         fields.push((format!("{prefix}Dimensions.member.1.Value"), cluster.to_owned()));
     }
+}
+
+/// Whether something was launched, or ended, a short while ago.
+fn lately(next_permitted: Option<&str>) -> bool {
+    let at = next_permitted.and_then(|at| at.parse::<i64>().ok());
+    at.is_some_and(|at| at.saturating_add(REMEMBERED) > Timestamp::now().as_second())
 }
 
 fn group(one: &Element) -> FleetState {
@@ -337,6 +346,13 @@ mod tests {
         let members: Vec<_> =
             group.members.iter().map(|one| (one.instance.as_str(), one.weight, one.leaving)).collect();
         assert_eq!(members, [("i-1", Some(2), false), ("i-2", None, true)]);
+    }
+
+    #[test]
+    fn a_launch_of_a_short_while_ago_is_asked_about() {
+        let at = |seconds: i64| (Timestamp::now().as_second() + seconds).to_string();
+        let told = [None, Some("soon".to_owned()), Some(at(-310)), Some(at(-200)), Some(at(60))];
+        assert_eq!(told.map(|told| lately(told.as_deref())), [false, false, false, true, true]);
     }
 
     #[test]
