@@ -87,7 +87,11 @@ impl<'a> Scaler<'a> {
             return Err(PortError::NotFound(format!("there is no cluster {name}")));
         }
         let mut found = computes(name, &all);
-        found.retain(|one| Unit::counts(one.standing) && matches!(one.state, State::Ready | State::Busy));
+        // While a stack is made it need not tell its parameters yet: what it stands for nobody knows, least of all that it is inactive.
+        let told = |id: &str| all.iter().any(|stack| stack.id == id && stack.parameters.contains_key("Status"));
+        found.retain(|one| {
+            Unit::counts(one.standing) && matches!(one.state, State::Ready | State::Busy) && told(&one.id)
+        });
         let mut units = self.units(&found).await?;
         let instances = self.instances.instances().await?;
         let workload = self.instances.workload().await?;
