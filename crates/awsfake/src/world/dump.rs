@@ -60,7 +60,7 @@ impl Space {
             .map(|own| {
                 let registered = own.registered.as_ref();
                 json!({
-                    "id": own.id, "group": own.group, "arn": registered.map(|own| &own.arn),
+                    "id": own.id, "group": own.group, "ending": own.ending, "arn": registered.map(|own| &own.arn),
                     "attributes": registered.map(|own| &own.attributes),
                     "draining": registered.is_some_and(|own| own.draining),
                 })

@@ -191,6 +191,8 @@ pub struct Instances {
     /// CPU units and MiB of each.
     pub cpu: u64,
     pub memory: u64,
+    /// From its termination until an instance is gone. What runs on it dies at once.
+    pub ends: u64,
     /// From a launch that failed until Auto Scaling tries it again.
     pub again: u64,
     pub stacks: Vec<InstanceRule>,
@@ -200,7 +202,15 @@ pub struct Instances {
 
 impl Default for Instances {
     fn default() -> Self {
-        Self { registers: 200, cpu: 2_048, memory: 3_800, again: 60_000, stacks: Vec::new(), interrupted: Vec::new() }
+        Self {
+            registers: 200,
+            cpu: 2_048,
+            memory: 3_800,
+            ends: 0,
+            again: 60_000,
+            stacks: Vec::new(),
+            interrupted: Vec::new(),
+        }
     }
 }
 

@@ -60,6 +60,10 @@ pub enum Event {
     Instance {
         id: String,
     },
+    /// An instance that was terminated is gone.
+    Ended {
+        id: String,
+    },
     /// Auto Scaling tries again to launch what is missing.
     Group {
         name: String,
@@ -138,6 +142,7 @@ impl Space {
                 Event::LoadBalancer { arn } => self.load_balancer_event(&arn),
                 Event::Stack { name, generation } => self.stack_event(&name, generation),
                 Event::Instance { id } => self.instance_event(&id),
+                Event::Ended { id } => self.ended_event(&id),
                 Event::Group { name } => self.group_event(&name),
             }
         }

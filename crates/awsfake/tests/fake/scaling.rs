@@ -63,6 +63,35 @@ fn a_group_has_as_many_as_it_is_told_within_its_bounds() {
 }
 
 #[test]
+fn what_is_terminated_is_there_for_a_while_and_takes_nothing() {
+    let mut aws = with_instances(2, Vec::new());
+    let mut rules = aws.world.rules().clone();
+    rules.instances.as_mut().unwrap().ends = 30 * SECOND;
+    aws.world.set_rules(rules);
+    aws.pass(60 * SECOND);
+    let id = group(&mut aws)["Instances"][0]["InstanceId"].clone();
+    let end = json!({"InstanceId": id, "ShouldDecrementDesiredCapacity": false});
+    ask(&mut aws, "TerminateInstanceInAutoScalingGroup", end.clone()).unwrap();
+    let states = |aws: &mut Aws| {
+        let all = group(aws)["Instances"].as_array().unwrap().clone();
+        let mut states: Vec<String> = all.iter().map(|one| word(&one["LifecycleState"]).to_owned()).collect();
+        states.sort();
+        states
+    };
+    assert_eq!(states(&mut aws), ["InService", "InService", "Terminating"]);
+    let again = ask(&mut aws, "TerminateInstanceInAutoScalingGroup", end);
+    assert_eq!(again, Err("ValidationError".to_owned()));
+    aws.pass(29 * SECOND);
+    let listed = aws.ecs("ListContainerInstances", json!({"cluster": "c"}));
+    let arns = listed["containerInstanceArns"].clone();
+    let told = aws.ecs("DescribeContainerInstances", json!({"cluster": "c", "containerInstances": arns}));
+    let connected = |one: &&Value| one["agentConnected"] == true;
+    assert_eq!(told["containerInstances"].as_array().unwrap().iter().filter(connected).count(), 1, "{told}");
+    aws.pass(SECOND);
+    assert_eq!(states(&mut aws), ["InService", "InService"]);
+}
+
+#[test]
 fn what_cannot_be_launched_is_tried_again_for_as_long_as_it_is_missing() {
     let mut aws = with_instances(1, Vec::new());
     aws.pass(60 * SECOND);

@@ -47,6 +47,7 @@ pub(super) fn deploy(name: &str) -> Goal {
 pub(super) async fn first() -> Handle {
     let (_, fake) = Fake { scale: 0.0, ..Fake::default() }.run().await.unwrap();
     with_instances(&fake, 20 * SECOND);
+    fake.change_rules(|rules| rules.instances.as_mut().unwrap().ends = 15 * SECOND);
     fake
 }
 

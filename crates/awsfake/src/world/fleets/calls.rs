@@ -28,12 +28,13 @@ impl Space {
 
     fn scaled_group_view(&self, group: &Group) -> Value {
         let plan = &group.plan;
-        let members = self.members(&group.name).into_iter().map(|id| {
+        let members = self.fleets.instances.values().filter(|one| one.group == group.name);
+        let members = members.map(|one| {
             trimmed(json!({
-                "InstanceId": id,
+                "InstanceId": one.id,
                 "InstanceType": plan.kind,
                 "AvailabilityZone": plan.zones.first(),
-                "LifecycleState": "InService",
+                "LifecycleState": if one.ending { "Terminating" } else { "InService" },
                 "HealthStatus": "Healthy",
                 "WeightedCapacity": plan.weight.map(|weight| weight.to_string()),
             }))

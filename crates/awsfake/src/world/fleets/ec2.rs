@@ -39,7 +39,7 @@ impl Space {
             json!({
                 "instanceId": one.id,
                 "instanceType": plan.map(|plan| &plan.kind),
-                "instanceState": {"code": 16, "name": "running"},
+                "instanceState": {"name": if one.ending { "shutting-down" } else { "running" }},
                 "launchTime": iso(one.launched),
             })
         };

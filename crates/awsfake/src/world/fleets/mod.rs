@@ -73,6 +73,8 @@ pub struct Instance {
     /// Its group's name.
     pub group: String,
     pub launched: Millis,
+    /// It was terminated, and is not gone yet.
+    pub ending: bool,
     /// With which cluster, once its agent has.
     pub registered: Option<Registered>,
 }
@@ -112,12 +114,13 @@ impl Space {
         self.fleets.groups.remove(name);
         for id in self.members(name) {
             self.terminate(&id);
+            self.ended_event(&id);
         }
     }
 
-    /// Oldest first.
+    /// Those that stay, oldest first.
     pub fn members(&self, group: &str) -> Vec<String> {
-        let own = self.fleets.instances.values().filter(|one| one.group == group);
+        let own = self.fleets.instances.values().filter(|one| one.group == group && !one.ending);
         let mut all: Vec<(Millis, String)> = own.map(|one| (one.launched, one.id.clone())).collect();
         all.sort();
         all.into_iter().map(|(_, id)| id).collect()
@@ -148,7 +151,8 @@ impl Space {
             if !came {
                 return self.try_again(name);
             }
-            let instance = Instance { id: id.clone(), group: name.to_owned(), launched: now, registered: None };
+            let instance =
+                Instance { id: id.clone(), group: name.to_owned(), launched: now, ending: false, registered: None };
             self.fleets.instances.insert(id.clone(), instance);
             if let Some(rules) = self.rules.instances.as_ref().filter(|_| !rule.mute) {
                 self.at(now + rules.registers, Event::Instance { id });
@@ -176,7 +180,8 @@ impl Space {
 
     /// The agent registers the instance with its cluster, where that is there.
     pub fn instance_event(&mut self, id: &str) {
-        let group = self.fleets.instances.get(id).and_then(|one| self.fleets.groups.get(&one.group));
+        let starts = self.fleets.instances.get(id).filter(|one| !one.ending);
+        let group = starts.and_then(|one| self.fleets.groups.get(&one.group));
         let Some(agent) = group.map(|group| group.plan.agent.clone()) else { return };
         let Ok(cluster) = self.cluster(Some(&agent.cluster)).map(|cluster| cluster.arn.clone()) else { return };
         let arn = self.ids.hex32();
@@ -190,14 +195,31 @@ impl Space {
 
     /// With all that runs on it, whether that was moved before or not.
     fn terminate(&mut self, id: &str) {
-        let Some(gone) = self.fleets.instances.remove(id) else { return };
-        let Some(registered) = gone.registered else { return };
-        let on = |task: &&super::ecs::task::Task| task.instance.as_ref() == Some(&registered.arn) && task.is_live();
+        let Some(gone) = self.fleets.instances.get_mut(id).filter(|one| !one.ending) else { return };
+        gone.ending = true;
+        let registered = gone.registered.clone();
+        let on = |task: &&super::ecs::task::Task| {
+            let own = registered.as_ref().is_some_and(|own| task.instance.as_ref() == Some(&own.arn));
+            own && task.is_live()
+        };
         let tasks: Vec<String> = self.ecs.tasks.values().filter(on).map(|task| task.id.clone()).collect();
         for task in tasks {
             self.kill_task(&task, &format!("Host EC2 (instance {id}) terminated."));
         }
-        self.look_at_cluster(&registered.cluster);
+        match self.rules.instances.as_ref().map_or(0, |rules| rules.ends) {
+            0 => self.ended_event(id),
+            ends => self.at(self.now + ends, Event::Ended { id: id.to_owned() }),
+        }
+        if let Some(registered) = registered {
+            self.look_at_cluster(&registered.cluster);
+        }
+    }
+
+    pub fn ended_event(&mut self, id: &str) {
+        let gone = self.fleets.instances.remove(id);
+        if let Some(registered) = gone.and_then(|gone| gone.registered) {
+            self.look_at_cluster(&registered.cluster);
+        }
     }
 
     pub(super) fn look_at_cluster(&mut self, cluster: &str) {

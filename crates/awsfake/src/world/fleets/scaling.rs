@@ -66,7 +66,7 @@ impl Space {
 
     fn terminate_in_group(&mut self, input: &Value) -> Answer {
         let id = needed(input, "InstanceId")?;
-        let Some(instance) = self.fleets.instances.get(id) else {
+        let Some(instance) = self.fleets.instances.get(id).filter(|one| !one.ending) else {
             let message = format!("Instance Id not found - No managed instance found for instance ID {id}");
             return Err(AwsError::validation(message));
         };
