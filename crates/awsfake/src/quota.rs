@@ -53,6 +53,7 @@ pub fn family(service: &str, operation: &str) -> &'static str {
         ("iam", _) => "iam",
         ("cloudformation", _) => "cloudformation",
         ("autoscaling", _) => "autoscaling",
+        ("ec2", _) => "ec2",
         _ => "other",
     }
 }

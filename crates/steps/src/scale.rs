@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_cluster::roll::{Compute, Goal, Next, Patience, State, computes, next};
-use landfall_cluster::scale::{AVERAGE_OVER, Act, Called, Round, SHORT, Seen, Unit, called};
+use landfall_cluster::scale::{AVERAGE_OVER, Act, Called, Round, Seen, Unit, called};
 use landfall_cluster::{Around, Infra, Metric, Part, Version, stack_name};
-use landfall_model::fleet::{FleetState, LaunchFailure, TypeFacts};
+use landfall_model::fleet::{FleetState, TypeFacts};
 use landfall_ports::container_instances::ContainerInstances;
 use landfall_ports::fleets::Fleets;
 use landfall_ports::stacks::Stacks;
@@ -31,27 +31,6 @@ struct Memory {
     types: BTreeMap<String, TypeFacts>,
     /// Fleets and groups by name, of a stack's ARN as it was at that time.
     resources: BTreeMap<(String, i64), Vec<(Called, String)>>,
-    /// By the fleet's id: its launch that failed last, and how many instances it had then.
-    failed: BTreeMap<String, (LaunchFailure, usize)>,
-}
-
-impl Memory {
-    /// AWS tells of a launch that failed for as long as something is missing: what is asked for no more is not. Whoever looks again and again
-    /// would ask at every other look for what AWS does not have.
-    fn recall(&mut self, fleet: &mut FleetState, now: i64) {
-        let there = fleet.members.len();
-        if let Some(failed) = &fleet.failed {
-            self.failed.insert(fleet.id.clone(), (failed.clone(), there));
-            return;
-        }
-        let lasts = |own: &mut (LaunchFailure, usize)| there <= own.1 && now < own.0.at.as_second() + SHORT;
-        self.failed.retain(|id, own| *id != fleet.id || lasts(own));
-        // AWS is about to launch what is missing.
-        let stays = fleet.members.iter().filter(|member| !member.leaving);
-        if stays.map(|member| member.weight.unwrap_or(1)).sum::<u64>() >= fleet.desired {
-            fleet.failed = self.failed.get(&fleet.id).map(|(failed, _)| failed.clone());
-        }
-    }
 }
 
 /// Fleets and groups of a stack, with the ids that AWS knows them by.
@@ -108,9 +87,12 @@ impl<'a> Scaler<'a> {
             return Err(PortError::NotFound(format!("there is no cluster {name}")));
         }
         let mut found = computes(name, &all);
-        found.retain(|one| Unit::counts(one.standing) && matches!(one.state, State::Ready | State::Busy));
+        // While a stack is made it need not tell its parameters yet: what it stands for nobody knows, least of all that it is inactive.
+        let told = |id: &str| all.iter().any(|stack| stack.id == id && stack.parameters.contains_key("Status"));
+        found.retain(|one| {
+            Unit::counts(one.standing) && matches!(one.state, State::Ready | State::Busy) && told(&one.id)
+        });
         let mut units = self.units(&found).await?;
-        units.iter_mut().for_each(|unit| self.memory.recall(&mut unit.state, now));
         let instances = self.instances.instances().await?;
         let workload = self.instances.workload().await?;
         let registered: BTreeSet<&str> = instances.iter().map(|one| one.instance.as_str()).collect();
@@ -224,43 +206,5 @@ impl<'a> Scaler<'a> {
     /// AWS's.
     pub async fn publish(&self, round: &Round) -> PortResult<()> {
         self.fleets.publish(round.metrics).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use landfall_model::Timestamp;
-    use landfall_model::fleet::Member;
-
-    use super::*;
-
-    #[test]
-    fn a_launch_that_failed_is_remembered_until_it_is_old_or_another_one_did_not() {
-        let failed = LaunchFailure { at: Timestamp::from_second(1_000).unwrap(), why: "no capacity".to_owned() };
-        let fleet = |members: usize, failed: Option<LaunchFailure>| FleetState {
-            id: "asg".to_owned(),
-            members: vec![Member::default(); members],
-            failed,
-            ..FleetState::default()
-        };
-        let mut memory = Memory::default();
-        let mut told = |members: usize, failed: Option<LaunchFailure>, now: i64| {
-            let mut one = fleet(members, failed);
-            memory.recall(&mut one, now);
-            one.failed.is_some()
-        };
-        assert!(!told(2, None, 1_010));
-        assert!(told(2, Some(failed.clone()), 1_010));
-        assert!(told(2, None, 1_020) && told(1, None, 1_299));
-        assert!(!told(2, None, 1_000 + SHORT));
-        assert!(told(2, Some(failed), 1_010) && !told(3, None, 1_020) && !told(2, None, 1_021));
-        let mut missing = fleet(2, None);
-        missing.desired = 3;
-        memory.failed.insert(
-            "asg".to_owned(),
-            (LaunchFailure { at: Timestamp::from_second(1_000).unwrap(), why: String::new() }, 2),
-        );
-        memory.recall(&mut missing, 1_010);
-        assert_eq!(missing.failed, None, "another one is on its way");
     }
 }

@@ -31,6 +31,9 @@ const NEXT_PERMITTED: &str = "landfall:next-permitted";
 /// Of a group's processes the one that ends instances to have as many in each zone
 /// (<https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html>).
 const EVENING_OUT: &str = "AZRebalance";
+/// Seconds after that time in which AWS is still asked whether the last launch failed: what did not come is asked for no more, so nothing
+/// is missing then, and the next look must not ask for it anew.
+const REMEMBERED: i64 = 300;
 /// ecs-cluster-deployer's: whoever has alarms and dashboards of them keeps them.
 const NAMESPACE: &str = "AWS/ECS";
 const SCHEDULABLE: &str = "Schedulable Cluster Tasks";
@@ -73,7 +76,7 @@ impl AwsFleets {
         for group in &mut all {
             let stays = group.members.iter().filter(|member| !member.leaving);
             let there: u64 = stays.map(|member| member.weight.unwrap_or(1)).sum();
-            if there < group.desired {
+            if there < group.desired || lately(group.next_permitted.as_deref()) {
                 group.failed = self.failed(&group.id).await?;
             }
         }
@@ -113,6 +116,12 @@ impl AwsFleets {
         fields.push((format!("{prefix}Dimensions.member.1.Name"), "ClusterName".to_owned()));
         fields.push((format!("{prefix}Dimensions.member.1.Value"), cluster.to_owned()));
     }
+}
+
+/// Whether something was launched, or ended, a short while ago.
+fn lately(next_permitted: Option<&str>) -> bool {
+    let at = next_permitted.and_then(|at| at.parse::<i64>().ok());
+    at.is_some_and(|at| at.saturating_add(REMEMBERED) > Timestamp::now().as_second())
 }
 
 fn group(one: &Element) -> FleetState {
@@ -349,6 +358,13 @@ mod tests {
         let members: Vec<_> =
             group.members.iter().map(|one| (one.instance.as_str(), one.weight, one.leaving)).collect();
         assert_eq!(members, [("i-1", Some(2), false), ("i-2", None, true)]);
+    }
+
+    #[test]
+    fn a_launch_of_a_short_while_ago_is_asked_about() {
+        let at = |seconds: i64| (Timestamp::now().as_second() + seconds).to_string();
+        let told = [None, Some("soon".to_owned()), Some(at(-310)), Some(at(-200)), Some(at(60))];
+        assert_eq!(told.map(|told| lately(told.as_deref())), [false, false, false, true, true]);
     }
 
     #[test]

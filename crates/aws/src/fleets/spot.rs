@@ -4,7 +4,7 @@ use landfall_model::Timestamp;
 use landfall_model::fleet::{FleetState, LaunchFailure, Member};
 use landfall_ports::PortResult;
 
-use super::{AwsFleets, EC2, NEXT_PERMITTED, form, gone, numbered};
+use super::{AwsFleets, EC2, NEXT_PERMITTED, form, gone, lately, numbered};
 use crate::budget::Family;
 use crate::call::Call;
 use crate::xml::Element;
@@ -35,11 +35,13 @@ impl AwsFleets {
                 let id = one.text("spotFleetRequestId");
                 let (target, fulfilled) = capacity(one);
                 let tag = one.items("tagSet").find(|tag| tag.text("key") == NEXT_PERMITTED);
+                let next_permitted = tag.and_then(|tag| tag.get("value"));
+                let asks = fulfilled < target as f64 || lately(next_permitted.as_deref());
                 all.push(FleetState {
                     desired: target,
                     members: self.members(&id).await?,
-                    next_permitted: tag.and_then(|tag| tag.get("value")),
-                    failed: if fulfilled < target as f64 { self.unlaunched(&id).await? } else { None },
+                    next_permitted,
+                    failed: if asks { self.unlaunched(&id).await? } else { None },
                     id,
                     ..FleetState::default()
                 });

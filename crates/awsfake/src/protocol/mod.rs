@@ -18,6 +18,8 @@ pub(crate) enum Protocol {
     Json,
     /// Form in, XML out.
     Query,
+    /// The same in EC2's own dialect.
+    Ec2,
     /// Lambda.
     Rest,
 }
@@ -74,7 +76,7 @@ pub(crate) fn caller(headers: &HeaderMap) -> (Caller, Option<String>) {
 }
 
 /// Services of the query protocol. Each one's API has a version of its own.
-const QUERY: [(&str, &str); 7] = [
+const QUERY: [(&str, &str); 8] = [
     ("2011-06-15", "sts"),
     ("2015-12-01", "elasticloadbalancing"),
     ("2010-03-31", "sns"),
@@ -82,6 +84,7 @@ const QUERY: [(&str, &str); 7] = [
     ("2010-05-15", "cloudformation"),
     ("2010-08-01", "monitoring"),
     ("2011-01-01", "autoscaling"),
+    ("2016-11-15", "ec2"),
 ];
 
 pub(crate) fn speaks_query(service: &str) -> bool {
@@ -125,7 +128,8 @@ pub(crate) fn parse(method: &str, path: &str, query: &str, headers: &HeaderMap, 
             let version = input.get("Version").and_then(Value::as_str).unwrap_or_default();
             let known = QUERY.iter().find(|(own, _)| *own == version).map(|(_, service)| (*service).to_owned());
             let service = known.unwrap_or(scope);
-            Ok(Call { protocol: Protocol::Query, service, operation, input, caller })
+            let protocol = if service == "ec2" { Protocol::Ec2 } else { Protocol::Query };
+            Ok(Call { protocol, service, operation, input, caller })
         }
         None => Err(AwsError::new("MissingAction", format!("{method} {path} is no call of AWS's that the fake knows"))
             .status(404)),
@@ -140,6 +144,7 @@ fn namespace(service: &str) -> &'static str {
         "cloudformation" => "http://cloudformation.amazonaws.com/doc/2010-05-15/",
         "iam" => "https://iam.amazonaws.com/doc/2010-05-08/",
         "autoscaling" => "http://autoscaling.amazonaws.com/doc/2011-01-01/",
+        "ec2" => "http://ec2.amazonaws.com/doc/2016-11-15/",
         _ => "http://monitoring.amazonaws.com/doc/2010-08-01/",
     }
 }
@@ -158,6 +163,11 @@ pub(crate) fn write(call: &Call, answer: &Value, request: &str) -> Reply {
             status: 200,
             headers: vec![("content-type", "text/xml".to_owned()), ("x-amzn-requestid", request.to_owned())],
             body: query::response(&call.operation, namespace(&call.service), answer, request).into_bytes(),
+        },
+        Protocol::Ec2 => Reply {
+            status: 200,
+            headers: vec![("content-type", "text/xml".to_owned())],
+            body: query::ec2_response(&call.operation, namespace(&call.service), answer, request).into_bytes(),
         },
         Protocol::Rest if call.operation == "Invoke" => {
             let mut headers =
@@ -182,6 +192,11 @@ pub(crate) fn write_error(protocol: Protocol, error: &AwsError, request: &str) -
             status: error.status,
             headers: vec![("content-type", "text/xml".to_owned()), ("x-amzn-requestid", request.to_owned())],
             body: query::error(&error.code, &error.message, sender, request).into_bytes(),
+        },
+        Protocol::Ec2 => Reply {
+            status: error.status,
+            headers: vec![("content-type", "text/xml".to_owned())],
+            body: query::ec2_error(&error.code, &error.message, request).into_bytes(),
         },
         Protocol::Json | Protocol::Rest => {
             let kind = if protocol == Protocol::Json { "application/x-amz-json-1.1" } else { "application/json" };

@@ -1,10 +1,10 @@
-//! The query protocol: `Actions.member.1.Type=forward` in, XML out.
+//! The query protocol: `Actions.member.1.Type=forward` in, XML out. EC2 says `Filter.1.Name`, and answers with items.
 
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-/// A form as nested objects; `X.member.N` is an array, `X.entry.N` a map or an array of pairs as SNS has them.
+/// A form as nested objects; `X.member.N` and `X.N` are arrays, `X.entry.N` a map or an array of pairs as SNS has them.
 pub(crate) fn parse(form: &str) -> Value {
     let mut root = Value::Object(Map::new());
     let mut fields: Vec<(Vec<String>, String)> = Vec::new();
@@ -28,17 +28,24 @@ fn put(node: &mut Value, path: &[String], value: String) {
     }
 }
 
-/// Turns `{"member": {"1": …, "2": …}}` into an array in order of the numbers.
+/// Turns `{"member": {"1": …, "2": …}}` and `{"1": …, "2": …}` into an array in order of the numbers.
 fn arrays(node: Value) -> Value {
     let Value::Object(mut map) = node else { return node };
     let listed = ["member", "entry"].iter().find(|key| map.len() == 1 && map.contains_key(**key));
     if let Some(Value::Object(items)) = listed.and_then(|key| map.remove(*key)) {
-        let mut items: Vec<(u64, Value)> =
-            items.into_iter().filter_map(|(place, item)| Some((place.parse().ok()?, arrays(item)))).collect();
-        items.sort_by_key(|(place, _)| *place);
-        return items.into_iter().map(|(_, item)| item).collect();
+        return in_order(items);
+    }
+    if !map.is_empty() && map.keys().all(|key| key.bytes().all(|byte| byte.is_ascii_digit())) {
+        return in_order(map);
     }
     Value::Object(map.into_iter().map(|(key, value)| (key, arrays(value))).collect())
+}
+
+fn in_order(items: Map<String, Value>) -> Value {
+    let mut items: Vec<(u64, Value)> =
+        items.into_iter().filter_map(|(place, item)| Some((place.parse().ok()?, arrays(item)))).collect();
+    items.sort_by_key(|(place, _)| *place);
+    items.into_iter().map(|(_, item)| item).collect()
 }
 
 pub(crate) fn decode(text: &str) -> String {
@@ -69,20 +76,20 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Arrays are `<member>`s, nulls are left out.
-fn element(out: &mut String, name: &str, value: &Value) {
+/// Arrays are `<member>`s, or whatever `each` is; nulls are left out.
+fn element(out: &mut String, name: &str, value: &Value, each: &str) {
     match value {
         Value::Null => return,
         Value::Array(items) => {
             let _ = write!(out, "<{name}>");
             for item in items {
-                element(out, "member", item);
+                element(out, each, item, each);
             }
         }
         Value::Object(map) => {
             let _ = write!(out, "<{name}>");
             for (key, value) in map {
-                element(out, key, value);
+                element(out, key, value, each);
             }
         }
         Value::String(text) => {
@@ -110,13 +117,13 @@ pub(crate) fn response(operation: &str, namespace: &str, answer: &Value, request
                 let _ = write!(out, "<{key}>");
                 for (key, value) in map {
                     let _ = write!(out, "<entry>");
-                    element(&mut out, "key", &Value::String(key.clone()));
-                    element(&mut out, "value", value);
+                    element(&mut out, "key", &Value::String(key.clone()), "member");
+                    element(&mut out, "value", value, "member");
                     let _ = write!(out, "</entry>");
                 }
                 let _ = write!(out, "</{key}>");
             }
-            _ => element(&mut out, key, value),
+            _ => element(&mut out, key, value, "member"),
         }
     }
     let _ = write!(
@@ -130,6 +137,23 @@ pub(crate) fn error(code: &str, message: &str, sender: &str, request: &str) -> S
     format!(
         "<ErrorResponse><Error><Type>{sender}</Type><Code>{}</Code><Message>{}</Message></Error>\
          <RequestId>{request}</RequestId></ErrorResponse>",
+        escape(code),
+        escape(message)
+    )
+}
+
+pub(crate) fn ec2_response(operation: &str, namespace: &str, answer: &Value, request: &str) -> String {
+    let mut out = format!("<{operation}Response xmlns=\"{namespace}\"><requestId>{request}</requestId>");
+    for (key, value) in answer.as_object().into_iter().flatten() {
+        element(&mut out, key, value, "item");
+    }
+    let _ = write!(out, "</{operation}Response>");
+    out
+}
+
+pub(crate) fn ec2_error(code: &str, message: &str, request: &str) -> String {
+    format!(
+        "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors><RequestID>{request}</RequestID></Response>",
         escape(code),
         escape(message)
     )
@@ -154,6 +178,17 @@ mod tests {
                 "Message": "x y&z",
             })
         );
+    }
+
+    #[test]
+    fn ec2_has_numbers_alone_and_answers_with_items() {
+        let form = "Action=DescribeInstances&Filter.1.Name=instance-id&Filter.1.Value.1=i-1&Filter.1.Value.2=i-2";
+        let filters = json!([{"Name": "instance-id", "Value": ["i-1", "i-2"]}]);
+        assert_eq!(parse(form), json!({"Action": "DescribeInstances", "Filter": filters}));
+        let answer = json!({"reservationSet": [{"instancesSet": [{"instanceId": "i-1"}]}]});
+        let text = ec2_response("DescribeInstances", "ns", &answer, "r");
+        let item = "<reservationSet><item><instancesSet><item><instanceId>i-1</instanceId></item></instancesSet></item></reservationSet>";
+        assert!(text.contains(item), "{text}");
     }
 
     #[test]

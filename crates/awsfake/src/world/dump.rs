@@ -60,7 +60,7 @@ impl Space {
             .map(|own| {
                 let registered = own.registered.as_ref();
                 json!({
-                    "id": own.id, "group": own.group, "arn": registered.map(|own| &own.arn),
+                    "id": own.id, "group": own.group, "ending": own.ending, "arn": registered.map(|own| &own.arn),
                     "attributes": registered.map(|own| &own.attributes),
                     "draining": registered.is_some_and(|own| own.draining),
                 })
@@ -68,7 +68,12 @@ impl Space {
             .collect();
         let fleets: Vec<Value> = (self.fleets.groups.values())
             .map(|own| {
-                json!({"name": own.name, "stack": own.stack, "min": own.least, "max": own.most, "desired": own.desired})
+                let activities = own.activities.iter();
+                json!({
+                    "name": own.name, "stack": own.stack, "min": own.least, "max": own.most, "desired": own.desired,
+                    "suspended": own.suspended.keys().collect::<Vec<_>>(), "tags": own.tags,
+                    "launched": activities.filter(|one| one.launched.is_ok()).count(),
+                })
             })
             .collect();
         json!({
@@ -83,6 +88,7 @@ impl Space {
             "target_groups": groups,
             "listeners": listeners,
             "rules": rules,
+            "metrics": self.others.metrics,
             "published": self.others.published,
             "invocations": self.others.invocations,
             "parameters": self.others.parameters.keys().collect::<Vec<_>>(),

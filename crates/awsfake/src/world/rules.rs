@@ -191,20 +191,36 @@ pub struct Instances {
     /// CPU units and MiB of each.
     pub cpu: u64,
     pub memory: u64,
+    /// From its termination until an instance is gone. What runs on it dies at once.
+    pub ends: u64,
+    /// From a launch that failed until Auto Scaling tries it again.
+    pub again: u64,
     pub stacks: Vec<InstanceRule>,
+    /// Ids of those whose Spot request is marked for termination.
+    pub interrupted: Vec<String>,
 }
 
 impl Default for Instances {
     fn default() -> Self {
-        Self { registers: 200, cpu: 2_048, memory: 3_800, stacks: Vec::new() }
+        Self {
+            registers: 200,
+            cpu: 2_048,
+            memory: 3_800,
+            ends: 0,
+            again: 60_000,
+            stacks: Vec::new(),
+            interrupted: Vec::new(),
+        }
     }
 }
 
-/// What goes wrong with instances of stacks whose name contains `stack`. The last rule that matches wins.
+/// What goes wrong with instances of stacks whose name contains `stack`, and of these of the groups whose name contains `group`. The last
+/// rule that matches wins.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InstanceRule {
     pub stack: String,
+    pub group: String,
     /// Their agents never register.
     pub mute: bool,
     /// None is launched, and why.

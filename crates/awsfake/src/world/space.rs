@@ -60,6 +60,14 @@ pub enum Event {
     Instance {
         id: String,
     },
+    /// An instance that was terminated is gone.
+    Ended {
+        id: String,
+    },
+    /// Auto Scaling tries again to launch what is missing.
+    Group {
+        name: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,6 +142,8 @@ impl Space {
                 Event::LoadBalancer { arn } => self.load_balancer_event(&arn),
                 Event::Stack { name, generation } => self.stack_event(&name, generation),
                 Event::Instance { id } => self.instance_event(&id),
+                Event::Ended { id } => self.ended_event(&id),
+                Event::Group { name } => self.group_event(&name),
             }
         }
         self.now = self.now.max(to);
@@ -154,6 +164,7 @@ impl Space {
             "iam" => self.iam_call(operation, input),
             "cloudformation" => self.cloudformation_call(operation, input),
             "autoscaling" => self.autoscaling_call(operation, input),
+            "ec2" => self.ec2_call(operation, input),
             "tagging" => self.tagging_call(operation, input),
             _ => Err(AwsError::unknown_operation(service, operation)),
         }

@@ -8,7 +8,7 @@ use crate::world::{Aws, SECOND, word};
 const AGENT: &str = "#!/bin/bash\ncat >>/etc/ecs/ecs.config <<'CONFIG'\nECS_CLUSTER=c\nECS_INSTANCE_ATTRIBUTES={\"landfall.version\":\"one\"}\nCONFIG\n";
 
 /// A world with a group of so many instances.
-fn with_instances(count: u64, broken: Vec<InstanceRule>) -> Aws {
+pub(crate) fn with_instances(count: u64, broken: Vec<InstanceRule>) -> Aws {
     let instances = Instances { registers: 30 * SECOND, stacks: broken, ..Instances::default() };
     let mut aws = Aws::new(Rules { instances: Some(instances), ..Rules::default() });
     let launch = json!({"LaunchTemplateData": {"UserData": {"Fn::Base64": AGENT}}});

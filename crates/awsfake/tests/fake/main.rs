@@ -5,6 +5,7 @@ mod agreement;
 mod balancing;
 mod endings;
 mod instances;
+mod scaling;
 mod staged;
 mod wire;
 mod world;

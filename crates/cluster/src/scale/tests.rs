@@ -227,6 +227,7 @@ fn where_aws_has_no_capacity_another_fleet_is_asked_and_the_first_one_asks_no_mo
     world.state("main").desired = 1;
     world.state("main").failed = Some(failed(301));
     assert_eq!(world.acts(), [resize("main", 1, 3)]);
+    assert_eq!(world.look().notes, Vec::<String>::new());
 }
 
 #[test]

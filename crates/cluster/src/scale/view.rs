@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_model::fleet::{ContainerInstance, FixedPort, Member, Needs, Placement, ServiceLoad, TypeFacts};
+use landfall_model::fleet::{
+    ContainerInstance, FixedPort, LaunchFailure, Member, Needs, Placement, ServiceLoad, TypeFacts,
+};
 use landfall_scaler::Resources;
 use landfall_scaler::cluster::{
     Cluster, Fleet, Instance, Metric as Scaled, Notice, Offer, Policy, Service, State, Status, Tasks,
@@ -113,7 +115,10 @@ pub(super) fn view(seen: &Seen<'_>) -> View {
                 notice: None,
             });
         }
-        if let Some(failed) = &unit.state.failed {
+        let tells = |failed: &&LaunchFailure| {
+            there(unit, &offers) < unit.state.desired || failed.at.as_second() + SHORT > seen.now
+        };
+        if let Some(failed) = unit.state.failed.as_ref().filter(tells) {
             notes.push(format!("{}: an instance could not be launched: {}", unit.called, failed.why));
         }
         fleets.push(self::fleet(seen, unit, offers));

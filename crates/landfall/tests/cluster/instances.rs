@@ -54,6 +54,11 @@ pub(super) fn serve(fake: &Handle, cluster: &str, name: &str, tasks: u64) {
     fake.call("ecs", "CreateService", service).unwrap();
 }
 
+/// So many tasks are wanted of it from now on.
+pub(super) fn wants(fake: &Handle, name: &str, tasks: u64) {
+    fake.call("ecs", "UpdateService", json!({"cluster": "web", "service": name, "desiredCount": tasks})).unwrap();
+}
+
 pub(super) fn serve_no_more(fake: &Handle, cluster: &str, name: &str) {
     fake.call("ecs", "DeleteService", json!({"cluster": cluster, "service": name, "force": true})).unwrap();
 }
@@ -74,10 +79,15 @@ fn word<'a>(value: &'a Value, key: &str) -> &'a str {
 
 /// What must hold at any time: no service has fewer tasks than it should, and none of them went with its instance.
 pub(super) fn nobody_notices(fake: &Handle) {
+    nobody_notices_but(fake, u64::MAX);
+}
+
+/// The same while services grow that had so many tasks before: none has fewer than that.
+pub(super) fn nobody_notices_but(fake: &Handle, had: u64) {
     let dump = dump(fake);
     for service in all(&dump, "services").filter(|one| one["status"] == "ACTIVE") {
-        let (running, desired) = (service["runningCount"].as_u64(), service["desiredCount"].as_u64());
-        assert!(running >= desired, "{running:?} of {desired:?} tasks: {service}");
+        let (running, desired) = (service["runningCount"].as_u64().unwrap(), service["desiredCount"].as_u64().unwrap());
+        assert!(running >= desired.min(had), "{running} of {desired} tasks: {service}");
     }
     for task in all(&dump, "tasks").filter(|task| word(task, "group").starts_with("service:")) {
         assert!(!word(task, "stoppedReason").contains("terminated"), "killed with its instance: {task}");
@@ -119,6 +129,30 @@ pub(super) fn picture(fake: &Handle) -> Vec<String> {
     lines.extend(all(&dump, "clusters").map(|name| format!("cluster {name}")));
     lines.sort();
     lines
+}
+
+/// How many instances each stack's groups ever launched.
+pub(super) fn launched(fake: &Handle) -> BTreeMap<String, u64> {
+    let dump = dump(fake);
+    let mut launched = BTreeMap::new();
+    for group in all(&dump, "auto_scaling_groups") {
+        *launched.entry(word(group, "stack").to_owned()).or_default() += group["launched"].as_u64().unwrap();
+    }
+    launched
+}
+
+#[track_caller]
+pub(super) fn is_there(fake: &Handle, lines: &[&str]) {
+    let there = picture(fake);
+    for line in lines {
+        assert!(there.iter().any(|own| own.starts_with(line)), "no {line}: {there:#?}");
+    }
+}
+
+#[track_caller]
+pub(super) fn is_not_there(fake: &Handle, what: &str) {
+    let there = picture(fake);
+    assert!(!there.iter().any(|own| own.contains(what)), "{what}: {there:#?}");
 }
 
 /// Of that what is of version `one`, and the tasks of whatever version.

@@ -8,7 +8,10 @@ mod managed;
 mod ministack;
 mod pipeline;
 mod scale;
+mod scaling;
+mod scaling_troubles;
 mod troubles;
+mod virtual_time;
 
 use std::path::Path;
 use std::process::{Command, Output};

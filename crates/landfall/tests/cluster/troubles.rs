@@ -9,6 +9,15 @@ use serde_json::json;
 use super::instances::{INFRA, MUTE, TASKS, World, fleet, nobody_notices, picture, serve};
 use crate::common::{ends, eventually, signal, text};
 
+/// Why Auto Scaling launches nothing, in its words: no capacity, a limit of the account, a full subnet, an image that is gone.
+pub(super) const CAUSES: [&str; 4] = [
+    "Could not launch Spot Instances. UnfulfillableCapacity - Unable to fulfill capacity due to your request configuration.",
+    "You have requested more vCPU capacity than your current vCPU limit of 5 allows for the instance bucket that the specified \
+     instance type belongs to.",
+    "There are not enough free addresses in subnet 'subnet-0a1b2c3d' to satisfy the requested number of instances.",
+    "The image id '[ami-0a1b2c3d4e5f60718]' does not exist",
+];
+
 /// A cluster with version `one`, and a service on it.
 fn used() -> World {
     let world = World::new();
@@ -35,14 +44,7 @@ fn of_shop(there: &[String], status: &str) -> u64 {
 fn what_auto_scaling_does_not_launch_is_told_by_the_stack_that_could_not_be_made() {
     let world = used();
     let before = fleet(&world.aws.fake);
-    let causes = [
-        "Could not launch Spot Instances. UnfulfillableCapacity - Unable to fulfill capacity due to your request configuration.",
-        "You have requested more vCPU capacity than your current vCPU limit of 5 allows for the instance bucket that the specified \
-         instance type belongs to.",
-        "There are not enough free addresses in subnet 'subnet-0a1b2c3d' to satisfy the requested number of instances.",
-        "The image id '[ami-0a1b2c3d4e5f60718]' does not exist",
-    ];
-    for cause in causes {
+    for cause in CAUSES {
         let why = format!(
             "Group did not stabilize. {{current/minSize/maxSize group size = 0/2/6}}. Failed Scaling Activities: {cause}"
         );

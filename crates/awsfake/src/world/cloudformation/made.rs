@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Happening, Stack};
 use crate::world::Caller;
-use crate::world::fleets::Agent;
+use crate::world::fleets::{Agent, GroupPlan};
 use crate::world::space::Space;
-use crate::world::value::{leaf, text};
+use crate::world::value::{leaf, list, text, texts};
 
 const CLUSTER: &str = "AWS::ECS::Cluster";
 const DEFINITION: &str = "AWS::ECS::TaskDefinition";
@@ -52,12 +52,27 @@ impl Filled {
         }
     }
 
-    /// What the instances of a group are told, by the user data of its launch template.
-    fn agent(&self, group: &Value) -> Agent {
-        let mixed = &group["MixedInstancesPolicy"]["LaunchTemplate"]["LaunchTemplateSpecification"];
-        let launch = if mixed.is_null() { &group["LaunchTemplate"] } else { mixed };
+    /// What a group is made of. Of several types it launches the first.
+    fn plan(&self, group: &Value) -> GroupPlan {
+        let mixed = &group["MixedInstancesPolicy"]["LaunchTemplate"];
+        let launch = if mixed.is_null() { &group["LaunchTemplate"] } else { &mixed["LaunchTemplateSpecification"] };
         let template = self.properties(text(launch, "LaunchTemplateId").unwrap_or_default());
-        let script = text(&template["LaunchTemplateData"], "UserData").unwrap_or_default().to_owned();
+        let data = &template["LaunchTemplateData"];
+        let first = list(mixed, "Overrides").first();
+        let kind = first.and_then(|first| text(first, "InstanceType")).or_else(|| text(data, "InstanceType"));
+        let zones = texts(group, "AvailabilityZones");
+        GroupPlan {
+            bounds: (size(group, "MinSize"), size(group, "MaxSize")),
+            kind: kind.unwrap_or("t3.medium").to_owned(),
+            weight: first.map(|first| size(first, "WeightedCapacity")).filter(|weight| *weight > 0),
+            zones: if zones.is_empty() { vec!["us-east-1a".to_owned()] } else { zones },
+            agent: Self::agent(data),
+        }
+    }
+
+    /// What its instances are told, by the user data of its launch template.
+    fn agent(data: &Value) -> Agent {
+        let script = text(data, "UserData").unwrap_or_default().to_owned();
         let said = |key: &str| script.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let attributes = said("ECS_INSTANCE_ATTRIBUTES").and_then(|text| serde_json::from_str(text).ok());
         Agent {
@@ -126,8 +141,7 @@ impl Space {
             GROUP => {
                 let name = there.filter(|_| status == "UPDATE_COMPLETE");
                 let name = name.unwrap_or_else(|| format!("{stack}-{resource}-{}", &self.ids.hex16()[..8]));
-                let bounds = (size(&properties, "MinSize"), size(&properties, "MaxSize"));
-                self.put_group(&name, stack, bounds, filled.agent(&properties));
+                self.put_group(&name, stack, filled.plan(&properties));
                 Some(name)
             }
             _ => None,

@@ -1,9 +1,9 @@
-//! Auto Scaling's calls.
+//! Auto Scaling's calls that look.
 
 use serde_json::{Value, json};
 
 use super::{Activity, Group};
-use crate::world::error::{Answer, AwsError};
+use crate::world::error::Answer;
 use crate::world::space::Space;
 use crate::world::value::{iso, needed, texts, trimmed};
 
@@ -22,21 +22,44 @@ impl Space {
                 let activities = group.into_iter().flat_map(|group| &group.activities);
                 Ok(json!({"Activities": activities.take(100).map(|one| activity_view(name, one)).collect::<Vec<_>>()}))
             }
-            _ => Err(AwsError::unknown_operation("autoscaling", operation)),
+            _ => self.scale_call(operation, input),
         }
     }
 
     fn scaled_group_view(&self, group: &Group) -> Value {
-        let members = self.members(&group.name).into_iter().map(|id| {
-            json!({"InstanceId": id, "InstanceType": "t3.medium", "LifecycleState": "InService", "HealthStatus": "Healthy"})
+        let plan = &group.plan;
+        let members = self.fleets.instances.values().filter(|one| one.group == group.name);
+        let members = members.map(|one| {
+            trimmed(json!({
+                "InstanceId": one.id,
+                "InstanceType": plan.kind,
+                "AvailabilityZone": plan.zones.first(),
+                "LifecycleState": if one.ending { "Terminating" } else { "InService" },
+                "HealthStatus": "Healthy",
+                "WeightedCapacity": plan.weight.map(|weight| weight.to_string()),
+            }))
         });
+        let tags = group.tags.iter().map(|(key, (value, propagated))| {
+            json!({
+                "ResourceId": group.name,
+                "ResourceType": "auto-scaling-group",
+                "Key": key,
+                "Value": value,
+                "PropagateAtLaunch": propagated,
+            })
+        });
+        let suspended = group.suspended.iter().map(
+            |(name, at)| json!({"ProcessName": name, "SuspensionReason": format!("User suspended at {}", iso(*at))}),
+        );
         json!({
             "AutoScalingGroupName": group.name,
             "MinSize": group.least,
             "MaxSize": group.most,
             "DesiredCapacity": group.desired,
+            "AvailabilityZones": plan.zones,
             "Instances": members.collect::<Vec<_>>(),
-            "Tags": [],
+            "SuspendedProcesses": suspended.collect::<Vec<_>>(),
+            "Tags": tags.collect::<Vec<_>>(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Registered;
+use super::{Instance, Registered};
 use crate::world::ecs::clusters::{listing, page_size};
 use crate::world::ecs::definitions::Definition;
 use crate::world::ecs::task::Task;
@@ -73,7 +73,13 @@ impl Space {
         if self.rules.instances.is_none() || launch_type == "FARGATE" {
             return Ok(None);
         }
-        let mut fitting: Vec<&Registered> = self.of_cluster(cluster).filter(|one| !one.draining).collect();
+        // What is ended has no agent any more.
+        let stays = |arn: &str| {
+            let mut ending = self.fleets.instances.values().filter(|one| one.ending);
+            !ending.any(|one| one.registered.as_ref().is_some_and(|own| own.arn == arn))
+        };
+        let mut fitting: Vec<&Registered> =
+            self.of_cluster(cluster).filter(|one| !one.draining && stays(&one.arn)).collect();
         if fitting.is_empty() {
             return Err(NONE_REGISTERED.to_owned());
         }
@@ -104,7 +110,7 @@ impl Space {
         self.of_cluster(&task.cluster).any(|one| one.arn == *instance && one.draining)
     }
 
-    fn container_instance_view(&self, one: &Registered, id: &str) -> Value {
+    fn container_instance_view(&self, one: &Registered, own: &Instance) -> Value {
         // Those that were told to stop ECS counts no more.
         let wanted: Vec<&Task> = self.tasks_on(&one.arn).filter(|task| task.wanted == "RUNNING").collect();
         let running = wanted.iter().filter(|task| task.counts_as_running()).count();
@@ -117,9 +123,9 @@ impl Space {
         let all = self.rules.instances.as_ref().map(|rules| (rules.cpu, rules.memory)).unwrap_or_default();
         json!({
             "containerInstanceArn": one.arn,
-            "ec2InstanceId": id,
+            "ec2InstanceId": own.id,
             "status": if one.draining { "DRAINING" } else { "ACTIVE" },
-            "agentConnected": true,
+            "agentConnected": !own.ending,
             "runningTasksCount": running,
             "pendingTasksCount": wanted.len() - running,
             "attributes": attributes,
@@ -158,8 +164,8 @@ impl Space {
         for arn in arns {
             let of = |own: &&Registered| own.cluster == cluster && own.arn == *arn;
             let all = self.fleets.instances.values();
-            match all.filter_map(|one| Some((one.registered.as_ref().filter(of)?, &one.id))).next() {
-                Some((own, id)) => found.push(self.container_instance_view(own, id)),
+            match all.filter_map(|one| Some((one.registered.as_ref().filter(of)?, one))).next() {
+                Some((own, one)) => found.push(self.container_instance_view(own, one)),
                 None => failures.push(json!({"arn": arn, "reason": "MISSING"})),
             }
         }

@@ -29,6 +29,8 @@ pub struct Others {
     /// By repository.
     pub repositories: BTreeMap<String, Vec<Image>>,
     pub alarms: BTreeMap<String, Alarm>,
+    /// What was put of metrics, the oldest first.
+    pub metrics: Vec<serde_json::Value>,
     /// Names of roles that exist. Empty: every role does.
     pub roles: Vec<String>,
     /// Action patterns that a simulation denies.

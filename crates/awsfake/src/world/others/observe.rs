@@ -1,4 +1,4 @@
-//! CloudWatch Logs and alarms.
+//! CloudWatch Logs, alarms and metrics.
 
 use std::collections::BTreeMap;
 
@@ -221,6 +221,19 @@ impl Space {
                     })
                     .collect();
                 Ok(json!({"MetricAlarms": rows, "CompositeAlarms": []}))
+            }
+            "PutMetricData" => {
+                let space = needed(input, "Namespace")?;
+                let (at, data) = (self.now, list(input, "MetricData"));
+                if data.is_empty() {
+                    return Err(AwsError::new("MissingParameter", "The parameter MetricData is required."));
+                }
+                let put = data.iter().map(|one| {
+                    let (name, dimensions) = (&one["MetricName"], &one["Dimensions"]);
+                    json!({"at": at, "namespace": space, "name": name, "dimensions": dimensions, "value": one["Value"]})
+                });
+                self.others.metrics.extend(put);
+                Ok(json!({}))
             }
             "DeleteAlarms" => {
                 for name in texts(input, "AlarmNames") {

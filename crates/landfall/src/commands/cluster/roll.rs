@@ -226,6 +226,10 @@ impl<'a> Roll<'a> {
 
     /// Why it is not begun yet; `None`: it is.
     async fn does(&mut self, doing: &Next, facts: &Facts) -> CliResult<Option<String>> {
+        // Also where the answer is lost: the next look finds it done, and nobody else knows why.
+        if let Next::Stand { why: Some(why), .. } = doing {
+            self.why = Some(why.clone());
+        }
         let mut tried = 0;
         let did = loop {
             match self.cluster.act(doing, facts).await {
@@ -240,9 +244,6 @@ impl<'a> Roll<'a> {
         };
         match did {
             Did::It => {
-                if let Next::Stand { why: Some(why), .. } = doing {
-                    self.why = Some(why.clone());
-                }
                 let (mark, text) = said(doing, self.name);
                 self.progress.line(mark, &text, None);
                 self.did.push(doing.clone());
