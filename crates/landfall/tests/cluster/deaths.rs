@@ -24,7 +24,7 @@ use super::instances::{
     INFRA, MUTE, SICK, TASKS, fleet, nobody_notices, picture, serve, serve_no_more, with_instances,
 };
 
-const PATIENCE: Patience = Patience { registers: 60, starts: 30, stays: 2, moves: 60 };
+const PATIENCE: Patience = Patience { registers: 60, starts: 30, stays: 2, moves: 60, recovers: 600 };
 /// Deaths that are tried at a time: while some wait for what one process may ask of CloudFormation in a second, others have the processor.
 const AT_ONCE: usize = 64;
 const REAL_HOUR_MS: u64 = 3_600_000;
