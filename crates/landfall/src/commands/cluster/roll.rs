@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use landfall_cluster::roll::{Facts, Failure, Goal, Next, Patience, Short, Wait, next};
-use landfall_cluster::{Around, Capacity, Part, Standing, Version, stack_name};
+use landfall_cluster::{Around, Part, Standing, Version, stack_name};
 use landfall_model::Timestamp;
 use landfall_ports::stacks::Back;
 use landfall_stack::live::{Before, Causes, of_operation, told};
@@ -366,7 +366,7 @@ impl<'a> Roll<'a> {
                 Goal::Destroy => format!("cluster {name} is gone"),
             });
             let infra = self.cluster.infra;
-            let scales = infra.autoscaling && infra.capacity == Capacity::Landfall;
+            let scales = infra.left_alone().is_none();
             if matches!(goal, Goal::Deploy { .. }) && scales && infra.bounds().values().any(|one| one.min < one.max) {
                 self.printer.hint(
                     "its fleets grow and shrink where `landfall cluster scale` runs, or `landfall serve --scale`",
