@@ -154,6 +154,15 @@ impl Infra {
         !self.fleets.is_empty() || !self.groups.is_empty()
     }
 
+    /// What the file says because of which its fleets are not Landfall's to scale.
+    pub fn left_alone(&self) -> Option<&'static str> {
+        match self.capacity {
+            _ if !self.autoscaling => Some("autoscaling: false"),
+            Capacity::EcsManaged => Some("capacity: ecs-managed"),
+            Capacity::Landfall => None,
+        }
+    }
+
     /// The most that is paid on Spot for a unit of weight of a fleet's bid: what that bid says in a Spot Fleet, and the fleet's
     /// highest bid in an Auto Scaling group, which has one highest price for all its types.
     pub fn spot_limit(&self, fleet: &Fleet, bid: &Bid) -> Price {

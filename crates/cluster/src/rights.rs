@@ -42,9 +42,13 @@ pub fn rights(ask: &Rights<'_>) -> Result<Policy, Unfit> {
         finds_subnets: infra.network.subnets.is_empty() && (infra.network.vpc.is_some() || work == ClusterWork::Image),
         spot_fleets: infra.compatibility == Compatibility::SpotFleets,
         managed: infra.capacity == Capacity::EcsManaged,
+        looks_only: infra.left_alone().is_some(),
         reads_metric: infra.metric == Metric::Compatible,
     };
     let mut policy = asked(&direct);
+    if work == ClusterWork::Scale && direct.looks_only {
+        return Ok(policy);
+    }
     if matches!(work, ClusterWork::Init | ClusterWork::Image) {
         if work == ClusterWork::Image && !ask.pass_roles.is_empty() {
             let give = Statement::allow("GiveRoles", &["iam:PassRole"], ask.pass_roles.to_vec());

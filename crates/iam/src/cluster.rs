@@ -73,7 +73,9 @@ pub struct ClusterAsk<'a> {
     pub spot_fleets: bool,
     /// ECS scales: capacity providers are taken from the cluster before their version goes.
     pub managed: bool,
-    /// The scaler reads the metric that it publishes.
+    /// The scaler publishes its metrics, and does nothing else.
+    pub looks_only: bool,
+    /// The scaler decides by the metric that it publishes.
     pub reads_metric: bool,
 }
 
@@ -138,6 +140,9 @@ fn stacks(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
     ];
     let delete = |resources: Vec<String>| Statement::allow("DeleteStacks", &["cloudformation:DeleteStack"], resources);
     match ask.work {
+        ClusterWork::Scale if ask.looks_only => {
+            all.push(Statement::allow("ReadStacks", &["cloudformation:ListStackResources"], [versions()]));
+        }
         ClusterWork::Scale => {
             let read = ["cloudformation:DescribeStackEvents", "cloudformation:ListStackResources"];
             all.push(Statement::allow("ReadStacks", &read, [versions()]));
@@ -172,7 +177,7 @@ fn look(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
     all.push(Statement::allow("ListInstances", &["ecs:ListContainerInstances"], arn()));
     let instances = || [own("container-instance")];
     all.push(Statement::allow("ReadInstances", &["ecs:DescribeContainerInstances"], instances()));
-    if ask.work != ClusterWork::Destroy {
+    if ask.work != ClusterWork::Destroy && !(ask.work == ClusterWork::Scale && ask.looks_only) {
         all.push(Statement::allow("DrainInstances", &["ecs:UpdateContainerInstancesState"], instances()));
     }
     let list = Statement::allow("ListServicesAndTasks", &["ecs:ListServices", "ecs:ListTasks"], everything());
@@ -215,21 +220,43 @@ fn launches(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
     let mut see = vec!["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"];
     if ask.spot_fleets {
         see.push("ec2:DescribeSpotFleetRequests");
-        let own = ["ec2:DescribeSpotFleetInstances", "ec2:DescribeSpotFleetRequestHistory"];
-        all.push(Statement::allow("SeeSpotFleets", &own, [ask.place.arn("ec2", "spot-fleet-request/*")]));
+        all.push(see_spot_fleets(ask));
     }
     see.push("ec2:DescribeSpotInstanceRequests");
     all.push(Statement::allow("SeeLaunches", &see, everything()));
 }
 
+fn see_spot_fleets(ask: &ClusterAsk<'_>) -> Statement {
+    let own = ["ec2:DescribeSpotFleetInstances", "ec2:DescribeSpotFleetRequestHistory"];
+    Statement::allow("SeeSpotFleets", &own, [ask.place.arn("ec2", "spot-fleet-request/*")])
+}
+
 fn scale(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
-    let (key, value) = ask.tag;
-    let tagged =
-        |statement: Statement| statement.when("StringEquals", &format!("aws:ResourceTag/{key}"), [value.to_owned()]);
     all.push(Statement::allow("ReadTaskDefinitions", &["ecs:DescribeTaskDefinition"], everything()));
     let mut see = vec!["ec2:DescribeInstanceTypes", "ec2:DescribeInstances", "ec2:DescribeSpotInstanceRequests"];
     if ask.spot_fleets {
         see.push("ec2:DescribeSpotFleetRequests");
+    }
+    see.extend(["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"]);
+    match ask.looks_only {
+        false => acts(ask, all),
+        true if ask.spot_fleets => all.push(see_spot_fleets(ask)),
+        true => {}
+    }
+    all.push(Statement::allow("SeeFleets", &see, everything()));
+    if ask.reads_metric && !ask.looks_only {
+        all.push(Statement::allow("ReadMetric", &["cloudwatch:GetMetricStatistics"], everything()));
+    }
+    let publish = Statement::allow("PublishMetrics", &["cloudwatch:PutMetricData"], everything());
+    all.push(publish.when("StringEquals", "cloudwatch:namespace", [NAMESPACE.to_owned()]));
+}
+
+/// What is done to the fleets.
+fn acts(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
+    let (key, value) = ask.tag;
+    let tagged =
+        |statement: Statement| statement.when("StringEquals", &format!("aws:ResourceTag/{key}"), [value.to_owned()]);
+    if ask.spot_fleets {
         // No fleet carries a tag that CloudFormation gave it.
         let own = [
             "ec2:CreateTags",
@@ -241,7 +268,6 @@ fn scale(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
         let instances = [ask.place.arn("ec2", "instance/*")];
         all.push(tagged(Statement::allow("EndInstances", &["ec2:TerminateInstances"], instances)));
     }
-    see.extend(["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"]);
     let own = [
         "autoscaling:CompleteLifecycleAction",
         "autoscaling:CreateOrUpdateTags",
@@ -251,12 +277,6 @@ fn scale(ask: &ClusterAsk<'_>, all: &mut Vec<Statement>) {
     ];
     let groups = format!("autoScalingGroup:*:autoScalingGroupName/{}", ask.versions);
     all.push(tagged(Statement::allow("ScaleGroups", &own, [ask.place.arn("autoscaling", &groups)])));
-    all.push(Statement::allow("SeeFleets", &see, everything()));
-    if ask.reads_metric {
-        all.push(Statement::allow("ReadMetric", &["cloudwatch:GetMetricStatistics"], everything()));
-    }
-    let publish = Statement::allow("PublishMetrics", &["cloudwatch:PutMetricData"], everything());
-    all.push(publish.when("StringEquals", "cloudwatch:namespace", [NAMESPACE.to_owned()]));
 }
 
 /// An instance runs the script, an image is made of it, and it goes. What others have made is not touched: builders and images have tags.

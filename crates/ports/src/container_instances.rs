@@ -41,6 +41,8 @@ pub struct ServiceCount {
     pub name: String,
     pub desired: u32,
     pub running: u32,
+    /// Of the desired ones ECS keeps so many running while it replaces and moves tasks.
+    pub minimum_percent: u32,
     /// Its tasks are to be on instances.
     pub on_instances: bool,
     /// Its newest deployment has failed: ECS tries no more to start its tasks.

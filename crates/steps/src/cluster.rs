@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_cluster::roll::{Base, Facts, Goal, Instance, Named, Next, Proof, Proving, State, computes};
+use landfall_cluster::roll::{
+    Base, Facts, Goal, Instance, Named, Next, Proof, Proving, Short, Shortages, State, computes,
+};
 use landfall_cluster::{
     Around, Capacity, HEALTH_TASK, Infra, Part, Standing, Unfit, Version, associated, attributes, cluster, compute,
     disassociated, health, labels, owner, providers, restanding, same, sized, sizes, stack_name,
@@ -49,6 +51,8 @@ struct Memory {
     moved: BTreeMap<String, (Vec<Share>, Option<i64>)>,
     /// Of services, as the last look found them.
     strategies: BTreeMap<String, Vec<Share>>,
+    /// Services below their minimum while there was something to drain.
+    shortages: Shortages,
     /// By the stack's ARN.
     begun: BTreeMap<String, Begun>,
     /// A stack's state in which a change of it came to nothing, and how often.
@@ -194,9 +198,8 @@ impl<'a> Cluster<'a> {
         for one in found.iter_mut().filter(|one| one.goes() && Some(&one.version) != wanted.as_ref()) {
             one.proving = self.proving(&one.version, &instances).await?;
         }
-        let unsteady = services
-            .iter()
-            .filter(|service| service.on_instances && !service.failed && service.running < service.desired);
+        let counted = services.iter().filter(|service| service.on_instances && !service.failed);
+        let counted = counted.map(|one| Short::new(&one.name, one.running, one.desired, one.minimum_percent)).collect();
         let mut facts = Facts {
             name: name.clone(),
             cluster: cluster_stack,
@@ -207,11 +210,11 @@ impl<'a> Cluster<'a> {
             leaves: self.memory.leaves,
             proofs,
             refused: self.memory.refused.clone(),
-            unsteady: unsteady.map(|service| service.name.clone()).collect(),
             services: services.iter().map(|service| service.name.clone()).collect(),
             now,
             ..Facts::default()
         };
+        facts.unsteady = self.memory.shortages.look(counted, facts.drains(goal), now);
         let ready = |base: &Base| all.iter().find(|stack| base.state == State::Ready && stack.id == base.id);
         if self.infra.capacity == Capacity::EcsManaged {
             self.associations(ready(&facts.cluster), &mut facts).await?;

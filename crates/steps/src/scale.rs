@@ -11,6 +11,7 @@ use landfall_ports::container_instances::ContainerInstances;
 use landfall_ports::fleets::Fleets;
 use landfall_ports::stacks::Stacks;
 use landfall_ports::{PortError, PortResult};
+use landfall_scaler::decide::Decision;
 use landfall_scaler::price::Prices;
 
 use crate::cluster::Cluster;
@@ -74,7 +75,7 @@ impl<'a> Scaler<'a> {
         Self { infra, prices, stacks, instances, fleets, memory: Memory::default() }
     }
 
-    /// What there is, and what is to be done about it. `now`: seconds since 1970.
+    /// What there is, and what is to be done about it: nothing where the fleets are not Landfall's to scale. `now`: seconds since 1970.
     ///
     /// # Errors
     /// AWS's; `NotFound` where there is no such cluster.
@@ -105,11 +106,12 @@ impl<'a> Scaler<'a> {
             starting.iter_mut().for_each(|member| member.launched = launched.get(&member.instance).copied());
         }
         self.learn(&units).await?;
+        let left_alone = self.infra.left_alone().is_some();
         let average = match self.infra.metric {
-            Metric::Compatible => self.fleets.average(AVERAGE_OVER).await?,
-            Metric::Packed => None,
+            Metric::Compatible if !left_alone => self.fleets.average(AVERAGE_OVER).await?,
+            Metric::Compatible | Metric::Packed => None,
         };
-        Ok(Round::of(&Seen {
+        let mut round = Round::of(&Seen {
             infra: self.infra,
             prices: self.prices,
             now,
@@ -118,7 +120,13 @@ impl<'a> Scaler<'a> {
             workload: &workload,
             types: &self.memory.types,
             average,
-        }))
+        });
+        if left_alone {
+            // Only what was seen counts.
+            round.decision = Decision::default();
+            round.acts.clear();
+        }
+        Ok(round)
     }
 
     /// What the versions' stacks have of fleets and groups.

@@ -12,7 +12,7 @@ use landfall_ports::{PortError, PortResult};
 
 use super::rollout::count;
 use super::tasks::{describe, failures_said, moment};
-use super::workload::{before, given_up, on_instances};
+use super::workload::{before, given_up, minimum_percent, on_instances};
 use super::{Ecs, some_of};
 use crate::budget::Family;
 use crate::call::Call;
@@ -155,6 +155,7 @@ impl ContainerInstances for Ecs {
             name: service.service_name.clone().unwrap_or_default(),
             desired: count(service.desired_count),
             running: count(service.running_count),
+            minimum_percent: minimum_percent(service),
             on_instances: on_instances(service),
             failed: given_up(service),
             strategy: service.capacity_provider_strategy().iter().map(share).collect(),

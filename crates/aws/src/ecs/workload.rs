@@ -59,6 +59,14 @@ pub(super) fn given_up(service: &ecs::Service) -> bool {
     primary(service).is_some_and(|one| one.rollout_state == Some(ecs::DeploymentRolloutState::Failed))
 }
 
+/// `minimumHealthyPercent`. Its default where nobody said another one: 100, and 0 of `DAEMON` services
+/// (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html>).
+pub(super) fn minimum_percent(service: &ecs::Service) -> u32 {
+    let daemon = service.scheduling_strategy == Some(ecs::SchedulingStrategy::Daemon);
+    let said = service.deployment_configuration.as_ref().and_then(|one| one.minimum_healthy_percent);
+    count(said.unwrap_or(if daemon { 0 } else { 100 }))
+}
+
 /// Deployments that have tasks still, but are not the newest.
 pub(super) fn before(service: &ecs::Service) -> impl Iterator<Item = &ecs::Deployment> {
     service.deployments().iter().filter(|one| one.status.as_deref() != Some("PRIMARY"))
@@ -150,6 +158,18 @@ mod tests {
         assert_eq!((of("ecs-svc/1").newest, of("ecs-svc/2").newest), (false, true));
         assert_eq!(of("ecs-svc/2").service.as_deref(), Some("web"));
         assert_eq!(task(&ecs::Task::builder().launch_type(ecs::LaunchType::Fargate).build(), &newest), None);
+    }
+
+    #[test]
+    fn ecs_keeps_all_tasks_of_a_service_where_nobody_says_less() {
+        let said = |percent| ecs::DeploymentConfiguration::builder().minimum_healthy_percent(percent).build();
+        let of = |service: ecs::builders::ServiceBuilder| minimum_percent(&service.build());
+        let daemon = || ecs::Service::builder().scheduling_strategy(ecs::SchedulingStrategy::Daemon);
+        let unsaid = ecs::DeploymentConfiguration::builder().maximum_percent(150).build();
+        assert_eq!(of(ecs::Service::builder()), 100);
+        assert_eq!(of(ecs::Service::builder().deployment_configuration(unsaid)), 100);
+        assert_eq!(of(ecs::Service::builder().deployment_configuration(said(50))), 50);
+        assert_eq!((of(daemon()), of(daemon().deployment_configuration(said(66)))), (0, 66));
     }
 
     #[test]

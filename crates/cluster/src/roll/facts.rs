@@ -9,6 +9,7 @@ use landfall_model::inventory::TAG_ENVIRONMENT;
 use landfall_stack::live::{Before, Phase, before};
 use serde::Serialize;
 
+use super::{Goal, Patience, Short, emptied};
 use crate::build::{Standing, providers};
 use crate::infra::Infra;
 use crate::names::{LABEL_CLUSTER, LABEL_PART, LABEL_VERSION, Part, Version, owner};
@@ -34,7 +35,7 @@ pub struct Facts {
     /// All that are on the cluster.
     pub services: Vec<String>,
     /// Services with fewer tasks running than they should have.
-    pub unsteady: Vec<String>,
+    pub unsteady: Vec<Short>,
     /// Services that are bound to capacity providers of versions that go.
     pub bonds: Vec<(String, Bond)>,
     /// Capacity providers that any service names.
@@ -270,6 +271,22 @@ impl Facts {
             providers(infra, &one.version).into_iter().filter(move |name| kept(one, name)).collect::<Vec<_>>()
         });
         used.into_iter().flat_map(|one| providers(infra, &one.version)).chain(left).collect()
+    }
+
+    /// Services for which drains wait.
+    pub(super) fn holding(&self, patience: Patience) -> Vec<String> {
+        let holding = self.unsteady.iter().filter(|one| one.holds(self.now, patience.recovers));
+        holding.map(|one| one.name.clone()).collect()
+    }
+
+    /// Services that have too few tasks, and for which drains wait no more.
+    pub fn given_up(&self, patience: Patience) -> impl Iterator<Item = &Short> {
+        self.unsteady.iter().filter(move |one| one.given_up(self.now, patience.recovers))
+    }
+
+    /// Something is still to be drained.
+    pub fn drains(&self, goal: &Goal) -> bool {
+        emptied(goal, self).any(|one| self.of_version(&one.version).any(|one| !one.draining))
     }
 
     fn left(&self) -> impl Iterator<Item = &Compute> {

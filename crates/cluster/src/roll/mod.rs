@@ -9,8 +9,10 @@
 //! `replacing` is what tells the moment of taking over from the time after it: an old version that somebody sets active again later stays.
 
 mod facts;
+mod short;
 
 pub use facts::{Base, Bond, Compute, Facts, Instance, Named, Proof, Proving, State, computes};
+pub use short::{Short, Shortages};
 
 use landfall_model::fleet::Share;
 use serde::Serialize;
@@ -71,12 +73,14 @@ pub struct Patience {
     pub stays: i64,
     /// Until tasks of services have left the instances of a version that does not work.
     pub moves: i64,
+    /// For which a service that has fewer tasks than ECS keeps of it, and no more than before, holds drains.
+    pub recovers: i64,
 }
 
 impl Default for Patience {
     /// Spot takes minutes; an image is pulled within 240 seconds, as ecs-cluster-deployer waits.
     fn default() -> Self {
-        Self { registers: 900, starts: 240, stays: 16, moves: 900 }
+        Self { registers: 900, starts: 240, stays: 16, moves: 900, recovers: 600 }
     }
 }
 
@@ -152,7 +156,7 @@ pub enum Wait {
     Stay { task: String, seconds: i64 },
     /// Tasks move away from instances.
     Move { version: Version, instances: usize, tasks: u32 },
-    /// Services that have less than they should.
+    /// Services that have fewer tasks than ECS keeps of them.
     Steady { services: Vec<String> },
     /// Services that still run on, or name, capacity providers of versions that go.
     Bound { services: Vec<String> },
@@ -203,7 +207,7 @@ pub fn next(goal: &Goal, facts: &Facts, patience: Patience) -> Next {
         Goal::Retire { version, fresh } => retire(version, *fresh, facts),
         Goal::Settle | Goal::Destroy => None,
     };
-    decided.or_else(|| empty(goal, facts)).or_else(|| leave(goal, facts)).unwrap_or(Next::Done)
+    decided.or_else(|| empty(goal, facts, patience)).or_else(|| leave(goal, facts)).unwrap_or(Next::Done)
 }
 
 /// Why a stack cannot be changed now.
@@ -418,15 +422,15 @@ fn undrain(version: &Version, facts: &Facts) -> Option<Next> {
     (!instances.is_empty()).then(|| Next::Undrain { version: version.clone(), instances })
 }
 
-/// Stacks that are not used any more: their instances are drained a few at a time, while services have what they should, and the stack
+/// Stacks that are not used any more: their instances are drained a few at a time, while services have what ECS keeps of them, and the stack
 /// goes when nothing runs on them.
-fn empty(goal: &Goal, facts: &Facts) -> Option<Next> {
+fn empty(goal: &Goal, facts: &Facts, patience: Patience) -> Option<Next> {
     if let Some(first) = unbind(facts).filter(|_| *goal != Goal::Destroy) {
         return Some(first);
     }
     let (mut waits, mut fails) = (None, None);
     for one in emptied(goal, facts) {
-        match empty_one(goal, one, facts) {
+        match empty_one(goal, one, facts, patience) {
             Some(Next::Wait { on }) => drop(waits.get_or_insert(on)),
             // One that is stuck is not in the way of the others.
             Some(Next::Failed { why }) => drop(fails.get_or_insert(why)),
@@ -468,7 +472,7 @@ pub fn emptied<'a>(goal: &'a Goal, facts: &'a Facts) -> impl Iterator<Item = &'a
     })
 }
 
-fn empty_one(goal: &Goal, one: &Compute, facts: &Facts) -> Option<Next> {
+fn empty_one(goal: &Goal, one: &Compute, facts: &Facts, patience: Patience) -> Option<Next> {
     match &one.state {
         State::Absent | State::Foreign(_) => return None,
         State::Busy | State::Stuck(_) if !one.half_gone() || one.undone => return held(&one.state, &one.stack),
@@ -492,8 +496,9 @@ fn empty_one(goal: &Goal, one: &Compute, facts: &Facts) -> Option<Next> {
         let instances = draining.iter().filter(|one| one.tasks > 0).count();
         return Some(Next::Wait { on: Wait::Move { version: one.version.clone(), instances, tasks } });
     }
-    if !facts.unsteady.is_empty() {
-        return Some(Next::Wait { on: Wait::Steady { services: facts.unsteady.clone() } });
+    let services = facts.holding(patience);
+    if !services.is_empty() {
+        return Some(Next::Wait { on: Wait::Steady { services } });
     }
     let few = all.len().div_ceil(4);
     // Those with the fewest tasks first; what is empty costs nothing.

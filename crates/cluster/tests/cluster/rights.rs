@@ -1,7 +1,7 @@
 //! Who may what: what `landfall cluster iam` prints, and what CloudFormation is asked for of which resources.
 
 use landfall_cluster::{Rights, rights};
-use landfall_iam::{ClusterWork, Policy, Where, action};
+use landfall_iam::{ClusterWork, Level, Policy, Where, action};
 use serde_json::Value;
 
 use super::{BASE, FLEETS, MANAGED, REGRESSION, SEVERAL, infra};
@@ -89,6 +89,19 @@ fn what_is_made_is_the_cluster_s() {
             made.filter(|name| name.contains(":Create") || name.contains(":Run") || name.contains(":Pass")).collect();
         assert_eq!(makes, Vec::<&String>::new(), "{work:?}");
     }
+}
+
+/// Of fleets that others scale whoever scales changes nothing.
+#[test]
+fn what_is_not_landfall_s_to_scale_is_only_looked_at() {
+    let alone = BASE.replacen("autoscaling: true", "autoscaling: false", 1);
+    for (text, why) in [(alone.as_str(), "autoscaling: false"), (MANAGED, "capacity: ecs-managed")] {
+        assert_eq!(infra(text).left_alone(), Some(why));
+        let all = policy(text, ClusterWork::Scale).statement.into_iter().flat_map(|one| one.action);
+        let changes = |name: &String| !action(name).is_some_and(|one| matches!(one.level, Level::List | Level::Read));
+        assert_eq!(all.filter(changes).collect::<Vec<_>>(), ["cloudwatch:PutMetricData"]);
+    }
+    assert_eq!(infra(BASE).left_alone(), None);
 }
 
 /// Of a long name what is left of it in the names that CloudFormation gives.

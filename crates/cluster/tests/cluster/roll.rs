@@ -1,11 +1,12 @@
 //! Rolls from look to look against a cluster that behaves as ECS and CloudFormation do, with whoever rolls killed anywhere.
 
+mod short;
 mod world;
 
 use std::collections::BTreeMap;
 
 use landfall_cluster::roll::{
-    Base, Bond, Compute, Failure, Goal, Instance, Named, Next, Patience, State, Wait, computes, emptied, next,
+    Base, Bond, Compute, Failure, Goal, Instance, Named, Next, Patience, Short, State, Wait, computes, emptied, next,
 };
 use landfall_cluster::{Part, Standing, Version, labels, owner, stack_name};
 use landfall_model::Timestamp;
@@ -151,7 +152,7 @@ fn what_started_on_a_version_that_does_not_work_leaves_it_first() {
 #[test]
 fn services_keep_what_they_should_have() {
     let mut world = World::new().with("1", Standing::Inactive, 8).with("2", Standing::Active, 8);
-    world.facts.unsteady = vec!["web".to_owned()];
+    world.facts.unsteady = vec![Short::new("web", 2, 3, 100)];
     let on = Wait::Steady { services: vec!["web".to_owned()] };
     assert_eq!(decided(&Goal::Settle, &world), Next::Wait { on });
     world.facts.unsteady.clear();

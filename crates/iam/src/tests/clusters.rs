@@ -19,6 +19,7 @@ fn ask(work: ClusterWork) -> ClusterAsk<'static> {
         finds_subnets: true,
         spot_fleets: true,
         managed: true,
+        looks_only: false,
         reads_metric: true,
     }
 }
@@ -46,6 +47,21 @@ fn what_a_cluster_cannot_do_is_not_granted() {
     without(ClusterWork::Deploy, &|ask| ask.spot_fleets = false, &["SeeSpotFleets"]);
     without(ClusterWork::Scale, &|ask| ask.spot_fleets = false, &["ScaleFleets", "EndInstances"]);
     without(ClusterWork::Scale, &|ask| ask.reads_metric = false, &["ReadMetric"]);
+    // It looks, and publishes what it saw.
+    let looks = ClusterAsk { looks_only: true, ..ask(ClusterWork::Scale) };
+    let all = cluster(&looks).statement.into_iter().flat_map(|one| one.action).collect::<Vec<_>>();
+    let acts = all
+        .iter()
+        .filter(|name| action(name).unwrap().level != Level::Read && action(name).unwrap().level != Level::List);
+    assert_eq!(acts.collect::<Vec<_>>(), ["cloudwatch:PutMetricData"]);
+    for call in ["autoscaling:DescribeAutoScalingGroups", "ecs:ListTasks", "ec2:DescribeSpotFleetInstances"] {
+        assert!(all.contains(&call.to_owned()), "{call}: {all:?}");
+    }
+    assert!(!all.contains(&"cloudwatch:GetMetricStatistics".to_owned()), "it decides nothing by it");
+    // Who deploys or destroys such a cluster does what is done with any.
+    for work in [ClusterWork::Deploy, ClusterWork::Destroy] {
+        assert_eq!(sids(&ClusterAsk { looks_only: true, ..ask(work) }), sids(&ask(work)));
+    }
     without(ClusterWork::Destroy, &|ask| ask.managed = false, &["ReadStacks", "ChangeStacks"]);
     let writes = |work| {
         let all = cluster(&ask(work)).statement.into_iter().flat_map(|one| one.action);

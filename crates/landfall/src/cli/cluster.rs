@@ -250,6 +250,9 @@ pub(crate) struct ClusterDeployArgs {
     /// Seconds that instances have to register
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     pub(crate) register: u16,
+    /// Seconds for which a service below its minimum healthy percent, with no task more meanwhile, holds drains
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) recover: u16,
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
 }

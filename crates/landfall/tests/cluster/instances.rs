@@ -79,13 +79,23 @@ fn word<'a>(value: &'a Value, key: &str) -> &'a str {
 
 /// What must hold at any time: no service has fewer tasks than it should, and none of them went with its instance.
 pub(super) fn nobody_notices(fake: &Handle) {
-    nobody_notices_but(fake, u64::MAX);
+    nobody_notices_of(fake, None, u64::MAX);
 }
 
 /// The same while services grow that had so many tasks before: none has fewer than that.
-pub(super) fn nobody_notices_but(fake: &Handle, had: u64) {
+pub(super) fn nobody_notices_while_growing(fake: &Handle, had: u64) {
+    nobody_notices_of(fake, None, had);
+}
+
+/// Of this service no task comes up, whatever is done.
+pub(super) fn nobody_notices_but(fake: &Handle, never: &str) {
+    nobody_notices_of(fake, Some(never), u64::MAX);
+}
+
+fn nobody_notices_of(fake: &Handle, never: Option<&str>, had: u64) {
     let dump = dump(fake);
-    for service in all(&dump, "services").filter(|one| one["status"] == "ACTIVE") {
+    let well = |one: &&Value| never.is_none_or(|never| one["serviceName"] != never);
+    for service in all(&dump, "services").filter(|one| one["status"] == "ACTIVE").filter(well) {
         let (running, desired) = (service["runningCount"].as_u64().unwrap(), service["desiredCount"].as_u64().unwrap());
         assert!(running >= desired.min(had), "{running} of {desired} tasks: {service}");
     }

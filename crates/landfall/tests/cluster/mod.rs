@@ -87,7 +87,9 @@ impl World {
 
     /// As somebody who may do what the policy allows and nothing else. moto knows actions, and neither resources nor conditions.
     fn held_to(&self, policy: &Value, arguments: &[&str]) -> Output {
-        let mut known = policy.clone();
+        // And it calls CloudWatch's by the name of its endpoint.
+        let known = policy.to_string().replace("\"cloudwatch:", "\"monitoring:");
+        let mut known: Value = serde_json::from_str(&known).unwrap();
         for statement in known["Statement"].as_array_mut().unwrap() {
             statement["Resource"] = "*".into();
             statement.as_object_mut().unwrap().remove("Condition");

@@ -194,7 +194,7 @@ fn what_is_done_with_a_cluster_is_done_under_its_policies() {
         let told = under(deploy, arguments);
         assert_eq!(told.status.code(), Some(0), "{arguments:?}: {}", text(&told.stderr));
     }
-    let scaled = under(scale, &["scale", "--no-metrics"]);
+    let scaled = under(scale, &["scale"]);
     assert_eq!(scaled.status.code(), Some(0), "{}", text(&scaled.stderr));
 
     // A right that is not there is named, and nobody waits for it.

@@ -1,12 +1,13 @@
 //! `landfall cluster scale` on moto: groups whose instances really come and go, and services that ECS places on them.
 
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::{World, is};
 use crate::common::aws::boto3;
-use crate::common::{ends, eventually, signal};
+use crate::common::{ends, eventually, signal, text};
 
 const INFRA: &str = "cluster:
   name: web
@@ -22,6 +23,14 @@ ec2_instances:
       bids: [{instance_type: t3.large, price: 0.05}]
 ";
 
+/// Of a server that has other work, with no container engine.
+const MANIFEST: &str = "project: shop
+aws:
+  cloud: { region: us-west-2, account: \"123456789012\", cluster: shop, network: { subnets: [subnet-1] } }
+services: { web: { cpu: 256, memory: 512, containers: { app: { image: nginx } } } }
+environments: { prod: { on: cloud } }
+";
+
 impl World {
     /// One task takes a third of what an instance of moto registers, which has 7,482 MiB.
     fn service(&self, desired: u64) {
@@ -29,6 +38,32 @@ impl World {
         let arguments = ["web".to_owned(), desired.to_string(), "2400".to_owned()];
         let output = command.args(arguments).env("AWS_DEFAULT_REGION", "us-west-2").output().unwrap();
         ends(&output, 0, &[]);
+    }
+
+    /// Of both metrics how often they were published, and the greatest value.
+    #[track_caller]
+    fn published(&self) -> [(u64, Option<f64>); 2] {
+        let output = boto3("metrics.py", &self.moto.url).env("AWS_DEFAULT_REGION", "us-west-2").output().unwrap();
+        let told: Value = serde_json::from_str(&ends(&output, 0, &[])).unwrap();
+        ["Schedulable Cluster Tasks", "Scheduled Percentage"]
+            .map(|name| (told[name][0].as_f64().unwrap() as u64, told[name][1].as_f64()))
+    }
+
+    /// It runs until it has published once more, and ends when it is told to.
+    #[track_caller]
+    fn publishes(&self, command: &mut Command, says: &str) {
+        let times = self.published()[1].0 + 1;
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let limit = Instant::now() + Duration::from_secs(120);
+        while child.try_wait().unwrap().is_none() {
+            if self.published()[1].0 == times || Instant::now() > limit {
+                signal(child.id(), "TERM");
+                break;
+            }
+        }
+        let output = child.wait_with_output().unwrap();
+        ends(&output, 0, &[says]);
+        assert_eq!(self.published().map(|one| one.0), [times; 2], "{}", text(&output.stderr));
     }
 
     #[track_caller]
@@ -98,6 +133,52 @@ fn what_auto_scaling_replaces_is_drained_before() {
     assert!(!why.is_empty() && why.iter().all(|why| why == "(service scheduler)"), "{why:?}");
 }
 
+/// Of a cluster whose fleets are others' to scale the metrics are published, and nothing is done.
+#[track_caller]
+pub(super) fn only_looks(world: &World, why: &str) {
+    let before = world.versions();
+    for quiet in ["--dry-run", "--no-metrics"] {
+        let (stdout, stderr) = world.run(&["scale", quiet], 0);
+        assert!(stdout.ends_with(&format!("\nthe fleets are left as they are: infra.yml says `{why}`\n")), "{stdout}");
+        assert!(stdout.starts_with("room for ") && !format!("{stdout}{stderr}").contains("weight"), "{stdout}{stderr}");
+        assert!(!stderr.contains("would") && !stderr.contains("done"), "{stderr}");
+        assert_eq!(world.published(), [(0, None), (0, None)], "{quiet}");
+    }
+    let told = world.scale(0);
+    let room = told["schedulable"].as_u64().unwrap();
+    let empty = json!([]);
+    assert_eq!((&told["acts"], &told["fleets"], &told["reasons"]), (&empty, &empty, &empty), "{told}");
+    assert_eq!(told["left_alone"], why);
+    let [schedulable, scheduled] = world.published();
+    assert_eq!((schedulable, scheduled.0), ((1, Some(room as f64)), 1));
+    // A loop publishes too.
+    let stays = format!("left as they are: infra.yml says `{why}`; its metrics are published");
+    world.publishes(&mut world.command(&["scale", "--every", "1"]), &stays);
+    // Who may only look and publish may do it.
+    let policy = serde_json::from_str(&world.run(&["iam", "scale", "--account", "123456789012"], 0).0).unwrap();
+    ends(&world.held_to(&policy, &["scale"]), 0, &[]);
+    assert_eq!(world.published()[0].0, 3);
+    assert_eq!(world.versions(), before, "nothing was done");
+}
+
+/// Tasks wait, for which Landfall would launch; and nobody does where nobody is to.
+#[test]
+fn what_is_not_scaled_is_looked_at() {
+    let world = World::new();
+    let infra = INFRA.replacen("ec2_instances:\n", "ec2_instances:\n  autoscaling: false\n", 1);
+    world.infra(&infra.replacen("min_weight: 0", "min_weight: 0\n      desired_weight: 1", 1));
+    world.run(&["scale"], 66);
+    assert_eq!(world.deploy("one", 0)["outcome"], "ok");
+    world.service(5);
+    only_looks(&world, "autoscaling: false");
+    // Beside a server, too.
+    std::fs::write(world.directory.path().join("landfall.yml"), MANIFEST).unwrap();
+    let mut served = world.any_command(&["serve", "--listen", "127.0.0.1:0", "--scale", "infra.yml"]);
+    served.env("LANDFALL_WEBHOOK_SECRET", "a secret of the tests");
+    world.publishes(&mut served, "left as they are: infra.yml says `autoscaling: false`; its metrics are published");
+    assert_eq!(world.versions(), [is("one", "active", 1)]);
+}
+
 #[track_caller]
 fn grows_and_goes(infra: &str) -> World {
     let world = World::new();
@@ -127,7 +208,7 @@ fn grows_and_goes(infra: &str) -> World {
     assert_eq!(did, goes);
 
     // The loop does the same, and is ended by a signal.
-    let mut child = world.command(&["scale", "--every", "1"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut child = world.command(&["scale", "--every", "1"]).stderr(Stdio::null()).spawn().unwrap();
     world.service(9);
     eventually("three instances", Duration::from_secs(240), || {
         let there = world.versions();

@@ -8,7 +8,8 @@ use landfall_cluster::scale::Act;
 use serde_json::Value;
 
 use super::instances::{
-    INFRA, TASKS, dump, is_not_there, is_there, launched, nobody_notices, nobody_notices_but, picture, serve, wants,
+    INFRA, TASKS, dump, is_not_there, is_there, launched, nobody_notices, nobody_notices_while_growing, picture, serve,
+    wants,
 };
 use super::virtual_time::{
     Look, Process, SECOND, deaths, deploy, each, first, is_end, lives, nobody_hears, pass, rolls, scales,
@@ -81,7 +82,7 @@ pub(super) async fn settles(fake: &Handle, number: u32, asked: &Asked, looked: i
         }
         let next = fake.now() + EVERY;
         while fake.now() < next {
-            nobody_notices_but(fake, asked.had);
+            nobody_notices_while_growing(fake, asked.had);
             (least, most) = (least.min(instances(fake)), most.max(instances(fake)));
             pass(fake);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use landfall_awsfake::{Handle, InstanceRule};
 use serde_json::{Value, json};
 
-use super::instances::{INFRA, TASKS, World, dump, launched, nobody_notices_but, picture, serve, wants};
+use super::instances::{INFRA, TASKS, World, dump, launched, nobody_notices_while_growing, picture, serve, wants};
 use super::scaling::{Asked, MANY, instances, rests, settles};
 use super::troubles::CAUSES;
 use crate::common::{eventually, text};
@@ -36,7 +36,7 @@ fn settled(world: &World, had: u64) -> Vec<String> {
         permit(fake);
         let output = world.command(&["scale", "--output", "json"]).output().unwrap();
         said.push(text(&output.stderr));
-        nobody_notices_but(fake, had);
+        nobody_notices_while_growing(fake, had);
         let code = output.status.code();
         if code.is_some_and(|code| PASSES.contains(&code)) {
             return Err(text(&output.stderr));
@@ -119,7 +119,7 @@ fn nothing_is_launched(why: &str) {
     for _ in 0..4 {
         let (_, stderr) = world.run(&["scale"], 0);
         assert!(stderr.contains(&format!("main: an instance could not be launched: {why}")), "{stderr}");
-        nobody_notices_but(fake, TASKS);
+        nobody_notices_while_growing(fake, TASKS);
     }
     assert!(at_work(fake).is_superset(&before) && instances(fake) == there, "{:#?}", picture(fake));
     // What is missing is asked for once, and given up for a while.

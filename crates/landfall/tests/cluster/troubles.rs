@@ -6,7 +6,7 @@ use std::time::Duration;
 use landfall_awsfake::{Handle, ImageRule, InstanceRule};
 use serde_json::json;
 
-use super::instances::{INFRA, MUTE, TASKS, World, fleet, nobody_notices, picture, serve};
+use super::instances::{INFRA, MUTE, TASKS, World, fleet, nobody_notices, nobody_notices_but, picture, serve};
 use crate::common::{ends, eventually, signal, text};
 
 /// Why Auto Scaling launches nothing, in its words: no capacity, a limit of the account, a full subnet, an image that is gone.
@@ -126,6 +126,40 @@ fn a_service_that_has_failed_or_is_on_fargate_holds_up_no_roll() {
     let there = picture(fake);
     assert!(there.contains(&"service \"failed\": 0 of 1".to_owned()), "{there:?}");
     assert_eq!(of_shop(&there, "RUNNING"), TASKS, "{there:?}");
+}
+
+/// It asks for more than any instance has, and no circuit breaker gives up.
+#[test]
+fn a_service_that_never_comes_up_holds_a_roll_for_a_while_and_the_others_lose_nothing() {
+    let world = used();
+    let fake = &world.aws.fake;
+    let container = json!({"name": "app", "image": "shop/big", "memory": 4_000_000, "cpu": 256, "essential": true});
+    let definition = json!({"family": "big", "requiresCompatibilities": ["EC2"], "containerDefinitions": [container]});
+    fake.call("ecs", "RegisterTaskDefinition", definition).unwrap();
+    let service = json!({"cluster": "web", "serviceName": "big", "taskDefinition": "big", "desiredCount": 2, "launchType": "EC2"});
+    fake.call("ecs", "CreateService", service).unwrap();
+    // It is waited for, and no longer than is said.
+    let arguments = ["deploy", "--version", "two", "--prove", "0"];
+    let (_, stderr) = world.run(&[&arguments[..], &["--timeout", "8"]].concat(), 8);
+    assert!(stderr.contains("services have fewer tasks than their minimum healthy percent: big"), "{stderr}");
+    assert!(!stderr.contains("take no more tasks"), "{stderr}");
+    let arguments = [&arguments[..], &["--recover", "2"]].concat();
+    let mut child = world.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while child.try_wait().unwrap().is_none() {
+        nobody_notices_but(fake, "big");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    ends(&output, 0, &["cluster web runs version two"]);
+    let stderr = text(&output.stderr);
+    let told = "service big has 0 of 2 tasks running, 2 is the least that ECS keeps of it, and it has had no more for 2 s: instances are drained";
+    assert_eq!(stderr.matches("service big").count(), 1, "{stderr}");
+    assert!(stderr.contains(told) && stderr.find(told) < stderr.find("take no more tasks"), "{stderr}");
+    assert_eq!(world.versions(), [("two".to_owned(), ("active".to_owned(), 3))].into());
+    let there = picture(fake);
+    assert!(there.contains(&"service \"big\": 0 of 2".to_owned()), "{there:?}");
+    assert_eq!(of_shop(&there, "RUNNING"), TASKS, "{there:?}");
+    nobody_notices_but(fake, "big");
 }
 
 #[test]

@@ -29,7 +29,7 @@ use serde_json::Value;
 
 use super::instances::{nobody_notices, with_instances};
 
-const PATIENCE: Patience = Patience { registers: 60, starts: 30, stays: 2, moves: 60 };
+const PATIENCE: Patience = Patience { registers: 60, starts: 30, stays: 2, moves: 60, recovers: 600 };
 /// Deaths that are tried at a time: while some wait for what one process may ask of CloudFormation in a second, others have the processor.
 const AT_ONCE: usize = 64;
 const REAL_HOUR_MS: u64 = 3_600_000;

@@ -271,8 +271,14 @@ impl ContainerInstances for Aws {
         let running = |task: &&super::Task| task.started_by.is_none() && task.status == Status::Running;
         let running = state.tasks.iter().filter(running).count() as u32;
         let desired = state.desired as u32;
-        let one =
-            ServiceCount { name: GROUP.to_owned(), desired, running, on_instances: true, ..ServiceCount::default() };
+        let one = ServiceCount {
+            name: GROUP.to_owned(),
+            desired,
+            running,
+            minimum_percent: 100,
+            on_instances: true,
+            ..ServiceCount::default()
+        };
         Ok(if state.desired == 0 { Vec::new() } else { vec![one] })
     }
     async fn move_service(&self, _: &str, _: &[Share]) -> PortResult<()> {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_cluster::roll::{Base, Compute, Facts, Goal, Instance, Next, Patience, Proof, Proving, State, next};
+use landfall_cluster::roll::{
+    Base, Compute, Facts, Goal, Instance, Next, Patience, Proof, Proving, Short, State, next,
+};
 use landfall_cluster::{Part, Standing, Version};
 
 use super::version;
@@ -234,7 +236,7 @@ impl World {
         if let Some(one) = facts.instances.iter_mut().find(|one| !one.draining) {
             one.tasks += moved;
         }
-        facts.unsteady = if moved > 0 { vec!["web".to_owned()] } else { Vec::new() };
+        facts.unsteady = if moved > 0 { vec![Short::new("web", 2, 3, 100)] } else { Vec::new() };
         let broken = testing.last().and_then(|name| self.broken.get(name));
         let mut ended = 0;
         for proof in &mut facts.proofs {

@@ -1,10 +1,11 @@
 //! `cluster deploy|activate|deactivate|destroy`: looked at and acted on until it is done. Nothing is kept here: called again after any death,
 //! it goes on from where the cluster is.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use landfall_cluster::roll::{Facts, Failure, Goal, Next, Patience, Wait, next};
-use landfall_cluster::{Around, Capacity, Part, Standing, Version, stack_name};
+use landfall_cluster::roll::{Facts, Failure, Goal, Next, Patience, Short, Wait, next};
+use landfall_cluster::{Around, Part, Standing, Version, stack_name};
 use landfall_model::Timestamp;
 use landfall_ports::stacks::Back;
 use landfall_stack::live::{Before, Causes, of_operation, told};
@@ -57,6 +58,7 @@ pub(super) async fn deploy(args: &ClusterDeployArgs, printer: &Printer) -> CliRe
     let mut roll = Roll::new(cluster, &reach, &open.infra.name, again, printer);
     roll.patience.stays = args.prove.into();
     roll.patience.registers = args.register.into();
+    roll.patience.recovers = args.recover.into();
     roll.to(goal, args.patience.timeout).await
 }
 
@@ -129,6 +131,8 @@ struct Roll<'a> {
     progress: Progress,
     did: Vec<Next>,
     why: Option<String>,
+    /// Services that hold drains no more, which was told.
+    given_up: BTreeSet<String>,
 }
 
 impl<'a> Roll<'a> {
@@ -144,6 +148,7 @@ impl<'a> Roll<'a> {
             progress,
             did: Vec::new(),
             why: None,
+            given_up: BTreeSet::new(),
         }
     }
 
@@ -194,6 +199,7 @@ impl<'a> Roll<'a> {
     async fn goes_on(&mut self, goal: &mut Goal, facts: &Facts) -> CliResult<Step> {
         let mut decided = next(goal, facts, self.patience);
         self.explain(&mut decided, facts).await;
+        self.give_up(&decided, facts);
         Ok(match &decided {
             Next::Done => Step::Ends(ExitCode::Ok),
             Next::Failed { why } => {
@@ -221,6 +227,25 @@ impl<'a> Roll<'a> {
         let failed = unlaunched(self.cluster.infra, &**stacks, &**fleets, &own.id).await;
         for (fleet, cause) in failed.unwrap_or_default() {
             why.push_str(&format!("; {fleet}: {}", told(&cause)));
+        }
+    }
+
+    /// Tells of services that have too few tasks, and for which nothing waits any more.
+    fn give_up(&mut self, decided: &Next, facts: &Facts) {
+        let Next::Drain { version, .. } = decided else { return };
+        // One that is tested, and does not work, waits for none.
+        if facts.compute(version).is_none_or(|one| one.standing == Standing::Testing) {
+            return;
+        }
+        for Short { name, running, desired, least, .. } in facts.given_up(self.patience) {
+            if self.given_up.insert(name.clone()) {
+                let text = format!(
+                    "service {name} has {running} of {desired} tasks running, {least} is the least that ECS keeps of it, and it has had no \
+                     more for {} s: instances are drained all the same, and none of these is stopped before another one runs",
+                    self.patience.recovers
+                );
+                self.progress.line(Mark::Warned, &text, None);
+            }
         }
     }
 
@@ -342,7 +367,7 @@ impl<'a> Roll<'a> {
                 Goal::Destroy => format!("cluster {name} is gone"),
             });
             let infra = self.cluster.infra;
-            let scales = infra.autoscaling && infra.capacity == Capacity::Landfall;
+            let scales = infra.left_alone().is_none();
             if matches!(goal, Goal::Deploy { .. }) && scales && infra.bounds().values().any(|one| one.min < one.max) {
                 self.printer.hint(
                     "its fleets grow and shrink where `landfall cluster scale` runs, or `landfall serve --scale`",
@@ -433,6 +458,8 @@ fn waiting(on: &Wait) -> String {
         Wait::Bound { services } => {
             format!("services leave capacity providers of a version that goes: {}", services.join(", "))
         }
-        Wait::Steady { services } => format!("services have fewer tasks than they should: {}", services.join(", ")),
+        Wait::Steady { services } => {
+            format!("services have fewer tasks than their minimum healthy percent: {}", services.join(", "))
+        }
     }
 }

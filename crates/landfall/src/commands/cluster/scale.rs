@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use landfall_cluster::Infra;
 use landfall_cluster::scale::{Act, Round};
-use landfall_cluster::{Capacity, Infra};
 use landfall_ports::PortError;
 use landfall_scaler::decide::Change;
 use landfall_steps::scale::Scaler;
@@ -37,6 +37,10 @@ struct Told<'a> {
     cluster: &'a str,
     /// Of the largest task: how many more could be placed.
     schedulable: Option<u64>,
+    /// What `infra.yml` says because of which the fleets are left as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_alone: Option<&'static str>,
+    /// None where they are left as they are.
     fleets: Vec<Fleet<'a>>,
     reasons: Vec<String>,
     notes: &'a [String],
@@ -62,6 +66,7 @@ impl<'a> Told<'a> {
         Self {
             cluster: &infra.name,
             schedulable: round.schedulable,
+            left_alone: infra.left_alone(),
             fleets: round.decision.fleets.iter().map(said).collect(),
             reasons: round.decision.reasons.iter().map(ToString::to_string).collect(),
             notes: &round.notes,
@@ -81,8 +86,15 @@ impl<'a> Told<'a> {
             Some(count) => text.push_str(&format!("room for {} more of the largest kind", plural_u64(count, "task"))),
             None => text.push_str("nothing is wanted of it"),
         }
+        if let Some(why) = self.left_alone {
+            text.push_str(&format!("\n{}", stays(why)));
+        }
         text
     }
+}
+
+fn stays(why: &str) -> String {
+    format!("the fleets are left as they are: infra.yml says `{why}`")
 }
 
 fn plural_u64(count: u64, what: &str) -> String {
@@ -92,10 +104,6 @@ fn plural_u64(count: u64, what: &str) -> String {
 pub(super) async fn run(args: &ClusterScaleArgs, printer: &Printer) -> CliResult<ExitCode> {
     let infra = Open::of(&args.values, printer)?.infra;
     let prices = prices(&args.prices)?;
-    if let Some(why) = left_alone(&infra) {
-        printer.note(format_args!("cluster {} is left as it is: infra.yml says `{why}`", infra.name));
-        return Ok(ExitCode::Ok);
-    }
     let reach = Reach::of(&infra, printer).await?;
     let mut scaler = Scaler::new(&infra, &prices, &*reach.stacks, &*reach.instances, &*reach.fleets);
     match args.every {
@@ -109,14 +117,6 @@ pub(super) async fn run(args: &ClusterScaleArgs, printer: &Printer) -> CliResult
     }
 }
 
-fn left_alone(infra: &Infra) -> Option<&'static str> {
-    match infra.capacity {
-        _ if !infra.autoscaling => Some("autoscaling: false"),
-        Capacity::EcsManaged => Some("capacity: ecs-managed"),
-        Capacity::Landfall => None,
-    }
-}
-
 async fn once(scaler: &mut Scaler<'_>, args: &ClusterScaleArgs, printer: &Printer) -> CliResult<ExitCode> {
     let round = scaler.look(now()).await.map_err(port_error)?;
     round.notes.iter().for_each(|note| printer.warn(note));
@@ -125,7 +125,7 @@ async fn once(scaler: &mut Scaler<'_>, args: &ClusterScaleArgs, printer: &Printe
         printer.emit(&Told::of(scaler.infra, &round, &round.acts), Told::text)?;
         round.acts.iter().for_each(|act| printer.note(format_args!("would: {}", said(act))));
         return Ok(match round.acts.len() {
-            0 => settled(name, printer),
+            0 => settled(scaler.infra, printer),
             count => {
                 printer.note(format_args!("cluster {name}: {} to do; nothing was done", plural(count, "thing")));
                 ExitCode::Different
@@ -144,7 +144,7 @@ async fn once(scaler: &mut Scaler<'_>, args: &ClusterScaleArgs, printer: &Printe
         return Err(port_error(error).hint("what was done is done; the next look goes on from there"));
     }
     Ok(match did.len() {
-        0 => settled(name, printer),
+        0 => settled(scaler.infra, printer),
         count => {
             let done = plural(count, "thing");
             printer.note(format_args!("cluster {name}: {done} done; `landfall cluster status` shows it"));
@@ -153,8 +153,11 @@ async fn once(scaler: &mut Scaler<'_>, args: &ClusterScaleArgs, printer: &Printe
     })
 }
 
-fn settled(name: &str, printer: &Printer) -> ExitCode {
-    printer.note(format_args!("cluster {name}: nothing to do"));
+fn settled(infra: &Infra, printer: &Printer) -> ExitCode {
+    // Of one that is left alone that is said already.
+    if infra.left_alone().is_none() {
+        printer.note(format_args!("cluster {}: nothing to do", infra.name));
+    }
     ExitCode::Ok
 }
 
@@ -172,6 +175,10 @@ async fn every(
     let mut notes: Vec<String> = Vec::new();
     let name = scaler.infra.name.clone();
     printer.note(format_args!("cluster {name}: a look every {} s, until it is interrupted", pause.as_secs()));
+    if let Some(why) = scaler.infra.left_alone() {
+        let besides = if metrics { "; its metrics are published" } else { "" };
+        printer.note(format_args!("cluster {name}: {}{besides}", stays(why)));
+    }
     loop {
         let round = tokio::select! {
             round = scaler.look(now()) => round,
@@ -202,14 +209,12 @@ async fn every(
 pub(crate) async fn beside(values: &Path, printer: &Printer) {
     let scaled = async || -> CliResult<()> {
         let infra = Open::of(&ValuesArgs { values: values.to_path_buf() }, printer)?.infra;
-        if let Some(why) = left_alone(&infra) {
-            printer.note(format_args!("cluster {} is left as it is: infra.yml says `{why}`", infra.name));
-            return std::future::pending().await;
-        }
         let prices = prices(&PricesArgs { prices: None })?;
         let reach = Reach::of(&infra, printer).await?;
         let mut scaler = Scaler::new(&infra, &prices, &*reach.stacks, &*reach.instances, &*reach.fleets);
-        every(&mut scaler, BESIDE, true, printer, std::future::pending()).await
+        // Nothing waits for what is only counted.
+        let pause = if infra.left_alone().is_some() { PUBLISHED } else { BESIDE };
+        every(&mut scaler, pause, true, printer, std::future::pending()).await
     };
     loop {
         if let Err(error) = scaled().await {

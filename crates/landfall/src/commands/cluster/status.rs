@@ -86,7 +86,7 @@ pub(super) async fn status(args: &ValuesArgs, printer: &Printer) -> CliResult<Ex
         exists,
         versions: facts.computes.iter().map(|one| One::of(one, &facts)).collect(),
         others: facts.instances.iter().filter(|one| !one.version.as_deref().is_some_and(known)).count(),
-        unsteady: facts.unsteady.clone(),
+        unsteady: facts.unsteady.iter().map(|one| one.name.clone()).collect(),
     };
     printer.emit(&status, |status| {
         if !status.exists && status.versions.is_empty() {
