@@ -323,7 +323,7 @@ impl Build<'_> {
         }
     }
 
-    /// What the group ends of itself, to replace it or to be even between zones, waits until the scaler has drained it. Where the stack is deleted
+    /// What the group ends of itself, to replace it, waits until the scaler has drained it. Where the stack is deleted
     /// CloudFormation takes the hook away before the group, and nothing waits.
     fn hook(&mut self, name: &str, kind: &str, group: &Id, common: &Common<'_>) {
         let Some(Rebalances { proved, .. }) = &common.rebalances else { return };

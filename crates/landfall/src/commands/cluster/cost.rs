@@ -36,8 +36,14 @@ struct Described {
 
 fn of_file(args: &CostArgs, prices: &Prices, printer: &Printer) -> CliResult<ExitCode> {
     let infra = Open::of(&args.values, printer)?.infra;
-    let at = |weight: fn(&Fleet) -> u32, size: fn(&Group) -> u32| {
-        let fleets = infra.fleets.iter().map(|fleet| mixed(fleet, weight(fleet)).parts(prices));
+    let at = |weight: fn(&Fleet) -> u32, size: fn(&Group) -> u32, dearest: bool| {
+        let of = |fleet: &'_ Fleet| {
+            let own = mixed(fleet, weight(fleet));
+            // At worst no Spot is to be had.
+            let percent = if dearest && fleet.on_demand_fallback { 100 } else { own.percent };
+            Mixed { percent, ..own }.parts(prices)
+        };
+        let fleets = infra.fleets.iter().map(of);
         let fleets: Result<Vec<Vec<Part>>, PriceError> = fleets.collect();
         let groups = infra.groups.iter().map(|group| Part {
             instance_type: group.instance_type.clone(),
@@ -49,9 +55,9 @@ fn of_file(args: &CostArgs, prices: &Prices, printer: &Printer) -> CliResult<Exi
         cost.map_err(|error| price_error(&error, prices))
     };
     let described = Described {
-        desired: at(|fleet| fleet.desired, |group| group.desired)?,
-        minimum: at(|fleet| fleet.min, |group| group.min)?,
-        maximum: at(|fleet| fleet.max, |group| group.max)?,
+        desired: at(|fleet| fleet.desired, |group| group.desired, false)?,
+        minimum: at(|fleet| fleet.min, |group| group.min, false)?,
+        maximum: at(|fleet| fleet.max, |group| group.max, true)?,
         cluster: infra.name.clone(),
     };
     printer.emit(&described, |described| {
