@@ -119,7 +119,7 @@ fn what_auto_scaling_replaces_is_drained_before() {
     world.infra(&zones.replacen("ec2_instances:\n", "ec2_instances:\n  capacity_rebalance: true\n", 1));
     assert_eq!(world.deploy("one", 0)["outcome"], "ok");
     world.service(5);
-    assert_eq!(world.settled(), ["keep_uneven", "resize"]);
+    assert_eq!(world.settled(), ["resize", "keep_uneven"]);
     assert_eq!(world.versions(), [is("one", "active", 2)]);
     let ask = |arguments: &[&str]| {
         let mut command = boto3("replace.py", &world.moto.url);
