@@ -263,7 +263,8 @@ proptest! {
         for (instance, empty) in cluster.instances.iter_mut().zip(capacities) {
             (instance.host, instance.tasks, instance.standalone) = (empty, Vec::new(), 0);
         }
-        for _ in 0..40 {
+        // One every five minutes, at the slowest.
+        for _ in 0..100 {
             let decision = decide(&cluster);
             for change in &decision.fleets {
                 prop_assert!(change.launch.is_empty());
