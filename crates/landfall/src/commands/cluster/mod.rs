@@ -85,7 +85,8 @@ fn price_error(error: &PriceError, prices: &Prices) -> CliError {
 }
 
 fn dollars(amount: f64) -> String {
-    match amount {
+    // The sum of no prices is -0.
+    match amount + 0.0 {
         amount if amount < 10.0 => format!("${amount:.4}"),
         amount => format!("${amount:.2}"),
     }
